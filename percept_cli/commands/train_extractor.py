@@ -1,0 +1,113 @@
+"""`percept train extractor`: distil the small extractor `compact` from real networks."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from percept_cli import options
+
+DEFAULT_TEACHERS = ("vgg19", "squeezenet1_0")
+HELD_OUT_SIZE = 256
+
+
+def train_extractor(
+    output: Annotated[Path, typer.Option("-o", "--output", help="The weights file to write.")] = Path("compact.safetensors"),
+    teacher: Annotated[
+        list[str] | None, typer.Option(help="NAME or NAME=FILE of a real network: vgg19, squeezenet1_0.", metavar="NAME[=FILE]")
+    ] = None,
+    data: options.Data = None,
+    held_out: Annotated[
+        list[Path] | None, typer.Option("--held-out", help="Photographs to measure on, never trained on.")
+    ] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Optimiser updates.")] = 8000,
+    batch: Annotated[int, typer.Option(min=1, help="Crops a step.")] = 8,
+    size: Annotated[int, typer.Option(min=32, help="Side of a crop in pixels, a multiple of 16.")] = 128,
+    learning_rate: Annotated[float, typer.Option(min=0.0, help="Peak of the schedule.")] = 2e-3,
+    seed: options.Seed = 0,
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
+    threads: options.Threads = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue a stopped run to the same bits.")] = False,
+    overwrite: options.Overwrite = False,
+    quiet: options.Quiet = False,
+    json: options.Json = False,
+) -> None:
+    """Distil `compact`, a small extractor with VGG's layer names, from real networks.
+
+    percept train extractor --teacher vgg19 --teacher squeezenet1_0 --data photos/ --held-out others/
+    """
+    import torch
+
+    from percept_cli.commands.training_run import prepare_output, report_training, resume_training
+    from percept_cli.console import Console
+    from percept_cli.core import distillation
+    from percept_cli.core.dataset import Crops, batches_from, find_photos, load_square, sample_photos
+    from percept_cli.core.extractors.loading import create_extractor, parse_named_file
+    from percept_cli.core.runtime import choose_runtime, seed_everything
+    from percept_cli.core.training import Training, cosine_schedule, create_accelerator, train, unwrap
+    from percept_cli.core.weights import save_weights
+    from percept_cli.errors import UsageError
+
+    console = Console(quiet, json)
+    if size % 16:
+        raise UsageError(f"--size {size}: give a multiple of 16.")
+    folder = prepare_output(output, overwrite, resume)
+    runtime = choose_runtime(device, precision, threads)
+    console.say(runtime.reason)
+    accelerator = create_accelerator(runtime)
+    photos = find_photos(data) if data else sample_photos()
+    named = [parse_named_file("--teacher", given) for given in teacher or DEFAULT_TEACHERS]
+    teachers = distillation.Teachers(
+        {
+            name: runtime.freeze(create_extractor(name, distillation.teacher_taps(name), file, announce=console.say))
+            for name, file in named
+        }
+    )
+
+    seed_everything(seed)
+    student = distillation.create_student()
+    crops = Crops(photos, size, seed, steps * batch * accelerator.num_processes)
+    statistics = distillation.measure_statistics(
+        teachers, (crops_ for crops_, _ in zip(batches_from(crops, batch, 0), range(32), strict=False)), runtime
+    )
+    distillation.centre_readouts(student, statistics)
+    network = accelerator.prepare_model(runtime.prepare(student))
+    training = Training(network, torch.optim.Adam(network.parameters(), betas=(0.9, 0.99)), steps)
+    settings = {"steps": steps, "batch": batch, "size": size, "learning_rate": learning_rate, "seed": seed,
+                "teachers": [name for name, _ in named], "photos": len(photos)}  # fmt: skip
+    resume_training(training, folder, settings, resume, console)
+
+    def compute_loss(network, images, step):  # type: ignore[no-untyped-def]
+        disturbed = distillation.disturb(images, seed, step * accelerator.num_processes + accelerator.process_index)
+        return distillation.distillation_loss(network, teachers, statistics, disturbed, step, runtime)
+
+    batches = batches_from(crops, batch, training.step, accelerator.process_index, accelerator.num_processes)
+    schedule = cosine_schedule(learning_rate, steps, warmup=min(200, steps // 10))
+    loop = train(training, batches, compute_loss, schedule, runtime, accelerator, clip_norm=1.0)
+    report_training(loop, training, folder, settings, console, accelerator.is_main_process)
+    for path, reason in crops.unreadable.items():
+        console.warn(f"{path} could not be read and was left out: {reason}")
+    if not accelerator.is_main_process:
+        return
+
+    student = unwrap(network)
+    distillation.fold_scales(student, statistics)
+    weights = {name: tensor.to(torch.float16) for name, tensor in student.named_weights().items()}
+    figures = {}
+    if held_out:
+        exact = distillation.Teachers(
+            {name: create_extractor(name, distillation.teacher_taps(name), file) for name, file in named}
+        )
+        student.load_weights(weights, str(output))  # measured as it is saved, rounded to 16 bits
+        pictures = [load_square(path, HELD_OUT_SIZE) for path in find_photos(held_out)]
+        figures = distillation.measure_unexplained(student.cpu().float(), exact.cpu().float(), pictures)
+    recipe = {**settings, "final_loss": "mean unexplained variance behind a leaky ReLU"}
+    save_weights(
+        output, weights, {"percept.format": "1", "role": "extractor", "architecture": "compact", "recipe": recipe,
+                          "unexplained_variance": figures},
+    )  # fmt: skip
+    (folder / "checkpoint.pt").unlink(missing_ok=True)
+    for layer, share in figures.items():
+        console.result(f"{layer}  unexplained variance {share:.4f}", layer=layer, unexplained_variance=share)
+    console.result(str(output), output=str(output), steps=steps)

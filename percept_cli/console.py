@@ -1,0 +1,126 @@
+"""The only module that prints: results to stdout, everything else to stderr."""
+
+import json
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+class Console:
+    """Where a command reports; `quiet` keeps warnings and errors, `as_json` makes every result one JSON line."""
+
+    def __init__(self, quiet: bool = False, as_json: bool = False, verbose: bool = False):
+        self.quiet, self.as_json, self.verbose = quiet, as_json, verbose
+        self._said: set[str] = set()
+
+    def say(self, message: str) -> None:
+        """A message for a person, once however often it comes."""
+        if not self.quiet and message not in self._said:
+            self._said.add(message)
+            self._stderr(message)
+
+    def detail(self, message: str) -> None:
+        """A message for those who asked for more with -v."""
+        if self.verbose:
+            self._stderr(message)
+
+    def warn(self, message: str) -> None:
+        """Something the user must know though the work goes on; the same warning is given once."""
+        if message not in self._said:
+            self._said.add(message)
+            self._stderr(f"warning: {message}")
+
+    def error(self, message: str) -> None:
+        """Something that failed."""
+        self._stderr(f"error: {message}")
+
+    def result(self, text: str, **fields: Any) -> None:
+        """One result: its text, or with --json its fields as one object a line."""
+        if self.as_json:
+            print(json.dumps(fields, default=str), flush=True)
+        elif text and not self.quiet:
+            print(text, flush=True)
+
+    def write_binary(self, data: bytes) -> None:
+        """An image on stdout."""
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+
+    def progress(self, total: int, unit: str, initial: int = 0) -> "Progress":
+        """A bar on a terminal; elsewhere one plain line every 30 seconds; nothing when quiet."""
+        return Progress(total, unit, initial, self)
+
+    def _stderr(self, message: str) -> None:
+        if Progress.bar is not None:
+            Progress.bar.write(message, file=sys.stderr)
+        else:
+            print(message, file=sys.stderr, flush=True)
+
+
+class Progress:
+    """The state of one long piece of work, shown as suits the place it is shown in."""
+
+    LINE_EVERY = 30.0
+    bar: Any = None  # the live one, which messages must not run into
+
+    def __init__(self, total: int, unit: str, initial: int, console: Console):
+        self.total, self.unit, self.done, self.console = total, unit, initial, console
+        self._initial, self._started = initial, time.monotonic()
+        self._last_line = self._started
+        if not console.quiet and sys.stderr.isatty():
+            from tqdm import tqdm
+
+            Progress.bar = tqdm(total=total, unit=unit, initial=initial, file=sys.stderr, dynamic_ncols=True, leave=False)
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if Progress.bar is not None:
+            Progress.bar.close()
+            Progress.bar = None
+
+    def advance(self, amount: int = 1, figures: Mapping[str, float] | None = None, images: int = 0) -> None:
+        """One piece done, with the figures to show beside it and the images it took."""
+        self.done += amount
+        elapsed = time.monotonic() - self._started
+        pieces = max(1, self.done - self._initial)
+        notes = {name: f"{value:.3g}" for name, value in (figures or {}).items()}
+        if images:
+            notes["images/s"] = f"{images * pieces / max(elapsed, 1e-9):.1f}"
+        if Progress.bar is not None:
+            Progress.bar.set_postfix(notes, refresh=False)
+            Progress.bar.update(amount)
+        elif not self.console.quiet and time.monotonic() - self._last_line >= self.LINE_EVERY:
+            self._last_line = time.monotonic()
+            left = elapsed / pieces * (self.total - self.done)
+            text = " ".join(f"{name}={value}" for name, value in notes.items())
+            print(f"{self.unit} {self.done}/{self.total}, {left / 60:.1f} min left: {text}", file=sys.stderr, flush=True)
+
+
+class JsonLinesLog:
+    """A training log: one JSON object a line, each flushed, so that a killed run keeps all it wrote."""
+
+    def __init__(self, path: Path, keep_steps: int = 0):
+        # A resumed run writes its steps anew from the checkpoint on; what a killed run wrote past it would be double.
+        kept = [line for line in self._lines(path) if json.loads(line)["step"] <= keep_steps] if keep_steps else []
+        self._file = path.open("w", encoding="utf-8")
+        self._file.writelines(kept)
+
+    @staticmethod
+    def _lines(path: Path) -> list[str]:
+        if not path.is_file():
+            return []
+        # The last line of a killed run may be cut short.
+        return [line for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("}\n")]
+
+    def write(self, **fields: Any) -> None:
+        """Appends one object."""
+        self._file.write(json.dumps(fields) + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()

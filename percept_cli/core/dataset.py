@@ -1,0 +1,140 @@
+"""Photographs on disk as an endless, reproducible stream of crops."""
+
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from percept_cli.errors import UsageError
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
+CACHE_BYTES = 1 << 30
+# scikit-image's packaged pictures that are photographs, not plots, masks or microscopy
+SAMPLE_PHOTOS = (
+    "astronaut.png",
+    "brick.png",
+    "camera.png",
+    "chelsea.png",
+    "coffee.png",
+    "grass.png",
+    "gravel.png",
+    "hubble_deep_field.jpg",
+    "motorcycle_left.png",
+    "motorcycle_right.png",
+    "rocket.jpg",
+)
+
+
+def find_photos(folders: Sequence[Path]) -> list[Path]:
+    """Every image below the folders (or the files themselves), sorted. Raises UsageError when there is none."""
+    photos: list[Path] = []
+    for folder in folders:
+        if folder.is_file():
+            photos.append(folder)
+        elif folder.is_dir():
+            photos += sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+        else:
+            raise UsageError(f"--data {folder}: there is no such file or folder.")
+    if not photos:
+        raise UsageError(f"--data {' '.join(map(str, folders))}: no images found ({', '.join(sorted(SUFFIXES))}).")
+    return photos
+
+
+def sample_photos() -> list[Path]:
+    """The photographs that scikit-image packages, for first runs with no data of one's own."""
+    spec = importlib.util.find_spec("skimage")
+    if spec is None or spec.origin is None:
+        raise UsageError("The sample photographs come with scikit-image, which is not installed. Give --data FOLDER.")
+    folder = Path(spec.origin).parent / "data"
+    return [folder / name for name in SAMPLE_PHOTOS if (folder / name).exists()]
+
+
+@dataclass
+class Crops(Dataset[Tensor]):
+    """Square random crops, (3, size, size) RGB float32 in [0, 1]; crop number n is a function of (seed, n) alone.
+
+    So a run that resumes at a step, or one that is spread over processes, sees the very crops an unbroken one sees.
+    A crop's side is drawn between `smallest` and the whole of the photograph's short side (but at least `size` pixels
+    where the photograph has them), its place and mirroring at random. A file that cannot be read gives way to the
+    next one and is named in `unreadable`.
+    """
+
+    photos: Sequence[Path]
+    size: int
+    seed: int
+    count: int
+    smallest: float = 0.5
+    unreadable: dict[Path, str] = field(default_factory=dict)
+    _cache: dict[int, Image.Image] = field(default_factory=dict)
+    _cached_bytes: int = 0
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, number: int) -> Tensor:
+        random = np.random.default_rng((self.seed, number))
+        # A new shuffle each epoch: every photograph once before any twice.
+        epoch, position = divmod(number, len(self.photos))
+        order = np.random.default_rng((self.seed, epoch, 1)).permutation(len(self.photos))
+        for offset in range(len(self.photos)):
+            photo = self._read(int(order[(position + offset) % len(self.photos)]))
+            if photo is not None:
+                return self._crop(photo, random)
+        raise UsageError(f"None of the {len(self.photos)} training images could be read; the first: {self.photos[0]}.")
+
+    def _crop(self, photo: Image.Image, random: np.random.Generator) -> Tensor:
+        short = min(photo.size)
+        side = round(short * random.uniform(min(1.0, max(self.smallest, min(self.size / short, 1.0))), 1.0))
+        left = random.integers(photo.width - side + 1)
+        top = random.integers(photo.height - side + 1)
+        box = (left, top, left + side, top + side)
+        crop = photo.resize((self.size, self.size), Image.Resampling.BICUBIC, box=box)
+        if random.random() < 0.5:
+            crop = ImageOps.mirror(crop)
+        return torch.from_numpy(np.asarray(crop).copy()).permute(2, 0, 1).float() / 255
+
+    def _read(self, index: int) -> Image.Image | None:
+        if index in self._cache:
+            return self._cache[index]
+        path = self.photos[index]
+        if path in self.unreadable:
+            return None
+        try:
+            with Image.open(path) as file:
+                # JPEG decodes at half, quarter or eighth size for little: enough for crops of `size`.
+                file.draft("RGB", (4 * self.size, 4 * self.size))
+                photo = ImageOps.exif_transpose(file).convert("RGB")
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            self.unreadable[path] = str(error)
+            return None
+        excess = min(photo.size) / (4 * self.size)
+        if excess > 1:
+            photo = photo.resize((round(photo.width / excess), round(photo.height / excess)), Image.Resampling.BOX)
+        weight = photo.width * photo.height * 3
+        if self._cached_bytes + weight <= CACHE_BYTES:
+            self._cache[index] = photo
+            self._cached_bytes += weight
+        return photo
+
+
+def load_square(path: Path, side: int) -> Tensor:
+    """The middle of a photograph, (1, 3, side, side) RGB in [0, 1], scaled so that its short side is `side`."""
+    with Image.open(path) as file:
+        photo = ImageOps.fit(ImageOps.exif_transpose(file).convert("RGB"), (side, side), Image.Resampling.BICUBIC)
+    return torch.from_numpy(np.asarray(photo).copy()).permute(2, 0, 1)[None].float() / 255
+
+
+def batches_from(crops: Crops, batch: int, first: int, rank: int = 0, world: int = 1, workers: int = 0) -> DataLoader:
+    """The crops from batch number `first` on, (batch, 3, size, size), those of process `rank` out of `world`."""
+    numbers = [
+        (step * world + rank) * batch + position
+        for step in range(first, len(crops) // (batch * world))
+        for position in range(batch)
+    ]
+    return DataLoader(crops, batch_size=batch, sampler=numbers, num_workers=workers, persistent_workers=workers > 0)

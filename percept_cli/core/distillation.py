@@ -1,0 +1,182 @@
+"""Teaching the small extractor `compact` to predict the features of real networks (Hinton et al. 2015, on features)."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from percept_cli.core.extractors import FeatureExtractor, create_architecture
+from percept_cli.core.extractors.compact import teacher_layers
+from percept_cli.core.runtime import Runtime
+
+# SqueezeNet 1.0 does not pad its first convolution. With 6 pixels more on each side its maps get VGG's sizes: 1/8 of
+# the image at fires 5 to 8 and 1/16 at fire 9, centred within 4 pixels.
+SQUEEZENET_PADDING = 6
+DISTURBED_SHARE = 0.25
+NEGATIVE_SLOPE = 0.3
+
+
+class Teachers(nn.Module):
+    """The real networks that `compact` learns from, as one: images to `{layer of compact: its target features}`."""
+
+    def __init__(self, extractors: Mapping[str, FeatureExtractor]):
+        super().__init__()
+        self.extractors = nn.ModuleDict(extractors)
+
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Targets before the activation for images (N, 3, H, W) in [0, 1], H and W multiples of 16."""
+        features = {}
+        for name, extractor in self.extractors.items():
+            padding = SQUEEZENET_PADDING if name == "squeezenet1_0" else 0
+            features[name] = extractor(F.pad(images, [padding] * 4, mode="reflect") if padding else images)
+        return {
+            layer: features[teacher][target]
+            for layer, (teacher, target) in teacher_layers().items()
+            if teacher in self.extractors
+        }
+
+
+def teacher_taps(teacher: str) -> list[str]:
+    """The layers of a teacher that `compact` learns."""
+    return [layer for name, layer in teacher_layers().values() if name == teacher]
+
+
+def create_student() -> FeatureExtractor:
+    """An untrained `compact` with every layer tapped and its weights free to learn (He initialisation)."""
+    architecture = create_architecture("compact")
+    student = FeatureExtractor(architecture, architecture.layer_names)
+    for module in student.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+            nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+    return student.requires_grad_(True)
+
+
+@dataclass
+class LayerStatistics:
+    """What a teacher's layer looks like on photographs, before its activation.
+
+    `mean` (C,) by channel; `scale`, the root of the channels' mean variance; `leaky_variance`, the channels' mean
+    variance behind the leaky ReLU of the loss, in units of scale squared.
+    """
+
+    mean: Tensor
+    scale: Tensor
+    leaky_variance: Tensor
+
+
+@torch.no_grad()
+def measure_statistics(
+    teachers: Teachers, batches: Iterable[Tensor], runtime: Runtime
+) -> dict[str, LayerStatistics]:
+    """Statistics of every target over some batches of images."""
+    collected: dict[str, list[Tensor]] = {}
+    for images in batches:
+        for layer, target in teachers(runtime.place(images)).items():
+            flat = target.float().transpose(0, 1).flatten(1)
+            leaky = F.leaky_relu(flat, NEGATIVE_SLOPE)
+            moments = [flat.mean(1), flat.square().mean(1), leaky.mean(1), leaky.square().mean(1)]
+            collected.setdefault(layer, []).append(torch.stack(moments))
+    statistics = {}
+    for layer, moments in collected.items():
+        mean, square, leaky_mean, leaky_square = torch.stack(moments).mean(0)
+        scale = (square - mean.square()).mean().sqrt()
+        leaky_variance = (leaky_square - leaky_mean.square()).mean() / scale.square()
+        statistics[layer] = LayerStatistics(mean, scale, leaky_variance)
+    return statistics
+
+
+def centre_readouts(student: FeatureExtractor, statistics: Mapping[str, LayerStatistics]) -> None:
+    """Starts every readout at its target's channel means, in units of the target's scale (see `fold_scales`)."""
+    with torch.no_grad():
+        for layer, known in statistics.items():
+            student.network[layer].bias.copy_(known.mean / known.scale)
+
+
+def fold_scales(student: FeatureExtractor, statistics: Mapping[str, LayerStatistics]) -> None:
+    """Turns readouts trained in units of the targets' scales into ones that predict the targets themselves."""
+    with torch.no_grad():
+        for layer, known in statistics.items():
+            for parameter in student.network[layer].parameters():
+                parameter.mul_(known.scale)
+
+
+def distillation_loss(
+    student: nn.Module,
+    teachers: Teachers,
+    statistics: Mapping[str, LayerStatistics],
+    images: Tensor,
+    step: int,
+    runtime: Runtime,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The mean over layers of the unexplained variance behind a leaky ReLU; parts by layer.
+
+    The leaky ReLU weighs what the activation lets through in full and what it hides, which only a tap before the
+    activation ever sees, by a tenth. The student predicts in units of each target's scale, so that all its readouts
+    learn at one pace whatever the teacher's range.
+    """
+    targets = teachers(images)
+    with runtime.autocast():
+        features = student(images)
+    parts = {}
+    for layer, target in targets.items():
+        known = statistics[layer]
+        # The wide shallow maps repeat themselves: a corner of each says as much, for a quarter of the time.
+        window = _corner(target, step) if layer[4] in "12" else (slice(None),)
+        expected = F.leaky_relu(target[window] / known.scale.to(target.dtype), NEGATIVE_SLOPE)
+        error = F.mse_loss(F.leaky_relu(features[layer][window], NEGATIVE_SLOPE), expected)
+        parts[layer.replace("conv", "relu")] = error.float() / known.leaky_variance / len(targets)
+    return torch.stack(list(parts.values())).sum(), parts
+
+
+def _corner(features: Tensor, step: int) -> tuple[slice, ...]:
+    height, width = features.shape[-2] // 2, features.shape[-1] // 2
+    rows = slice(0, height) if step % 2 else slice(height, None)
+    columns = slice(0, width) if step // 2 % 2 else slice(width, None)
+    return (slice(None), slice(None), rows, columns)
+
+
+def disturb(images: Tensor, seed: int, number: int) -> Tensor:
+    """Gives a share of the images noise, blur or another contrast, drawn from (seed, number).
+
+    An optimiser shows an extractor pictures that no camera takes; a student that knows photographs alone can be fooled
+    there. Images (N, 3, H, W) in [0, 1], returned in that range.
+    """
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + number)
+    count = len(images)
+
+    def draw(low: float, high: float) -> Tensor:
+        return (torch.rand(count, 1, 1, 1, generator=generator) * (high - low) + low).to(images.device)
+
+    noise = torch.randn(images.shape, generator=generator).to(images.device) * draw(0.02, 0.2)
+    contrast = (images - 0.5) * draw(0.5, 1.6) + draw(0.35, 0.65)
+    blurred = F.avg_pool2d(F.pad(images, [2] * 4, mode="reflect"), 5, stride=1)
+    kinds = torch.stack([images + noise, contrast, blurred, (contrast + noise)])
+    chosen = torch.randint(len(kinds), (count,), generator=generator).tolist()
+    disturbed = torch.stack([kinds[kind, position] for position, kind in enumerate(chosen)]).clamp(0, 1)
+    return torch.where(draw(0, 1) < DISTURBED_SHARE, disturbed, images)
+
+
+@torch.no_grad()
+def measure_unexplained(student: FeatureExtractor, teachers: Teachers, images: list[Tensor]) -> dict[str, float]:
+    """Unexplained variance of every activation over whole photographs (1, 3, H, W), squares and means pooled over all."""
+    errors: dict[str, float] = {}
+    sums: dict[str, tuple[Tensor, float, int]] = {}
+    for image in images:
+        targets, features = teachers(image), student(image)
+        for layer, target in targets.items():
+            expected, got = F.relu(target.double()), F.relu(features[layer].double())
+            errors[layer] = errors.get(layer, 0.0) + (got - expected).square().sum().item()
+            total, squares, count = sums.get(layer, (torch.zeros(1), 0.0, 0))
+            sums[layer] = (
+                total + expected.sum(dim=(0, 2, 3)),
+                squares + expected.square().sum().item(),
+                count + expected[:, 0].numel(),
+            )
+    return {
+        layer.replace("conv", "relu"): errors[layer] / (squares - (total.square().sum() / count).item())
+        for layer, (total, squares, count) in sums.items()
+    }

@@ -1,0 +1,28 @@
+"""Frozen networks that return `{layer name: features}`: the measure in which perceptual losses are taken."""
+
+from collections.abc import Callable
+
+from percept_cli.core.extractors.alexnet import alexnet
+from percept_cli.core.extractors.compact import compact
+from percept_cli.core.extractors.graph import Architecture, FeatureExtractor
+from percept_cli.core.extractors.squeezenet import squeezenet
+from percept_cli.core.extractors.vgg import vgg
+from percept_cli.errors import UsageError, unknown_name
+
+ARCHITECTURES: dict[str, Callable[[], Architecture]] = {
+    "compact": compact,
+    "vgg16": lambda: vgg("vgg16"),
+    "vgg19": lambda: vgg("vgg19"),
+    "alexnet": alexnet,
+    "squeezenet1_0": lambda: squeezenet("squeezenet1_0"),
+    "squeezenet1_1": lambda: squeezenet("squeezenet1_1"),
+}
+
+__all__ = ["ARCHITECTURES", "Architecture", "FeatureExtractor", "create_architecture"]
+
+
+def create_architecture(name: str) -> Architecture:
+    """The layers and normalisation of a network by name. Raises UsageError, with a suggestion, for an unknown one."""
+    if name not in ARCHITECTURES:
+        raise UsageError(unknown_name("extractor", name, ARCHITECTURES))
+    return ARCHITECTURES[name]()

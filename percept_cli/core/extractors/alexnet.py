@@ -1,0 +1,35 @@
+"""AlexNet as torchvision trained it (Krizhevsky 2014): the comparator of Dosovitskiy & Brox."""
+
+from functools import partial
+
+from torch import nn
+
+from percept_cli.core.extractors.graph import IMAGE, Architecture, Layer
+from percept_cli.core.extractors.vgg import add_classifier
+
+# (outputs, kernel, stride, padding, torchvision's index, followed by pooling)
+CONVOLUTIONS = (
+    (64, 11, 4, 2, 0, True),
+    (192, 5, 1, 2, 3, True),
+    (384, 3, 1, 1, 6, False),
+    (256, 3, 1, 1, 8, False),
+    (256, 3, 1, 1, 10, True),
+)
+
+
+def alexnet() -> Architecture:
+    """The architecture of `alexnet`: conv1 to conv5, relu, pool, fc6 to fc8 and `prob`."""
+    layers: list[Layer] = []
+    channels, previous = 3, IMAGE
+    for number, (outputs, kernel, stride, padding, index, pooled) in enumerate(CONVOLUTIONS, start=1):
+        build = partial(nn.Conv2d, channels, outputs, kernel, stride=stride, padding=padding)
+        layers.append(Layer(f"conv{number}", build, (previous,), f"features.{index}", stride))
+        layers.append(Layer(f"relu{number}", nn.ReLU, (f"conv{number}",)))
+        previous, channels = f"relu{number}", outputs
+        if pooled:
+            layers.append(Layer(f"pool{number}", partial(nn.MaxPool2d, 3, 2), (previous,), stride=2))
+            previous = f"pool{number}"
+    add_classifier(layers, previous, channels, pooled=6, dropout_first=True)
+    return Architecture(
+        "alexnet", tuple(layers), content_layer="relu3", style_layers=("relu1", "relu2", "relu3", "relu4", "relu5")
+    )

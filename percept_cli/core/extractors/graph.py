@@ -1,0 +1,170 @@
+"""Networks as a list of named layers, and the extractor that runs just the part a caller taps."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from percept_cli.errors import ModelError, UsageError, unknown_name
+
+IMAGE = "image"  # the source of the first layer
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One operation of a network: its name, what builds it, whose output it takes, where its parameters lie.
+
+    `key` is the prefix of its parameters in a weights file (`features.0`), None for a layer without parameters.
+    `stride` is how many of its input's pixels lie between two of its outputs. A layer with `tappable=False` is part of
+    the network but has no name in the papers.
+    """
+
+    name: str
+    build: Callable[[], nn.Module]
+    sources: tuple[str, ...]
+    key: str | None = None
+    stride: int = 1
+    tappable: bool = True
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A network's layers from shallow to deep, with the input normalisation its weights expect."""
+
+    name: str
+    layers: tuple[Layer, ...]
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    blocks: bool = False  # VGG-shaped: names carry block and depth, `conv3_2`
+    content_layer: str = ""
+    style_layers: tuple[str, ...] = ()
+    aliases: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def layer_names(self) -> tuple[str, ...]:
+        """The names a user may tap, from shallow to deep."""
+        return tuple(layer.name for layer in self.layers if layer.tappable)
+
+    def resolve(self, name: str) -> str:
+        """The full name of the layer a user means.
+
+        A bare `conv5` or `relu5` on a VGG-shaped network is the last convolution or activation of that block, as the
+        papers write it. Raises UsageError, with a suggestion and the list, for a name that is not there.
+        """
+        if name in self.layer_names:
+            return name
+        if name in self.aliases:
+            return self.aliases[name]
+        if self.blocks:
+            in_block = [known for known in self.layer_names if known.startswith(f"{name}_")]
+            if in_block:
+                return in_block[-1]
+        raise UsageError(unknown_name(f"layer of {self.name}", name, self.layer_names))
+
+
+class FeatureExtractor(nn.Module):
+    """A frozen network that turns images into `{layer name: features}` for the layers asked for.
+
+    Only the layers that lead to a tap are built, so nothing deeper runs and a weights file holding just those loads.
+
+    Images: (N, 3, H, W) RGB in [0, 1], any float type. Features: (N, C, h, w), or (N, C) for fully connected layers,
+    in the type of the extractor's weights.
+    """
+
+    def __init__(self, architecture: Architecture, layers: Iterable[str]):
+        super().__init__()
+        self.architecture = architecture
+        self.layers = tuple(dict.fromkeys(architecture.resolve(name) for name in layers))
+        if not self.layers:
+            raise UsageError(f"No layer of {architecture.name} was asked for. Known: {', '.join(architecture.layer_names)}.")
+        self._plan = _ancestors(architecture.layers, self.layers)
+        # Module names may not hold dots; layer names hold none.
+        self.network = nn.ModuleDict({layer.name: layer.build() for layer in self._plan})
+        self._last_use = {source: layer.name for layer in self._plan for source in layer.sources}
+        self.stride = max(_strides(self._plan).values())
+        self.register_buffer("mean", torch.tensor(architecture.mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(architecture.std).view(1, 3, 1, 1), persistent=False)
+        self.eval().requires_grad_(False)
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """The features of every tapped layer. Raises UsageError for images smaller than the deepest tap allows."""
+        height, width = images.shape[-2:]
+        if min(height, width) < self.stride:
+            raise UsageError(
+                f"The image is {width}x{height} pixels but {self.layers[-1]} of {self.architecture.name} needs at least "
+                f"{self.stride}x{self.stride}. Use a larger image or a shallower layer."
+            )
+        dtype = next((p.dtype for p in self.network.parameters()), images.dtype)
+        # Normalised in the image's own precision: a bf16 weight type must not round the image before it is centred.
+        values = {IMAGE: ((images - self.mean.to(images.dtype)) / self.std.to(images.dtype)).to(dtype)}
+        features = {}
+        for layer in self._plan:
+            inputs = [values[source] for source in layer.sources]
+            values[layer.name] = self.network[layer.name](*inputs)
+            if layer.name in self.layers:
+                features[layer.name] = values[layer.name]
+            for source in layer.sources:
+                if self._last_use[source] == layer.name:
+                    values.pop(source, None)
+        return {name: features[name] for name in self.layers}
+
+    def train(self, mode: bool = True) -> "FeatureExtractor":
+        """Stays in evaluation mode: an extractor is a fixed measure."""
+        return super().train(False)
+
+    def load_weights(self, weights: Mapping[str, Tensor], source: str) -> None:
+        """Fills the built layers from a state dict in torchvision's keys; further keys are ignored.
+
+        Raises ModelError, naming the layer, when one is missing or has another shape.
+        """
+        for layer in self._plan:
+            if layer.key is None:
+                continue
+            for name, parameter in self.network[layer.name].named_parameters():
+                key = f"{layer.key}.{name}"
+                if key not in weights:
+                    raise ModelError(
+                        f"{source} holds no weights for {layer.name} ({key}), which {self.layers[-1]} of "
+                        f"{self.architecture.name} needs. Give a file that reaches that layer, or tap a shallower one."
+                    )
+                if weights[key].shape != parameter.shape:
+                    raise ModelError(
+                        f"{source}: {key} has shape {tuple(weights[key].shape)}, but {layer.name} of "
+                        f"{self.architecture.name} has {tuple(parameter.shape)}. It is a file of another network."
+                    )
+                parameter.data.copy_(weights[key])
+
+    def named_weights(self) -> dict[str, Tensor]:
+        """The weights of the built layers in the keys that `load_weights` reads."""
+        return {
+            f"{layer.key}.{name}": parameter.detach()
+            for layer in self._plan
+            if layer.key is not None
+            for name, parameter in self.network[layer.name].named_parameters()
+        }
+
+
+class Concatenate(nn.Module):
+    """Joins feature maps along their channels."""
+
+    def forward(self, *features: Tensor) -> Tensor:
+        return torch.cat(features, dim=1)
+
+
+def _ancestors(layers: tuple[Layer, ...], taps: tuple[str, ...]) -> list[Layer]:
+    wanted = set(taps)
+    for layer in reversed(layers):
+        if layer.name in wanted:
+            wanted.update(layer.sources)
+    return [layer for layer in layers if layer.name in wanted]
+
+
+def _strides(layers: list[Layer]) -> dict[str, int]:
+    strides = {IMAGE: 1}
+    for layer in layers:
+        strides[layer.name] = layer.stride * max(strides[source] for source in layer.sources)
+    return strides

@@ -1,0 +1,57 @@
+"""SqueezeNet 1.0 and 1.1 (Iandola et al. 2016) with every part of its fire modules by name."""
+
+from functools import partial
+
+from torch import nn
+
+from percept_cli.core.extractors.graph import IMAGE, Architecture, Concatenate, Layer
+
+# fire number: (squeeze, expand); the widths are the same in both versions, the pooling is not.
+FIRES = {2: (16, 64), 3: (16, 64), 4: (32, 128), 5: (32, 128), 6: (48, 192), 7: (48, 192), 8: (64, 256), 9: (64, 256)}
+FIRST = {"squeezenet1_0": (96, 7), "squeezenet1_1": (64, 3)}
+POOL_AFTER = {"squeezenet1_0": (1, 4, 8), "squeezenet1_1": (1, 3, 5)}
+
+
+def squeezenet(name: str) -> Architecture:
+    """The architecture of `squeezenet1_0` or `squeezenet1_1`.
+
+    `fire5` is the module's output after the ReLU, `fire5_expand` the same before it (both expansions joined), and
+    `fire5_squeeze`, `fire5_squeeze_relu`, `fire5_expand1x1`, `fire5_expand3x3` its parts.
+    """
+    outputs, kernel = FIRST[name]
+    layers = [
+        Layer("conv1", partial(nn.Conv2d, 3, outputs, kernel, stride=2), (IMAGE,), "features.0", 2),
+        Layer("relu1", nn.ReLU, ("conv1",)),
+    ]
+    index, channels, previous = 2, outputs, "relu1"
+
+    def add_pool(number: int) -> None:
+        nonlocal previous, index
+        layers.append(Layer(f"pool{number}", partial(nn.MaxPool2d, 3, 2, ceil_mode=True), (previous,), stride=2))
+        previous, index = f"pool{number}", index + 1
+
+    add_pool(1)
+    for number, (squeeze, expand) in FIRES.items():
+        fire, key = f"fire{number}", f"features.{index}"
+        squeezed = f"{fire}_squeeze_relu"
+        layers += [
+            Layer(f"{fire}_squeeze", partial(nn.Conv2d, channels, squeeze, 1), (previous,), f"{key}.squeeze"),
+            Layer(squeezed, nn.ReLU, (f"{fire}_squeeze",)),
+            Layer(f"{fire}_expand1x1", partial(nn.Conv2d, squeeze, expand, 1), (squeezed,), f"{key}.expand1x1"),
+            Layer(f"{fire}_expand3x3", partial(nn.Conv2d, squeeze, expand, 3, padding=1), (squeezed,), f"{key}.expand3x3"),
+            Layer(f"{fire}_expand", Concatenate, (f"{fire}_expand1x1", f"{fire}_expand3x3")),
+            Layer(fire, nn.ReLU, (f"{fire}_expand",)),
+        ]
+        channels, previous, index = 2 * expand, fire, index + 1
+        if number in POOL_AFTER[name]:
+            add_pool(number)
+    layers += [
+        Layer("conv10", partial(nn.Conv2d, channels, 1000, 1), (previous,), "classifier.1"),
+        Layer("relu10", nn.ReLU, ("conv10",)),
+        Layer("pool10", partial(nn.AdaptiveAvgPool2d, 1), ("relu10",)),
+        Layer("flat", nn.Flatten, ("pool10",), tappable=False),
+        Layer("prob", partial(nn.Softmax, dim=1), ("flat",)),
+    ]
+    return Architecture(
+        name, tuple(layers), content_layer="fire4", style_layers=("relu1", "fire2", "fire4", "fire6", "fire8")
+    )

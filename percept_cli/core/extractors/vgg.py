@@ -1,0 +1,59 @@
+"""VGG-16 and VGG-19 (Simonyan & Zisserman 2015) with layer names as the papers write them."""
+
+from functools import partial
+
+from torch import nn
+
+from percept_cli.core.extractors.graph import IMAGE, Architecture, Layer
+
+CONVOLUTIONS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
+CHANNELS = (64, 128, 256, 512, 512)
+
+
+def vgg(name: str) -> Architecture:
+    """The architecture of `vgg16` or `vgg19`, keys as torchvision's: `conv3_3` before, `relu3_3` after the ReLU."""
+    layers: list[Layer] = []
+    index, channels, previous = 0, 3, IMAGE
+
+    def add(layer: str, build: partial, key: str | None = None, stride: int = 1) -> None:
+        nonlocal previous
+        layers.append(Layer(layer, build, (previous,), key, stride))
+        previous = layer
+
+    for block, (depth, width) in enumerate(zip(CONVOLUTIONS[name], CHANNELS, strict=True), start=1):
+        for position in range(1, depth + 1):
+            add(f"conv{block}_{position}", partial(nn.Conv2d, channels, width, 3, padding=1), f"features.{index}")
+            add(f"relu{block}_{position}", partial(nn.ReLU))
+            channels, index = width, index + 2
+        add(f"pool{block}", partial(nn.MaxPool2d, 2), stride=2)
+        index += 1
+    add_classifier(layers, previous, channels, pooled=7, dropout_first=False)
+    return Architecture(
+        name,
+        tuple(layers),
+        blocks=True,
+        # Johnson et al. 2016: relu3_3 of VGG-16 for content. VGG-19's counterpart at that depth has the same name.
+        content_layer="relu3_3",
+        style_layers=("relu1_2", "relu2_2", "relu3_3", "relu4_3")
+        if name == "vgg16"
+        else ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"),
+    )
+
+
+def add_classifier(
+    layers: list[Layer], previous: str, channels: int, pooled: int, dropout_first: bool
+) -> None:
+    """Appends fc6 to fc8 and `prob`; torchvision's AlexNet and VGG differ in where their dropouts (no-ops here) stand."""
+    sizes = ((channels * pooled * pooled, 4096), (4096, 4096), (4096, 1000))
+    positions = (1, 4, 6) if dropout_first else (0, 3, 6)
+    layers.append(Layer("avgpool", partial(nn.AdaptiveAvgPool2d, pooled), (previous,)))
+    layers.append(Layer("flat", nn.Flatten, ("avgpool",), tappable=False))
+    previous = "flat"
+    for number, (inputs, outputs), position in zip((6, 7, 8), sizes, positions, strict=True):
+        key = f"classifier.{position}"
+        layers.append(Layer(f"fc{number}", partial(nn.Linear, inputs, outputs), (previous,), key))
+        previous = f"fc{number}"
+        if number < 8:
+            layers.append(Layer(f"relu{number}", nn.ReLU, (previous,)))
+            previous = f"relu{number}"
+    layers.append(Layer("prob", partial(nn.Softmax, dim=1), (previous,)))

@@ -1,0 +1,426 @@
+"""Image files as float32 RGB tensors and back, with what must survive: transparency, EXIF, colour profile."""
+
+import contextlib
+import io
+import os
+import secrets
+import shutil
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image, ImageCms, ImageOps, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError
+from PIL.ExifTags import IFD, Base
+from torch import Tensor
+
+from percept_cli.core.outputs import WRITABLE_FORMATS, normalise_extension
+from percept_cli.errors import ImageError
+
+# Named, because Pillow's other readers run programs (EPS) or take almost anything for an image (PCD, MSP).
+READABLE_FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TGA", "TIFF", "WEBP")
+
+# Large scans and panoramas are wanted here; Pillow's own limit refuses them. It warns between its limit and twice
+# that, where load_image refuses by name.
+MAX_PIXELS = 500_000_000
+Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
+# What EXIF says of the photograph. The rest describes how the file was stored (sizes, strips, the orientation that
+# has been applied, a thumbnail of the old picture) and would be wrong in the new one.
+_EXIF_TAGS = (
+    Base.ImageDescription,
+    Base.Make,
+    Base.Model,
+    Base.XResolution,
+    Base.YResolution,
+    Base.ResolutionUnit,
+    Base.Software,
+    Base.DateTime,
+    Base.Artist,
+    Base.HostComputer,
+    Base.Rating,
+    Base.RatingPercent,
+    Base.Copyright,
+    Base.XPTitle,
+    Base.XPComment,
+    Base.XPAuthor,
+    Base.XPKeywords,
+    Base.XPSubject,
+)
+_EXIF_STORAGE_TAGS = (Base.ExifImageWidth, Base.ExifImageHeight, Base.ExifInteroperabilityOffset)
+
+# A marker segment of a JPEG holds at most 65535 bytes: its length, a signature and the data.
+_JPEG_EXIF_BYTES = 65_533
+_JPEG_XMP_BYTES = 65_504
+
+# Below half a grey level of opacity the colour is unknown and invisible.
+_MIN_ALPHA = 0.5 / 255
+
+
+@dataclass(frozen=True)
+class Photo:
+    """One picture, upright: `pixels` (1, 3, H, W) float32 RGB in [0, 1], not multiplied by `alpha`.
+
+    `alpha` is (1, 1, H, W) float32 in [0, 1] or None; `exif`, `icc` and `xmp` are as files embed them, without an
+    orientation; `format` is Pillow's name; `notes` are sentences that the user must be told.
+    `icc` always describes RGB, and `pixels` are in its colours, not converted.
+    """
+
+    pixels: Tensor
+    alpha: Tensor | None = None
+    exif: bytes | None = None
+    icc: bytes | None = None
+    xmp: bytes | None = None
+    format: str = ""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def height(self) -> int:
+        return self.pixels.shape[-2]
+
+    @property
+    def width(self) -> int:
+        return self.pixels.shape[-1]
+
+    def with_pixels(self, pixels: Tensor) -> "Photo":
+        """The same picture with other pixels (1, 3, H, W); `alpha` is resized to theirs if the size differs."""
+        alpha = None if self.alpha is None else resize_image(self.alpha, pixels.shape[-2], pixels.shape[-1])
+        return replace(self, pixels=pixels, alpha=alpha)
+
+
+def load_image(source: Path | BinaryIO, name: str | None = None) -> Photo:
+    """Read one still picture; `name` is what messages call it. ImageError, in one sentence, for all that goes wrong.
+
+    EXIF orientation is applied. An RGB profile is kept with the pixel values as they are; other colours (grey, CMYK,
+    Lab) become RGB. 16-bit grey keeps its precision in `pixels`; other 16-bit pictures are read as 8 bits, with a note.
+    """
+    if not isinstance(source, Path):
+        return _decode(source, name or "standard input")
+    name = name or str(source)
+    try:
+        if source.is_dir():
+            raise ImageError(f"'{name}' is a folder, not an image.")
+        with source.open("rb") as stream:
+            return _decode(stream, name)
+    except FileNotFoundError as error:
+        raise ImageError(f"'{name}' does not exist.") from error
+    except OSError as error:
+        raise ImageError(f"'{name}' cannot be read: {error.strerror or error}.") from error
+
+
+def premultiply(pixels: Tensor, alpha: Tensor) -> Tensor:
+    """Pixels (N, 3, H, W) times alpha (N, 1, H, W): what a network should see, so that hidden colours cannot bleed."""
+    return pixels * alpha
+
+
+def unpremultiply(pixels: Tensor, alpha: Tensor) -> Tensor:
+    """Undo `premultiply`, in [0, 1]; black where alpha (N, 1, H, W) is under half a grey level."""
+    return torch.where(alpha > _MIN_ALPHA, pixels / alpha.clamp(min=_MIN_ALPHA), 0).clamp(0, 1)
+
+
+def resize_image(pixels: Tensor, height: int, width: int) -> Tensor:
+    """Antialiased bicubic resize of (N, C, H, W) in [0, 1] to `height` x `width`, clamped; no change at that size."""
+    if tuple(pixels.shape[-2:]) == (height, width):
+        return pixels
+    resized = F.interpolate(pixels, size=(height, width), mode="bicubic", align_corners=False, antialias=True)
+    return resized.clamp(0, 1)
+
+
+def fit_short_side(height: int, width: int, short_side: int) -> tuple[int, int]:
+    """The (height, width) of the same shape whose shorter side is `short_side` pixels."""
+    return _scaled(height, width, short_side / min(height, width))
+
+
+def fit_long_side(height: int, width: int, long_side: int) -> tuple[int, int]:
+    """The (height, width) of the same shape whose longer side is `long_side` pixels."""
+    return _scaled(height, width, long_side / max(height, width))
+
+
+def encode_image(photo: Photo, extension: str, *, quality: int = 95) -> tuple[bytes, tuple[str, ...]]:
+    """The bytes of an image file of 8 bits a channel, and notes on what that format could not keep.
+
+    `quality` (0 to 100) is that of JPEG and AVIF, without chroma subsampling, and of WebP, where 100 is lossless.
+    JPEG and BMP hold no transparency: the picture is laid over white. UsageError for an unknown extension,
+    ImageError for pixels that are not finite and for a picture that the format cannot hold.
+    """
+    extension = normalise_extension(extension)
+    image_format = WRITABLE_FORMATS[extension]
+    notes: list[str] = []
+    pixels = photo.pixels.detach().cpu().float()
+    alpha = None if photo.alpha is None else photo.alpha.detach().cpu().float()
+    if not bool(torch.isfinite(pixels).all()):
+        raise ImageError("The picture holds values that are not finite numbers: try --precision fp32.")
+    if alpha is not None and image_format in ("JPEG", "BMP"):
+        if bool((alpha < 1).any()):
+            notes.append(f"{image_format} keeps no transparency: the picture was laid over white")
+        pixels = pixels * alpha + (1 - alpha)
+        alpha = None
+    channels = pixels if alpha is None else torch.cat((pixels, alpha), dim=1)
+    levels = channels[0].clamp(0, 1).mul(255).round().to(torch.uint8)
+    image = Image.fromarray(levels.permute(1, 2, 0).contiguous().numpy())
+
+    buffer = io.BytesIO()
+    try:
+        image.save(buffer, image_format, **_encoder_options(photo, image_format, quality, notes))
+    except KeyError as error:
+        raise ImageError(f"This installation of Pillow cannot write {image_format} files.") from error
+    except (OSError, ValueError, RuntimeError, OverflowError) as error:
+        raise ImageError(
+            f"A picture of {photo.width} x {photo.height} pixels cannot be written as {image_format}: {error}."
+        ) from error
+    return buffer.getvalue(), tuple(notes)
+
+
+def save_image(photo: Photo, path: Path, *, quality: int = 95) -> tuple[str, ...]:
+    """Write an image file, whole or not at all, in the format of its extension; returns what `encode_image` notes.
+
+    Raises what `encode_image` and `atomic_path` do; a file that is there is replaced only by a whole new one.
+    """
+    try:
+        data, notes = encode_image(photo, path.suffix, quality=quality)
+    except ImageError as error:
+        raise ImageError(f"'{path}': {error}") from error
+    atomic_write_bytes(path, data)
+    return notes
+
+
+def atomic_write_bytes(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all; ImageError in one sentence where that fails."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
+
+
+@contextlib.contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A hidden, empty file beside `path`, with its suffix, to be filled within the block and then put in its place.
+
+    If the block fails, that file is removed and `path` is untouched. An OSError of the block becomes ImageError.
+    """
+    temporary = path.with_name(f".percept-{secrets.token_hex(8)}{path.suffix}")
+    try:
+        # Replacing a device such as /dev/null would take it away from every program.
+        if path.exists() and not path.is_file():
+            kind = "a folder" if path.is_dir() else "not an ordinary file"
+            raise ImageError(f"'{path}' cannot be written: it is {kind}.")
+        # Made here and not by tempfile, whose files only their owner may read: 0o666 leaves it to the umask.
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        if path.exists():
+            shutil.copymode(path, temporary)
+        yield temporary
+        os.replace(temporary, path)
+    except OSError as error:
+        raise ImageError(f"'{path}' cannot be written: {error.strerror or error}.") from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+def _decode(stream: BinaryIO, name: str) -> Photo:
+    # Pipes cannot go back to the start, which Pillow does.
+    if not stream.seekable():
+        stream = io.BytesIO(stream.read())
+    header = stream.read(26)
+    stream.seek(0)
+    if not header:
+        raise ImageError(f"'{name}' is empty.")
+    try:
+        with Image.open(stream, formats=READABLE_FORMATS) as image:
+            return _to_photo(image, header, name)
+    except ImageError:
+        raise
+    except UnidentifiedImageError as error:
+        raise ImageError(
+            f"'{name}' is not an image that can be read: it is damaged or of another kind than "
+            f"{', '.join(READABLE_FORMATS)}."
+        ) from error
+    except Image.DecompressionBombError as error:
+        raise _too_large(name) from error
+    except MemoryError as error:
+        raise ImageError(f"'{name}' does not fit in memory.") from error
+    except Exception as error:
+        # A damaged file makes Pillow's readers raise almost anything: struct.error, SyntaxError, IndexError, EOFError.
+        raise ImageError(f"'{name}' is damaged or incomplete: {error}.") from error
+
+
+def _to_photo(image: Image.Image, header: bytes, name: str) -> Photo:
+    if image.width * image.height > MAX_PIXELS:
+        raise _too_large(name)
+    # The further pictures of a telephone's JPEG (MPO) are depth and gain maps; those of other kinds are frames.
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1 and image.format != "MPO":
+        raise ImageError(
+            f"'{name}' holds {frames} frames or pages: save the ones you want as single images first, "
+            "for instance with ffmpeg or ImageMagick."
+        )
+    notes: list[str] = []
+    # The EXIF data of a TIFF file is read from the file, which loading may close.
+    exif = _photograph_exif(image, notes)
+    image.load()
+    # Damaged EXIF data was noted above; its picture is taken as upright.
+    with contextlib.suppress(Exception):
+        ImageOps.exif_transpose(image, in_place=True)
+    bits = _bits_per_channel(image, header)
+    if bits > 8:
+        notes.append(f"{bits}-bit image: only 8 bits are kept")
+    icc = _rgb_profile(image, notes)
+    if image.mode == "F" or image.mode.startswith("I"):
+        pixels, alpha = _wide_grey(image, name)
+    else:
+        pixels, alpha = _eight_bit_colour(image, notes)
+    return Photo(
+        pixels=pixels,
+        alpha=alpha,
+        exif=exif,
+        icc=icc,
+        # In a telephone's JPEG it describes the pictures that are not taken.
+        xmp=None if image.format == "MPO" else _xmp(image),
+        format="JPEG" if image.format == "MPO" else image.format or "",
+        notes=tuple(notes),
+    )
+
+
+def _too_large(name: str) -> ImageError:
+    return ImageError(f"'{name}' has more than {MAX_PIXELS // 1_000_000} million pixels: cut or shrink it first.")
+
+
+def _photograph_exif(image: Image.Image, notes: list[str]) -> bytes | None:
+    try:
+        found = image.getexif()
+        kept = Image.Exif()
+        for tag in _EXIF_TAGS:
+            if tag in found:
+                kept[tag] = found[tag]
+        for part in (IFD.Exif, IFD.GPSInfo):
+            entries = {tag: value for tag, value in found.get_ifd(part).items() if tag not in _EXIF_STORAGE_TAGS}
+            if entries:
+                kept[part] = entries
+        return kept.tobytes() if len(kept) else None
+    except Exception:
+        # EXIF is written by thousands of devices and programs; none of their mistakes is a reason to lose the picture.
+        notes.append("The EXIF data is damaged: it is not kept")
+        return None
+
+
+def _bits_per_channel(image: Image.Image, header: bytes) -> int:
+    """Read from the file's own header, because Pillow gives RGB of 16 bits as if it had 8."""
+    if isinstance(image, PngImagePlugin.PngImageFile):
+        return header[24]
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        return int(max(image.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (1,))))
+    return 16 if image.mode.startswith("I") else 8
+
+
+def _rgb_profile(image: Image.Image, notes: list[str]) -> bytes | None:
+    icc: bytes | None = image.info.get("icc_profile")
+    if not icc or image.mode in ("CMYK", "LAB"):
+        return None
+    # ICC.1:2022, 7.2.8: bytes 16 to 19 of the header name the colour space.
+    space = icc[16:20].decode("ascii", "replace").strip()
+    if space == "RGB":
+        return icc
+    kind = "grey" if space == "GRAY" else "damaged" if len(icc) < 128 else space
+    notes.append(f"The {kind} colour profile does not fit an RGB image: it is not kept")
+    return None
+
+
+def _wide_grey(image: Image.Image, name: str) -> tuple[Tensor, Tensor | None]:
+    samples = torch.from_numpy(np.array(image, dtype=np.float32))
+    if image.mode == "F":
+        if not bool(((samples >= 0) & (samples <= 1)).all()):
+            raise ImageError(f"'{name}' has float values outside 0 to 1: save it as a 16-bit image first.")
+        return samples.expand(1, 3, -1, -1).contiguous(), None
+    if image.mode == "I" and image.format not in ("PNG", "PPM"):
+        raise ImageError(f"'{name}' has signed or 32-bit whole numbers: save it as an unsigned 16-bit image first.")
+    largest = 65_535
+    white_is_zero = False
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        largest = 2 ** image.tag_v2[TiffImagePlugin.BITSPERSAMPLE][0] - 1
+        # Pillow turns these round at 8 bits, not at 16.
+        white_is_zero = image.tag_v2.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0
+    key = image.info.get("transparency")
+    alpha = None if key is None else (samples != key).float()[None, None]
+    pixels = samples.div(largest).clamp(0, 1)
+    pixels = 1 - pixels if white_is_zero else pixels
+    return pixels.expand(1, 3, -1, -1).contiguous(), alpha
+
+
+def _eight_bit_colour(image: Image.Image, notes: list[str]) -> tuple[Tensor, Tensor | None]:
+    if image.has_transparency_data:
+        channels = _channels(image.convert("RGBA"))
+        return channels[:, :3].contiguous(), channels[:, 3:].contiguous()
+    if image.mode == "CMYK":
+        notes.append("CMYK colours were converted to sRGB")
+        return _channels(_cmyk_to_rgb(image)), None
+    if image.mode == "LAB":
+        return _channels(_through_profile(image, ImageCms.createProfile("LAB"))), None
+    return _channels(image.convert("RGB")), None
+
+
+def _cmyk_to_rgb(image: Image.Image) -> Image.Image:
+    icc = image.info.get("icc_profile")
+    if icc:
+        # A profile that is damaged or not for CMYK says nothing; the plain formula below is what is left.
+        with contextlib.suppress(ImageCms.PyCMSError, OSError):
+            return _through_profile(image, ImageCms.ImageCmsProfile(io.BytesIO(icc)))
+    return image.convert("RGB")
+
+
+def _through_profile(image: Image.Image, profile: Any) -> Image.Image:
+    converted = ImageCms.profileToProfile(image, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    assert converted is not None
+    return converted
+
+
+def _channels(image: Image.Image) -> Tensor:
+    levels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None]
+    return levels.to(torch.float32, memory_format=torch.contiguous_format).div_(255)
+
+
+def _xmp(image: Image.Image) -> bytes | None:
+    xmp = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp")
+    return xmp.encode() if isinstance(xmp, str) else xmp or None
+
+
+def _scaled(height: int, width: int, factor: float) -> tuple[int, int]:
+    return max(1, round(height * factor)), max(1, round(width * factor))
+
+
+def _encoder_options(photo: Photo, image_format: str, quality: int, notes: list[str]) -> dict[str, Any]:
+    if image_format == "BMP":
+        if photo.icc:
+            notes.append("BMP keeps no colour profile: colours may look different")
+        return {}
+    exif, xmp = photo.exif, photo.xmp
+    if image_format == "JPEG":
+        if exif and len(exif) > _JPEG_EXIF_BYTES:
+            notes.append("The EXIF data does not fit in a JPEG: it is not kept")
+            exif = None
+        if xmp and len(xmp) > _JPEG_XMP_BYTES:
+            notes.append("The XMP data does not fit in a JPEG: it is not kept")
+            xmp = None
+    options: dict[str, Any] = {}
+    if photo.icc:
+        options["icc_profile"] = photo.icc
+    if exif:
+        options["exif"] = exif
+    if xmp and image_format == "PNG":
+        options["pnginfo"] = PngImagePlugin.PngInfo()
+        options["pnginfo"].add_itxt("XML:com.adobe.xmp", xmp.decode("utf-8", "replace"))
+    elif xmp and image_format == "TIFF":
+        # Pillow takes a TIFF file's XMP as one more EXIF tag.
+        options["exif"] = Image.Exif()
+        options["exif"].load(exif or b"")
+        options["exif"][TiffImagePlugin.XMP] = xmp
+    elif xmp:
+        options["xmp"] = xmp
+    # TIFF stays uncompressed: libtiff, through Pillow, cannot compress and write the camera's EXIF data.
+    if image_format in ("JPEG", "AVIF"):
+        options.update(quality=quality, subsampling="4:4:4")
+    elif image_format == "WEBP":
+        options.update(quality=quality, lossless=quality >= 100, exact=quality >= 100)
+    return options

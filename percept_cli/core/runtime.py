@@ -1,0 +1,162 @@
+"""The one place that decides device, precision, memory layout, threads and seeds."""
+
+import contextlib
+import os
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from percept_cli.errors import DeviceError, UsageError, unknown_name
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """Where and in which number format the networks run.
+
+    `dtype` is the type of convolutions and of frozen weights; trained weights, images and losses stay float32.
+    `reason` is one sentence for the user.
+    """
+
+    device: torch.device
+    dtype: torch.dtype
+    reason: str
+
+    @property
+    def precision(self) -> str:
+        """The name of `dtype` as `--precision` spells it."""
+        return next(name for name, dtype in PRECISIONS.items() if dtype == self.dtype)
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        """Channels last, which oneDNN and tensor cores convolve without reordering; plain order on MPS."""
+        return torch.contiguous_format if self.device.type == "mps" else torch.channels_last
+
+    def place(self, images: Tensor) -> Tensor:
+        """A 4-d tensor on the device in the memory layout of the networks."""
+        return images.to(self.device, non_blocking=True).contiguous(memory_format=self.memory_format)
+
+    def freeze(self, network: nn.Module) -> nn.Module:
+        """A network for inference: on the device, weights in `dtype`, no gradients for them, evaluation mode."""
+        network = network.to(self.device, self.dtype).to(memory_format=self.memory_format)  # type: ignore[call-overload]
+        return network.eval().requires_grad_(False)
+
+    def prepare(self, network: nn.Module) -> nn.Module:
+        """A network to be trained: on the device and in the layout, weights in float32 (see `autocast`)."""
+        return network.to(self.device).to(memory_format=self.memory_format)  # type: ignore[call-overload]
+
+    def autocast(self) -> contextlib.AbstractContextManager:
+        """Convolutions of float32 weights in `dtype`."""
+        if self.dtype == torch.float32:
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, self.dtype)
+
+
+def choose_runtime(device: str = "auto", precision: str = "auto", threads: int | None = None) -> Runtime:
+    """Decides where to run. An explicit device that is not there raises DeviceError: never a silent fallback.
+
+    device: auto, cpu, cuda, cuda:N or mps. precision: auto, fp32, bf16 or fp16; auto takes bf16 where the processor
+    (AMX, AVX512-BF16) or the GPU multiplies it natively, else fp32.
+    """
+    if threads is not None:
+        if threads < 1:
+            raise UsageError(f"--threads is {threads}; give 1 or more.")
+        torch.set_num_threads(threads)
+    chosen = _choose_device(device)
+    if precision == "auto":
+        native = has_native_bf16(chosen)
+        dtype = torch.bfloat16 if native else torch.float32
+        why = f"{_bf16_unit(chosen)}: bf16, channels last" if native else "no native bf16: fp32"
+    elif precision in PRECISIONS:
+        dtype, why = PRECISIONS[precision], f"{precision}, as asked"
+    else:
+        raise UsageError(unknown_name("precision", precision, ["auto", *PRECISIONS]))
+    if dtype == torch.float16 and chosen.type == "cpu":
+        raise UsageError("fp16 on a processor is slower than fp32 and overflows. Use --precision bf16, fp32 or auto.")
+    return Runtime(chosen, dtype, f"running on {chosen} ({why})")
+
+
+def has_native_bf16(device: torch.device) -> bool:
+    """Whether bf16 convolutions are faster than fp32 ones on this device, by asking the hardware."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    return device.type == "cpu" and _bf16_unit(device) != ""
+
+
+def _bf16_unit(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    # Both questions are asked of the processor itself; older releases of torch lack them under these names.
+    if getattr(torch.cpu, "_is_amx_tile_supported", bool)():
+        return "AMX"
+    if getattr(torch.cpu, "_is_avx512_bf16_supported", bool)():
+        return "AVX512-BF16"
+    return ""
+
+
+def _choose_device(name: str) -> torch.device:
+    if name == "auto":
+        if torch.cuda.is_available():
+            # Under torchrun or accelerate each process owns one GPU.
+            return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UsageError(unknown_name("device", name, ["auto", "cpu", "cuda", "cuda:0", "mps"])) from error
+    if device.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if count == 0:
+            raise DeviceError(f"--device {name}: no CUDA GPU is usable here. Use --device cpu, or run `percept doctor`.")
+        if device.index is not None and device.index >= count:
+            raise DeviceError(f"--device {name}: there are {count} GPUs, cuda:0 to cuda:{count - 1}.")
+    elif device.type == "mps":
+        if not torch.backends.mps.is_available():
+            raise DeviceError("--device mps: no Apple GPU is usable here. Use --device cpu.")
+    elif device.type != "cpu":
+        raise UsageError(unknown_name("device", name, ["auto", "cpu", "cuda", "cuda:0", "mps"]))
+    return device
+
+
+def seed_everything(seed: int) -> None:
+    """Seeds every random source there is and asks for deterministic kernels: same seed, same device, same result."""
+    random.seed(seed)
+    torch.manual_seed(seed)
+    if torch.cuda.is_available():
+        torch.backends.cudnn.benchmark = False
+        torch.backends.cudnn.deterministic = True
+
+
+def random_state() -> dict[str, object]:
+    """The state of every random source, for a checkpoint."""
+    version, words, gauss = random.getstate()
+    state: dict[str, object] = {"torch": torch.get_rng_state(), "python": [version, list(words), gauss]}
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state_all()
+    return state
+
+
+def restore_random_state(state: dict) -> None:
+    """Puts back what `random_state` returned."""
+    torch.set_rng_state(state["torch"])
+    version, words, gauss = state["python"]
+    random.setstate((version, tuple(words), gauss))
+    if "cuda" in state and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(state["cuda"])
+
+
+@contextlib.contextmanager
+def memory_errors(what: str) -> Iterator[None]:
+    """Turns running out of memory into a DeviceError that says what to do."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise DeviceError(f"Not enough GPU memory for {what}. Use a smaller --size or --device cpu.") from error
+    except RuntimeError as error:
+        if "can't allocate memory" not in str(error) and "not enough memory" not in str(error):
+            raise
+        raise DeviceError(f"Not enough memory for {what}. Use a smaller --size.") from error

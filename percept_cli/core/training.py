@@ -1,0 +1,108 @@
+"""The loop that trains a network's weights. It yields steps; the caller prints, saves and stops."""
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from percept_cli.core.runtime import Runtime, random_state, restore_random_state
+
+Parts = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class TrainingStep:
+    """What one optimiser update did: its number from 1, the weighted loss and its parts, and the images it saw."""
+
+    index: int
+    total: float
+    parts: dict[str, float]
+    images: int
+    learning_rate: float
+
+
+@dataclass
+class Training:
+    """A network on its way: what changes from step to step, and so what a checkpoint must hold."""
+
+    network: nn.Module
+    optimizer: torch.optim.Optimizer
+    steps: int
+    step: int = 0
+
+    def state(self) -> dict[str, Any]:
+        """Everything that continues the run to the same bits: weights, optimiser, step and random sources."""
+        return {
+            "network": unwrap(self.network).state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.step,
+            "random": random_state(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Puts back what `state` returned."""
+        unwrap(self.network).load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step = state["step"]
+        restore_random_state(state["random"])
+
+
+def cosine_schedule(peak: float, steps: int, warmup: int) -> Callable[[int], float]:
+    """The learning rate of a step: a linear rise over `warmup` steps, then half a cosine down to zero."""
+
+    def learning_rate(step: int) -> float:
+        if step < warmup:
+            return peak * (step + 1) / warmup
+        return peak * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+
+    return learning_rate
+
+
+def train(
+    training: Training,
+    batches: Iterable[Tensor],
+    compute_loss: Callable[[nn.Module, Tensor, int], tuple[Tensor, Parts]],
+    learning_rate: Callable[[int], float],
+    runtime: Runtime,
+    accelerator: Accelerator,
+    clip_norm: float | None = None,
+) -> Iterator[TrainingStep]:
+    """Updates the network once per batch and yields a step after each; `training.step` counts the finished ones.
+
+    `batches` must begin at batch number `training.step`. `compute_loss(network, images, step)` returns the scalar to
+    minimise and its named, weighted parts. On several processes each gets its own batches and the gradients are
+    averaged; the losses yielded are those of this process.
+    """
+    for images in batches:
+        rate = learning_rate(training.step)
+        for group in training.optimizer.param_groups:
+            group["lr"] = rate
+        total, parts = compute_loss(training.network, runtime.place(images), training.step)
+        training.optimizer.zero_grad(set_to_none=True)
+        accelerator.backward(total)
+        if clip_norm is not None:
+            accelerator.clip_grad_norm_(training.network.parameters(), clip_norm)
+        training.optimizer.step()
+        training.step += 1
+        yield TrainingStep(
+            training.step,
+            total.item(),
+            {name: part.item() for name, part in parts.items()},
+            len(images) * accelerator.num_processes,
+            rate,
+        )
+
+
+def create_accelerator(runtime: Runtime) -> Accelerator:
+    """The process group of `accelerate launch` or `torchrun`; a single process without one."""
+    # Precision is the runtime's (autocast in the losses and generators), so accelerate keeps its hands off it.
+    return Accelerator(cpu=runtime.device.type == "cpu", mixed_precision="no")
+
+
+def unwrap(network: nn.Module) -> nn.Module:
+    """The network itself, without the wrapper that spreads it over processes."""
+    return network.module if isinstance(network, nn.parallel.DistributedDataParallel) else network

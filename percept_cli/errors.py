@@ -1,0 +1,54 @@
+"""What can go wrong for a user, with the exit code the shell sees."""
+
+import difflib
+from collections.abc import Iterable
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    OK = 0
+    INTERNAL = 1
+    USAGE = 2
+    SOME_FAILED = 3
+    ALL_FAILED = 4
+    MODEL = 5
+    DEVICE = 6
+    INTERRUPTED = 130
+    TERMINATED = 143
+
+
+class PerceptError(Exception):
+    """An error the user can act on: its text says what was given, what is allowed and what to do."""
+
+    exit_code = ExitCode.USAGE
+
+
+class UsageError(PerceptError):
+    """A wrong option or a failed check made before any work."""
+
+
+class ImageError(PerceptError):
+    """One input that cannot be read, or one output that cannot be written."""
+
+    exit_code = ExitCode.ALL_FAILED
+
+
+class ModelError(PerceptError):
+    """A model or weight file that is missing, damaged or of an unknown format."""
+
+    exit_code = ExitCode.MODEL
+
+
+class DeviceError(PerceptError):
+    """A device that is not there, or memory that is not enough."""
+
+    exit_code = ExitCode.DEVICE
+
+
+def unknown_name(kind: str, given: str, choices: Iterable[str], *, hint: str = "") -> str:
+    """A sentence for a name that is not known: the closest one if there is one, then all of them."""
+    choices = list(choices)
+    close = difflib.get_close_matches(given, choices, n=1)
+    suggestion = f" Did you mean '{close[0]}'?" if close else ""
+    listing = f" Known: {', '.join(choices)}." if choices else ""
+    return f"Unknown {kind} '{given}'.{suggestion}{listing}{' ' + hint if hint else ''}"
