@@ -1,11 +1,19 @@
 """The command line: registers the commands and is the only place where errors become messages and exit codes."""
 
+import os
+import signal
+import sys
+from types import FrameType
 from typing import Annotated
 
 import typer
 
 from percept_cli import __version__
+from percept_cli.commands.stylize import stylize
 from percept_cli.commands.train_extractor import train_extractor
+from percept_cli.commands.train_style import train_style
+from percept_cli.console import Console
+from percept_cli.errors import ExitCode, Interrupted, PerceptError
 
 app = typer.Typer(
     name="percept",
@@ -17,6 +25,9 @@ app = typer.Typer(
 train = typer.Typer(help="Train a style or an extractor.", no_args_is_help=True)
 app.add_typer(train, name="train")
 
+app.command("stylize")(stylize)
+train.command("style")(train_style)
+app.command("train-style", hidden=True)(train_style)
 train.command("extractor")(train_extractor)
 app.command("train-extractor", hidden=True)(train_extractor)
 
@@ -29,28 +40,41 @@ def _version(value: bool) -> None:
 
 @app.callback()
 def root(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
 ) -> None:
     pass
 
 
 def run(arguments: list[str] | None = None) -> int:
     """Runs one command line and returns its exit code; the only error boundary there is."""
-    import sys
-
-    from percept_cli.console import Console
-    from percept_cli.errors import ExitCode, PerceptError
-
     console = Console()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     try:
-        result = app(arguments, standalone_mode=False)
-        return result if isinstance(result, int) else ExitCode.OK
+        app(arguments)
+    except SystemExit as leaving:
+        return leaving.code if isinstance(leaving.code, int) else ExitCode.OK
     except PerceptError as error:
         console.error(str(error))
         return error.exit_code
-    except KeyboardInterrupt:
-        console.error("interrupted")
-        return ExitCode.INTERRUPTED
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output has gone: nobody is left to tell
         return ExitCode.OK
+    except Exception as error:
+        if os.environ.get("PERCEPT_TRACEBACK"):
+            raise
+        console.error(
+            f"internal error, {type(error).__name__}: {error}. This is a bug of percept: please report it, with what "
+            "PERCEPT_TRACEBACK=1 shows."
+        )
+        return ExitCode.INTERNAL
+    return ExitCode.OK
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise Interrupted(
+        f"stopped by {signal.Signals(number).name}; what was finished is kept",
+        ExitCode.TERMINATED if number == signal.SIGTERM else ExitCode.INTERRUPTED,
+    )

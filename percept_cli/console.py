@@ -52,6 +52,10 @@ class Console:
         """A bar on a terminal; elsewhere one plain line every 30 seconds; nothing when quiet."""
         return Progress(total, unit, initial, self)
 
+    def progress_off(self) -> "Progress":
+        """A progress that shows nothing, for work that shows its own or is over at once."""
+        return Progress(0, "", 0, Console(quiet=True))
+
     def _stderr(self, message: str) -> None:
         if Progress.bar is not None:
             Progress.bar.write(message, file=sys.stderr)
@@ -69,17 +73,20 @@ class Progress:
         self.total, self.unit, self.done, self.console = total, unit, initial, console
         self._initial, self._started = initial, time.monotonic()
         self._last_line = self._started
-        if not console.quiet and sys.stderr.isatty():
+        self._own_bar: Any = None
+        if not console.quiet and sys.stderr.isatty() and Progress.bar is None:
             from tqdm import tqdm
 
-            Progress.bar = tqdm(total=total, unit=unit, initial=initial, file=sys.stderr, dynamic_ncols=True, leave=False)
+            self._own_bar = Progress.bar = tqdm(
+                total=total, unit=unit, initial=initial, file=sys.stderr, dynamic_ncols=True, leave=False
+            )
 
     def __enter__(self) -> "Progress":
         return self
 
     def __exit__(self, *_: object) -> None:
-        if Progress.bar is not None:
-            Progress.bar.close()
+        if self._own_bar is not None:
+            self._own_bar.close()
             Progress.bar = None
 
     def advance(self, amount: int = 1, figures: Mapping[str, float] | None = None, images: int = 0) -> None:
@@ -90,14 +97,16 @@ class Progress:
         notes = {name: f"{value:.3g}" for name, value in (figures or {}).items()}
         if images:
             notes["images/s"] = f"{images * pieces / max(elapsed, 1e-9):.1f}"
-        if Progress.bar is not None:
-            Progress.bar.set_postfix(notes, refresh=False)
-            Progress.bar.update(amount)
+        if self._own_bar is not None:
+            self._own_bar.set_postfix(notes, refresh=False)
+            self._own_bar.update(amount)
         elif not self.console.quiet and time.monotonic() - self._last_line >= self.LINE_EVERY:
             self._last_line = time.monotonic()
             left = elapsed / pieces * (self.total - self.done)
             text = " ".join(f"{name}={value}" for name, value in notes.items())
-            print(f"{self.unit} {self.done}/{self.total}, {left / 60:.1f} min left: {text}", file=sys.stderr, flush=True)
+            print(
+                f"{self.unit} {self.done}/{self.total}, {left / 60:.1f} min left: {text}", file=sys.stderr, flush=True
+            )
 
 
 class JsonLinesLog:

@@ -20,7 +20,7 @@ class ExitCode(IntEnum):
 class PerceptError(Exception):
     """An error the user can act on: its text says what was given, what is allowed and what to do."""
 
-    exit_code = ExitCode.USAGE
+    exit_code: ExitCode = ExitCode.USAGE
 
 
 class UsageError(PerceptError):
@@ -43,6 +43,14 @@ class DeviceError(PerceptError):
     """A device that is not there, or memory that is not enough."""
 
     exit_code = ExitCode.DEVICE
+
+
+class Interrupted(PerceptError):
+    """Work stopped by a signal."""
+
+    def __init__(self, message: str, exit_code: ExitCode):
+        super().__init__(message)
+        self.exit_code = exit_code
 
 
 def unknown_name(kind: str, given: str, choices: Iterable[str], *, hint: str = "") -> str:

@@ -27,3 +27,37 @@ Data = Annotated[
     list[Path] | None,
     typer.Option("--data", help="Folder of photographs, searched through; may be given again. Default: samples."),
 ]
+ContentWeight = Annotated[
+    float, typer.Option(min=0.0, help="More keeps more of the photograph.", rich_help_panel="Losses")
+]
+StyleWeight = Annotated[float, typer.Option(min=0.0, help="More takes more of the style.", rich_help_panel="Losses")]
+TotalVariationWeight = Annotated[float, typer.Option(min=0.0, help="More is smoother.", rich_help_panel="Losses")]
+Scaling = Annotated[
+    str,
+    typer.Option(
+        help="typical: weight 1.0 is the usual balance with every extractor and style; paper: raw losses.",
+        rich_help_panel="Losses",
+    ),
+]
+ContentLayers = Annotated[
+    str | None, typer.Option(metavar="L1,L2,...", help="Default: the extractor's own.", rich_help_panel="Losses")
+]
+StyleLayers = Annotated[
+    str | None, typer.Option(metavar="L1,L2,...", help="Default: the extractor's own.", rich_help_panel="Losses")
+]
+Inputs = Annotated[
+    list[str] | None, typer.Argument(metavar="IMAGE...", help="Files, folders, patterns, or - for stdin.")
+]
+Output = Annotated[
+    str | None,
+    typer.Option(
+        "-o", "--output", help="A file; a folder when it is one, ends in / or there are several images; or -."
+    ),
+]
+Name = Annotated[str, typer.Option(help="Names in a folder: {rel}, {stem}, {ext}, {op}, {model}.")]
+Recursive = Annotated[bool, typer.Option("-r", "--recursive", help="Whole trees of folders; the tree is kept.")]
+FromFile = Annotated[
+    Path | None, typer.Option("--from-file", help="A list of images, one path a line, or - for stdin.")
+]
+NullSeparated = Annotated[bool, typer.Option("-0", "--null", help="The list ends each path with a null byte.")]
+Quality = Annotated[int, typer.Option(min=1, max=100, help="Of JPEG, AVIF and WebP (100: lossless).")]

@@ -12,9 +12,12 @@ HELD_OUT_SIZE = 256
 
 
 def train_extractor(
-    output: Annotated[Path, typer.Option("-o", "--output", help="The weights file to write.")] = Path("compact.safetensors"),
+    output: Annotated[Path, typer.Option("-o", "--output", help="The weights file to write.")] = Path(
+        "compact.safetensors"
+    ),
     teacher: Annotated[
-        list[str] | None, typer.Option(help="NAME or NAME=FILE of a real network: vgg19, squeezenet1_0.", metavar="NAME[=FILE]")
+        list[str] | None,
+        typer.Option(help="NAME or NAME=FILE of a real network: vgg19, squeezenet1_0.", metavar="NAME[=FILE]"),
     ] = None,
     data: options.Data = None,
     held_out: Annotated[
@@ -45,7 +48,7 @@ def train_extractor(
     from percept_cli.core.dataset import Crops, batches_from, find_photos, load_square, sample_photos
     from percept_cli.core.extractors.loading import create_extractor, parse_named_file
     from percept_cli.core.runtime import choose_runtime, seed_everything
-    from percept_cli.core.training import Training, cosine_schedule, create_accelerator, train, unwrap
+    from percept_cli.core.training import Training, cosine_schedule, create_accelerator, train
     from percept_cli.core.weights import save_weights
     from percept_cli.errors import UsageError
 
@@ -91,7 +94,6 @@ def train_extractor(
     if not accelerator.is_main_process:
         return
 
-    student = unwrap(network)
     distillation.fold_scales(student, statistics)
     weights = {name: tensor.to(torch.float16) for name, tensor in student.named_weights().items()}
     figures = {}

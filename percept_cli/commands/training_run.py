@@ -10,17 +10,9 @@ from typing import Any
 from percept_cli.console import Console, JsonLinesLog
 from percept_cli.core.checkpoint import load_checkpoint, save_checkpoint
 from percept_cli.core.training import Training, TrainingStep
-from percept_cli.errors import ExitCode, PerceptError, UsageError
+from percept_cli.errors import ExitCode, Interrupted, UsageError
 
 CHECKPOINT_SECONDS = 60.0
-
-
-class Interrupted(PerceptError):
-    """A run stopped by a signal, its checkpoint saved."""
-
-    def __init__(self, message: str, exit_code: ExitCode):
-        super().__init__(message)
-        self.exit_code = exit_code
 
 
 def run_folder(output: Path) -> Path:
@@ -41,7 +33,9 @@ def prepare_output(output: Path, overwrite: bool, resume: bool) -> Path:
     if output.exists() and not overwrite:
         raise UsageError(f"{output} exists. Give --overwrite to replace it, or another --output.")
     if (folder / "checkpoint.pt").exists() and not (resume or overwrite):
-        raise UsageError(f"{folder} holds an unfinished run. Give --resume to continue it or --overwrite to start anew.")
+        raise UsageError(
+            f"{folder} holds an unfinished run. Give --resume to continue it or --overwrite to start anew."
+        )
     folder.mkdir(exist_ok=True)
     return folder
 
@@ -96,7 +90,8 @@ def report_training(
                 if received:
                     code = ExitCode.TERMINATED if received[0] == signal.SIGTERM else ExitCode.INTERRUPTED
                     raise Interrupted(
-                        f"stopped at step {step.index} of {training.steps}; repeat the command with --resume to go on", code
+                        f"stopped at step {step.index} of {training.steps}; repeat the command with --resume to go on",
+                        code,
                     )
     finally:
         for number, handler in previous.items():

@@ -28,5 +28,7 @@ def load_checkpoint(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
     different = [name for name in settings if saved.get(name) != settings[name]]
     if different:
         changes = ", ".join(f"{name} was {saved.get(name)!r}, now {settings[name]!r}" for name in different)
-        raise UsageError(f"{path} is of a run with other settings ({changes}). Give the same ones, or another --output.")
+        raise UsageError(
+            f"{path} is of a run with other settings ({changes}). Give the same ones, or another --output."
+        )
     return state

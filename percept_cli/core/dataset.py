@@ -38,7 +38,9 @@ def find_photos(folders: Sequence[Path]) -> list[Path]:
         if folder.is_file():
             photos.append(folder)
         elif folder.is_dir():
-            photos += sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+            photos += sorted(
+                p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")
+            )
         else:
             raise UsageError(f"--data {folder}: there is no such file or folder.")
     if not photos:
@@ -91,8 +93,8 @@ class Crops(Dataset[Tensor]):
     def _crop(self, photo: Image.Image, random: np.random.Generator) -> Tensor:
         short = min(photo.size)
         side = round(short * random.uniform(min(1.0, max(self.smallest, min(self.size / short, 1.0))), 1.0))
-        left = random.integers(photo.width - side + 1)
-        top = random.integers(photo.height - side + 1)
+        left = int(random.integers(photo.width - side + 1))
+        top = int(random.integers(photo.height - side + 1))
         box = (left, top, left + side, top + side)
         crop = photo.resize((self.size, self.size), Image.Resampling.BICUBIC, box=box)
         if random.random() < 0.5:

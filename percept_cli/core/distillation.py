@@ -45,9 +45,9 @@ def teacher_taps(teacher: str) -> list[str]:
 
 
 def create_student() -> FeatureExtractor:
-    """An untrained `compact` with every layer tapped and its weights free to learn (He initialisation)."""
+    """An untrained `compact` with every layer before its activation tapped and its weights free to learn (He initialisation)."""
     architecture = create_architecture("compact")
-    student = FeatureExtractor(architecture, architecture.layer_names)
+    student = FeatureExtractor(architecture, teacher_layers())
     for module in student.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
@@ -69,9 +69,7 @@ class LayerStatistics:
 
 
 @torch.no_grad()
-def measure_statistics(
-    teachers: Teachers, batches: Iterable[Tensor], runtime: Runtime
-) -> dict[str, LayerStatistics]:
+def measure_statistics(teachers: Teachers, batches: Iterable[Tensor], runtime: Runtime) -> dict[str, LayerStatistics]:
     """Statistics of every target over some batches of images."""
     collected: dict[str, list[Tensor]] = {}
     for images in batches:

@@ -2,11 +2,7 @@
 
 import contextlib
 import io
-import os
-import secrets
-import shutil
 import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,17 +14,20 @@ from PIL import Image, ImageCms, ImageOps, PngImagePlugin, TiffImagePlugin, Unid
 from PIL.ExifTags import IFD, Base
 from torch import Tensor
 
+from percept_cli.core.files import atomic_write_bytes
 from percept_cli.core.outputs import WRITABLE_FORMATS, normalise_extension
 from percept_cli.errors import ImageError
 
 # Named, because Pillow's other readers run programs (EPS) or take almost anything for an image (PCD, MSP).
-READABLE_FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TGA", "TIFF", "WEBP")
+READABLE_FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TGA", "TIFF", "WEBP")
 
 # Large scans and panoramas are wanted here; Pillow's own limit refuses them. It warns between its limit and twice
 # that, where load_image refuses by name.
 MAX_PIXELS = 500_000_000
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+# Damaged EXIF data: a note of the photograph says so, with its name.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.TiffImagePlugin")
 
 # What EXIF says of the photograph. The rest describes how the file was stored (sizes, strips, the orientation that
 # has been applied, a thumbnail of the old picture) and would be wrong in the new one.
@@ -189,37 +188,6 @@ def save_image(photo: Photo, path: Path, *, quality: int = 95) -> tuple[str, ...
     return notes
 
 
-def atomic_write_bytes(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all; ImageError in one sentence where that fails."""
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(data)
-
-
-@contextlib.contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
-    """A hidden, empty file beside `path`, with its suffix, to be filled within the block and then put in its place.
-
-    If the block fails, that file is removed and `path` is untouched. An OSError of the block becomes ImageError.
-    """
-    temporary = path.with_name(f".percept-{secrets.token_hex(8)}{path.suffix}")
-    try:
-        # Replacing a device such as /dev/null would take it away from every program.
-        if path.exists() and not path.is_file():
-            kind = "a folder" if path.is_dir() else "not an ordinary file"
-            raise ImageError(f"'{path}' cannot be written: it is {kind}.")
-        # Made here and not by tempfile, whose files only their owner may read: 0o666 leaves it to the umask.
-        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-        if path.exists():
-            shutil.copymode(path, temporary)
-        yield temporary
-        os.replace(temporary, path)
-    except OSError as error:
-        raise ImageError(f"'{path}' cannot be written: {error.strerror or error}.") from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-
-
 def _decode(stream: BinaryIO, name: str) -> Photo:
     # Pipes cannot go back to the start, which Pillow does.
     if not stream.seekable():
@@ -291,6 +259,9 @@ def _too_large(name: str) -> ImageError:
 def _photograph_exif(image: Image.Image, notes: list[str]) -> bytes | None:
     try:
         found = image.getexif()
+        # An empty directory with its signature, as programs leave that removed all entries, takes 20 bytes.
+        if not len(found) and len(image.info.get("exif") or b"") > 20:
+            raise ValueError("no entry can be read")
         kept = Image.Exif()
         for tag in _EXIF_TAGS:
             if tag in found:

@@ -5,6 +5,7 @@ import os
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,9 @@ from torch import Tensor, nn
 from percept_cli.errors import DeviceError, UsageError, unknown_name
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -40,12 +44,12 @@ class Runtime:
         """A 4-d tensor on the device in the memory layout of the networks."""
         return images.to(self.device, non_blocking=True).contiguous(memory_format=self.memory_format)
 
-    def freeze(self, network: nn.Module) -> nn.Module:
+    def freeze(self, network: Network) -> Network:
         """A network for inference: on the device, weights in `dtype`, no gradients for them, evaluation mode."""
         network = network.to(self.device, self.dtype).to(memory_format=self.memory_format)  # type: ignore[call-overload]
         return network.eval().requires_grad_(False)
 
-    def prepare(self, network: nn.Module) -> nn.Module:
+    def prepare(self, network: Network) -> Network:
         """A network to be trained: on the device and in the layout, weights in float32 (see `autocast`)."""
         return network.to(self.device).to(memory_format=self.memory_format)  # type: ignore[call-overload]
 
@@ -111,7 +115,9 @@ def _choose_device(name: str) -> torch.device:
     if device.type == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if count == 0:
-            raise DeviceError(f"--device {name}: no CUDA GPU is usable here. Use --device cpu, or run `percept doctor`.")
+            raise DeviceError(
+                f"--device {name}: no CUDA GPU is usable here. Use --device cpu, or run `percept doctor`."
+            )
         if device.index is not None and device.index >= count:
             raise DeviceError(f"--device {name}: there are {count} GPUs, cuda:0 to cuda:{count - 1}.")
     elif device.type == "mps":

@@ -99,9 +99,13 @@ def torchvision_weights(name: str, announce: Callable[[str], None] | None = None
         if known.is_file():
             # An interrupted copy under the right name is not a weights file.
             if not sha256_of(known).startswith(digits):
-                raise ModelError(f"{known} is damaged (its sha256 does not begin with {digits}). Delete it and try again.")
+                raise ModelError(
+                    f"{known} is damaged (its sha256 does not begin with {digits}). Delete it and try again."
+                )
             return known
-    advice = f"Fetch {DOWNLOAD_ROOT}{file} elsewhere and give it with --extractor-weights FILE, or use --extractor compact."
+    advice = (
+        f"Fetch {DOWNLOAD_ROOT}{file} elsewhere and give it with --extractor-weights FILE, or use --extractor compact."
+    )
     if is_offline():
         raise ModelError(f"The weights of {name} are not in {target.parent} and PERCEPT_OFFLINE is set. {advice}")
     if announce:

@@ -75,23 +75,35 @@ class FeatureExtractor(nn.Module):
     in the type of the extractor's weights.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, architecture: Architecture, layers: Iterable[str]):
         super().__init__()
         self.architecture = architecture
         self.layers = tuple(dict.fromkeys(architecture.resolve(name) for name in layers))
         if not self.layers:
-            raise UsageError(f"No layer of {architecture.name} was asked for. Known: {', '.join(architecture.layer_names)}.")
+            raise UsageError(
+                f"No layer of {architecture.name} was asked for. Known: {', '.join(architecture.layer_names)}."
+            )
         self._plan = _ancestors(architecture.layers, self.layers)
+        self._plans = {self.layers: self._plan}
         # Module names may not hold dots; layer names hold none.
         self.network = nn.ModuleDict({layer.name: layer.build() for layer in self._plan})
-        self._last_use = {source: layer.name for layer in self._plan for source in layer.sources}
         self.stride = max(_strides(self._plan).values())
         self.register_buffer("mean", torch.tensor(architecture.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(architecture.std).view(1, 3, 1, 1), persistent=False)
         self.eval().requires_grad_(False)
 
-    def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """The features of every tapped layer. Raises UsageError for images smaller than the deepest tap allows."""
+    def forward(self, images: Tensor, layers: tuple[str, ...] | None = None) -> dict[str, Tensor]:
+        """The features of every tapped layer, or of some of them, running no deeper than the deepest of those.
+
+        Raises UsageError for images smaller than the deepest tap allows.
+        """
+        layers = self.layers if layers is None else layers
+        if layers not in self._plans:
+            self._plans[layers] = _ancestors(self.architecture.layers, layers)
+        plan = self._plans[layers]
         height, width = images.shape[-2:]
         if min(height, width) < self.stride:
             raise UsageError(
@@ -101,16 +113,17 @@ class FeatureExtractor(nn.Module):
         dtype = next((p.dtype for p in self.network.parameters()), images.dtype)
         # Normalised in the image's own precision: a bf16 weight type must not round the image before it is centred.
         values = {IMAGE: ((images - self.mean.to(images.dtype)) / self.std.to(images.dtype)).to(dtype)}
+        last_use = {source: layer.name for layer in plan for source in layer.sources}
         features = {}
-        for layer in self._plan:
+        for layer in plan:
             inputs = [values[source] for source in layer.sources]
             values[layer.name] = self.network[layer.name](*inputs)
-            if layer.name in self.layers:
+            if layer.name in layers:
                 features[layer.name] = values[layer.name]
             for source in layer.sources:
-                if self._last_use[source] == layer.name:
+                if last_use[source] == layer.name:
                     values.pop(source, None)
-        return {name: features[name] for name in self.layers}
+        return {name: features[name] for name in layers}
 
     def train(self, mode: bool = True) -> "FeatureExtractor":
         """Stays in evaluation mode: an extractor is a fixed measure."""

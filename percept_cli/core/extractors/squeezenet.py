@@ -38,7 +38,9 @@ def squeezenet(name: str) -> Architecture:
             Layer(f"{fire}_squeeze", partial(nn.Conv2d, channels, squeeze, 1), (previous,), f"{key}.squeeze"),
             Layer(squeezed, nn.ReLU, (f"{fire}_squeeze",)),
             Layer(f"{fire}_expand1x1", partial(nn.Conv2d, squeeze, expand, 1), (squeezed,), f"{key}.expand1x1"),
-            Layer(f"{fire}_expand3x3", partial(nn.Conv2d, squeeze, expand, 3, padding=1), (squeezed,), f"{key}.expand3x3"),
+            Layer(
+                f"{fire}_expand3x3", partial(nn.Conv2d, squeeze, expand, 3, padding=1), (squeezed,), f"{key}.expand3x3"
+            ),
             Layer(f"{fire}_expand", Concatenate, (f"{fire}_expand1x1", f"{fire}_expand3x3")),
             Layer(fire, nn.ReLU, (f"{fire}_expand",)),
         ]

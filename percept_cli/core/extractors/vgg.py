@@ -40,9 +40,7 @@ def vgg(name: str) -> Architecture:
     )
 
 
-def add_classifier(
-    layers: list[Layer], previous: str, channels: int, pooled: int, dropout_first: bool
-) -> None:
+def add_classifier(layers: list[Layer], previous: str, channels: int, pooled: int, dropout_first: bool) -> None:
     """Appends fc6 to fc8 and `prob`; torchvision's AlexNet and VGG differ in where their dropouts (no-ops here) stand."""
     sizes = ((channels * pooled * pooled, 4096), (4096, 4096), (4096, 1000))
     positions = (1, 4, 6) if dropout_first else (0, 3, 6)

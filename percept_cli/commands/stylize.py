@@ -1,0 +1,172 @@
+"""`percept stylize`: photographs in the style of a trained model, or of any picture."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from percept_cli import options
+
+PREVIEW_EVERY = 10
+
+
+def complete_style(incomplete: str) -> list[str]:
+    """Names of the shipped style models for shell completion, read without torch."""
+    from percept_cli.core.manifest import shipped_models
+
+    return [name for name, model in shipped_models().items() if model.role == "style" and name.startswith(incomplete)]
+
+
+def stylize(
+    photos: options.Inputs = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "-m", "--model", help="A shipped style or a file; see `percept models list`.", autocompletion=complete_style
+        ),
+    ] = None,
+    style: Annotated[
+        list[Path] | None,
+        typer.Option("--style", help="Any picture as the style, by optimisation; several are blended."),
+    ] = None,
+    output: options.Output = None,
+    name: options.Name = "{stem}_{op}{ext}",
+    strength: Annotated[float, typer.Option(min=0.0, max=1.0, help="0 is the photograph, 1 the style.")] = 1.0,
+    keep_colors: Annotated[bool, typer.Option("--keep-colors", help="Keep the photograph's colours.")] = False,
+    size: Annotated[
+        int | None, typer.Option(min=16, help="Short side of the result, pixels. Default: the photograph's.")
+    ] = None,
+    steps: Annotated[
+        int, typer.Option(min=1, help="With --style: updates over all sizes.", rich_help_panel="Optimisation")
+    ] = 300,
+    optimizer: Annotated[
+        str, typer.Option(help="With --style: adam or lbfgs.", rich_help_panel="Optimisation")
+    ] = "adam",
+    init: Annotated[
+        str, typer.Option(help="With --style: start from content, noise or style.", rich_help_panel="Optimisation")
+    ] = "content",
+    style_size: Annotated[
+        int,
+        typer.Option(
+            min=32,
+            help="With --style: its short side in pixels; larger gives larger strokes.",
+            rich_help_panel="Optimisation",
+        ),
+    ] = 256,
+    blend: Annotated[
+        str | None,
+        typer.Option(metavar="W1,W2,...", help="With --style: weights of several.", rich_help_panel="Optimisation"),
+    ] = None,
+    preview: Annotated[
+        Path | None,
+        typer.Option(help="With --style: a PNG of the picture as it grows.", rich_help_panel="Optimisation"),
+    ] = None,
+    content_weight: options.ContentWeight = 1.0,
+    style_weight: options.StyleWeight = 1.0,
+    tv_weight: options.TotalVariationWeight = 1.0,
+    scaling: options.Scaling = "typical",
+    content_layers: options.ContentLayers = None,
+    style_layers: options.StyleLayers = None,
+    extractor: options.Extractor = "compact",
+    extractor_weights: options.ExtractorWeights = None,
+    recursive: options.Recursive = False,
+    from_file: options.FromFile = None,
+    null: options.NullSeparated = False,
+    overwrite: options.Overwrite = False,
+    skip_existing: options.SkipExisting = False,
+    quality: options.Quality = 95,
+    seed: options.Seed = 0,
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
+    threads: options.Threads = None,
+    quiet: options.Quiet = False,
+    json: options.Json = False,
+) -> None:
+    """Restyle photographs: with a trained model in one pass, or after any picture by optimisation.
+
+    percept stylize photo.jpg -m starry-night
+
+    percept stylize photo.jpg --style painting.jpg -o restyled.jpg
+
+    percept stylize holiday/ -r -m wave -o restyled/
+    """
+    from percept_cli.console import Console
+    from percept_cli.core.manifest import shipped_models
+    from percept_cli.core.outputs import expand_inputs, plan_outputs
+    from percept_cli.errors import UsageError
+
+    console = Console(quiet, json)
+    if (model is None) == (not style):
+        shipped = ", ".join(known.name for known in shipped_models().values() if known.role == "style")
+        raise UsageError(f"Give one of -m MODEL or --style PICTURE. Shipped models: {shipped}.")
+    items = expand_inputs(photos or [], recursive=recursive, from_file=from_file, null_separated=null)
+    label = Path(model).stem if model else style[0].stem  # type: ignore[index]
+    jobs = plan_outputs(
+        items, output, name=name, op=label, model=label, overwrite=overwrite, skip_existing=skip_existing
+    )  # fmt: skip
+
+    # Only now the heavy imports: a mistyped option is answered at once.
+    from percept_cli.commands.batch import process_images
+    from percept_cli.core.images import Photo
+    from percept_cli.core.outputs import Job
+    from percept_cli.core.runtime import choose_runtime, memory_errors, seed_everything
+
+    if model is not None:
+        from percept_cli.core.generators.loading import load_style_generator
+        from percept_cli.core.restyling import restyle
+
+        runtime = choose_runtime(device, precision, threads)
+        loaded = load_style_generator(model)
+        generator = runtime.prepare(loaded.network)
+        console.say(runtime.reason)
+
+        def operation(photo: Photo, job: Job) -> Photo:
+            with memory_errors(f"{photo.width}x{photo.height} pixels"):
+                return restyle(photo, generator, runtime, size=size, strength=strength, keep_colors=keep_colors)
+
+    else:
+        from percept_cli.core.extractors.loading import create_extractor
+        from percept_cli.core.gatys import StyleOptions, optimize_style
+        from percept_cli.core.images import (
+            fit_short_side,
+            load_image,
+            premultiply,
+            resize_image,
+            save_image,
+            unpremultiply,
+        )
+        from percept_cli.core.restyling import finish
+        from percept_cli.core.style import parse_blend, style_taps
+
+        if optimizer == "lbfgs" and precision == "auto":
+            precision = "fp32"  # its line search compares losses more finely than bf16 tells them apart
+        runtime = choose_runtime(device, precision, threads)
+        console.say(runtime.reason)
+        content_taps, style_layer_taps = style_taps(extractor, content_layers, style_layers)
+        asked = StyleOptions(
+            steps, optimizer, init, style_size, seed, parse_blend(blend, len(style or [])), content_taps, style_layer_taps,
+            content_weight, style_weight, tv_weight, scaling,
+        )  # fmt: skip
+        seed_everything(seed)
+        frozen = runtime.freeze(
+            create_extractor(extractor, [*content_taps, *style_layer_taps], extractor_weights, seed, console.say)
+        )
+        pictures = [load_image(path).pixels for path in style or []]
+        styles = [
+            resize_image(picture, *fit_short_side(picture.shape[-2], picture.shape[-1], style_size))
+            for picture in pictures
+        ]
+
+        def operation(photo: Photo, job: Job) -> Photo:
+            if size is not None:
+                photo = photo.with_pixels(resize_image(photo.pixels, *fit_short_side(photo.height, photo.width, size)))
+            pixels = photo.pixels if photo.alpha is None else premultiply(photo.pixels, photo.alpha)
+            with console.progress(steps, "step") as progress, memory_errors(f"{photo.width}x{photo.height} pixels"):
+                for step in optimize_style(pixels, styles, frozen, runtime, asked):
+                    progress.advance(1, {"loss": step.total, **step.parts})
+                    if preview is not None and step.index % PREVIEW_EVERY == 0:
+                        save_image(Photo(step.image.cpu()), preview)
+            result = finish(step.image.cpu(), pixels, strength=strength, keep_colors=keep_colors)
+            return photo.with_pixels(result if photo.alpha is None else unpremultiply(result, photo.alpha))
+
+    process_images(jobs, operation, console, quality=quality, fields={"model": label})

@@ -1,0 +1,166 @@
+"""`percept train style`: train a network that restyles any photograph in one pass."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from percept_cli import options
+
+PREVIEWS = 8
+CALIBRATION_CROPS = 32
+
+
+def train_style(
+    style: Annotated[
+        list[Path], typer.Option("--style", help="The style image; several are blended.", show_default=False)
+    ],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="The model to write. Default: STYLE.safetensors, here.")
+    ] = None,
+    data: options.Data = None,
+    blend: Annotated[
+        str | None, typer.Option(metavar="W1,W2,...", help="Weights of several styles; equal by default.")
+    ] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Optimiser updates.")] = 1500,
+    batch: Annotated[int, typer.Option(min=1, help="Photographs a step.")] = 4,
+    size: Annotated[int, typer.Option(min=64, help="Side of the training crops, pixels.")] = 224,
+    style_size: Annotated[
+        int, typer.Option(min=32, help="Short side of the style image, pixels: larger gives larger strokes.")
+    ] = 256,
+    learning_rate: Annotated[float, typer.Option(min=0.0, help="Peak of the schedule.")] = 2e-3,
+    generator: Annotated[str, typer.Option(help="johnson, or johnson-2016 as in the paper.")] = "johnson",
+    width: Annotated[
+        float | None, typer.Option(help="Channels as a share of the paper's 32, 64, 128. Default 0.5; johnson-2016: 1.")
+    ] = None,
+    norm: Annotated[str | None, typer.Option(help="instance or batch. Default: the generator's own.")] = None,
+    content_weight: options.ContentWeight = 1.0,
+    style_weight: options.StyleWeight = 1.0,
+    tv_weight: options.TotalVariationWeight = 1.0,
+    scaling: options.Scaling = "typical",
+    content_layers: options.ContentLayers = None,
+    style_layers: options.StyleLayers = None,
+    extractor: options.Extractor = "compact",
+    extractor_weights: options.ExtractorWeights = None,
+    seed: options.Seed = 0,
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
+    threads: options.Threads = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue a stopped run to the same bits.")] = False,
+    overwrite: options.Overwrite = False,
+    quiet: options.Quiet = False,
+    json: options.Json = False,
+) -> None:
+    """Train a style: a small network that restyles any photograph in one pass (Johnson et al. 2016).
+
+    percept train-style --style starry.jpg
+    """
+    import torch
+
+    from percept_cli.commands.training_run import prepare_output, report_training, resume_training
+    from percept_cli.console import Console
+    from percept_cli.core.dataset import Crops, batches_from, find_photos, load_square, sample_photos
+    from percept_cli.core.extractors.loading import create_extractor
+    from percept_cli.core.generators.style import create_style_generator
+    from percept_cli.core.images import fit_short_side, load_image, resize_image
+    from percept_cli.core.preview import append_preview, render_preview
+    from percept_cli.core.runtime import choose_runtime, memory_errors, seed_everything
+    from percept_cli.core.style import create_style_loss, parse_blend, style_taps
+    from percept_cli.core.training import (
+        Training,
+        TrainingStep,
+        cosine_schedule,
+        create_accelerator,
+        train,
+        unwrap,
+    )
+    from percept_cli.core.weights import save_weights, sha256_of
+
+    console = Console(quiet, json)
+    output = output or Path(f"{style[0].stem}.safetensors")
+    weights = parse_blend(blend, len(style))
+    pictures = [load_image(path).pixels for path in style]
+    photos = find_photos(data) if data else sample_photos()
+    folder = prepare_output(output, overwrite, resume)
+    runtime = choose_runtime(device, precision, threads)
+    console.say(runtime.reason)
+    if not data:
+        console.say(
+            f"no --data: training on {len(photos)} sample photographs of scikit-image; more give a better style"
+        )
+    accelerator = create_accelerator(runtime)
+
+    seed_everything(seed)
+    content_taps, style_layer_taps = style_taps(extractor, content_layers, style_layers)
+    frozen = runtime.freeze(
+        create_extractor(extractor, [*content_taps, *style_layer_taps], extractor_weights, seed, console.say)
+    )
+    styles = [
+        runtime.place(resize_image(picture, *fit_short_side(picture.shape[-2], picture.shape[-1], style_size)))
+        for picture in pictures
+    ]
+    crops = Crops(photos, size, seed, steps * batch * accelerator.num_processes)
+    photographs = torch.stack([crops[number] for number in range(min(CALIBRATION_CROPS, 4 * len(photos), len(crops)))])
+    loss = create_style_loss(
+        frozen,
+        styles,
+        runtime.place(photographs),
+        style_weights=weights,
+        content_layers=content_taps,
+        style_layers=style_layer_taps,
+        content_weight=content_weight,
+        style_weight=style_weight,
+        total_variation_weight=tv_weight,
+        scaling=scaling,
+    )
+    created = create_style_generator(generator, width, norm)
+    arguments = created.arguments
+    network = accelerator.prepare_model(runtime.prepare(created))
+    training = Training(network, torch.optim.Adam(network.parameters(), betas=(0.9, 0.99)), steps)
+    settings = {
+        "style_sha256": [sha256_of(path) for path in style], "blend": weights, "photos": len(photos), "steps": steps,
+        "batch": batch, "size": size, "style_size": style_size, "learning_rate": learning_rate, "generator": generator,
+        "arguments": arguments, "content_weight": content_weight, "style_weight": style_weight, "tv_weight": tv_weight,
+        "scaling": scaling, "content_layers": list(content_taps), "style_layers": list(style_layer_taps),
+        "extractor": extractor, "extractor_weights": str(extractor_weights or ""), "seed": seed,
+        "precision": runtime.precision, "processes": accelerator.num_processes,
+    }  # fmt: skip
+    resume_training(training, folder, settings, resume, console)
+
+    preview = folder / "preview.png"
+    sample = load_square(photos[0], 256)
+    if accelerator.is_main_process and training.step == 0:
+        preview.unlink(missing_ok=True)
+        append_preview(preview, sample)
+
+    def compute_loss(network, images, step):  # type: ignore[no-untyped-def]
+        with runtime.autocast():
+            restyled = network(images)
+        return loss(restyled, images)
+
+    def look(step: TrainingStep) -> None:
+        if step.index % max(1, steps // PREVIEWS) == 0:
+            append_preview(preview, render_preview(unwrap(network), sample, runtime))
+
+    batches = batches_from(crops, batch, training.step, accelerator.process_index, accelerator.num_processes)
+    schedule = cosine_schedule(learning_rate, steps, warmup=min(50, steps // 10))
+    loop = train(training, batches, compute_loss, schedule, runtime, accelerator)
+    with memory_errors("training; a smaller --batch helps too"):
+        report_training(loop, training, folder, settings, console, accelerator.is_main_process, look)
+    for path, reason in crops.unreadable.items():
+        console.warn(f"{path} could not be read and was left out: {reason}")
+    if not accelerator.is_main_process:
+        return
+    half = {
+        name: tensor.half() if tensor.is_floating_point() else tensor
+        for name, tensor in unwrap(network).state_dict().items()
+    }
+    save_weights(
+        output,
+        half,
+        {"percept.format": "1", "role": "style", "architecture": generator, "arguments": arguments,
+         "styles": [path.name for path in style], "recipe": settings},
+    )  # fmt: skip
+    (folder / "checkpoint.pt").unlink(missing_ok=True)
+    console.say(f"try it: percept stylize PHOTO -m {output}")
+    console.result(str(output), output=str(output), steps=steps, preview=str(preview))

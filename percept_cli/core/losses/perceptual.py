@@ -1,0 +1,47 @@
+"""The weighted, named sum of terms over one pass of an extractor."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from percept_cli.core.extractors import FeatureExtractor
+from percept_cli.core.extractors.loading import create_extractor
+from percept_cli.core.losses.terms import Term
+
+
+class PerceptualLoss(nn.Module):
+    """A perceptual loss: named terms with weights, over features that are computed once.
+
+    terms: `{name: (term, weight)}`; a larger weight is more of that term. extractor: a FeatureExtractor, or the name of
+    one, tapped at just the layers the terms want. A term of weight 0 is left out.
+
+    Called with images and the images they are compared with, both (N, 3, H, W) RGB in [0, 1], it returns the scalar to
+    minimise and its parts, weighted and named as the log shows them: `style.relu3_1`.
+    """
+
+    def __init__(self, terms: Mapping[str, tuple[Term, float]], extractor: FeatureExtractor | str = "compact"):
+        super().__init__()
+        used = {name: pair for name, pair in terms.items() if pair[1] != 0}
+        self.terms = nn.ModuleDict({name: term for name, (term, _) in used.items()})
+        self.weights = {name: weight for name, (_, weight) in used.items()}
+        layers = [layer for term, _ in used.values() for layer in term.layers]
+        if isinstance(extractor, str):
+            self.extractor = create_extractor(extractor, layers) if layers else None
+        else:
+            self.extractor = extractor
+        self.layers = tuple(dict.fromkeys(layers))
+        self.target_layers = tuple(dict.fromkeys(layer for term, _ in used.values() for layer in term.target_layers))
+
+    def forward(self, images: Tensor, target_images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        features = self._features(images, self.layers)
+        with torch.no_grad():
+            targets = self._features(target_images, self.target_layers)
+        parts = {}
+        for name, term in self.terms.items():
+            for layer, part in term(images, features, target_images, targets).items():
+                parts[f"{name}.{layer}" if layer else name] = self.weights[name] * part
+        return torch.stack(list(parts.values())).sum(), parts
+
+    def _features(self, images: Tensor, layers: tuple[str, ...]) -> dict[str, Tensor]:
+        return self.extractor(images, layers) if self.extractor is not None and layers else {}

@@ -1,0 +1,146 @@
+"""Terms: a function of `functional` bound to layers and a target. Each returns its parts by layer, unweighted.
+
+A term is called with the images, their features and the features of the images they are compared with, and names the
+layers it wants in `layers` and, of the compared images, in `target_layers`.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from percept_cli.core.losses.functional import (
+    feature_l1_loss,
+    feature_reconstruction_loss,
+    gram_matrix,
+    pixel_loss,
+    style_reconstruction_loss,
+    total_variation,
+    typical_square,
+)
+from percept_cli.errors import UsageError
+
+Features = Mapping[str, Tensor]
+
+
+class Term(nn.Module):
+    """What every term has: the layers it wants of the images and of the images they are compared with."""
+
+    layers: tuple[str, ...] = ()
+    target_layers: tuple[str, ...] = ()
+
+
+# pix2pixHD (Wang et al. 2018): the weights of VGG-19's relu1_1 to relu5_1, shallow to deep
+PIX2PIXHD_WEIGHTS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0)
+
+
+class FeatureTerm(Term):
+    """Feature reconstruction against the compared images, at one layer (Johnson) or weighted over several (pix2pixHD).
+
+    layers: `{layer name: weight}`; a `conv` layer is compared before its activation, a `relu` layer after. distance:
+    `mse` or `l1`. With `typical=True` each layer is divided by what an unrelated picture would cost there, twice the
+    variance of the target (the mean absolute deviation for `l1`), so that 1.0 means "as different as another picture"
+    with every extractor; with False it is the papers' raw figure.
+    """
+
+    def __init__(self, layers: Mapping[str, float], distance: str = "mse", typical: bool = True):
+        super().__init__()
+        if distance not in ("mse", "l1"):
+            raise UsageError(f"Unknown distance '{distance}'. Known: mse, l1.")
+        self.weights = dict(layers)
+        self.layers = self.target_layers = tuple(layers)
+        self.distance, self.typical = distance, typical
+
+    def forward(
+        self, images: Tensor, features: Features, target_images: Tensor, targets: Features
+    ) -> dict[str, Tensor]:
+        compare = feature_reconstruction_loss if self.distance == "mse" else feature_l1_loss
+        return {
+            layer: weight * compare(features[layer], targets[layer]) / self._scale(targets[layer])
+            for layer, weight in self.weights.items()
+        }
+
+    def _scale(self, target: Tensor) -> Tensor | float:
+        if not self.typical:
+            return 1.0
+        if self.distance == "mse":
+            return typical_square(target).clamp_min(1e-12)
+        target = target.float()
+        return (target - target.mean(dim=(2, 3), keepdim=True)).abs().mean().clamp_min(1e-12)
+
+
+class StyleTerm(Term):
+    """Gram style reconstruction against fixed style images (Johnson et al. 2016, eq. 4).
+
+    With `typical=True` each layer is divided by what untouched photographs cost there (see `calibrate`) and the layers
+    are averaged, so that 1.0 means "as far from the style as a photograph" with every extractor and every style; with
+    False the layers are summed raw.
+    """
+
+    def __init__(self, layers: Sequence[str], typical: bool = True):
+        super().__init__()
+        self.layers, self.target_layers = tuple(layers), ()
+        self.typical = typical
+        self.grams: dict[str, Tensor] = {}
+        self.scales: dict[str, float] = {}
+
+    @torch.no_grad()
+    def set_target(self, styles: Sequence[Features], weights: Sequence[float] | None = None) -> None:
+        """Takes the Gram matrices of one style, or the weighted mean of several.
+
+        The mean has the same gradient as the weighted sum of the distances to each.
+        """
+        weights = list(weights or [1.0] * len(styles))
+        for layer in self.layers:
+            grams = [weight * gram_matrix(style[layer]) for style, weight in zip(styles, weights, strict=True)]
+            self.grams[layer] = torch.stack(grams).sum(0) / sum(weights)
+
+    @torch.no_grad()
+    def calibrate(self, photographs: Features) -> None:
+        """Measures the features of untouched photographs (N, C, h, w), whose mean distance from the style becomes 1.0."""
+        for layer in self.layers:
+            distance = style_reconstruction_loss(gram_matrix(photographs[layer]), self.grams[layer])
+            self.scales[layer] = max(distance.item(), 1e-20)
+
+    def forward(
+        self, images: Tensor, features: Features, target_images: Tensor, targets: Features
+    ) -> dict[str, Tensor]:
+        parts = {}
+        for layer in self.layers:
+            part = style_reconstruction_loss(gram_matrix(features[layer]), self.grams[layer])
+            parts[layer] = part / (self.scales[layer] * len(self.layers)) if self.typical else part
+        return parts
+
+
+class TotalVariationTerm(Term):
+    """Smoothness of the images (see `total_variation`), without a layer.
+
+    With `typical=True` it is divided by the compared images' own, so that 1.0 means "as rough as the photograph".
+    """
+
+    def __init__(self, exponent: float = 2.0, typical: bool = True):
+        super().__init__()
+        self.exponent, self.typical = exponent, typical
+
+    def forward(
+        self, images: Tensor, features: Features, target_images: Tensor, targets: Features
+    ) -> dict[str, Tensor]:
+        variation = total_variation(images, self.exponent)
+        if self.typical:
+            variation = variation / total_variation(target_images, self.exponent).clamp_min(1e-6)
+        return {"": variation}
+
+
+class PixelTerm(Term):
+    """Difference of the pixels themselves, `mse` or `l1`, raw: pixels have one scale everywhere."""
+
+    def __init__(self, distance: str = "mse"):
+        super().__init__()
+        if distance not in ("mse", "l1"):
+            raise UsageError(f"Unknown distance '{distance}'. Known: mse, l1.")
+        self.distance = distance
+
+    def forward(
+        self, images: Tensor, features: Features, target_images: Tensor, targets: Features
+    ) -> dict[str, Tensor]:
+        return {"": pixel_loss(images, target_images, self.distance)}

@@ -1,0 +1,39 @@
+"""A picture of a training as it goes: the photograph, then what the generator makes of it at each look."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from percept_cli.core.files import atomic_path
+from percept_cli.core.runtime import Runtime
+
+GAP = 4
+
+
+@torch.no_grad()
+def render_preview(network: nn.Module, photograph: Tensor, runtime: Runtime) -> Tensor:
+    """What a generator in training makes of a photograph (1, 3, H, W), in evaluation mode for just that long."""
+    network.eval()
+    with runtime.autocast():
+        result = network(runtime.place(photograph))
+    network.train()
+    return result.float().clamp(0, 1).cpu()
+
+
+def append_preview(path: Path, picture: Tensor) -> None:
+    """Adds a picture (1, 3, H, W) in [0, 1] to the right end of the strip at `path`, or begins it."""
+    tile = Image.fromarray((picture[0].permute(1, 2, 0).numpy() * 255).round().astype(np.uint8))
+    before = 0
+    if path.exists():
+        with Image.open(path) as file:
+            strip = file.convert("RGB")
+        before = strip.width + GAP
+    grown = Image.new("RGB", (before + tile.width, tile.height), "white")
+    if before:
+        grown.paste(strip, (0, 0))
+    grown.paste(tile, (before, 0))
+    with atomic_path(path) as temporary:
+        grown.save(temporary, format="PNG")

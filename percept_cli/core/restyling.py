@@ -1,0 +1,67 @@
+"""A trained generator on a photograph: any size, transparency, strength, original colours."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from percept_cli.core.images import Photo, fit_short_side, premultiply, resize_image, unpremultiply
+from percept_cli.core.runtime import Runtime
+
+# ITU-R BT.601, as JPEG has it
+LUMA = (0.299, 0.587, 0.114)
+
+
+@torch.inference_mode()
+def restyle(
+    photo: Photo,
+    generator: nn.Module,
+    runtime: Runtime,
+    *,
+    size: int | None = None,
+    strength: float = 1.0,
+    keep_colors: bool = False,
+) -> Photo:
+    """The photograph in a generator's style, of exactly its own size or with a short side of `size` pixels.
+
+    strength: 0 is the photograph, 1 the style, between them a mixture of the pixels. keep_colors: only brightness is
+    restyled. Transparency is kept; colours are premultiplied through the network, so that hidden ones do not bleed.
+    """
+    if size is not None:
+        photo = photo.with_pixels(resize_image(photo.pixels, *fit_short_side(photo.height, photo.width, size)))
+    pixels = photo.pixels if photo.alpha is None else premultiply(photo.pixels, photo.alpha)
+    restyled = run_generator(generator, pixels, runtime)
+    restyled = finish(restyled, pixels, strength=strength, keep_colors=keep_colors)
+    return photo.with_pixels(restyled if photo.alpha is None else unpremultiply(restyled, photo.alpha))
+
+
+def run_generator(generator: nn.Module, pixels: Tensor, runtime: Runtime) -> Tensor:
+    """One forward pass: pixels (1, 3, H, W) in [0, 1] on the processor, the same back.
+
+    What half precision makes infinite is computed again in float32.
+    """
+    height, width = pixels.shape[-2:]
+    smallest = int(generator.smallest)  # type: ignore[arg-type]
+    missing = (max(0, smallest - height), max(0, smallest - width))
+    # Reflection needs more pixels than a thumbnail has: its edge is repeated, and cut off again.
+    padded = F.pad(pixels, [0, missing[1], 0, missing[0]], mode="replicate") if any(missing) else pixels
+    placed = runtime.place(padded)
+    with runtime.autocast():
+        result = generator(placed).float()
+    if not torch.isfinite(result).all():
+        result = generator(placed).float()
+    return result[..., :height, :width].clamp(0, 1).cpu()
+
+
+def finish(restyled: Tensor, pixels: Tensor, *, strength: float, keep_colors: bool) -> Tensor:
+    """Strength and original colours, on images of one size in [0, 1]."""
+    if keep_colors:
+        restyled = keep_original_colors(restyled, pixels)
+    return restyled if strength == 1.0 else torch.lerp(pixels, restyled, strength)
+
+
+def keep_original_colors(restyled: Tensor, photograph: Tensor) -> Tensor:
+    """The brightness of one image with the colours of another (Gatys et al. 2016, luminance transfer)."""
+    weights = restyled.new_tensor(LUMA).view(1, 3, 1, 1)
+    difference = ((restyled - photograph) * weights).sum(dim=1, keepdim=True)
+    # The same step on every channel changes luma by just that and leaves the colour difference signals as they are.
+    return (photograph + difference).clamp(0, 1)

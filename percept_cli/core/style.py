@@ -1,0 +1,84 @@
+"""What makes a style: the loss that a style generator is trained on and a picture is optimised on."""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from percept_cli.core.extractors import FeatureExtractor, create_architecture
+from percept_cli.core.losses import FeatureTerm, PerceptualLoss, StyleTerm, TotalVariationTerm
+from percept_cli.errors import UsageError, unknown_name
+
+# With typical scaling every option's default is 1.0; these are the balance that 1.0 stands for.
+STYLE_BALANCE = 20.0
+TOTAL_VARIATION_BALANCE = 0.02
+# pytorch/examples' weights, for features of torchvision's networks and Gram matrices over C·H·W
+PAPER_CONTENT, PAPER_STYLE, PAPER_TOTAL_VARIATION = 1e5, 1e10, 1e2
+
+
+SCALINGS = ("typical", "paper")
+
+
+def style_taps(
+    extractor: str, content_layers: str | None, style_layers: str | None
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The content and the style layers by their full names: as given, separated by commas, or the extractor's usual ones.
+
+    Raises UsageError, with a suggestion, for a layer or an extractor that is not there.
+    """
+    architecture = create_architecture(extractor)
+    content = content_layers.split(",") if content_layers else [architecture.content_layer]
+    style = style_layers.split(",") if style_layers else architecture.style_layers
+    return tuple(architecture.resolve(name) for name in content), tuple(architecture.resolve(name) for name in style)
+
+
+def parse_blend(given: str | None, count: int) -> list[float]:
+    """The weights of several styles from `0.7,0.3`, equal when not given. Raises UsageError when they do not fit."""
+    if given is None:
+        return [1.0] * count
+    try:
+        weights = [float(part) for part in given.split(",")]
+    except ValueError:
+        weights = []
+    if len(weights) != count or min(weights, default=-1.0) < 0 or sum(weights) == 0:
+        raise UsageError(f"--blend {given}: give one positive number for each of the {count} styles, as in 0.7,0.3.")
+    return weights
+
+
+def create_style_loss(
+    extractor: FeatureExtractor,
+    styles: Sequence[Tensor],
+    photographs: Tensor,
+    *,
+    style_weights: Sequence[float] | None = None,
+    content_layers: Sequence[str],
+    style_layers: Sequence[str],
+    content_weight: float = 1.0,
+    style_weight: float = 1.0,
+    total_variation_weight: float = 1.0,
+    scaling: str = "typical",
+) -> PerceptualLoss:
+    """Johnson's perceptual loss for one style or a blend: content, style and total variation.
+
+    styles: each (1, 3, H, W); photographs (N, 3, H, W), untouched, whose distance from the style is 1.0. scaling:
+    `typical` (each term divided by what is typical for it, so weights mean the same with every extractor and style:
+    weight 1.0 is the usual balance) or `paper` (raw squared errors and Gram distances with the weights of
+    pytorch/examples at 1.0).
+    """
+    if scaling not in SCALINGS:
+        raise UsageError(unknown_name("scaling", scaling, SCALINGS))
+    typical = scaling == "typical"
+    style_term = StyleTerm(style_layers, typical=typical)
+    style_term.set_target([extractor(style, style_term.layers) for style in styles], style_weights)
+    style_term.calibrate(extractor(photographs, style_term.layers))
+    content_term = FeatureTerm({layer: 1 / len(content_layers) for layer in content_layers}, typical=typical)
+    balance = (1.0, STYLE_BALANCE, TOTAL_VARIATION_BALANCE) if typical else (
+        PAPER_CONTENT, PAPER_STYLE, PAPER_TOTAL_VARIATION
+    )  # fmt: skip
+    return PerceptualLoss(
+        {
+            "content": (content_term, balance[0] * content_weight),
+            "style": (style_term, balance[1] * style_weight),
+            "tv": (TotalVariationTerm(typical=typical), balance[2] * total_variation_weight),
+        },
+        extractor,
+    )
