@@ -9,6 +9,8 @@ from typing import Annotated
 import typer
 
 from percept_cli import __version__
+from percept_cli.commands.doctor import doctor
+from percept_cli.commands.models import models
 from percept_cli.commands.stylize import stylize
 from percept_cli.commands.train_extractor import train_extractor
 from percept_cli.commands.train_style import train_style
@@ -22,14 +24,16 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
+app.command("stylize")(stylize)
 train = typer.Typer(help="Train a style or an extractor.", no_args_is_help=True)
 app.add_typer(train, name="train")
 
-app.command("stylize")(stylize)
 train.command("style")(train_style)
 app.command("train-style", hidden=True)(train_style)
 train.command("extractor")(train_extractor)
 app.command("train-extractor", hidden=True)(train_extractor)
+app.add_typer(models, name="models")
+app.command("doctor")(doctor)
 
 
 def _version(value: bool) -> None:

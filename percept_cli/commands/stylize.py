@@ -129,14 +129,13 @@ def stylize(
         from percept_cli.core.gatys import StyleOptions, optimize_style
         from percept_cli.core.images import (
             fit_short_side,
-            load_image,
             premultiply,
             resize_image,
             save_image,
             unpremultiply,
         )
         from percept_cli.core.restyling import finish
-        from percept_cli.core.style import parse_blend, style_taps
+        from percept_cli.core.style import load_styles, parse_blend, style_taps
 
         if optimizer == "lbfgs" and precision == "auto":
             precision = "fp32"  # its line search compares losses more finely than bf16 tells them apart
@@ -151,11 +150,7 @@ def stylize(
         frozen = runtime.freeze(
             create_extractor(extractor, [*content_taps, *style_layer_taps], extractor_weights, seed, console.say)
         )
-        pictures = [load_image(path).pixels for path in style or []]
-        styles = [
-            resize_image(picture, *fit_short_side(picture.shape[-2], picture.shape[-1], style_size))
-            for picture in pictures
-        ]
+        styles = load_styles(style or [], style_size)
 
         def operation(photo: Photo, job: Job) -> Photo:
             if size is not None:

@@ -62,10 +62,9 @@ def train_style(
     from percept_cli.core.dataset import Crops, batches_from, find_photos, load_square, sample_photos
     from percept_cli.core.extractors.loading import create_extractor
     from percept_cli.core.generators.style import create_style_generator
-    from percept_cli.core.images import fit_short_side, load_image, resize_image
     from percept_cli.core.preview import append_preview, render_preview
     from percept_cli.core.runtime import choose_runtime, memory_errors, seed_everything
-    from percept_cli.core.style import create_style_loss, parse_blend, style_taps
+    from percept_cli.core.style import create_style_loss, load_styles, parse_blend, style_taps
     from percept_cli.core.training import (
         Training,
         TrainingStep,
@@ -79,7 +78,7 @@ def train_style(
     console = Console(quiet, json)
     output = output or Path(f"{style[0].stem}.safetensors")
     weights = parse_blend(blend, len(style))
-    pictures = [load_image(path).pixels for path in style]
+    styles = load_styles(style, style_size)
     photos = find_photos(data) if data else sample_photos()
     folder = prepare_output(output, overwrite, resume)
     runtime = choose_runtime(device, precision, threads)
@@ -95,15 +94,12 @@ def train_style(
     frozen = runtime.freeze(
         create_extractor(extractor, [*content_taps, *style_layer_taps], extractor_weights, seed, console.say)
     )
-    styles = [
-        runtime.place(resize_image(picture, *fit_short_side(picture.shape[-2], picture.shape[-1], style_size)))
-        for picture in pictures
-    ]
+    placed = [runtime.place(picture) for picture in styles]
     crops = Crops(photos, size, seed, steps * batch * accelerator.num_processes)
     photographs = torch.stack([crops[number] for number in range(min(CALIBRATION_CROPS, 4 * len(photos), len(crops)))])
     loss = create_style_loss(
         frozen,
-        styles,
+        placed,
         runtime.place(photographs),
         style_weights=weights,
         content_layers=content_taps,

@@ -91,7 +91,9 @@ def centre_readouts(student: FeatureExtractor, statistics: Mapping[str, LayerSta
     """Starts every readout at its target's channel means, in units of the target's scale (see `fold_scales`)."""
     with torch.no_grad():
         for layer, known in statistics.items():
-            student.network[layer].bias.copy_(known.mean / known.scale)
+            bias = student.network[layer].bias
+            assert isinstance(bias, Tensor)
+            bias.copy_(known.mean / known.scale)
 
 
 def fold_scales(student: FeatureExtractor, statistics: Mapping[str, LayerStatistics]) -> None:

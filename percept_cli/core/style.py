@@ -1,12 +1,14 @@
 """What makes a style: the loss that a style generator is trained on and a picture is optimised on."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from torch import Tensor
 
 from percept_cli.core.extractors import FeatureExtractor, create_architecture
+from percept_cli.core.images import fit_short_side, load_image, resize_image
 from percept_cli.core.losses import FeatureTerm, PerceptualLoss, StyleTerm, TotalVariationTerm
-from percept_cli.errors import UsageError, unknown_name
+from percept_cli.errors import ImageError, UsageError, unknown_name
 
 # With typical scaling every option's default is 1.0; these are the balance that 1.0 stands for.
 STYLE_BALANCE = 20.0
@@ -29,6 +31,21 @@ def style_taps(
     content = content_layers.split(",") if content_layers else [architecture.content_layer]
     style = style_layers.split(",") if style_layers else architecture.style_layers
     return tuple(architecture.resolve(name) for name in content), tuple(architecture.resolve(name) for name in style)
+
+
+def load_styles(paths: Sequence[Path], short_side: int) -> list[Tensor]:
+    """The style images, each (1, 3, h, w) in [0, 1] with its short side at `short_side` pixels.
+
+    Raises UsageError when one cannot be read: without it nothing can begin.
+    """
+    styles = []
+    for path in paths:
+        try:
+            pixels = load_image(path).pixels
+        except ImageError as error:
+            raise UsageError(f"--style: {error}") from error
+        styles.append(resize_image(pixels, *fit_short_side(pixels.shape[-2], pixels.shape[-1], short_side)))
+    return styles
 
 
 def parse_blend(given: str | None, count: int) -> list[float]:

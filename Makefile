@@ -1,0 +1,37 @@
+# `make` alone prints this help. Everything runs in its own environment, .venv, which `make install` makes.
+PYTHON ?= python3
+BIN := .venv/bin
+PHOTO := docs/photo.jpg
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-slow lint bench
+
+help:  ## Show this help
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "make %-11s %s\n", $$1, $$2}'
+
+install: .venv/installed  ## Install percept and its tools into .venv
+
+.venv/installed: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -e '.[dev]'
+	$(BIN)/python -c 'import torchvision'
+	touch $@
+
+demo: install  ## Restyle a shipped photograph with a shipped model
+	$(BIN)/percept stylize $(PHOTO) -m starry-night -o demo-starry-night.jpg --overwrite
+	@echo "Look at demo-starry-night.jpg, then try: $(BIN)/percept stylize YOUR-PHOTO.jpg -m wave"
+
+test: install  ## Run the fast tests (minutes)
+	$(BIN)/python -m pytest -q
+
+test-slow: install  ## Run the long tests
+	$(BIN)/python -m pytest -q -m slow
+
+lint: install  ## Check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: install  ## Measure: speed as ratios within one run, precision in grey levels
+	$(BIN)/python bench/bench.py

@@ -1,0 +1,89 @@
+"""`percept models`: what is shipped, and what a weights file holds."""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from percept_cli import options
+from percept_cli.console import Console
+
+models = typer.Typer(help="List the shipped models, or say what a weights file holds.", no_args_is_help=True)
+
+
+@models.command("list")
+def list_models(
+    role: Annotated[str | None, typer.Option(help="Only one role: extractor or style.")] = None,
+    json: options.Json = False,
+) -> None:
+    """List the models that came with percept.
+
+    percept models list --role style
+    """
+    from percept_cli.core.manifest import shipped_models
+    from percept_cli.errors import UsageError, unknown_name
+
+    console = Console(as_json=json)
+    known = list(shipped_models().values())
+    roles = sorted({model.role for model in known})
+    if role is not None and role not in roles:
+        raise UsageError(unknown_name("role", role, roles))
+    wanted = [model for model in known if role in (None, model.role)]
+    widest = max((len(model.name) for model in wanted), default=0)
+    for model in wanted:
+        size = model.path.stat().st_size / 1e6 if model.path.is_file() else 0.0
+        console.result(
+            f"{model.name:{widest}}  {model.role:9}  {size:4.1f} MB  {model.description}", **dataclasses.asdict(model)
+        )
+
+
+@models.command("inspect")
+def inspect_model(
+    model: Annotated[str, typer.Argument(help="A shipped name or a file.")], json: options.Json = False
+) -> None:
+    """Say what a weights file holds: format, architecture, parameters, recipe.
+
+    percept models inspect starry-night
+    """
+    from percept_cli.core.generators.loading import load_style_generator
+    from percept_cli.core.manifest import shipped_models
+    from percept_cli.core.weights import load_weights_and_metadata, sha256_of
+
+    console = Console(as_json=json)
+    shipped = shipped_models().get(model)
+    path = shipped.path if shipped else Path(model)
+    weights, metadata = load_weights_and_metadata(path)
+    role = metadata.get("role") or "style"
+    architecture = metadata.get("architecture") or load_style_generator(str(path)).architecture
+    fields = {
+        "file": str(path),
+        "role": role,
+        "architecture": architecture,
+        "parameters": sum(tensor.numel() for tensor in weights.values()),
+        "sha256": sha256_of(path),
+        **({"licence": shipped.licence, "command": shipped.command, "figures": shipped.figures} if shipped else {}),
+        **{key: value for key, value in metadata.items() if key not in ("role", "architecture")},
+    }
+    console.result("\n".join(f"{key}: {value}" for key, value in fields.items()), **fields)
+
+
+@models.command("verify")
+def verify_models(json: options.Json = False) -> None:
+    """Check the shipped models against their checksums.
+
+    percept models verify
+    """
+    from percept_cli.core.manifest import shipped_models
+    from percept_cli.core.weights import sha256_of
+    from percept_cli.errors import ModelError
+
+    console = Console(as_json=json)
+    wrong = []
+    for model in shipped_models().values():
+        good = model.path.is_file() and sha256_of(model.path) == model.sha256
+        console.result(f"{model.name}: {'ok' if good else 'DAMAGED'}", name=model.name, ok=good)
+        if not good:
+            wrong.append(model.name)
+    if wrong:
+        raise ModelError(f"Damaged or missing: {', '.join(wrong)}. Install percept again.")

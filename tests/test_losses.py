@@ -1,0 +1,454 @@
+"""Losses give the figures that their formulas give by hand, and gradients that lead downhill."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from percept_cli.core.extractors import FeatureExtractor
+from percept_cli.core.extractors.loading import create_extractor
+from percept_cli.core.losses import FeatureTerm, PerceptualLoss, PixelTerm, StyleTerm, TotalVariationTerm
+from percept_cli.core.losses.functional import (
+    feature_l1_loss,
+    feature_reconstruction_loss,
+    gram_matrix,
+    pixel_loss,
+    style_reconstruction_loss,
+    total_variation,
+    typical_square,
+)
+from percept_cli.core.losses.terms import PIX2PIXHD_WEIGHTS
+from percept_cli.errors import UsageError
+
+LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu3_3")
+
+
+def noise(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def noise_images(count: int = 1, side: int = 32, seed: int = 0) -> Tensor:
+    return torch.rand((count, 3, side, side), generator=torch.Generator().manual_seed(seed))
+
+
+def photographs(count: int = 3) -> Tensor:
+    """Smooth pictures, as different from noise and from each other as photographs are."""
+    return torch.nn.functional.interpolate(noise_images(count, 6, seed=9), size=32, mode="bicubic").clamp(0, 1)
+
+
+def call(
+    term: torch.nn.Module, features: dict[str, Tensor], targets: dict[str, Tensor] | None = None
+) -> dict[str, Tensor]:
+    """A term on features alone, the images being of no concern to it."""
+    nothing = torch.empty(0)
+    return term(nothing, features, nothing, targets or {})
+
+
+@pytest.fixture(scope="module")
+def extractor() -> FeatureExtractor:
+    return create_extractor("compact", LAYERS, weights="random")
+
+
+# --- known answers
+
+
+def test_gram_of_a_constant_map():
+    levels = torch.tensor([1.0, -2.0, 3.0])
+    features = levels.view(1, 3, 1, 1).expand(1, 3, 5, 7)
+
+    # Every pixel gives the same product, and the sum over H·W pixels is divided by C·H·W.
+    torch.testing.assert_close(gram_matrix(features), torch.outer(levels, levels)[None] / 3)
+
+
+def test_gram_does_not_depend_on_the_memory_layout():
+    features = noise(2, 5, 6, 7)
+
+    torch.testing.assert_close(gram_matrix(features), gram_matrix(features.to(memory_format=torch.channels_last)))
+
+
+def test_total_variation_of_a_checkerboard():
+    squares = (torch.arange(6).view(-1, 1) + torch.arange(8)) % 2
+    board = squares.float().expand(2, 3, 6, 8)
+
+    # Every pixel differs by 1 across and down: dx² + dy² = 2.
+    assert total_variation(board).item() == 2
+    assert total_variation(0.5 * board).item() == 0.5
+    assert total_variation(board, exponent=1.0).item() == pytest.approx(math.sqrt(2 + 1e-8))
+    assert total_variation(board, exponent=3.0).item() == pytest.approx((2 + 1e-8) ** 1.5)
+
+
+def test_total_variation_of_a_ramp():
+    ramp = 0.1 * torch.arange(5.0).expand(1, 3, 4, 5)
+
+    assert total_variation(ramp).item() == pytest.approx(0.01)
+    assert total_variation(ramp, exponent=1.0).item() == pytest.approx(0.1)
+    assert total_variation(torch.full((1, 3, 4, 4), 0.3)).item() == 0
+
+
+def test_total_variation_has_a_finite_gradient_on_a_plain():
+    images = torch.full((1, 3, 4, 4), 0.3, requires_grad=True)
+
+    total_variation(images, exponent=1.0).backward()
+
+    assert images.grad is not None and torch.equal(images.grad, torch.zeros_like(images))
+
+
+def test_distances_by_hand():
+    ones, threes = torch.ones(2, 4, 3, 3), torch.full((2, 4, 3, 3), 3.0)
+
+    assert feature_reconstruction_loss(threes, ones).item() == 4
+    assert feature_l1_loss(threes, ones).item() == 2
+    assert pixel_loss(threes, ones).item() == 4
+    assert pixel_loss(threes, ones, "l1").item() == 2
+    # A sum over the 4·4 entries, a mean over the images.
+    assert style_reconstruction_loss(torch.full((2, 4, 4), 3.0), torch.ones(2, 4, 4)).item() == 16 * 4
+    assert style_reconstruction_loss(torch.full((2, 4, 4), 3.0), torch.ones(1, 4, 4)).item() == 16 * 4
+
+
+def test_identity_costs_nothing():
+    features = noise(2, 4, 5, 5)
+
+    assert feature_reconstruction_loss(features, features).item() == 0
+    assert feature_l1_loss(features, features).item() == 0
+    assert style_reconstruction_loss(gram_matrix(features), gram_matrix(features)).item() == 0
+    assert pixel_loss(features, features).item() == 0
+
+
+def test_typical_square_ignores_the_level_of_a_channel():
+    target = torch.tensor([[[[1.0, 3.0]], [[101.0, 103.0]]]])
+
+    assert typical_square(target).item() == pytest.approx(2.0)  # twice the variance 1
+
+
+def test_gram_forgets_where_things_are_and_features_do_not():
+    features = noise(1, 6, 8, 8)
+    order = torch.randperm(64, generator=torch.Generator().manual_seed(0))
+    shuffled = features.flatten(2)[..., order].view_as(features)
+
+    assert style_reconstruction_loss(gram_matrix(shuffled), gram_matrix(features)).item() < 1e-10
+    assert feature_reconstruction_loss(shuffled, features).item() > 1
+
+
+# --- gradients
+
+
+FUNCTIONS = {
+    "gram_matrix": gram_matrix,
+    "feature_reconstruction_loss": lambda x: feature_reconstruction_loss(x, noise(*x.shape, seed=1, dtype=x.dtype)),
+    "feature_l1_loss": lambda x: feature_l1_loss(x, noise(*x.shape, seed=1, dtype=x.dtype)),
+    "style_reconstruction_loss": lambda x: style_reconstruction_loss(
+        gram_matrix(x), gram_matrix(noise(*x.shape, seed=1, dtype=x.dtype))
+    ),
+    "total_variation 2": total_variation,
+    "total_variation 1": lambda x: total_variation(x, 1.0),
+    "total_variation 1.5": lambda x: total_variation(x, 1.5),
+    "pixel_loss mse": lambda x: pixel_loss(x, noise(*x.shape, seed=1, dtype=x.dtype)),
+    "pixel_loss l1": lambda x: pixel_loss(x, noise(*x.shape, seed=1, dtype=x.dtype), "l1"),
+    "typical_square": typical_square,
+}
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_gradients(function):
+    values = noise(2, 3, 4, 4, dtype=torch.float64).requires_grad_()
+
+    assert torch.autograd.gradcheck(FUNCTIONS[function], (values,))
+
+
+def test_second_gradients_of_the_gram_matrix():
+    values = noise(1, 2, 3, 3, dtype=torch.float64).requires_grad_()
+
+    assert torch.autograd.gradgradcheck(gram_matrix, (values,))
+
+
+def test_gram_and_its_gradient_equal_the_formula():
+    features = noise(2, 7, 5, 6).requires_grad_()
+    written_out = features.detach().clone().requires_grad_()
+    direction = noise(2, 7, 7, seed=1)  # not symmetric, as the gradient of a further function may be
+
+    gram = gram_matrix(features)
+    expected = torch.einsum("nchw,ndhw->ncd", written_out, written_out) / (7 * 5 * 6)
+    (gram * direction).sum().backward()
+    (expected * direction).sum().backward()
+
+    torch.testing.assert_close(gram, expected)
+    torch.testing.assert_close(features.grad, written_out.grad)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_features_are_summed_in_float32(dtype):
+    features = noise(1, 4, 64, 64)
+    half = features.to(dtype)
+
+    assert gram_matrix(half).dtype == total_variation(half).dtype == torch.float32
+    assert feature_reconstruction_loss(half, half + 1).dtype == feature_l1_loss(half, half + 1).dtype == torch.float32
+    torch.testing.assert_close(gram_matrix(half), gram_matrix(features), atol=1e-2, rtol=1e-2)
+    assert total_variation(half).item() == pytest.approx(total_variation(features).item(), rel=0.01)
+
+
+# --- style
+
+
+def test_untouched_photographs_cost_one_and_the_style_nothing(extractor):
+    style, pictures = noise_images(seed=3), photographs()
+    term = StyleTerm(LAYERS)
+    term.set_target([extractor(style)])
+    term.calibrate(extractor(pictures))
+
+    parts = call(term, extractor(pictures))
+
+    assert set(parts) == set(LAYERS)
+    assert all(part.item() == pytest.approx(1 / len(LAYERS), rel=1e-4) for part in parts.values())
+    assert sum(parts.values()).item() == pytest.approx(1, rel=1e-4)
+    assert sum(call(term, extractor(style)).values()).item() < 1e-8
+
+
+def test_raw_style_is_the_sum_of_squared_gram_distances(extractor):
+    style, picture = extractor(noise_images(seed=3)), extractor(photographs(1))
+    term = StyleTerm(LAYERS, typical=False)
+    term.set_target([style])
+
+    for layer, part in call(term, picture).items():
+        expected = (gram_matrix(picture[layer]) - gram_matrix(style[layer])).square().sum()
+        torch.testing.assert_close(part, expected)
+
+
+def test_a_blend_has_the_gradient_of_the_weighted_distances():
+    styles = [{"relu1_1": noise(1, 4, 6, 5, seed=seed)} for seed in (1, 2)]
+    features = noise(2, 4, 7, 7, seed=3).requires_grad_()
+    blend = StyleTerm(["relu1_1"], typical=False)
+    blend.set_target(styles, weights=[3.0, 1.0])
+    separate = []
+    for style in styles:
+        term = StyleTerm(["relu1_1"], typical=False)
+        term.set_target([style])
+        separate.append(call(term, {"relu1_1": features})["relu1_1"])
+
+    blended = torch.autograd.grad(call(blend, {"relu1_1": features})["relu1_1"], features)[0]
+    weighted = torch.autograd.grad(0.75 * separate[0] + 0.25 * separate[1], features)[0]
+
+    torch.testing.assert_close(blended, weighted)
+    # and both differ from a single style's
+    plain = StyleTerm(["relu1_1"], typical=False)
+    plain.set_target(styles)
+    even = torch.autograd.grad(call(plain, {"relu1_1": features})["relu1_1"], features)[0]
+    assert not torch.allclose(even, weighted)
+
+
+def test_a_style_of_another_size_than_the_picture(extractor):
+    term = StyleTerm(LAYERS, typical=False)
+    term.set_target([extractor(noise_images(side=48))])
+
+    assert all(part.item() > 0 for part in call(term, extractor(photographs())).values())
+
+
+# --- features
+
+
+def unrelated(seed: int) -> Tensor:
+    """An i.i.d. feature map whose channels have levels of their own, shared by all seeds."""
+    return noise(4, 16, 24, 24, seed=seed) + noise(1, 16, 1, 1, seed=99)
+
+
+def test_an_unrelated_picture_costs_one():
+    parts = call(FeatureTerm({"relu3_3": 1.0}), {"relu3_3": unrelated(1)}, {"relu3_3": unrelated(2)})
+
+    assert parts["relu3_3"].item() == pytest.approx(1, rel=0.02)
+
+
+@pytest.mark.xfail(strict=True, reason="two unrelated values differ by sqrt(2) times their mean absolute deviation")
+def test_an_unrelated_picture_costs_one_in_l1():
+    term = FeatureTerm({"relu3_3": 1.0}, distance="l1")
+    parts = call(term, {"relu3_3": unrelated(1)}, {"relu3_3": unrelated(2)})
+
+    assert parts["relu3_3"].item() == pytest.approx(1, rel=0.05)
+
+
+def test_typical_features_do_not_depend_on_the_scale_of_the_network():
+    for distance in ("mse", "l1"):
+        term = FeatureTerm({"relu3_3": 1.0}, distance)
+        costs = [
+            call(term, {"relu3_3": factor * unrelated(1)}, {"relu3_3": factor * unrelated(2)})["relu3_3"].item()
+            for factor in (1, 1000)
+        ]
+        assert costs[0] == pytest.approx(costs[1], rel=1e-4)
+
+
+def test_typical_features_of_a_plain_are_finite():
+    plain = {"relu3_3": torch.ones(1, 4, 3, 3)}
+
+    for distance in ("mse", "l1"):
+        assert call(FeatureTerm({"relu3_3": 1.0}, distance), plain, plain)["relu3_3"].item() == 0
+
+
+def test_pix2pixhd_weights_by_the_written_out_formula():
+    layers = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
+    extractor = create_extractor("vgg19", layers, weights="random")
+    features, targets = extractor(noise_images(seed=1)), extractor(noise_images(seed=2))
+    term = FeatureTerm(dict(zip(layers, PIX2PIXHD_WEIGHTS, strict=True)), distance="l1", typical=False)
+
+    total = sum(call(term, features, targets).values())
+
+    # Wang et al. 2018: the mean absolute differences, each twice as heavy as the one before it; the last four times.
+    expected = sum(
+        weight * (features[layer] - targets[layer]).abs().sum() / features[layer].numel()
+        for weight, layer in zip((0.03125, 0.0625, 0.125, 0.25, 1.0), layers, strict=True)
+    )
+    torch.testing.assert_close(total, expected)
+
+
+@pytest.mark.parametrize("create", [lambda name: FeatureTerm({"relu1_1": 1.0}, name), PixelTerm])
+def test_an_unknown_distance_is_refused(create):
+    with pytest.raises(UsageError, match=r"Unknown distance 'l3'\. Known: mse, l1"):
+        create("l3")
+
+
+# --- total variation and pixels
+
+
+def test_a_picture_is_as_rough_as_itself():
+    pictures = photographs()
+    term = TotalVariationTerm()
+
+    assert term(pictures, {}, pictures, {})[""].item() == pytest.approx(1)
+    assert term(noise_images(3), {}, pictures, {})[""].item() > 5
+    raw = TotalVariationTerm(typical=False)(pictures, {}, noise_images(3), {})[""]
+    torch.testing.assert_close(raw, total_variation(pictures))
+    bent = TotalVariationTerm(exponent=1.0, typical=False)(pictures, {}, pictures, {})[""]
+    torch.testing.assert_close(bent, total_variation(pictures, 1.0))
+
+
+def test_pixels_are_compared_raw():
+    images, pictures = noise_images(3), photographs()
+
+    torch.testing.assert_close(PixelTerm()(images, {}, pictures, {})[""], (images - pictures).square().mean())
+    torch.testing.assert_close(PixelTerm("l1")(images, {}, pictures, {})[""], (images - pictures).abs().mean())
+
+
+# --- the weighted sum
+
+
+def style_term(extractor: FeatureExtractor, layers: tuple[str, ...] = LAYERS) -> StyleTerm:
+    term = StyleTerm(layers)
+    term.set_target([extractor(noise_images(seed=3), layers)])
+    term.calibrate(extractor(photographs(), layers))
+    return term
+
+
+def every_term(extractor: FeatureExtractor) -> dict[str, torch.nn.Module]:
+    return {
+        "content": FeatureTerm({"relu3_3": 1.0}),
+        "content_l1": FeatureTerm({"relu1_1": 0.5, "relu3_1": 1.0}, distance="l1"),
+        "content_raw": FeatureTerm({"relu2_1": 1.0}, typical=False),
+        "style": style_term(extractor),
+        "tv": TotalVariationTerm(),
+        "tv_1": TotalVariationTerm(exponent=1.0),
+        "pixels": PixelTerm(),
+        "pixels_l1": PixelTerm("l1"),
+    }
+
+
+def test_the_total_is_the_sum_of_its_named_parts(extractor):
+    loss = PerceptualLoss({name: (term, 0.5) for name, term in every_term(extractor).items()}, extractor)
+
+    total, parts = loss(noise_images(3), photographs())
+
+    assert list(parts) == [
+        "content.relu3_3", "content_l1.relu1_1", "content_l1.relu3_1", "content_raw.relu2_1",
+        "style.relu1_1", "style.relu2_1", "style.relu3_1", "style.relu3_3", "tv", "tv_1", "pixels", "pixels_l1",
+    ]  # fmt: skip
+    assert all(part.dim() == 0 and part.item() > 0 for part in parts.values())
+    torch.testing.assert_close(total, torch.stack(list(parts.values())).sum())
+
+
+@pytest.mark.parametrize("name", ["content", "content_l1", "content_raw", "style", "tv", "tv_1", "pixels", "pixels_l1"])
+def test_twice_the_weight_is_twice_the_part(name, extractor):
+    terms = every_term(extractor)
+    images, pictures = noise_images(3), photographs()
+
+    def parts(weight: float) -> dict[str, Tensor]:
+        weights = {other: weight if other == name else 1.0 for other in terms}
+        loss = PerceptualLoss({other: (terms[other], weights[other]) for other in terms}, extractor)
+        return loss(images, pictures)[1]
+
+    once, twice = parts(1.0), parts(2.0)
+
+    for part in once:
+        factor = 2 if part.split(".")[0] == name else 1
+        torch.testing.assert_close(twice[part], factor * once[part])
+
+
+def test_a_term_of_weight_zero_is_left_out_and_its_layers_do_not_run(extractor):
+    ran = set()
+    hooks = [
+        module.register_forward_hook(lambda *_, layer=layer: ran.add(layer))
+        for layer, module in extractor.network.items()
+    ]
+    content, style = FeatureTerm({"relu3_3": 1.0}), style_term(extractor, ("relu1_1", "relu2_1"))
+    loss = PerceptualLoss({"content": (content, 0.0), "style": (style, 1.0)}, extractor)
+    ran.clear()
+
+    _, parts = loss(noise_images(), photographs(1))
+    for hook in hooks:
+        hook.remove()
+
+    assert set(parts) == {"style.relu1_1", "style.relu2_1"}
+    assert "relu2_1" in ran
+    assert not {layer for layer in ran if "3_" in layer}
+
+
+def test_the_compared_images_run_no_deeper_than_their_terms(extractor):
+    batches: list[tuple[str, bool]] = []
+    hooks = [
+        module.register_forward_hook(lambda _, __, output, layer=layer: batches.append((layer, output.requires_grad)))
+        for layer, module in extractor.network.items()
+    ]
+    terms = {"content": (FeatureTerm({"relu1_1": 1.0}), 1.0), "style": (style_term(extractor, ("relu2_1",)), 1.0)}
+    loss = PerceptualLoss(terms, extractor)
+    batches.clear()
+
+    loss(noise_images().requires_grad_(), photographs(1))
+    for hook in hooks:
+        hook.remove()
+
+    assert ("relu2_1", True) in batches and ("relu2_1", False) not in batches
+    assert ("relu1_1", True) in batches and ("relu1_1", False) in batches
+
+
+def test_no_extractor_is_needed_without_layers():
+    loss = PerceptualLoss({"pixels": (PixelTerm(), 1.0), "tv": (TotalVariationTerm(), 0.1)})
+
+    total, parts = loss(noise_images(), photographs(1))
+
+    assert loss.extractor is None
+    assert set(parts) == {"pixels", "tv"}
+    assert total.item() > 0
+
+
+@pytest.mark.parametrize("name", ["content", "content_l1", "content_raw", "style", "tv", "tv_1", "pixels", "pixels_l1"])
+def test_every_term_goes_down(name, extractor):
+    loss = PerceptualLoss({name: (every_term(extractor)[name], 1.0)}, extractor)
+    pictures = photographs(1)
+    images = noise_images(seed=7).requires_grad_()
+    optimiser = torch.optim.Adam([images], lr=0.02)
+    costs = []
+
+    for _ in range(6):
+        optimiser.zero_grad()
+        total, _ = loss(images, pictures)
+        total.backward()
+        optimiser.step()
+        costs.append(total.item())
+
+    assert costs[-1] < 0.97 * costs[0]
+
+
+def test_the_target_gets_no_gradient(extractor):
+    loss = PerceptualLoss({"content": (FeatureTerm({"relu3_1": 1.0}), 1.0)}, extractor)
+    images, pictures = noise_images().requires_grad_(), photographs(1).requires_grad_()
+
+    loss(images, pictures)[0].backward()
+
+    assert images.grad is not None and images.grad.abs().sum() > 0
+    assert pictures.grad is None
