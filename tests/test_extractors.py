@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from percept_cli.core import weights as weights_module
 from percept_cli.core.extractors import ARCHITECTURES, FeatureExtractor, create_architecture
 from percept_cli.core.extractors.graph import IMAGENET_MEAN, IMAGENET_STD
-from percept_cli.core.extractors.loading import convert_caffe_vgg, create_extractor, is_caffe_vgg
+from percept_cli.core.extractors.loading import convert_oxford_vgg, create_extractor, is_blue_first, is_oxford_vgg
 from percept_cli.core.weights import DOWNLOAD_ROOT, TORCHVISION_FILES, load_weights, torchvision_weights
 from percept_cli.errors import ModelError, UsageError
 
@@ -320,6 +320,8 @@ def caffe_vgg(folder: Path) -> tuple[Path, dict[str, Tensor]]:
     """A file as jcjohnson converted Oxford's: their first biases, small weights."""
     state = {key: tensor * 0.1 for key, tensor in torchvision_network("vgg16", 6).state_dict().items()}
     state["features.0.bias"][:4] = torch.tensor([0.7302, 0.0649, 0.0343, 0.8265])
+    # Blue, green, red of the first filter's first pixel, as in Oxford's VGG-19.
+    state["features.0.weight"][0, :, 0, 0] = torch.tensor([0.3412, 0.4642, 0.3942])
     path = folder / "vgg16-00b39a1b.pth"
     torch.save(state, path)
     return path, state
@@ -356,20 +358,29 @@ def test_the_border_of_converted_caffe_weights_is_close(tmp_path):
 
     pixels = 255 * images.flip(1) - torch.tensor([103.939, 116.779, 123.68]).view(3, 1, 1)
     first = F.conv2d(pixels, state["features.0.weight"], state["features.0.bias"], padding=1)
-    # The two means differ by half a grey level at most.
-    assert (converted - first).abs().max() < 0.02 * first.std()
+    # The two means differ by half a grey level at most, of some 60 by which photographs do.
+    assert (converted - first).abs().max() < 0.05 * first.std()
 
 
 def test_other_vgg_files_are_not_taken_for_caffes(tmp_path):
     _, caffe = caffe_vgg(tmp_path)
 
-    assert is_caffe_vgg(caffe)
-    assert not is_caffe_vgg(torchvision_network("vgg16", 6).state_dict())
-    assert not is_caffe_vgg(convert_caffe_vgg(caffe))
+    assert is_oxford_vgg(caffe)
+    assert not is_oxford_vgg(torchvision_network("vgg16", 6).state_dict())
+    assert not is_oxford_vgg(convert_oxford_vgg(caffe))
     # Oxford's weights for pixels in [0, 1]: the biases stay, the weights are 255 times as large.
-    assert not is_caffe_vgg(caffe | {"features.0.weight": 255 * caffe["features.0.weight"]})
-    assert not is_caffe_vgg({"features.0.bias": caffe["features.0.bias"]})
-    assert not is_caffe_vgg(torchvision_network("squeezenet1_0", 1).state_dict())
+    assert not is_oxford_vgg(caffe | {"features.0.weight": 255 * caffe["features.0.weight"]})
+    assert not is_oxford_vgg({"features.0.bias": caffe["features.0.bias"]})
+    assert not is_oxford_vgg(torchvision_network("squeezenet1_0", 1).state_dict())
+
+
+def test_oxford_weights_turned_to_rgb_are_not_turned_again(tmp_path):
+    """torchvision's VGG-16 from SSD has Oxford's range and biases but takes red first."""
+    _, caffe = caffe_vgg(tmp_path)
+    turned = caffe | {"features.0.weight": caffe["features.0.weight"].flip(1)}
+
+    assert is_blue_first(caffe) and not is_blue_first(turned)
+    assert torch.equal(convert_oxford_vgg(turned)["features.0.weight"], convert_oxford_vgg(caffe)["features.0.weight"])
 
 
 class Marker:
@@ -485,7 +496,6 @@ def test_too_small_an_image_is_refused(layer, smallest):
 
 
 @pytest.mark.parametrize("name", ["alexnet", "squeezenet1_0", "squeezenet1_1"])
-@pytest.mark.xfail(strict=True, raises=RuntimeError, reason="only the stride is checked, not kernels without padding")
 def test_too_small_an_image_is_refused_by_every_extractor(name):
     layer = convolutional_layers(name)[-1]
     extractor = create_extractor(name, [layer], weights="random")

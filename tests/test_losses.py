@@ -257,7 +257,6 @@ def test_an_unrelated_picture_costs_one():
     assert parts["relu3_3"].item() == pytest.approx(1, rel=0.02)
 
 
-@pytest.mark.xfail(strict=True, reason="two unrelated values differ by sqrt(2) times their mean absolute deviation")
 def test_an_unrelated_picture_costs_one_in_l1():
     term = FeatureTerm({"relu3_3": 1.0}, distance="l1")
     parts = call(term, {"relu3_3": unrelated(1)}, {"relu3_3": unrelated(2)})

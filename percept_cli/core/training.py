@@ -10,6 +10,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from percept_cli.core.runtime import Runtime, random_state, restore_random_state
+from percept_cli.errors import UsageError
 
 Parts = dict[str, Tensor]
 
@@ -77,6 +78,8 @@ def train(
     minimise and its named, weighted parts. On several processes each gets its own batches and the gradients are
     averaged; the losses yielded are those of this process.
     """
+    if runtime.dtype == torch.float16:
+        raise UsageError("Training in fp16 loses small gradients. Use --precision bf16, fp32 or auto.")
     for images in batches:
         rate = learning_rate(training.step)
         for group in training.optimizer.param_groups:

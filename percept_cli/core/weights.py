@@ -60,7 +60,8 @@ def _load_pytorch(path: Path) -> dict[str, Tensor]:
             f"{path} is damaged, or holds Python objects beside its weights, which percept never runs. "
             "Save its state dict alone, or convert it to safetensors."
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except Exception as error:
+        # A damaged file makes the reader raise almost anything: RuntimeError, IndexError, struct.error, AssertionError.
         raise ModelError(f"{path} is not a weights file that PyTorch can read. Copy or download it again.") from error
     for wrapper in ("state_dict", "params_ema", "params", "model_state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):

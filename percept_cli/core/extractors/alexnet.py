@@ -23,11 +23,11 @@ def alexnet() -> Architecture:
     channels, previous = 3, IMAGE
     for number, (outputs, kernel, stride, padding, index, pooled) in enumerate(CONVOLUTIONS, start=1):
         build = partial(nn.Conv2d, channels, outputs, kernel, stride=stride, padding=padding)
-        layers.append(Layer(f"conv{number}", build, (previous,), f"features.{index}", stride))
+        layers.append(Layer(f"conv{number}", build, (previous,), f"features.{index}"))
         layers.append(Layer(f"relu{number}", nn.ReLU, (f"conv{number}",)))
         previous, channels = f"relu{number}", outputs
         if pooled:
-            layers.append(Layer(f"pool{number}", partial(nn.MaxPool2d, 3, 2), (previous,), stride=2))
+            layers.append(Layer(f"pool{number}", partial(nn.MaxPool2d, 3, 2), (previous,)))
             previous = f"pool{number}"
     add_classifier(layers, previous, channels, pooled=6, dropout_first=True)
     return Architecture(

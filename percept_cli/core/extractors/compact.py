@@ -60,8 +60,8 @@ def compact() -> Architecture:
             ]
             trunk, channels = f"trunk{suffix}_relu", width
         layers += [
-            Layer(f"pool{block}", partial(nn.MaxPool2d, 2), (f"relu{suffix}",), stride=2),
-            Layer(f"trunk_pool{block}", partial(nn.MaxPool2d, 2), (trunk,), stride=2, tappable=False),
+            Layer(f"pool{block}", partial(nn.MaxPool2d, 2), (f"relu{suffix}",)),
+            Layer(f"trunk_pool{block}", partial(nn.MaxPool2d, 2), (trunk,), tappable=False),
         ]
         trunk = f"trunk_pool{block}"
     return Architecture(

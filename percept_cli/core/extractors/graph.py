@@ -19,15 +19,13 @@ class Layer:
     """One operation of a network: its name, what builds it, whose output it takes, where its parameters lie.
 
     `key` is the prefix of its parameters in a weights file (`features.0`), None for a layer without parameters.
-    `stride` is how many of its input's pixels lie between two of its outputs. A layer with `tappable=False` is part of
-    the network but has no name in the papers.
+    A layer with `tappable=False` is part of the network but has no name in the papers.
     """
 
     name: str
     build: Callable[[], nn.Module]
     sources: tuple[str, ...]
     key: str | None = None
-    stride: int = 1
     tappable: bool = True
 
 
@@ -87,28 +85,28 @@ class FeatureExtractor(nn.Module):
                 f"No layer of {architecture.name} was asked for. Known: {', '.join(architecture.layer_names)}."
             )
         self._plan = _ancestors(architecture.layers, self.layers)
-        self._plans = {self.layers: self._plan}
+        self._plans: dict[tuple[str, ...], tuple[tuple[str, ...], list[Layer], int]] = {}
         # Module names may not hold dots; layer names hold none.
         self.network = nn.ModuleDict({layer.name: layer.build() for layer in self._plan})
-        self.stride = max(_strides(self._plan).values())
         self.register_buffer("mean", torch.tensor(architecture.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(architecture.std).view(1, 3, 1, 1), persistent=False)
         self.eval().requires_grad_(False)
 
-    def forward(self, images: Tensor, layers: tuple[str, ...] | None = None) -> dict[str, Tensor]:
+    def forward(self, images: Tensor, layers: Iterable[str] | None = None) -> dict[str, Tensor]:
         """The features of every tapped layer, or of some of them, running no deeper than the deepest of those.
 
-        Raises UsageError for images smaller than the deepest tap allows.
+        The result's keys are the names as given. Raises UsageError for images smaller than the deepest of the layers
+        allows, and for a layer that is not there.
         """
-        layers = self.layers if layers is None else layers
-        if layers not in self._plans:
-            self._plans[layers] = _ancestors(self.architecture.layers, layers)
-        plan = self._plans[layers]
+        asked = self.layers if layers is None else tuple(layers)
+        if asked not in self._plans:
+            self._plans[asked] = self._plan_for(asked)
+        names, plan, smallest = self._plans[asked]
         height, width = images.shape[-2:]
-        if min(height, width) < self.stride:
+        if min(height, width) < smallest:
             raise UsageError(
-                f"The image is {width}x{height} pixels but {self.layers[-1]} of {self.architecture.name} needs at least "
-                f"{self.stride}x{self.stride}. Use a larger image or a shallower layer."
+                f"The image is {width}x{height} pixels but {plan[-1].name} of {self.architecture.name} needs at least "
+                f"{smallest}x{smallest}. Use a larger image or a shallower layer."
             )
         dtype = next((p.dtype for p in self.network.parameters()), images.dtype)
         # Normalised in the image's own precision: a bf16 weight type must not round the image before it is centred.
@@ -118,12 +116,20 @@ class FeatureExtractor(nn.Module):
         for layer in plan:
             inputs = [values[source] for source in layer.sources]
             values[layer.name] = self.network[layer.name](*inputs)
-            if layer.name in layers:
+            if layer.name in names:
                 features[layer.name] = values[layer.name]
             for source in layer.sources:
                 if last_use[source] == layer.name:
                     values.pop(source, None)
-        return {name: features[name] for name in layers}
+        return {given: features[name] for given, name in zip(asked, names, strict=True)}
+
+    def _plan_for(self, asked: tuple[str, ...]) -> tuple[tuple[str, ...], list[Layer], int]:
+        names = tuple(self.architecture.resolve(name) for name in asked)
+        for name in names:
+            if name not in self.network:
+                raise UsageError(f"{name} was not tapped when this extractor of {self.architecture.name} was created.")
+        plan = _ancestors(self.architecture.layers, names)
+        return names, plan, _smallest_side(plan, self.network)
 
     def train(self, mode: bool = True) -> "FeatureExtractor":
         """Stays in evaluation mode: an extractor is a fixed measure."""
@@ -176,8 +182,27 @@ def _ancestors(layers: tuple[Layer, ...], taps: tuple[str, ...]) -> list[Layer]:
     return [layer for layer in layers if layer.name in wanted]
 
 
-def _strides(layers: list[Layer]) -> dict[str, int]:
-    strides = {IMAGE: 1}
-    for layer in layers:
-        strides[layer.name] = layer.stride * max(strides[source] for source in layer.sources)
-    return strides
+def _smallest_side(plan: list[Layer], network: nn.ModuleDict) -> int:
+    """The smallest image side, in pixels, that leaves every layer of the plan at least one value."""
+    side = 1
+    while not _fits(side, plan, network):
+        side += 1
+    return side
+
+
+def _fits(side: int, plan: list[Layer], network: nn.ModuleDict) -> bool:
+    sides = {IMAGE: side}
+    for layer in plan:
+        module, size = network[layer.name], sides[layer.sources[0]]
+        if isinstance(module, nn.Conv2d):
+            padding = module.padding[0]
+            assert isinstance(padding, int)
+            size = (size + 2 * padding - module.kernel_size[0]) // module.stride[0] + 1
+        elif isinstance(module, nn.MaxPool2d):
+            kernel, stride = module.kernel_size, module.stride
+            assert isinstance(kernel, int) and isinstance(stride, int)
+            size = (size - kernel + (stride - 1 if module.ceil_mode else 0)) // stride + 1
+        if size < 1:
+            return False
+        sides[layer.name] = size
+    return True

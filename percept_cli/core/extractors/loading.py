@@ -16,7 +16,7 @@ RANDOM = "random"
 
 # The first biases of the VGG networks as Oxford released them; both share them to two digits.
 OXFORD_BIASES = (0.730, 0.065, 0.034, 0.826)
-CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
+OXFORD_MEAN_RGB = (123.68, 116.779, 103.939)
 
 
 def create_extractor(
@@ -44,10 +44,11 @@ def create_extractor(
     else:
         path = find_model(name, "extractor").path
     state = load_weights(path)
-    if is_caffe_vgg(state):
+    if is_oxford_vgg(state):
         if announce:
-            announce(f"{path.name} is a Caffe VGG (BGR, 0 to 255): converted to RGB in [0, 1]")
-        state = convert_caffe_vgg(state)
+            order = "BGR" if is_blue_first(state) else "RGB"
+            announce(f"{path.name} is a Caffe VGG ({order}, 0 to 255): converted to RGB in [0, 1]")
+        state = convert_oxford_vgg(state)
     extractor.load_weights(state, str(path))
     return extractor
 
@@ -62,8 +63,8 @@ def randomise(extractor: FeatureExtractor, seed: int) -> None:
                 nn.init.zeros_(module.bias)
 
 
-def is_caffe_vgg(weights: Mapping[str, Tensor]) -> bool:
-    """Whether a VGG state dict expects Caffe's input: BGR, 0 to 255, mean subtracted.
+def is_oxford_vgg(weights: Mapping[str, Tensor]) -> bool:
+    """Whether a VGG state dict expects the input of Oxford's release: 0 to 255, mean subtracted (Caffe's files).
 
     Its keys and shapes are those of torchvision's files, so only the values tell: Oxford's first biases, beside weights
     small enough for an input of that range. (Oxford's weights with torchvision's normalisation folded in have first
@@ -75,12 +76,23 @@ def is_caffe_vgg(weights: Mapping[str, Tensor]) -> bool:
     return torch.allclose(bias[:4].float(), torch.tensor(OXFORD_BIASES), atol=0.01) and weight.abs().mean().item() < 1
 
 
-def convert_caffe_vgg(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def is_blue_first(weights: Mapping[str, Tensor]) -> bool:
+    """Whether Oxford's weights still take BGR, as Caffe does; some files (torchvision's from SSD) have them turned to RGB.
+
+    The first filter of both networks weighs red more than blue at its first pixel.
+    """
+    blue_or_red = weights["features.0.weight"][0, :, 0, 0]
+    return bool(blue_or_red[0] < blue_or_red[2])
+
+
+def convert_oxford_vgg(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The same network for RGB in [0, 1] with torchvision's normalisation: the input's change folded into layer one."""
     converted = dict(weights)
-    weight = weights["features.0.weight"].float().flip(1)  # BGR to RGB
+    weight = weights["features.0.weight"].float()
+    if is_blue_first(weights):
+        weight = weight.flip(1)
     std = torch.tensor(IMAGENET_STD).view(1, 3, 1, 1)
-    shift = 255 * torch.tensor(IMAGENET_MEAN) - torch.tensor(CAFFE_MEAN_BGR).flip(0)
+    shift = 255 * torch.tensor(IMAGENET_MEAN) - torch.tensor(OXFORD_MEAN_RGB)
     converted["features.0.weight"] = weight * 255 * std
     converted["features.0.bias"] = weights["features.0.bias"].float() + (weight * shift.view(1, 3, 1, 1)).sum((1, 2, 3))
     return converted

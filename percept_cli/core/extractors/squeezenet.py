@@ -20,14 +20,14 @@ def squeezenet(name: str) -> Architecture:
     """
     outputs, kernel = FIRST[name]
     layers = [
-        Layer("conv1", partial(nn.Conv2d, 3, outputs, kernel, stride=2), (IMAGE,), "features.0", 2),
+        Layer("conv1", partial(nn.Conv2d, 3, outputs, kernel, stride=2), (IMAGE,), "features.0"),
         Layer("relu1", nn.ReLU, ("conv1",)),
     ]
     index, channels, previous = 2, outputs, "relu1"
 
     def add_pool(number: int) -> None:
         nonlocal previous, index
-        layers.append(Layer(f"pool{number}", partial(nn.MaxPool2d, 3, 2, ceil_mode=True), (previous,), stride=2))
+        layers.append(Layer(f"pool{number}", partial(nn.MaxPool2d, 3, 2, ceil_mode=True), (previous,)))
         previous, index = f"pool{number}", index + 1
 
     add_pool(1)

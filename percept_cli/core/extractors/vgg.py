@@ -15,9 +15,9 @@ def vgg(name: str) -> Architecture:
     layers: list[Layer] = []
     index, channels, previous = 0, 3, IMAGE
 
-    def add(layer: str, build: partial, key: str | None = None, stride: int = 1) -> None:
+    def add(layer: str, build: partial, key: str | None = None) -> None:
         nonlocal previous
-        layers.append(Layer(layer, build, (previous,), key, stride))
+        layers.append(Layer(layer, build, (previous,), key))
         previous = layer
 
     for block, (depth, width) in enumerate(zip(CONVOLUTIONS[name], CHANNELS, strict=True), start=1):
@@ -25,7 +25,7 @@ def vgg(name: str) -> Architecture:
             add(f"conv{block}_{position}", partial(nn.Conv2d, channels, width, 3, padding=1), f"features.{index}")
             add(f"relu{block}_{position}", partial(nn.ReLU))
             channels, index = width, index + 2
-        add(f"pool{block}", partial(nn.MaxPool2d, 2), stride=2)
+        add(f"pool{block}", partial(nn.MaxPool2d, 2))
         index += 1
     add_classifier(layers, previous, channels, pooled=7, dropout_first=False)
     return Architecture(

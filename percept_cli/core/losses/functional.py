@@ -13,6 +13,8 @@ def gram_matrix(features: Tensor) -> Tensor:
     count, channels, height, width = features.shape
     # Rows of pixels: a view of channels-last memory, which is what the extractors return.
     rows = features.permute(0, 2, 3, 1).reshape(count, height * width, channels)
+    if rows.dtype == torch.float16:
+        rows = rows.float()  # sums over thousands of pixels pass the range of fp16
     return _at_least_float32(_RowProduct.apply(rows)) / (channels * height * width)
 
 
@@ -27,7 +29,7 @@ class _RowProduct(torch.autograd.Function):
     @staticmethod
     def backward(ctx, gradient: Tensor) -> Tensor:  # type: ignore[no-untyped-def, override]
         (rows,) = ctx.saved_tensors
-        return torch.bmm(rows, gradient + gradient.transpose(1, 2))
+        return torch.bmm(rows, (gradient + gradient.transpose(1, 2)).to(rows.dtype))
 
 
 def feature_reconstruction_loss(features: Tensor, target: Tensor) -> Tensor:
@@ -56,6 +58,8 @@ def total_variation(images: Tensor, exponent: float = 2.0) -> Tensor:
     across = images[..., :-1, 1:] - images[..., :-1, :-1]
     down = images[..., 1:, :-1] - images[..., :-1, :-1]
     squares = across.square() + down.square()
+    if squares.numel() == 0:  # one pixel high or wide: there are no differences
+        return images.sum() * 0
     if exponent == 2.0:
         return squares.mean()
     return (squares + 1e-8).pow(exponent / 2).mean()

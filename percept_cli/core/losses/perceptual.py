@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from percept_cli.core.extractors import FeatureExtractor
 from percept_cli.core.extractors.loading import create_extractor
 from percept_cli.core.losses.terms import Term
+from percept_cli.errors import UsageError
 
 
 class PerceptualLoss(nn.Module):
@@ -22,6 +23,8 @@ class PerceptualLoss(nn.Module):
 
     def __init__(self, terms: Mapping[str, tuple[Term, float]], extractor: FeatureExtractor | str = "compact"):
         super().__init__()
+        if not any(weight for _, weight in terms.values()):
+            raise UsageError("A perceptual loss needs a term of a weight other than 0.")
         used = {name: pair for name, pair in terms.items() if pair[1] != 0}
         self.terms = nn.ModuleDict({name: term for name, (term, _) in used.items()})
         self.weights = {name: weight for name, (_, weight) in used.items()}

@@ -39,7 +39,7 @@ class FeatureTerm(Term):
 
     layers: `{layer name: weight}`; a `conv` layer is compared before its activation, a `relu` layer after. distance:
     `mse` or `l1`. With `typical=True` each layer is divided by what an unrelated picture would cost there, twice the
-    variance of the target (the mean absolute deviation for `l1`), so that 1.0 means "as different as another picture"
+    variance of the target (root 2 times its mean absolute deviation for `l1`), so that 1.0 means "as different as another picture"
     with every extractor; with False it is the papers' raw figure.
     """
 
@@ -66,7 +66,8 @@ class FeatureTerm(Term):
         if self.distance == "mse":
             return typical_square(target).clamp_min(1e-12)
         target = target.float()
-        return (target - target.mean(dim=(2, 3), keepdim=True)).abs().mean().clamp_min(1e-12)
+        deviation = (target - target.mean(dim=(2, 3), keepdim=True)).abs().mean()
+        return (2**0.5 * deviation).clamp_min(1e-12)
 
 
 class StyleTerm(Term):
@@ -81,7 +82,6 @@ class StyleTerm(Term):
         super().__init__()
         self.layers, self.target_layers = tuple(layers), ()
         self.typical = typical
-        self.grams: dict[str, Tensor] = {}
         self.scales: dict[str, float] = {}
 
     @torch.no_grad()
@@ -93,13 +93,14 @@ class StyleTerm(Term):
         weights = list(weights or [1.0] * len(styles))
         for layer in self.layers:
             grams = [weight * gram_matrix(style[layer]) for style, weight in zip(styles, weights, strict=True)]
-            self.grams[layer] = torch.stack(grams).sum(0) / sum(weights)
+            # A buffer, so that it moves with the loss; layer names hold no dots.
+            self.register_buffer(f"gram_{layer}", torch.stack(grams).sum(0) / sum(weights), persistent=False)
 
     @torch.no_grad()
     def calibrate(self, photographs: Features) -> None:
         """Measures the features of untouched photographs (N, C, h, w), whose mean distance from the style becomes 1.0."""
         for layer in self.layers:
-            distance = style_reconstruction_loss(gram_matrix(photographs[layer]), self.grams[layer])
+            distance = style_reconstruction_loss(gram_matrix(photographs[layer]), self.get_buffer(f"gram_{layer}"))
             self.scales[layer] = max(distance.item(), 1e-20)
 
     def forward(
@@ -107,7 +108,7 @@ class StyleTerm(Term):
     ) -> dict[str, Tensor]:
         parts = {}
         for layer in self.layers:
-            part = style_reconstruction_loss(gram_matrix(features[layer]), self.grams[layer])
+            part = style_reconstruction_loss(gram_matrix(features[layer]), self.get_buffer(f"gram_{layer}"))
             parts[layer] = part / (self.scales[layer] * len(self.layers)) if self.typical else part
         return parts
 

@@ -1,0 +1,140 @@
+"""What several test files need: small photographs, a style, a model, and the command line in and out of process."""
+
+import contextlib
+import io
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).parent.parent
+# name: (width, height), odd and even, none a multiple of 4 in both
+PHOTOS = {"hill.png": (75, 61), "lake.jpg": (66, 97), "nested/road.png": (64, 64), "nested/deep/shore.jpg": (81, 70)}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one command line did."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+
+Percept = Callable[..., Outcome]
+
+
+def smooth_picture(width: int, height: int, seed: int, cells: int) -> Image.Image:
+    """A random field of `cells` soft blobs a side: like a photograph, most of its energy is in the low frequencies."""
+    random = np.random.default_rng(seed)
+    coarse = Image.fromarray(random.integers(0, 256, (cells, cells, 3), dtype=np.uint8))
+    grain = random.normal(0, 4, (height, width, 3))
+    field = np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC), dtype=np.float64) + grain
+    return Image.fromarray(field.clip(0, 255).round().astype(np.uint8))
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tree of four small photographs; read it, do not write in it."""
+    folder = tmp_path_factory.mktemp("photos")
+    for seed, (name, (width, height)) in enumerate(PHOTOS.items()):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        smooth_picture(width, height, seed, cells=6).save(folder / name, quality=95)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def style_picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A picture of much finer texture than the photographs."""
+    path = tmp_path_factory.mktemp("style") / "mosaic.png"
+    smooth_picture(60, 52, seed=100, cells=26).save(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def style_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained but valid style model, as `percept train style` writes one."""
+    import torch
+
+    from percept_cli.core.generators.style import create_style_generator
+    from percept_cli.core.weights import save_weights
+
+    path = tmp_path_factory.mktemp("model") / "blobs.safetensors"
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = create_style_generator("johnson", 0.25)
+    metadata = {"percept.format": "1", "role": "style", "architecture": "johnson", "arguments": network.arguments}
+    save_weights(path, {name: tensor.half() for name, tensor in network.state_dict().items()}, metadata)
+    return path
+
+
+@pytest.fixture(scope="session")
+def surroundings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The environment of every command line here: no download, no cache of the user's, one thread."""
+    home = tmp_path_factory.mktemp("home")
+    return {"PERCEPT_HOME": str(home), "PERCEPT_OFFLINE": "1", "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+
+
+@pytest.fixture(scope="session")
+def percept(surroundings: dict[str, str]) -> Percept:
+    """`percept(*arguments)` in this process, which spares the seconds of importing torch."""
+    from percept_cli.app import run
+
+    def call(*arguments: object) -> Outcome:
+        stdout, stderr = io.TextIOWrapper(io.BytesIO(), "utf-8"), io.TextIOWrapper(io.BytesIO(), "utf-8")
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            with (
+                pytest.MonkeyPatch.context() as patch,
+                contextlib.redirect_stdout(stdout),
+                contextlib.redirect_stderr(stderr),
+            ):
+                for name, value in surroundings.items():
+                    patch.setenv(name, value)
+                code = run([str(argument) for argument in arguments])
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+        texts = []
+        for stream in (stdout, stderr):
+            stream.flush()
+            texts.append(stream.buffer.getvalue().decode())  # type: ignore[attr-defined]
+        return Outcome(int(code), texts[0], texts[1])
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def start_percept(surroundings: dict[str, str]) -> Callable[..., subprocess.Popen[bytes]]:
+    """`start_percept(*arguments)` begins `python -m percept_cli` as a process of its own, to be signalled or fed."""
+
+    def start(*arguments: object, program: tuple[str, ...] = ("-m", "percept_cli")) -> subprocess.Popen[bytes]:
+        path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+        return subprocess.Popen(
+            [sys.executable, *program, *map(str, arguments)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, **surroundings, "PYTHONPATH": path},
+        )
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def percept_process(start_percept: Callable[..., subprocess.Popen[bytes]]) -> Percept:
+    """As `percept`, in a process of its own; text out."""
+
+    def call(*arguments: object) -> Outcome:
+        with start_percept(*arguments) as process:
+            stdout, stderr = process.communicate(timeout=120)
+        return Outcome(process.returncode, stdout.decode(), stderr.decode())
+
+    return call
