@@ -1,7 +1,9 @@
 """Photographs on disk as an endless, reproducible stream of crops."""
 
 import importlib.util
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,12 +11,12 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from percept_cli.errors import UsageError
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 CACHE_BYTES = 1 << 30
+READERS = 2
 # scikit-image's packaged pictures that are photographs, not plots, masks or microscopy
 SAMPLE_PHOTOS = (
     "astronaut.png",
@@ -58,7 +60,7 @@ def sample_photos() -> list[Path]:
 
 
 @dataclass
-class Crops(Dataset[Tensor]):
+class Crops:
     """Square random crops, (3, size, size) RGB float32 in [0, 1]; crop number n is a function of (seed, n) alone.
 
     So a run that resumes at a step, or one that is spread over processes, sees the very crops an unbroken one sees.
@@ -132,11 +134,25 @@ def load_square(path: Path, side: int) -> Tensor:
     return torch.from_numpy(np.asarray(photo).copy()).permute(2, 0, 1)[None].float() / 255
 
 
-def batches_from(crops: Crops, batch: int, first: int, rank: int = 0, world: int = 1, workers: int = 0) -> DataLoader:
-    """The crops from batch number `first` on, (batch, 3, size, size), those of process `rank` out of `world`."""
-    numbers = [
-        (step * world + rank) * batch + position
-        for step in range(first, len(crops) // (batch * world))
-        for position in range(batch)
-    ]
-    return DataLoader(crops, batch_size=batch, sampler=numbers, num_workers=workers, persistent_workers=workers > 0)
+def batches_from(crops: Crops, batch: int, first: int, rank: int = 0, world: int = 1) -> Iterator[Tensor]:
+    """The crops from batch number `first` on, (batch, 3, size, size), those of process `rank` out of `world`.
+
+    The next batches are read in threads while the caller works on this one; Pillow decodes outside Python's lock.
+    """
+
+    def load(step: int) -> Tensor:
+        start = (step * world + rank) * batch
+        return torch.stack([crops[number] for number in range(start, start + batch)])
+
+    with ThreadPoolExecutor(READERS) as pool:
+        waiting: deque[Future[Tensor]] = deque()
+        try:
+            for step in range(first, len(crops) // (batch * world)):
+                waiting.append(pool.submit(load, step))
+                if len(waiting) > READERS:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()

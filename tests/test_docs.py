@@ -1,0 +1,59 @@
+"""The README's commands and code are those of the program."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import torch
+from typer.main import get_command
+
+from percept_cli.app import app
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
+COMMANDS = [
+    shlex.split(line.split("percept ", 1)[1], comments=True)
+    for language, block in BLOCKS
+    if language == "sh"
+    for line in block.replace("-m percept_cli", "percept").splitlines()
+    if "percept " in line.split("#")[0]
+]
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_every_command_of_the_readme_exists_with_its_options(words: list[str]) -> None:
+    """Each line names a command, and only options that the command has."""
+    command = get_command(app)
+    words = words[: words.index("|")] if "|" in words else words[: words.index(">")] if ">" in words else words
+    while hasattr(command, "commands"):
+        assert words[0] in command.commands, f"no command {words[0]}"
+        command, words = command.commands[words[0]], words[1:]
+    known = {option for parameter in command.params for option in parameter.opts}
+    given = {word for word in words if re.fullmatch(r"-\w|--[a-z-]+", word)}
+    assert given <= known
+
+
+def test_the_readmes_training_loop_runs() -> None:
+    """The ten lines of the README give a gradient and named parts."""
+    (code,) = [block for language, block in BLOCKS if language == "python"]
+    names: dict = {}
+    exec(code, names)
+
+    assert set(names["parts"]) == {"pixel", "feature.relu2_2", "feature.relu3_3"}
+    assert names["total"].item() == pytest.approx(sum(part.item() for part in names["parts"].values()), rel=1e-5)
+    assert torch.isfinite(names["output"].grad).all() and names["output"].grad.abs().sum() > 0
+
+
+def test_every_shipped_model_is_whole_and_described() -> None:
+    """The manifest's checksums are those of the files; a style has at most 2 MB, the extractor 6 MB."""
+    from percept_cli.core.manifest import shipped_models
+    from percept_cli.core.weights import sha256_of
+
+    models = shipped_models()
+    assert sum(model.role == "style" for model in models.values()) >= 5
+    for model in models.values():
+        assert sha256_of(model.path) == model.sha256, model.name
+        assert model.path.stat().st_size <= (6e6 if model.role == "extractor" else 2e6), model.name
+        assert model.licence and model.command.startswith("percept train") and model.trained_on

@@ -1,0 +1,193 @@
+"""The pixels of an image, optimised: the loss falls, the same seed gives the same picture, the size is the photo's."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from percept_cli.core import gatys
+from percept_cli.core.extractors import FeatureExtractor
+from percept_cli.core.extractors.loading import create_extractor
+from percept_cli.core.gatys import COARSEST, StyleOptions, optimize_style, scales, split_steps
+from percept_cli.core.images import load_image
+from percept_cli.core.optimization import OptimizationStep, optimize_image
+from percept_cli.core.runtime import Runtime
+from percept_cli.errors import UsageError
+
+RUNTIME = Runtime(torch.device("cpu"), torch.float32, "")
+CONTENT_LAYERS, STYLE_LAYERS = ("relu2_2",), ("relu1_1", "relu2_1")
+
+
+@pytest.fixture(scope="module")
+def extractor() -> FeatureExtractor:
+    return RUNTIME.freeze(create_extractor("compact", [*CONTENT_LAYERS, *STYLE_LAYERS], "random"))
+
+
+@pytest.fixture(scope="module")
+def content(photos: Path) -> Tensor:
+    return load_image(photos / "hill.png").pixels
+
+
+@pytest.fixture(scope="module")
+def style(style_picture: Path) -> Tensor:
+    return load_image(style_picture).pixels
+
+
+def options(**given: object) -> StyleOptions:
+    defaults = {"steps": 4, "content_layers": CONTENT_LAYERS, "style_layers": STYLE_LAYERS}
+    return StyleOptions(**{**defaults, **given})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
+def test_the_pixels_reach_what_the_loss_asks_for(optimizer: str) -> None:
+    """Asked to be another image, an image becomes it; the image it began with is not touched."""
+    start, target = torch.rand((2, 1, 3, 8, 9), generator=torch.Generator().manual_seed(0))
+    before = start.clone()
+
+    def distance(image: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        loss = (image - target).square().mean()
+        return loss, {"distance": loss}
+
+    steps = list(optimize_image(start, distance, 120, optimizer))
+    assert [step.index for step in steps] == list(range(1, 121))
+    assert steps[-1].total < 1e-3 * steps[0].total
+    torch.testing.assert_close(steps[-1].image, target, atol=0.01, rtol=0)
+    assert torch.equal(start, before)
+    assert all(step.image.min() >= 0 and step.image.max() <= 1 for step in steps)
+
+
+def test_a_loss_that_asks_for_the_impossible_gets_an_image_in_range() -> None:
+    """Pixels asked to be 5 become 1."""
+
+    def brighter(image: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        loss = (image - 5).square().mean()
+        return loss, {}
+
+    for optimizer in ("adam", "lbfgs"):
+        *_, last = optimize_image(torch.full((1, 3, 4, 4), 0.9), brighter, 20, optimizer)
+        assert torch.equal(last.image, torch.ones(1, 3, 4, 4))
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
+@pytest.mark.parametrize("init", ["content", "noise", "style"])
+def test_the_loss_of_a_style_falls(
+    optimizer: str, init: str, extractor: FeatureExtractor, content: Tensor, style: Tensor
+) -> None:
+    """From every start, with either optimiser; the parts carry the names of terms and layers and add up."""
+    asked = options(steps=12, optimizer=optimizer, init=init)
+    steps = list(optimize_style(content, [style], extractor, RUNTIME, asked))
+    assert steps[-1].total < 0.8 * steps[0].total
+    assert set(steps[0].parts) == {"content.relu2_2", "style.relu1_1", "style.relu2_1", "tv"}
+    assert math.isclose(sum(steps[0].parts.values()), steps[0].total, rel_tol=1e-4)
+
+
+def test_a_photographs_style_costs_1_at_the_start(extractor: FeatureExtractor, content: Tensor, style: Tensor) -> None:
+    """With typical scaling an untouched photograph is at style distance 1 and content distance 0, by definition."""
+    first = next(optimize_style(content, [style], extractor, RUNTIME, options()))
+    of_style = sum(value for name, value in first.parts.items() if name.startswith("style"))
+    assert math.isclose(of_style, 20.0, rel_tol=1e-3)  # gatys's balance of style against content
+    assert first.parts["content.relu2_2"] == 0
+
+
+def test_a_seed_fixes_the_picture(extractor: FeatureExtractor, content: Tensor, style: Tensor) -> None:
+    """From noise, the same seed gives the same bits and another one another picture."""
+
+    def last(seed: int) -> OptimizationStep:
+        *_, step = optimize_style(content, [style], extractor, RUNTIME, options(init="noise", seed=seed))
+        return step
+
+    first, again, other = last(1), last(1), last(2)
+    assert torch.equal(first.image, again.image) and first.total == again.total
+    assert not torch.equal(first.image, other.image)
+
+
+def test_the_last_picture_has_the_photographs_size(
+    extractor: FeatureExtractor, content: Tensor, style: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Coarse to fine, the sizes grow, the steps are numbered through, and the end is 61 x 75 as the photograph is."""
+    monkeypatch.setattr(gatys, "COARSEST", 24)
+    steps = list(optimize_style(content, [style], extractor, RUNTIME, options(steps=6)))
+    sizes = [tuple(step.image.shape[-2:]) for step in steps]
+    assert sizes == sorted(sizes)
+    assert len(set(sizes)) == 2
+    assert sizes[-1] == (61, 75)
+    assert [step.index for step in steps] == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize("size", [(64, 64), (192, 300), (271, 500), (333, 250), (1000, 777), (4000, 3000), (301, 40)])
+def test_sizes_double_from_the_coarsest_to_the_photographs(size: tuple[int, int]) -> None:
+    """The last is exact, the first lays strokes near 192 px, none more than doubles, and the shape is kept."""
+    sizes = scales(*size)
+    assert sizes[-1] == size
+    if min(size) >= COARSEST:
+        assert COARSEST <= min(sizes[0]) <= COARSEST * math.sqrt(2)
+    else:
+        assert len(sizes) == 1
+    for coarse, fine in zip(sizes, sizes[1:], strict=False):
+        assert coarse < fine
+        assert min(fine) / min(coarse) <= 2.01
+    for height, width in sizes:
+        assert abs(height / width - size[0] / size[1]) < 0.02 * size[0] / size[1]
+
+
+def test_steps_are_split_without_loss() -> None:
+    """They add up to what was asked for, each size gets one, and the coarsest, which costs least, the most."""
+    for count in range(1, 7):
+        for steps in range(count, 80):
+            split = split_steps(steps, count)
+            assert len(split) == count and sum(split) == steps and min(split) >= 1
+            if steps >= 4 * count:
+                assert split == sorted(split, reverse=True)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
+def test_a_picture_in_its_own_style_stays_as_it_is(
+    optimizer: str, extractor: FeatureExtractor, content: Tensor
+) -> None:
+    """Content and style are reached already, so without smoothing nothing moves."""
+    asked = options(steps=5, optimizer=optimizer, total_variation_weight=0.0)
+    *_, last = optimize_style(content, [content], extractor, RUNTIME, asked)
+    torch.testing.assert_close(last.image, content, atol=1 / 255, rtol=0)
+
+
+def test_smoothing_a_picture_in_its_own_style_hardly_changes_it(extractor: FeatureExtractor, content: Tensor) -> None:
+    """A style at no distance has no typical distance to be measured in; the loss stays a number people can read."""
+    steps = list(optimize_style(content, [content], extractor, RUNTIME, options(steps=15)))
+    assert max(step.total for step in steps) < 100
+    assert (steps[-1].image - content).abs().mean() < 0.01
+
+
+def test_more_style_weight_is_more_style(extractor: FeatureExtractor, content: Tensor, style: Tensor) -> None:
+    """The content loss at the end rises with the weight of the style."""
+
+    def content_loss(weight: float) -> float:
+        asked = options(steps=25, style_weight=weight)
+        *_, last = optimize_style(content, [style], extractor, RUNTIME, asked)
+        return last.parts["content.relu2_2"]
+
+    assert content_loss(0.01) < content_loss(1.0)
+
+
+def test_blending_all_of_one_style_is_that_style(extractor: FeatureExtractor, content: Tensor, style: Tensor) -> None:
+    """Weights 1,0 give the bits of the first style alone; weights 1,1 do not."""
+
+    def last(styles: list[Tensor], blend: list[float]) -> Tensor:
+        *_, step = optimize_style(content, styles, extractor, RUNTIME, options(blend=blend))
+        return step.image
+
+    alone = last([style], [1.0])
+    assert torch.equal(last([style, content.flip(1)], [1.0, 0.0]), alone)
+    assert not torch.equal(last([style, content.flip(1)], [1.0, 1.0]), alone)
+
+
+def test_unknown_names_get_a_suggestion(extractor: FeatureExtractor, content: Tensor, style: Tensor) -> None:
+    """Of an optimiser, a start, a scaling."""
+    for name, wrong, right in (
+        ("optimizer", "adm", "adam"),
+        ("init", "nose", "noise"),
+        ("scaling", "papers", "paper"),
+    ):
+        with pytest.raises(UsageError, match=f"'{wrong}'. Did you mean '{right}'"):
+            next(optimize_style(content, [style], extractor, RUNTIME, options(**{name: wrong})))
