@@ -64,7 +64,7 @@ def test_an_apple_gpu_that_is_not_there_is_an_error() -> None:
 @pytest.mark.parametrize("device", ["gpu", "cpuu", "meta", "", "cuda:-1"])
 def test_a_device_of_no_known_kind_is_a_mistake_of_the_user(device: str) -> None:
     """The known kinds are listed."""
-    with pytest.raises(UsageError, match="Unknown device.*auto, cpu, cuda"):
+    with pytest.raises(UsageError, match=r"Unknown device.*auto, cpu, cuda"):
         choose_runtime(device)
 
 
@@ -75,8 +75,8 @@ def test_fp16_on_a_processor_is_refused() -> None:
 
 
 def test_a_misspelt_precision_gets_a_suggestion() -> None:
-    """`fp61` is probably `fp16`."""
-    with pytest.raises(UsageError, match="Unknown precision 'bf61'. Did you mean 'bf16'"):
+    """`bf61` is probably `bf16`."""
+    with pytest.raises(UsageError, match=r"Unknown precision 'bf61'\. Did you mean 'bf16'"):
         choose_runtime("cpu", "bf61")
 
 
@@ -135,7 +135,7 @@ def test_a_seed_fixes_torch_and_python() -> None:
 def test_running_out_of_memory_is_told_as_such() -> None:
     """An allocation of a million terabytes becomes one sentence about a smaller --size."""
     with (
-        pytest.raises(DeviceError, match="Not enough memory for a mural. Use a smaller --size"),
+        pytest.raises(DeviceError, match=r"Not enough memory for a mural\. Use a smaller --size"),
         memory_errors("a mural"),
     ):
         torch.empty(1 << 58)
