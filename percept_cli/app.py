@@ -2,7 +2,6 @@
 
 import os
 import signal
-import sys
 from types import FrameType
 from typing import Annotated
 
@@ -59,13 +58,12 @@ def run(arguments: list[str] | None = None) -> int:
     try:
         app(arguments)
     except SystemExit as leaving:
+        if isinstance(leaving.__context__, BrokenPipeError):
+            return ExitCode.OK  # the reader of our output has gone: nobody is left to tell
         return leaving.code if isinstance(leaving.code, int) else ExitCode.OK
-    except PerceptError as error:
+    except (PerceptError, Interrupted) as error:
         console.error(str(error))
         return error.exit_code
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader of our output has gone: nobody is left to tell
-        return ExitCode.OK
     except Exception as error:
         if os.environ.get("PERCEPT_TRACEBACK"):
             raise

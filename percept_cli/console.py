@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from percept_cli.core.files import atomic_path
+
 
 class Console:
     """Where a command reports; `quiet` keeps warnings and errors, `as_json` makes every result one JSON line."""
@@ -115,8 +117,9 @@ class JsonLinesLog:
     def __init__(self, path: Path, keep_steps: int = 0):
         # A resumed run writes its steps anew from the checkpoint on; what a killed run wrote past it would be double.
         kept = [line for line in self._lines(path) if json.loads(line)["step"] <= keep_steps] if keep_steps else []
-        self._file = path.open("w", encoding="utf-8")
-        self._file.writelines(kept)
+        with atomic_path(path) as temporary:
+            temporary.write_text("".join(kept), encoding="utf-8")
+        self._file = path.open("a", encoding="utf-8")
 
     @staticmethod
     def _lines(path: Path) -> list[str]:

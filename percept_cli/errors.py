@@ -45,8 +45,8 @@ class DeviceError(PerceptError):
     exit_code = ExitCode.DEVICE
 
 
-class Interrupted(PerceptError):
-    """Work stopped by a signal."""
+class Interrupted(BaseException):
+    """Work stopped by a signal; no Exception, so that nothing which handles those takes it for a fault of the work."""
 
     def __init__(self, message: str, exit_code: ExitCode):
         super().__init__(message)

@@ -8,7 +8,7 @@ import typer
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 Precision = Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")]
 Threads = Annotated[int | None, typer.Option(help="Processor threads; all by default.")]
-Seed = Annotated[int, typer.Option(help="Same seed, same device: same result.")]
+Seed = Annotated[int, typer.Option(min=0, help="Same seed, same device: same result.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Only warnings and errors.")]
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Say more.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line on stdout.")]

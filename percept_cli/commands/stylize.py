@@ -110,6 +110,7 @@ def stylize(
     from percept_cli.core.images import Photo
     from percept_cli.core.outputs import Job
     from percept_cli.core.runtime import choose_runtime, memory_errors, seed_everything
+    from percept_cli.errors import ImageError
 
     if model is not None:
         from percept_cli.core.generators.loading import load_style_generator
@@ -128,13 +129,10 @@ def stylize(
         from percept_cli.core.extractors.loading import create_extractor
         from percept_cli.core.gatys import StyleOptions, optimize_style
         from percept_cli.core.images import (
-            fit_short_side,
-            premultiply,
-            resize_image,
             save_image,
             unpremultiply,
         )
-        from percept_cli.core.restyling import finish
+        from percept_cli.core.restyling import finish, visible_pixels
         from percept_cli.core.style import load_styles, parse_blend, style_taps
 
         if optimizer == "lbfgs" and precision == "auto":
@@ -153,9 +151,11 @@ def stylize(
         styles = load_styles(style or [], style_size)
 
         def operation(photo: Photo, job: Job) -> Photo:
-            if size is not None:
-                photo = photo.with_pixels(resize_image(photo.pixels, *fit_short_side(photo.height, photo.width, size)))
-            pixels = photo.pixels if photo.alpha is None else premultiply(photo.pixels, photo.alpha)
+            photo, pixels = visible_pixels(photo, size)
+            if min(pixels.shape[-2:]) < frozen.smallest_side:
+                raise ImageError(
+                    f"{photo.width}x{photo.height} pixels are too few for {extractor}: give --size {frozen.smallest_side}."
+                )
             with console.progress(steps, "step") as progress, memory_errors(f"{photo.width}x{photo.height} pixels"):
                 for step in optimize_style(pixels, styles, frozen, runtime, asked):
                     progress.advance(1, {"loss": step.total, **step.parts})

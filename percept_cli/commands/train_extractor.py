@@ -45,7 +45,7 @@ def train_extractor(
     from percept_cli.commands.training_run import prepare_output, report_training, resume_training
     from percept_cli.console import Console
     from percept_cli.core import distillation
-    from percept_cli.core.dataset import Crops, batches_from, find_photos, load_square, sample_photos
+    from percept_cli.core.dataset import Crops, batches_from, find_photos, fingerprint, load_square, sample_photos
     from percept_cli.core.extractors.loading import create_extractor, parse_named_file
     from percept_cli.core.runtime import choose_runtime, seed_everything
     from percept_cli.core.training import Training, cosine_schedule, create_accelerator, train
@@ -78,7 +78,7 @@ def train_extractor(
     network = accelerator.prepare_model(runtime.prepare(student))
     training = Training(network, torch.optim.Adam(network.parameters(), betas=(0.9, 0.99)), steps)
     settings = {"steps": steps, "batch": batch, "size": size, "learning_rate": learning_rate, "seed": seed,
-                "teachers": [name for name, _ in named], "photos": len(photos)}  # fmt: skip
+                "teachers": [name for name, _ in named], "photos": len(photos), "photos_digest": fingerprint(photos)}  # fmt: skip
     resume_training(training, folder, settings, resume, console)
 
     def compute_loss(network, images, step):  # type: ignore[no-untyped-def]

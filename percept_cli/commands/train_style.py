@@ -59,10 +59,10 @@ def train_style(
 
     from percept_cli.commands.training_run import prepare_output, report_training, resume_training
     from percept_cli.console import Console
-    from percept_cli.core.dataset import Crops, batches_from, find_photos, load_square, sample_photos
+    from percept_cli.core.dataset import Crops, batches_from, find_photos, fingerprint, sample_photos
     from percept_cli.core.extractors.loading import create_extractor
     from percept_cli.core.generators.style import create_style_generator
-    from percept_cli.core.preview import append_preview, render_preview
+    from percept_cli.core.preview import place_preview, render_preview
     from percept_cli.core.runtime import choose_runtime, memory_errors, seed_everything
     from percept_cli.core.style import create_style_loss, load_styles, parse_blend, style_taps
     from percept_cli.core.training import (
@@ -114,7 +114,8 @@ def train_style(
     network = accelerator.prepare_model(runtime.prepare(created))
     training = Training(network, torch.optim.Adam(network.parameters(), betas=(0.9, 0.99)), steps)
     settings = {
-        "style_sha256": [sha256_of(path) for path in style], "blend": weights, "photos": len(photos), "steps": steps,
+        "style_sha256": [sha256_of(path) for path in style], "blend": weights, "photos": len(photos),
+        "photos_digest": fingerprint(photos), "steps": steps,
         "batch": batch, "size": size, "style_size": style_size, "learning_rate": learning_rate, "generator": generator,
         "arguments": arguments, "content_weight": content_weight, "style_weight": style_weight, "tv_weight": tv_weight,
         "scaling": scaling, "content_layers": list(content_taps), "style_layers": list(style_layer_taps),
@@ -124,10 +125,10 @@ def train_style(
     resume_training(training, folder, settings, resume, console)
 
     preview = folder / "preview.png"
-    sample = load_square(photos[0], 256)
+    sample = photographs[:1]
     if accelerator.is_main_process and training.step == 0:
         preview.unlink(missing_ok=True)
-        append_preview(preview, sample)
+        place_preview(preview, sample, 0)
 
     def compute_loss(network, images, step):  # type: ignore[no-untyped-def]
         with runtime.autocast():
@@ -135,8 +136,9 @@ def train_style(
         return loss(restyled, images)
 
     def look(step: TrainingStep) -> None:
-        if step.index % max(1, steps // PREVIEWS) == 0:
-            append_preview(preview, render_preview(unwrap(network), sample, runtime))
+        position, rest = divmod(step.index, max(1, steps // PREVIEWS))
+        if rest == 0:
+            place_preview(preview, render_preview(unwrap(network), sample, runtime), position)
 
     batches = batches_from(crops, batch, training.step, accelerator.process_index, accelerator.num_processes)
     schedule = cosine_schedule(learning_rate, steps, warmup=min(50, steps // 10))

@@ -37,6 +37,8 @@ def prepare_output(output: Path, overwrite: bool, resume: bool) -> Path:
             f"{folder} holds an unfinished run. Give --resume to continue it or --overwrite to start anew."
         )
     folder.mkdir(exist_ok=True)
+    if not resume:
+        (folder / "checkpoint.pt").unlink(missing_ok=True)
     return folder
 
 
@@ -50,6 +52,11 @@ def resume_training(training: Training, folder: Path, settings: dict[str, Any], 
         console.say(f"resumed at step {training.step} of {training.steps}")
     else:
         console.say(f"{folder} has no checkpoint: starting from the beginning")
+
+
+def code_of(number: int) -> ExitCode:
+    """The exit code of a signal."""
+    return ExitCode.TERMINATED if number == signal.SIGTERM else ExitCode.INTERRUPTED
 
 
 def report_training(
@@ -69,7 +76,9 @@ def report_training(
 
     def remember(number: int, frame: FrameType | None) -> None:
         if received:  # the second Ctrl-C means now
-            raise KeyboardInterrupt
+            raise Interrupted(
+                "stopped at once; repeat the command with --resume to go on from the last checkpoint", code_of(number)
+            )
         received.append(number)
 
     previous = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -88,10 +97,9 @@ def report_training(
                     save_checkpoint(folder / "checkpoint.pt", training.state(), settings)
                     saved = time.monotonic()
                 if received:
-                    code = ExitCode.TERMINATED if received[0] == signal.SIGTERM else ExitCode.INTERRUPTED
                     raise Interrupted(
                         f"stopped at step {step.index} of {training.steps}; repeat the command with --resume to go on",
-                        code,
+                        code_of(received[0]),
                     )
     finally:
         for number, handler in previous.items():

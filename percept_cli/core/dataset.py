@@ -1,5 +1,6 @@
 """Photographs on disk as an endless, reproducible stream of crops."""
 
+import hashlib
 import importlib.util
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -48,6 +49,12 @@ def find_photos(folders: Sequence[Path]) -> list[Path]:
     if not photos:
         raise UsageError(f"--data {' '.join(map(str, folders))}: no images found ({', '.join(sorted(SUFFIXES))}).")
     return photos
+
+
+def fingerprint(photos: Sequence[Path]) -> str:
+    """A digest of the photographs' names and sizes in bytes: a run resumes on the same ones or not at all."""
+    listing = "\n".join(f"{photo.name} {photo.stat().st_size}" for photo in photos)
+    return hashlib.sha256(listing.encode()).hexdigest()[:16]
 
 
 def sample_photos() -> list[Path]:

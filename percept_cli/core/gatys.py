@@ -51,6 +51,9 @@ def split_steps(steps: int, count: int) -> list[int]:
     shares = [0.5**position for position in range(count)]
     split = [max(1, round(steps * share / sum(shares))) for share in shares]
     split[0] = max(1, steps - sum(split[1:]))
+    # With hardly a step a size, the second gives up what rounding gave too much.
+    if count > 1 and split[1] > 1:
+        split[1] -= max(0, sum(split) - steps)
     return split
 
 

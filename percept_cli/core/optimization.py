@@ -33,23 +33,34 @@ def optimize_image(
     adam: fast and good with bf16 features; lbfgs: the papers' choice, fp32 only, several evaluations a step. The image
     of a step is clamped to [0, 1]. Raises UsageError for an unknown optimizer.
     """
-    pixels = image.detach().clone().requires_grad_()
+    if optimizer not in OPTIMIZERS:
+        raise UsageError(unknown_name("optimizer", optimizer, OPTIMIZERS))
+    # L-BFGS flattens gradients, which has to be a view.
+    layout = torch.contiguous_format if optimizer == "lbfgs" else torch.preserve_format
+    pixels = image.detach().clone(memory_format=layout).requires_grad_()
     updater: torch.optim.Optimizer
     if optimizer == "adam":
         updater = torch.optim.Adam([pixels], lr=ADAM_RATE, betas=(0.9, 0.99))
         rate = torch.optim.lr_scheduler.CosineAnnealingLR(updater, steps, eta_min=ADAM_RATE / 10)
-    elif optimizer == "lbfgs":
-        updater = torch.optim.LBFGS([pixels], max_iter=1, history_size=20, line_search_fn="strong_wolfe")
-        rate = None
     else:
-        raise UsageError(unknown_name("optimizer", optimizer, OPTIMIZERS))
-    latest: dict[str, Tensor] = {}
+        # One direction a step; the evaluations beyond the first are its line search.
+        updater = torch.optim.LBFGS(
+            [pixels],
+            max_iter=1,
+            max_eval=25,
+            tolerance_grad=0,
+            tolerance_change=0,
+            history_size=20,
+            line_search_fn="strong_wolfe",
+        )
+        rate = None
+    evaluations: list[dict[str, Tensor]] = []
 
     def evaluate() -> Tensor:
-        nonlocal latest
         updater.zero_grad()
-        total, latest = loss(pixels)
+        total, parts = loss(pixels)
         total.backward()
+        evaluations.append({name: part.detach() for name, part in parts.items()})
         return total
 
     for index in range(first_index, first_index + steps):
@@ -58,5 +69,7 @@ def optimize_image(
             rate.step()
             with torch.no_grad():
                 pixels.clamp_(0, 1)
-        parts = {name: part.item() for name, part in latest.items()}
-        yield OptimizationStep(index, float(total), parts, pixels.detach().clamp(0, 1))
+        # The loss a step reports is that of its start; a line search goes on from there.
+        parts = {name: part.item() for name, part in evaluations[0].items()}
+        evaluations.clear()
+        yield OptimizationStep(index, total.item(), parts, pixels.detach().clamp(0, 1))

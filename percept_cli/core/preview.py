@@ -23,17 +23,14 @@ def render_preview(network: nn.Module, photograph: Tensor, runtime: Runtime) -> 
     return result.float().clamp(0, 1).cpu()
 
 
-def append_preview(path: Path, picture: Tensor) -> None:
-    """Adds a picture (1, 3, H, W) in [0, 1] to the right end of the strip at `path`, or begins it."""
+def place_preview(path: Path, picture: Tensor, position: int) -> None:
+    """Puts a picture (1, 3, H, W) in [0, 1] at its place, from 0, in the strip at `path`, which grows as needed."""
     tile = Image.fromarray((picture[0].permute(1, 2, 0).numpy() * 255).round().astype(np.uint8))
-    before = 0
+    left = position * (tile.width + GAP)
+    strip = Image.new("RGB", (left + tile.width, tile.height), "white")
     if path.exists():
         with Image.open(path) as file:
-            strip = file.convert("RGB")
-        before = strip.width + GAP
-    grown = Image.new("RGB", (before + tile.width, tile.height), "white")
-    if before:
-        grown.paste(strip, (0, 0))
-    grown.paste(tile, (before, 0))
+            strip.paste(file.convert("RGB").crop((0, 0, min(file.width, left), file.height)), (0, 0))
+    strip.paste(tile, (left, 0))
     with atomic_path(path) as temporary:
-        grown.save(temporary, format="PNG")
+        strip.save(temporary, format="PNG")

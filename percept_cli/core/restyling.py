@@ -26,12 +26,22 @@ def restyle(
     strength: 0 is the photograph, 1 the style, between them a mixture of the pixels. keep_colors: only brightness is
     restyled. Transparency is kept; colours are premultiplied through the network, so that hidden ones do not bleed.
     """
-    if size is not None:
-        photo = photo.with_pixels(resize_image(photo.pixels, *fit_short_side(photo.height, photo.width, size)))
-    pixels = photo.pixels if photo.alpha is None else premultiply(photo.pixels, photo.alpha)
+    photo, pixels = visible_pixels(photo, size)
     restyled = run_generator(generator, pixels, runtime)
     restyled = finish(restyled, pixels, strength=strength, keep_colors=keep_colors)
     return photo.with_pixels(restyled if photo.alpha is None else unpremultiply(restyled, photo.alpha))
+
+
+def visible_pixels(photo: Photo, size: int | None) -> tuple[Photo, Tensor]:
+    """The photograph with a short side of `size` pixels (None: as it is) and its pixels premultiplied by its alpha.
+
+    Premultiplied first and resized then, so that colours nobody sees do not bleed at the edges.
+    """
+    pixels = photo.pixels if photo.alpha is None else premultiply(photo.pixels, photo.alpha)
+    if size is not None:
+        pixels = resize_image(pixels, *fit_short_side(photo.height, photo.width, size))
+        photo = photo.with_pixels(pixels)
+    return photo, pixels
 
 
 def run_generator(generator: nn.Module, pixels: Tensor, runtime: Runtime) -> Tensor:

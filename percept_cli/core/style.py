@@ -56,7 +56,7 @@ def parse_blend(given: str | None, count: int) -> list[float]:
         weights = [float(part) for part in given.split(",")]
     except ValueError:
         weights = []
-    if len(weights) != count or min(weights, default=-1.0) < 0 or sum(weights) == 0:
+    if len(weights) != count or not min(weights, default=-1.0) >= 0 or not 0 < sum(weights) < float("inf"):
         raise UsageError(f"--blend {given}: give one positive number for each of the {count} styles, as in 0.7,0.3.")
     return weights
 

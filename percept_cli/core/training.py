@@ -89,11 +89,16 @@ def train(
         accelerator.backward(total)
         if clip_norm is not None:
             accelerator.clip_grad_norm_(training.network.parameters(), clip_norm)
+        loss = total.item()
+        if not math.isfinite(loss):
+            raise UsageError(
+                f"The loss is not a finite number at step {training.step + 1}. Lower --learning-rate, or use --precision fp32."
+            )
         training.optimizer.step()
         training.step += 1
         yield TrainingStep(
             training.step,
-            total.item(),
+            loss,
             {name: part.item() for name, part in parts.items()},
             len(images) * accelerator.num_processes,
             rate,

@@ -135,6 +135,11 @@ class FeatureExtractor(nn.Module):
         """Stays in evaluation mode: an extractor is a fixed measure."""
         return super().train(False)
 
+    @property
+    def smallest_side(self) -> int:
+        """The smallest image side, in pixels, that reaches every tapped layer."""
+        return self._plan_for(self.layers)[2]
+
     def load_weights(self, weights: Mapping[str, Tensor], source: str) -> None:
         """Fills the built layers from a state dict in torchvision's keys; further keys are ignored.
 

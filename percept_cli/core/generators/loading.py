@@ -31,7 +31,7 @@ def load_style_generator(given: str) -> LoadedGenerator:
     """
     # A name without folder or suffix is a shipped model unless such a file lies here.
     path = Path(given)
-    if not path.suffix and not path.exists():
+    if not path.suffix and not path.is_file():
         path = find_model(given, "style").path
     state, metadata = load_weights_and_metadata(path)
     if metadata.get("percept.format"):

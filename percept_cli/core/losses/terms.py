@@ -101,7 +101,9 @@ class StyleTerm(Term):
         """Measures the features of untouched photographs (N, C, h, w), whose mean distance from the style becomes 1.0."""
         for layer in self.layers:
             distance = style_reconstruction_loss(gram_matrix(photographs[layer]), self.get_buffer(f"gram_{layer}"))
-            self.scales[layer] = max(distance.item(), 1e-20)
+            # A photograph in its own style is at no distance: a thousandth of the style's own size keeps the loss finite.
+            smallest = 1e-3 * self.get_buffer(f"gram_{layer}").square().sum().item()
+            self.scales[layer] = max(distance.item(), smallest, 1e-20)
 
     def forward(
         self, images: Tensor, features: Features, target_images: Tensor, targets: Features
