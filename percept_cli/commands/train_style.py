@@ -22,13 +22,13 @@ def train_style(
     blend: Annotated[
         str | None, typer.Option(metavar="W1,W2,...", help="Weights of several styles; equal by default.")
     ] = None,
-    steps: Annotated[int, typer.Option(min=1, help="Optimiser updates.")] = 1500,
+    steps: Annotated[int, typer.Option(min=1, help="Optimiser updates.")] = 2000,
     batch: Annotated[int, typer.Option(min=1, help="Photographs a step.")] = 4,
     size: Annotated[int, typer.Option(min=64, help="Side of the training crops, pixels.")] = 224,
     style_size: Annotated[
         int, typer.Option(min=32, help="Short side of the style image, pixels: larger gives larger strokes.")
     ] = 256,
-    learning_rate: Annotated[float, typer.Option(min=0.0, help="Peak of the schedule.")] = 2e-3,
+    learning_rate: Annotated[float, typer.Option(min=0.0, help="Peak of the schedule.")] = 3e-3,
     generator: Annotated[str, typer.Option(help="johnson, or johnson-2016 as in the paper.")] = "johnson",
     width: Annotated[
         float | None, typer.Option(help="Channels as a share of the paper's 32, 64, 128. Default 0.5; johnson-2016: 1.")

@@ -71,9 +71,9 @@ class Crops:
     """Square random crops, (3, size, size) RGB float32 in [0, 1]; crop number n is a function of (seed, n) alone.
 
     So a run that resumes at a step, or one that is spread over processes, sees the very crops an unbroken one sees.
-    A crop's side is drawn between `smallest` and the whole of the photograph's short side (but at least `size` pixels
-    where the photograph has them), its place and mirroring at random. A file that cannot be read gives way to the
-    next one and is named in `unreadable`.
+    A crop's side is drawn between `smallest` and the whole of the photograph's short side and scaled to `size`, its
+    place and mirroring at random: enlarged crops are as smooth as large photographs are, pixel by pixel. A file that
+    cannot be read gives way to the next one and is named in `unreadable`.
     """
 
     photos: Sequence[Path]
@@ -101,7 +101,7 @@ class Crops:
 
     def _crop(self, photo: Image.Image, random: np.random.Generator) -> Tensor:
         short = min(photo.size)
-        side = round(short * random.uniform(min(1.0, max(self.smallest, min(self.size / short, 1.0))), 1.0))
+        side = round(short * random.uniform(self.smallest, 1.0))
         left = int(random.integers(photo.width - side + 1))
         top = int(random.integers(photo.height - side + 1))
         box = (left, top, left + side, top + side)
