@@ -4,7 +4,7 @@ BIN := .venv/bin
 PHOTO := docs/photo.jpg
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow lint bench
+.PHONY: help install demo test test-slow lint bench pictures
 
 help:  ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "make %-11s %s\n", $$1, $$2}'
@@ -35,3 +35,6 @@ lint: install  ## Check style and types
 
 bench: install  ## Measure: speed as ratios within one run, precision in grey levels
 	$(BIN)/python bench/bench.py
+
+pictures: install  ## Make the README's picture anew
+	$(BIN)/python bench/pictures.py $(PHOTO) docs/styles.jpg

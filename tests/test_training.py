@@ -360,6 +360,19 @@ def test_two_styles_are_blended(
     assert json.loads(metadata["recipe"])["blend"] == [0.7, 0.3]
 
 
+def test_a_training_begins_from_a_trained_style(
+    unbroken: Path, percept: Callable, command: Command, tmp_path: Path
+) -> None:
+    """With a learning rate of next to nothing the trained style comes back; another width is refused."""
+    model = tmp_path / "again.safetensors"
+    outcome = percept(*command(model, "--start", unbroken, "--steps", 1, "--learning-rate", 1e-9))
+    assert outcome.code == 0, outcome.stderr
+    for name, tensor in load_weights(unbroken).items():
+        torch.testing.assert_close(load_weights(model)[name].float(), tensor.float(), atol=2e-3, rtol=2e-3)
+    outcome = percept(*command(tmp_path / "wide.safetensors", "--start", unbroken, "--width", 0.5))
+    assert outcome.code == 2 and "leave --width out" in outcome.stderr
+
+
 @pytest.mark.parametrize("blend", ["1", "1,2,3", "1,-1", "0,0", "a,b", "nan,1"])
 def test_a_blend_that_does_not_fit_is_refused(
     blend: str, percept: Callable, command: Command, photos: Path, tmp_path: Path

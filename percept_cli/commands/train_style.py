@@ -22,7 +22,7 @@ def train_style(
     blend: Annotated[
         str | None, typer.Option(metavar="W1,W2,...", help="Weights of several styles; equal by default.")
     ] = None,
-    steps: Annotated[int, typer.Option(min=1, help="Optimiser updates.")] = 2000,
+    steps: Annotated[int, typer.Option(min=1, help="Optimiser updates.")] = 1800,
     batch: Annotated[int, typer.Option(min=1, help="Photographs a step.")] = 4,
     size: Annotated[int, typer.Option(min=64, help="Side of the training crops, pixels.")] = 224,
     style_size: Annotated[
@@ -34,6 +34,9 @@ def train_style(
         float | None, typer.Option(help="Channels as a share of the paper's 32, 64, 128. Default 0.5; johnson-2016: 1.")
     ] = None,
     norm: Annotated[str | None, typer.Option(help="instance or batch. Default: the generator's own.")] = None,
+    start: Annotated[
+        str | None, typer.Option(help="Begin from a trained style (a shipped name or a file): fewer steps do.")
+    ] = None,
     content_weight: options.ContentWeight = 1.0,
     style_weight: options.StyleWeight = 1.0,
     tv_weight: options.TotalVariationWeight = 1.0,
@@ -61,7 +64,7 @@ def train_style(
     from percept_cli.console import Console
     from percept_cli.core.dataset import Crops, batches_from, find_photos, fingerprint, sample_photos
     from percept_cli.core.extractors.loading import create_extractor
-    from percept_cli.core.generators.style import create_style_generator
+    from percept_cli.core.generators.loading import start_style_generator
     from percept_cli.core.preview import place_preview, render_preview
     from percept_cli.core.runtime import choose_runtime, memory_errors, seed_everything
     from percept_cli.core.style import create_style_loss, load_styles, parse_blend, style_taps
@@ -109,7 +112,7 @@ def train_style(
         total_variation_weight=tv_weight,
         scaling=scaling,
     )
-    created = create_style_generator(generator, width, norm)
+    created = start_style_generator(start, generator, width, norm)
     arguments = created.arguments
     network = accelerator.prepare_model(runtime.prepare(created))
     training = Training(network, torch.optim.Adam(network.parameters(), betas=(0.9, 0.99)), steps)
@@ -117,7 +120,8 @@ def train_style(
         "style_sha256": [sha256_of(path) for path in style], "blend": weights, "photos": len(photos),
         "photos_digest": fingerprint(photos), "steps": steps,
         "batch": batch, "size": size, "style_size": style_size, "learning_rate": learning_rate, "generator": generator,
-        "arguments": arguments, "content_weight": content_weight, "style_weight": style_weight, "tv_weight": tv_weight,
+        "arguments": arguments, "start": Path(start).stem if start else "",
+        "content_weight": content_weight, "style_weight": style_weight, "tv_weight": tv_weight,
         "scaling": scaling, "content_layers": list(content_taps), "style_layers": list(style_layer_taps),
         "extractor": extractor, "extractor_weights": str(extractor_weights or ""), "seed": seed,
         "precision": runtime.precision, "processes": accelerator.num_processes,

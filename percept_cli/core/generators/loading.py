@@ -8,10 +8,15 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from percept_cli.core.generators.foreign import create_foreign_generator, recognise_foreign
-from percept_cli.core.generators.style import GENERATORS
+from percept_cli.core.generators.style import (
+    GENERATORS,
+    JohnsonGenerator,
+    StyleGenerator,
+    create_style_generator,
+)
 from percept_cli.core.manifest import find_model
 from percept_cli.core.weights import load_weights_and_metadata
-from percept_cli.errors import ModelError
+from percept_cli.errors import ModelError, UsageError
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,27 @@ def load_style_generator(given: str) -> LoadedGenerator:
             )
         network, architecture = create_foreign_generator(state, str(path)), recognised
     return LoadedGenerator(network.eval().requires_grad_(False), path.stem, architecture, metadata)
+
+
+def start_style_generator(
+    start: str | None, name: str, width: float | None, norm: str | None
+) -> StyleGenerator | JohnsonGenerator:
+    """A generator to train: untrained by name (`create_style_generator`), or with the weights of a trained style.
+
+    Raises UsageError when the trained style is of another architecture than the one asked for.
+    """
+    if start is None:
+        return create_style_generator(name, width, norm)
+    trained = load_style_generator(start)
+    if trained.architecture != name or not isinstance(trained.network, StyleGenerator | JohnsonGenerator):
+        raise UsageError(
+            f"--start {start} is a generator of '{trained.architecture}', not '{name}'. Give --generator so."
+        )
+    wanted = {"width": width, "norm": norm}
+    other = [key for key, value in wanted.items() if value is not None and value != trained.network.arguments[key]]
+    if other:
+        raise UsageError(f"--start {start} was trained with {trained.network.arguments}: leave --{other[0]} out.")
+    return trained.network.requires_grad_(True).train()
 
 
 def create_own_generator(state: Mapping[str, Tensor], metadata: Mapping[str, str], source: str) -> nn.Module:

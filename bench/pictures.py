@@ -1,0 +1,41 @@
+"""The README's picture: the demo photograph in every shipped style, side by side (`make pictures`)."""
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from percept_cli.core.generators.loading import load_style_generator
+from percept_cli.core.images import Photo, fit_short_side, load_image, resize_image, save_image
+from percept_cli.core.manifest import shipped_models
+from percept_cli.core.restyling import restyle
+from percept_cli.core.runtime import choose_runtime
+
+COLUMNS, GAP = 3, 6
+
+
+def main() -> None:
+    """Writes one sheet: the photograph first, then a tile for each style in the manifest's order."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("photo", type=Path)
+    parser.add_argument("output", type=Path)
+    parser.add_argument("--short-side", type=int, default=300, help="of a tile, pixels")
+    given = parser.parse_args()
+    runtime = choose_runtime()
+    photo = load_image(given.photo)
+    tiles = [photo.pixels]
+    for model in shipped_models().values():
+        if model.role == "style":
+            generator = runtime.prepare(load_style_generator(model.name).network)
+            tiles.append(restyle(photo, generator, runtime).pixels)
+    height, width = fit_short_side(photo.height, photo.width, given.short_side)
+    rows = -(-len(tiles) // COLUMNS)
+    sheet = torch.ones(1, 3, rows * (height + GAP) - GAP, COLUMNS * (width + GAP) - GAP)
+    for position, tile in enumerate(tiles):
+        top, left = position // COLUMNS * (height + GAP), position % COLUMNS * (width + GAP)
+        sheet[..., top : top + height, left : left + width] = resize_image(tile, height, width)
+    save_image(Photo(sheet), given.output, quality=88)
+
+
+if __name__ == "__main__":
+    main()
