@@ -15,6 +15,7 @@ from percept_cli.core.gatys import COARSEST, StyleOptions, optimize_style, scale
 from percept_cli.core.images import load_image
 from percept_cli.core.optimization import OptimizationStep, optimize_image
 from percept_cli.core.runtime import Runtime
+from percept_cli.core.style import STYLE_BALANCE
 from percept_cli.errors import UsageError
 
 RUNTIME = Runtime(torch.device("cpu"), torch.float32, "")
@@ -88,7 +89,7 @@ def test_a_photographs_style_costs_1_at_the_start(extractor: FeatureExtractor, c
     """With typical scaling an untouched photograph is at style distance 1 and content distance 0, by definition."""
     first = next(optimize_style(content, [style], extractor, RUNTIME, options()))
     of_style = sum(value for name, value in first.parts.items() if name.startswith("style"))
-    assert math.isclose(of_style, 20.0, rel_tol=1e-3)  # gatys's balance of style against content
+    assert math.isclose(of_style, STYLE_BALANCE, rel_tol=1e-3)
     assert first.parts["content.relu2_2"] == 0
 
 
