@@ -420,6 +420,16 @@ def test_any_picture_is_a_style(tree: Path, style_picture: Path, percept: Callab
     assert size_of(tree / "a.png") == size_of(tree / "preview.png") == (75, 61)
 
 
+def test_a_bare_layer_name_is_answered_with_the_layer_it_was(
+    tree: Path, style_picture: Path, percept: Callable
+) -> None:
+    """`relu2` on a VGG-shaped network is the last activation of block 2, and the program says so."""
+    command = ("stylize", "photos/hill.png", "--style", style_picture, *QUICK, "--content-layers", "relu2")
+    outcome = percept(*command, "-o", "out.png")
+    assert outcome.code == 0, outcome.stderr
+    assert "content at relu2_2" in outcome.stderr
+
+
 def test_lbfgs_optimises_too(tree: Path, style_picture: Path, percept: Callable) -> None:
     """The papers' optimiser, as typed."""
     command = ("stylize", "photos/hill.png", "--style", style_picture, *QUICK, "--optimizer", "lbfgs", "-o", "out.png")

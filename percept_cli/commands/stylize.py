@@ -140,6 +140,8 @@ def stylize(
         runtime = choose_runtime(device, precision, threads)
         console.say(runtime.reason)
         content_taps, style_layer_taps = style_taps(extractor, content_layers, style_layers)
+        if content_layers or style_layers:
+            console.say(f"content at {', '.join(content_taps)}; style at {', '.join(style_layer_taps)} of {extractor}")
         asked = StyleOptions(
             steps, optimizer, init, style_size, seed, parse_blend(blend, len(style or [])), content_taps, style_layer_taps,
             content_weight, style_weight, tv_weight, scaling,

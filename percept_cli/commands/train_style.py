@@ -94,6 +94,8 @@ def train_style(
 
     seed_everything(seed)
     content_taps, style_layer_taps = style_taps(extractor, content_layers, style_layers)
+    if content_layers or style_layers:
+        console.say(f"content at {', '.join(content_taps)}; style at {', '.join(style_layer_taps)} of {extractor}")
     frozen = runtime.freeze(
         create_extractor(extractor, [*content_taps, *style_layer_taps], extractor_weights, seed, console.say)
     )
