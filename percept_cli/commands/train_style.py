@@ -125,7 +125,7 @@ def train_style(
         "arguments": arguments, "start": Path(start).stem if start else "",
         "content_weight": content_weight, "style_weight": style_weight, "tv_weight": tv_weight,
         "scaling": scaling, "content_layers": list(content_taps), "style_layers": list(style_layer_taps),
-        "extractor": extractor, "extractor_weights": str(extractor_weights or ""), "seed": seed,
+        "extractor": extractor, "extractor_weights": Path(extractor_weights).name if extractor_weights else "", "seed": seed,
         "precision": runtime.precision, "processes": accelerator.num_processes,
     }  # fmt: skip
     resume_training(training, folder, settings, resume, console)
