@@ -22,7 +22,7 @@ def train_style(
     blend: Annotated[
         str | None, typer.Option(metavar="W1,W2,...", help="Weights of several styles; equal by default.")
     ] = None,
-    steps: Annotated[int, typer.Option(min=1, help="Optimiser updates.")] = 1800,
+    steps: Annotated[int, typer.Option(min=1, help="Optimiser updates.")] = 1700,
     batch: Annotated[int, typer.Option(min=1, help="Photographs a step.")] = 4,
     size: Annotated[int, typer.Option(min=64, help="Side of the training crops, pixels.")] = 224,
     style_size: Annotated[
