@@ -310,8 +310,8 @@ def test_the_model_restyles(unbroken: Path, photos: Path, percept: Callable, tmp
 def test_the_preview_grows_with_the_training(unbroken: Path) -> None:
     """The photograph and then one picture at each of eight looks, in one strip."""
     with Image.open(unbroken.with_suffix(".run") / "preview.png") as strip:
-        assert strip.height == 256
-        assert strip.width == 9 * 256 + 8 * 4
+        assert strip.height == 64
+        assert strip.width == 9 * 64 + 8 * 4
 
 
 def test_an_unreadable_photograph_is_left_out_and_named(
