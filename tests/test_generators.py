@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from percept_cli.core.generators import strips
 from percept_cli.core.generators.blocks import InstanceNorm, ResidualBlock, UnpaddedResidualBlock
 from percept_cli.core.generators.loading import load_style_generator
 from percept_cli.core.generators.style import (
@@ -53,6 +54,44 @@ def test_instance_norm_keeps_the_layout(count: int) -> None:
     """Channels-last features stay channels last: that is what it is written for."""
     features = torch.randn(count, 8, 6, 7).contiguous(memory_format=torch.channels_last)
     assert InstanceNorm(8)(features).is_contiguous(memory_format=torch.channels_last)
+
+
+def test_a_limited_norm_keeps_a_spot_from_outweighing_its_map() -> None:
+    """A limit of 3 is 3 standard deviations either side of the mean, scaled and moved as the values are."""
+    features = torch.randn(2, 4, 16, 16, dtype=torch.float64)
+    features[:, :, 3, 3] = 1e3
+    free, limited = InstanceNorm(4).double(), InstanceNorm(4, limit=3.0).double()
+    for norm in (free, limited):
+        norm.weight.data = torch.tensor([1.0, -2.0, 0.5, 3.0], dtype=torch.float64)
+        norm.bias.data = torch.tensor([0.0, 1.0, 2.0, -1.0], dtype=torch.float64)
+    assert free(features)[0, 0, 3, 3] > 15
+    torch.testing.assert_close(limited(features)[0, :, 3, 3], (3 * limited.weight + limited.bias).detach())
+    others = torch.ones(16, 16, dtype=torch.bool)
+    others[3, 3] = False
+    assert torch.equal(free(features)[..., others], limited(features)[..., others])
+
+
+@pytest.mark.parametrize("limit", [None, 1.0])
+@pytest.mark.parametrize("size", [(64, 48), (71, 93)])
+def test_large_maps_in_strips_equal_the_whole(
+    limit: float | None, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Strips of a few rows give the picture that whole maps give: same padding, same statistics, no seams."""
+    network = StyleGenerator(0.25, limit=limit).double().eval()
+    images = torch.rand(2, 3, *size, dtype=torch.float64)
+    with torch.no_grad():
+        whole = network(images)
+        monkeypatch.setattr(strips, "WHOLE_PIXELS", 0)
+        monkeypatch.setattr(strips, "STRIP_PIXELS", 5 * size[1])
+        torch.testing.assert_close(network(images), whole)
+
+
+def test_strips_are_for_inference(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With gradients the maps stay whole, however large: in-place strips would spoil what the gradient needs."""
+    monkeypatch.setattr(strips, "WHOLE_PIXELS", 0)
+    network = StyleGenerator(0.25).eval()
+    network(torch.rand(1, 3, 32, 32)).sum().backward()
+    assert all(parameter.grad is not None for parameter in network.parameters())
 
 
 def test_images_of_a_batch_do_not_see_each_other() -> None:

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from percept_cli.core.generators.blocks import ConvNorm, InstanceNorm, ResidualBlock, ResizeConvNorm
+from percept_cli.core.generators.strips import convolve
 from percept_cli.core.generators.style import RESIDUAL_BLOCKS, pad_to_multiple
 from percept_cli.errors import ModelError
 
@@ -41,7 +42,7 @@ class ForeignGenerator(nn.Module):
         height, width = images.shape[-2:]
         pixels = 255 * pad_to_multiple(images, self.size_multiple)
         features = self.decoder(self.residual(self.encoder(pixels.flip(1) if self.blue_first else pixels)))
-        output = self.last(F.pad(features, [4] * 4, mode="reflect")).float() / 255
+        output = convolve(features, self.last).float() / 255
         return (output.flip(1) if self.blue_first else output)[..., :height, :width]
 
 

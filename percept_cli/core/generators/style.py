@@ -13,12 +13,16 @@ from percept_cli.core.generators.blocks import (
     UnpaddedResidualBlock,
     create_norm,
 )
+from percept_cli.core.generators.strips import convolve
 from percept_cli.errors import UsageError, unknown_name
 
 CHANNELS = (32, 64, 128)  # the paper's; its released instance-norm models have half
 RESIDUAL_BLOCKS = 5
 # A little past [0, 1], so that pure black and white lie where the gradient of tanh has not gone.
 OUTPUT_RANGE = 1.1
+
+# Standard deviations: enough for every stroke, too few for a spot that outweighs the rest of a map.
+NORM_LIMIT = 3.0
 
 
 class StyleGenerator(nn.Module):
@@ -27,6 +31,7 @@ class StyleGenerator(nn.Module):
     Images (N, 3, H, W) RGB in [0, 1] of any size from 16 pixels on; the result may pass the range by a few percent.
     Departs from the paper, which has batch norm, one padding at the input and transposed convolutions (see
     `JohnsonGenerator`): instance norm makes better styles (Ulyanov et al. 2016), resizing leaves no checkerboard.
+    limit: see `InstanceNorm`.
     """
 
     size_multiple = 4
@@ -35,38 +40,40 @@ class StyleGenerator(nn.Module):
     # nearest neighbours round the other way.
     receptive_radius = 57
 
-    def __init__(self, width: float = 0.5, norm: str = "instance"):
+    def __init__(self, width: float = 0.5, norm: str = "instance", limit: float | None = None):
         super().__init__()
         if not 0.1 <= width <= 4:
             raise UsageError(f"--width {width}: give 0.1 to 4 (1 is the paper's 32, 64 and 128 channels).")
         first, second, third = (max(8, round(width * channels / 8) * 8) for channels in CHANNELS)
-        self.arguments: dict[str, Any] = {"width": width, "norm": norm}
+        self.arguments: dict[str, Any] = {"width": width, "norm": norm, "limit": limit}
         self.encoder = nn.Sequential(
-            ConvNorm(3, first, 9, norm=norm),
-            ConvNorm(first, second, 3, stride=2, norm=norm),
-            ConvNorm(second, third, 3, stride=2, norm=norm),
+            ConvNorm(3, first, 9, norm=norm, limit=limit),
+            ConvNorm(first, second, 3, stride=2, norm=norm, limit=limit),
+            ConvNorm(second, third, 3, stride=2, norm=norm, limit=limit),
         )
-        self.residual = nn.Sequential(*(ResidualBlock(third, norm) for _ in range(RESIDUAL_BLOCKS)))
+        self.residual = nn.Sequential(*(ResidualBlock(third, norm, limit) for _ in range(RESIDUAL_BLOCKS)))
         self.decoder = nn.Sequential(
-            ResizeConvNorm(third, second, norm),
-            ResizeConvNorm(second, first, norm),
+            ResizeConvNorm(third, second, norm, limit),
+            ResizeConvNorm(second, first, norm, limit),
         )
         self.last = nn.Conv2d(first, 3, 9)
 
     def forward(self, images: Tensor) -> Tensor:
         height, width = images.shape[-2:]
-        padded = 2 * pad_to_multiple(images, self.size_multiple) - 1
+        features = 2 * pad_to_multiple(images, self.size_multiple) - 1
         if self.training:
-            features = self.residual(self.encoder(padded))
-            output = self.last(F.pad(self.decoder(features), [4] * 4, mode="reflect"))
+            features = self.residual(self.encoder(features))
+            output = convolve(self.decoder(features), self.last)
         else:
             # Under bf16 autocast the ends and the sum that runs through the residual blocks stay in float32: with all
             # of it rounded, single pixels came out up to 8 grey levels off.
             with torch.autocast(images.device.type, enabled=False):
-                features = self.encoder[0](padded)
-            features = self.decoder(self.residual(self.encoder[1:](features).float()))
+                features = self.encoder[0](features)
+            for layer in self.encoder[1:]:  # one by one, so that the full-size map is let go
+                features = layer(features)
+            features = self.decoder(self.residual(features.to(images.dtype)))
             with torch.autocast(images.device.type, enabled=False):
-                output = self.last(F.pad(features.to(padded.dtype), [4] * 4, mode="reflect"))
+                output = convolve(features, self.last, dtype=images.dtype)
         output = 0.5 + 0.5 * OUTPUT_RANGE * torch.tanh(output.float())
         return output[..., :height, :width]
 
@@ -138,4 +145,9 @@ def create_style_generator(
         raise UsageError(unknown_name("norm", norm, ["instance", "batch"]))
     kind = GENERATORS[name]
     default = kind()
-    return kind(default.arguments["width"] if width is None else width, norm or default.arguments["norm"])
+    arguments = default.arguments | {
+        key: value for key, value in (("width", width), ("norm", norm)) if value is not None
+    }
+    if kind is StyleGenerator:
+        arguments["limit"] = NORM_LIMIT
+    return kind(**arguments)
