@@ -289,7 +289,9 @@ def test_templates_that_make_no_name_are_refused(name: str, message: str) -> Non
         plan(expand("a.png"), "out/", name=name)
 
 
-@pytest.mark.parametrize("name", ["../{stem}{ext}", "x/../../{stem}{ext}", "/elsewhere/{stem}{ext}", "{op}/{stem}{ext}"])
+@pytest.mark.parametrize(
+    "name", ["../{stem}{ext}", "x/../../{stem}{ext}", "/elsewhere/{stem}{ext}", "{op}/{stem}{ext}"]
+)
 def test_nothing_is_written_outside_the_output_folder(name: str, tmp_path: Path) -> None:
     """Neither by dots, nor by an absolute name, nor by what fills the template in."""
     write_images("a.png")

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import struct
 import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,10 +11,11 @@ from typing import Any, BinaryIO
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageCms, ImageOps, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageFile, ImageOps, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError
 from PIL.ExifTags import IFD, Base
 from torch import Tensor
 
+from percept_cli.core import sixteen_bit
 from percept_cli.core.files import atomic_write_bytes
 from percept_cli.core.outputs import WRITABLE_FORMATS, normalise_extension
 from percept_cli.errors import ImageError
@@ -66,7 +68,8 @@ class Photo:
     """One picture, upright: `pixels` (1, 3, H, W) float32 RGB in [0, 1], not multiplied by `alpha`.
 
     `alpha` is (1, 1, H, W) float32 in [0, 1] or None; `exif`, `icc` and `xmp` are as files embed them, without an
-    orientation; `format` is Pillow's name; `notes` are sentences that the user must be told.
+    orientation; `format` is Pillow's name; `notes` are sentences that the user must be told. `bits`, 8 or 16, is the
+    depth of a channel that a file of it should have; `pixels` and `alpha` are not rounded to it.
     `icc` always describes RGB, and `pixels` are in its colours, not converted.
     """
 
@@ -77,6 +80,7 @@ class Photo:
     xmp: bytes | None = None
     format: str = ""
     notes: tuple[str, ...] = ()
+    bits: int = 8
 
     @property
     def height(self) -> int:
@@ -96,7 +100,7 @@ def load_image(source: Path | BinaryIO, name: str | None = None) -> Photo:
     """Read one still picture; `name` is what messages call it. ImageError, in one sentence, for all that goes wrong.
 
     EXIF orientation is applied. An RGB profile is kept with the pixel values as they are; other colours (grey, CMYK,
-    Lab) become RGB. 16-bit grey keeps its precision in `pixels`; other 16-bit pictures are read as 8 bits, with a note.
+    Lab) become RGB. Grey and RGB of 16 bits keep them; where deeper pictures are read as 8 bits, a note says so.
     """
     if not isinstance(source, Path):
         return _decode(source, name or "standard input")
@@ -141,7 +145,7 @@ def fit_long_side(height: int, width: int, long_side: int) -> tuple[int, int]:
 
 
 def encode_image(photo: Photo, extension: str, *, quality: int = 95) -> tuple[bytes, tuple[str, ...]]:
-    """The bytes of an image file of 8 bits a channel, and notes on what that format could not keep.
+    """The bytes of an image file, and notes on what that format could not keep: PNG and TIFF hold 16 bits a channel.
 
     `quality` (0 to 100) is that of JPEG and AVIF, without chroma subsampling, and of WebP, where 100 is lossless.
     JPEG and BMP hold no transparency: the picture is laid over white. UsageError for an unknown extension,
@@ -160,15 +164,21 @@ def encode_image(photo: Photo, extension: str, *, quality: int = 95) -> tuple[by
         pixels = pixels * alpha + (1 - alpha)
         alpha = None
     channels = pixels if alpha is None else torch.cat((pixels, alpha), dim=1)
-    levels = channels[0].clamp(0, 1).mul(255).round().to(torch.uint8)
-    image = Image.fromarray(levels.permute(1, 2, 0).contiguous().numpy())
+    channels = channels[0].permute(1, 2, 0).clamp(0, 1)
 
     buffer = io.BytesIO()
     try:
-        image.save(buffer, image_format, **_encoder_options(photo, image_format, quality, notes))
+        options = _encoder_options(photo, image_format, quality, notes)
+        if photo.bits > 8 and image_format in sixteen_bit.ENCODERS:
+            deep_levels = channels.mul(sixteen_bit.LARGEST).round().numpy().astype(np.uint16)
+            return sixteen_bit.ENCODERS[image_format](deep_levels, **options), tuple(notes)
+        if photo.bits > 8:
+            notes.append(f"{image_format} keeps 8 bits a channel")
+        levels = channels.mul(255).round().to(torch.uint8).contiguous()
+        Image.fromarray(levels.numpy()).save(buffer, image_format, **options)
     except KeyError as error:
         raise ImageError(f"This installation of Pillow cannot write {image_format} files.") from error
-    except (OSError, ValueError, RuntimeError, OverflowError) as error:
+    except (OSError, ValueError, RuntimeError, OverflowError, struct.error) as error:
         raise ImageError(
             f"A picture of {photo.width} x {photo.height} pixels cannot be written as {image_format}: {error}."
         ) from error
@@ -192,13 +202,13 @@ def _decode(stream: BinaryIO, name: str) -> Photo:
     # Pipes cannot go back to the start, which Pillow does.
     if not stream.seekable():
         stream = io.BytesIO(stream.read())
-    header = stream.read(26)
+    empty = not stream.read(1)
     stream.seek(0)
-    if not header:
+    if empty:
         raise ImageError(f"'{name}' is empty.")
     try:
         with Image.open(stream, formats=READABLE_FORMATS) as image:
-            return _to_photo(image, header, name)
+            return _to_photo(image, stream, name)
     except ImageError:
         raise
     except UnidentifiedImageError as error:
@@ -215,7 +225,7 @@ def _decode(stream: BinaryIO, name: str) -> Photo:
         raise ImageError(f"'{name}' is damaged or incomplete: {error}.") from error
 
 
-def _to_photo(image: Image.Image, header: bytes, name: str) -> Photo:
+def _to_photo(image: ImageFile.ImageFile, stream: BinaryIO, name: str) -> Photo:
     if image.width * image.height > MAX_PIXELS:
         raise _too_large(name)
     # The further pictures of a telephone's JPEG (MPO) are depth and gain maps; those of other kinds are frames.
@@ -226,18 +236,21 @@ def _to_photo(image: Image.Image, header: bytes, name: str) -> Photo:
             "for instance with ffmpeg or ImageMagick."
         )
     notes: list[str] = []
-    # The EXIF data of a TIFF file is read from the file, which loading may close.
+    bits = sixteen_bit.bits_per_channel(image, stream)
+    low_bytes = sixteen_bit.open_low_bytes(image, stream)
+    # The EXIF data of a TIFF file is read from the file, which loading may close; that of a PNG file loads the image.
     exif = _photograph_exif(image, notes)
-    image.load()
-    # Damaged EXIF data was noted above; its picture is taken as upright.
-    with contextlib.suppress(Exception):
-        ImageOps.exif_transpose(image, in_place=True)
-    bits = _bits_per_channel(image, header)
-    if bits > 8:
-        notes.append(f"{bits}-bit image: only 8 bits are kept")
+    _load_upright(image)
+    wide_grey = image.mode == "F" or image.mode.startswith("I")
+    kept_bits = 16 if wide_grey or low_bytes else 8
+    if bits > kept_bits:
+        notes.append(f"{bits}-bit image: only {kept_bits} bits are kept")
     icc = _rgb_profile(image, notes)
-    if image.mode == "F" or image.mode.startswith("I"):
+    if wide_grey:
         pixels, alpha = _wide_grey(image, name)
+    elif low_bytes:
+        _load_upright(low_bytes.image)
+        pixels, alpha = _sixteen_bit_colour(image, low_bytes)
     else:
         pixels, alpha = _eight_bit_colour(image, notes)
     return Photo(
@@ -249,7 +262,15 @@ def _to_photo(image: Image.Image, header: bytes, name: str) -> Photo:
         xmp=None if image.format == "MPO" else _xmp(image),
         format="JPEG" if image.format == "MPO" else image.format or "",
         notes=tuple(notes),
+        bits=kept_bits,
     )
+
+
+def _load_upright(image: Image.Image) -> None:
+    image.load()
+    # Of damaged EXIF data a note tells; its picture is taken as upright.
+    with contextlib.suppress(Exception):
+        ImageOps.exif_transpose(image, in_place=True)
 
 
 def _too_large(name: str) -> ImageError:
@@ -275,15 +296,6 @@ def _photograph_exif(image: Image.Image, notes: list[str]) -> bytes | None:
         # EXIF is written by thousands of devices and programs; none of their mistakes is a reason to lose the picture.
         notes.append("The EXIF data is damaged: it is not kept")
         return None
-
-
-def _bits_per_channel(image: Image.Image, header: bytes) -> int:
-    """Read from the file's own header, because Pillow gives RGB of 16 bits as if it had 8."""
-    if isinstance(image, PngImagePlugin.PngImageFile):
-        return header[24]
-    if isinstance(image, TiffImagePlugin.TiffImageFile):
-        return int(max(image.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (1,))))
-    return 16 if image.mode.startswith("I") else 8
 
 
 def _rgb_profile(image: Image.Image, notes: list[str]) -> bytes | None:
@@ -318,6 +330,17 @@ def _wide_grey(image: Image.Image, name: str) -> tuple[Tensor, Tensor | None]:
     pixels = samples.div(largest).clamp(0, 1)
     pixels = 1 - pixels if white_is_zero else pixels
     return pixels.expand(1, 3, -1, -1).contiguous(), alpha
+
+
+def _sixteen_bit_colour(image: Image.Image, low_bytes: sixteen_bit.LowBytes) -> tuple[Tensor, Tensor | None]:
+    levels = low_bytes.join(image)
+    channels = torch.from_numpy(levels.astype(np.float32)).div_(sixteen_bit.LARGEST).permute(2, 0, 1)[None]
+    pixels = channels[:, :3].contiguous()
+    if channels.shape[1] == 4:
+        alpha = channels[:, 3:].contiguous()
+        return unpremultiply(pixels, alpha) if low_bytes.premultiplied else pixels, alpha
+    key = image.info.get("transparency")
+    return pixels, None if key is None else torch.from_numpy((levels != key).any(axis=-1)).float()[None, None]
 
 
 def _eight_bit_colour(image: Image.Image, notes: list[str]) -> tuple[Tensor, Tensor | None]:
