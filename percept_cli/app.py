@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from percept_cli import __version__
+from percept_cli.commands.compare import compare
 from percept_cli.commands.doctor import doctor
 from percept_cli.commands.models import models
 from percept_cli.commands.stylize import stylize
@@ -31,6 +32,7 @@ train.command("style")(train_style)
 app.command("train-style", hidden=True)(train_style)
 train.command("extractor")(train_extractor)
 app.command("train-extractor", hidden=True)(train_extractor)
+app.command("compare")(compare)
 app.add_typer(models, name="models")
 app.command("doctor")(doctor)
 

@@ -3,7 +3,7 @@
 import json
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,32 @@ class Console:
             print(json.dumps(fields, default=str), flush=True)
         elif text and not self.quiet:
             print(text, flush=True)
+
+    def table(
+        self, columns: Sequence[str], rows: Sequence[Sequence[str]], footer: Sequence[str], notes: Sequence[str]
+    ) -> None:
+        """Results side by side: a name and its figures a row, a last row apart when there is a footer, then the notes.
+
+        With --json `result` gives the same line by line.
+        """
+        if self.as_json or self.quiet:
+            return
+        from rich import box
+        from rich.console import Console as Terminal
+        from rich.table import Table
+
+        table = Table(box=box.SIMPLE_HEAD, show_footer=bool(footer))
+        for index, column in enumerate(columns):
+            name = index == 0
+            table.add_column(
+                column, footer[index] if footer else "", justify="left" if name else "right", no_wrap=not name
+            )
+        for row in rows:
+            table.add_row(*row)
+        # What is not a terminal has no edge to break lines at.
+        width = None if sys.stdout.isatty() else 10_000
+        Terminal(file=sys.stdout, width=width, markup=False, emoji=False, highlight=False).print(table)
+        print("\n".join(notes), flush=True)
 
     def write_binary(self, data: bytes) -> None:
         """An image on stdout."""

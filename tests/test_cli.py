@@ -76,6 +76,8 @@ def size_of(path: Path) -> tuple[int, int]:
         (["models", "list"], 0),
         (["models", "list", "--json"], 0),
         (["stylize", "--help"], 0),
+        (["compare", "--help"], 0),
+        (["compare", ".", "photo.jpg"], 2),
         (["train-style", "--help"], 0),
         (["train", "--help"], 0),
         (["stylize", "photo.jpg"], 2),

@@ -178,13 +178,13 @@ def restore_random_state(state: dict) -> None:
 
 
 @contextlib.contextmanager
-def memory_errors(what: str) -> Iterator[None]:
+def memory_errors(what: str, advice: str = "Use a smaller --size") -> Iterator[None]:
     """Turns running out of memory into a DeviceError that says what to do."""
     try:
         yield
     except torch.OutOfMemoryError as error:
-        raise DeviceError(f"Not enough GPU memory for {what}. Use a smaller --size or --device cpu.") from error
+        raise DeviceError(f"Not enough GPU memory for {what}. {advice} or --device cpu.") from error
     except RuntimeError as error:
         if "can't allocate memory" not in str(error) and "not enough memory" not in str(error):
             raise
-        raise DeviceError(f"Not enough memory for {what}. Use a smaller --size.") from error
+        raise DeviceError(f"Not enough memory for {what}. {advice}.") from error

@@ -86,17 +86,19 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def torchvision_weights(name: str, announce: Callable[[str], None] | None = None) -> Path:
-    """The file of torchvision's ImageNet weights: from percept's or torch's cache, else downloaded and checked.
+def torchvision_folder() -> Path:
+    """Where percept keeps torchvision's weights."""
+    return cache_folder() / "extractors"
 
-    Downloads to a temporary file and moves it into place when its sha256 agrees. `announce` gets one sentence before a
-    download starts. Raises ModelError when offline, out of reach or wrong.
+
+def cached_torchvision_weights(name: str) -> Path | None:
+    """The file of torchvision's ImageNet weights in percept's or torch's cache, None if it is in neither.
+
+    Raises ModelError for a file under the right name with another sha256.
     """
     file = TORCHVISION_FILES[name]
-    target = cache_folder() / "extractors" / file
-    torch_cache = Path(torch.hub.get_dir()) / "checkpoints" / file
-    digits = file.rsplit("-", 1)[1].removesuffix(".pth")
-    for known in (target, torch_cache):
+    digits = _sha256_digits(file)
+    for known in (torchvision_folder() / file, Path(torch.hub.get_dir()) / "checkpoints" / file):
         if known.is_file():
             # An interrupted copy under the right name is not a weights file.
             if not sha256_of(known).startswith(digits):
@@ -104,6 +106,24 @@ def torchvision_weights(name: str, announce: Callable[[str], None] | None = None
                     f"{known} is damaged (its sha256 does not begin with {digits}). Delete it and try again."
                 )
             return known
+    return None
+
+
+def _sha256_digits(file: str) -> str:
+    return file.rsplit("-", 1)[1].removesuffix(".pth")
+
+
+def torchvision_weights(name: str, announce: Callable[[str], None] | None = None) -> Path:
+    """The file of torchvision's ImageNet weights: from percept's or torch's cache, else downloaded and checked.
+
+    Downloads to a temporary file and moves it into place when its sha256 agrees. `announce` gets one sentence before a
+    download starts. Raises ModelError when offline, out of reach or wrong.
+    """
+    if cached := cached_torchvision_weights(name):
+        return cached
+    file = TORCHVISION_FILES[name]
+    target = torchvision_folder() / file
+    digits = _sha256_digits(file)
     advice = (
         f"Fetch {DOWNLOAD_ROOT}{file} elsewhere and give it with --extractor-weights FILE, or use --extractor compact."
     )

@@ -1,0 +1,175 @@
+"""`percept compare`: how close two images are, or two folders of them."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from percept_cli import options
+
+if TYPE_CHECKING:
+    from percept_cli.core.outputs import Job
+    from percept_cli.core.pairs import Pair
+
+
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="A", help="An image, or a folder of them.")],
+    second: Annotated[
+        Path,
+        typer.Argument(metavar="B", help="Its counterpart; in a folder, files whose names begin with those of A's."),
+    ],
+    metrics: Annotated[
+        str,
+        typer.Option(
+            metavar="M1,M2,...", help="Of psnr, ssim, ms_ssim, perceptual, lpips, lpips_vgg, lpips_squeeze, dists."
+        ),
+    ] = "psnr,ssim,ms_ssim,perceptual",
+    border: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Pixels left out at each side by PSNR, SSIM and MS-SSIM; papers on upscaling: the scale."
+        ),
+    ] = 0,
+    layers: Annotated[
+        str | None,
+        typer.Option(metavar="L1,L2,...", help="Of the perceptual distance. Default: the extractor's own."),
+    ] = None,
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "-o",
+            "--output",
+            help="A heat map of the differences, to the extractor or, without `perceptual`, of the pixels: a file or "
+            "a folder.",
+        ),
+    ] = None,
+    extractor: options.Extractor = "compact",
+    extractor_weights: options.ExtractorWeights = None,
+    overwrite: options.Overwrite = False,
+    skip_existing: options.SkipExisting = False,
+    seed: options.Seed = 0,
+    device: options.Device = "auto",
+    precision: options.Precision = "fp32",
+    quiet: options.Quiet = False,
+    json: options.Json = False,
+) -> None:
+    """Compare images: PSNR and SSIM on luma and RGB, MS-SSIM, perceptual distance, LPIPS, DISTS.
+
+    percept compare original.png upscaled.png --border 4
+
+    percept compare originals/ upscaled/ --border 4 --json
+
+    percept compare photo.png restored.png -o differences.png
+    """
+    from percept_cli.console import Console
+    from percept_cli.core.outputs import create_folders
+    from percept_cli.core.pairs import find_pairs
+    from percept_cli.errors import ExitCode, ImageError
+
+    console = Console(quiet, json)
+    pairs, unmatched = find_pairs(first, second)
+    heat_jobs = _plan_heat_maps(pairs, output, overwrite, skip_existing)
+
+    # Only now the heavy imports: a mistyped path is answered at once.
+    from percept_cli.core.comparison import create_comparison, load_pair, mean_figures
+    from percept_cli.core.images import Photo, save_image
+    from percept_cli.core.runtime import choose_runtime, memory_errors
+
+    runtime = choose_runtime(device, precision)
+    comparison = create_comparison(
+        metrics.split(","), runtime, border=border, extractor=extractor, extractor_weights=extractor_weights,
+        layers=layers.split(",") if layers else None, seed=seed, announce=console.say,
+    )  # fmt: skip
+    console.say(runtime.reason)
+    for reason in comparison.omitted.values():
+        console.warn(reason)
+    create_folders(heat_jobs)
+
+    failures: list[Path] = []
+
+    def fail(path: Path, reason: str) -> None:
+        failures.append(path)
+        console.error(reason if str(path) in reason else f"{path}: {reason}")
+        if console.as_json:
+            console.result("", file=path, status="failed", error=reason)
+
+    for path, reason in unmatched.items():
+        fail(path, reason)
+    measured: dict[str, dict[str, float]] = {}
+    with console.progress(len(pairs), "pair") if len(pairs) > 1 else console.progress_off() as progress:
+        for pair, job in zip(pairs, heat_jobs, strict=True):
+            heat_map: dict[str, object] = {}
+            try:
+                images, target, notes = load_pair(pair.first, pair.second)
+                with memory_errors(f"{images.shape[-1]}x{images.shape[-2]} pixels", "Leave `perceptual` out"):
+                    figures, omitted = comparison.measure(images, target)
+                    if job.destination is not None and not job.skip:
+                        heat = comparison.heat_map(images, target)
+                        save_image(Photo(heat.image), job.destination)
+                        heat_map = {"output": job.destination, "kind": heat.kind, "white": heat.white}
+                        console.say(f"{job.destination}: white is a difference of {heat.white:.3f} ({heat.kind})")
+            except ImageError as error:
+                fail(pair.first, str(error))
+            else:
+                for note in notes:
+                    console.warn(note)
+                for metric in omitted.keys() - comparison.omitted.keys():
+                    console.warn(f"{pair.first}: {omitted[metric]}")
+                measured[pair.first.name] = figures
+                if console.as_json:
+                    console.result(
+                        "", a=pair.first, b=pair.second, status="done", figures=_finite(figures), omitted=omitted,
+                        protocol=comparison.protocol, **({"heat_map": heat_map} if heat_map else {}),
+                    )  # fmt: skip
+            progress.advance(1)
+
+    mean = mean_figures(list(measured.values())) if first.is_dir() else {}
+    if mean and console.as_json:
+        console.result("", status="mean", pairs=len(measured), figures=_finite(mean), protocol=comparison.protocol)
+    if measured:
+        columns = list(dict.fromkeys(name for figures in measured.values() for name in figures))
+        console.table(
+            ["", *columns],
+            [[name, *_cells(figures, columns)] for name, figures in measured.items()],
+            [f"mean of {len(measured)}", *_cells(mean, columns)] if mean else [],
+            [f"{subject}: {text}" for subject, text in comparison.protocol.items()],
+        )
+    if failures:
+        if len(failures) + len(measured) > 1:
+            console.error(f"{len(failures)} failed, {len(measured)} compared")
+        raise typer.Exit(ExitCode.SOME_FAILED if measured else ExitCode.ALL_FAILED)
+
+
+def _plan_heat_maps(
+    pairs: "Sequence[Pair]", output: str | None, overwrite: bool, skip_existing: bool
+) -> "Sequence[Job]":
+    """One job a pair, without a destination where no heat map was asked for."""
+    from percept_cli.core.outputs import InputItem, Job, plan_outputs
+    from percept_cli.errors import UsageError
+
+    if output is None or not pairs:
+        return [Job(pair.first, None) for pair in pairs]
+    if output == "-":
+        raise UsageError("-o -: standard output is for the figures. Give the heat map a file or a folder.")
+    jobs = plan_outputs(
+        [InputItem(pair.first, Path(pair.first.name)) for pair in pairs], output, name="{stem}_{op}.png",
+        op="difference", overwrite=overwrite, skip_existing=skip_existing,
+    )  # fmt: skip
+    seconds = {pair.second.resolve() for pair in pairs}
+    for job in jobs:
+        if job.destination is not None and job.destination.resolve() in seconds:
+            raise UsageError(f"'{job.destination}' is an input and would be written over: choose another -o.")
+    return jobs
+
+
+def _finite(figures: Mapping[str, float]) -> dict[str, float | None]:
+    """JSON has no infinity, which is the PSNR of equal images: it becomes null."""
+    return {name: value if math.isfinite(value) else None for name, value in figures.items()}
+
+
+def _cells(figures: Mapping[str, float], columns: Sequence[str]) -> list[str]:
+    """Figures as papers print them: decibels with two decimals, the others with four."""
+    decimals = {name: 2 if name.startswith("psnr") else 4 for name in columns}
+    return [f"{figures[name]:.{decimals[name]}f}" if name in figures else "-" for name in columns]

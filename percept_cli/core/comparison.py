@@ -1,0 +1,275 @@
+"""Two images measured by any choice of metrics, with the protocol that makes the figures comparable with a paper's."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from percept_cli.core.extractors import FeatureExtractor, create_architecture
+from percept_cli.core.extractors.loading import create_extractor
+from percept_cli.core.images import Photo, load_image, premultiply
+from percept_cli.core.learned_metrics import BACKBONES, create_learned_metric
+from percept_cli.core.metrics import (
+    MS_SSIM_SMALLEST_SIDE,
+    SSIM_SMALLEST_SIDE,
+    absolute_map,
+    crop_border,
+    heat_colors,
+    levels,
+    luma,
+    ms_ssim,
+    perceptual_distance,
+    perceptual_map,
+    psnr,
+    ssim,
+)
+from percept_cli.core.runtime import Runtime
+from percept_cli.core.weights import (
+    DOWNLOAD_ROOT,
+    TORCHVISION_FILES,
+    cached_torchvision_weights,
+    torchvision_folder,
+)
+from percept_cli.errors import ImageError, ModelError, UsageError, unknown_name
+
+METRICS = ("psnr", "ssim", "ms_ssim", "perceptual", *BACKBONES)
+
+# One layer of each of the first three blocks; the others' own style layers stand in where these names do not exist.
+PERCEPTUAL_LAYERS = ("relu1_2", "relu2_2", "relu3_4")
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One way to compare images (1, 3, H, W) of one size, giving named figures.
+
+    `cropped` metrics leave the border out, the others look at the whole image; `protocol` is what a paper would say.
+    """
+
+    name: str
+    measure: Callable[[Tensor, Tensor], dict[str, Tensor]]
+    smallest_side: int
+    cropped: bool
+    protocol: str
+
+
+@dataclass(frozen=True)
+class HeatMap:
+    """Where two images differ: `image` (1, 3, H, W) in [0, 1], black where they do not, white at a difference of `white`.
+
+    `kind` is `perceptual` or `absolute`.
+    """
+
+    image: Tensor
+    kind: str
+    white: float
+
+
+class Comparison:
+    """A choice of metrics, ready to measure any number of pairs; `omitted` says which cannot be had here, and why."""
+
+    def __init__(
+        self,
+        metrics: Sequence[Metric],
+        omitted: dict[str, str],
+        extractor: FeatureExtractor | None,
+        runtime: Runtime,
+        border: int,
+    ):
+        self.metrics, self.omitted = metrics, omitted
+        self._extractor, self._runtime, self.border = extractor, runtime, border
+
+    @property
+    def protocol(self) -> dict[str, object]:
+        """How the figures were taken, by subject."""
+        of_pixels = {
+            "border_pixels": self.border,
+            "luma": "ITU-R BT.601 studio range (MATLAB's rgb2ycbcr), not rounded",
+        }
+        return {
+            "pixels": "8-bit levels as stored, wider files unrounded; colour profiles not applied",
+            **(of_pixels if any(metric.cropped for metric in self.metrics) else {}),
+            **{metric.name: metric.protocol for metric in self.metrics},
+        }
+
+    @torch.inference_mode()
+    def measure(self, images: Tensor, target: Tensor) -> tuple[dict[str, float], dict[str, str]]:
+        """The figures of two images (1, 3, H, W) in [0, 1] of one size, and why the metrics without one have none.
+
+        Raises ImageError for a border that leaves nothing, and for images too small for every metric.
+        """
+        inner, inner_target = crop_border(images, self.border), crop_border(target, self.border)
+        figures: dict[str, float] = {}
+        omitted = dict(self.omitted)
+        for metric in self.metrics:
+            first, second = (inner, inner_target) if metric.cropped else (images, target)
+            height, width = first.shape[-2:]
+            if min(height, width) < metric.smallest_side:
+                omitted[metric.name] = (
+                    f"{metric.name} needs at least {metric.smallest_side} pixels a side, not {width}x{height}"
+                )
+            else:
+                figures.update({name: value.item() for name, value in metric.measure(first, second).items()})
+        if not figures:
+            raise ImageError(f"{'; '.join(omitted.values())}.")
+        return figures, omitted
+
+    @torch.inference_mode()
+    def heat_map(self, images: Tensor, target: Tensor) -> HeatMap:
+        """Where two images (1, 3, H, W) differ: to the extractor, or pixel by pixel without one or where it is too large."""
+        height, width = images.shape[-2:]
+        if self._extractor is not None and min(height, width) >= self._extractor.smallest_side:
+            kind = "perceptual"
+            features, wanted = (self._extractor(self._runtime.place(pixels)) for pixels in (images, target))
+            differences = perceptual_map(features, wanted, height, width).cpu()
+        else:
+            kind, differences = "absolute", absolute_map(images, target)
+        white = differences.max().item()
+        return HeatMap(heat_colors(differences / white if white > 0 else differences), kind, white)
+
+
+def create_comparison(
+    names: Sequence[str],
+    runtime: Runtime,
+    *,
+    border: int = 0,
+    extractor: str = "compact",
+    extractor_weights: str | None = None,
+    layers: Sequence[str] | None = None,
+    seed: int = 0,
+    announce: Callable[[str], None] | None = None,
+) -> Comparison:
+    """The metrics of those names, with their networks; `layers` are those of the perceptual distance.
+
+    LPIPS and DISTS are omitted when the weights of their network are not in the cache: they are never downloaded here.
+    Raises UsageError for an unknown name and ModelError for weights that cannot be had when no metric is left.
+    """
+    for name in names:
+        if name not in METRICS:
+            raise UsageError(unknown_name("metric", name, METRICS))
+    taps = perceptual_layers(extractor, layers)
+    frozen: FeatureExtractor | None = None
+    metrics: list[Metric] = []
+    omitted: dict[str, str] = {}
+    for name in dict.fromkeys(names):
+        if name == "perceptual":
+            frozen = runtime.freeze(create_extractor(extractor, taps, extractor_weights, seed, announce))
+            source = f" ({extractor_weights})" if extractor_weights else ""
+            metrics.append(_perceptual(frozen, f"{extractor}{source}", runtime))
+        elif name in BACKBONES:
+            weights = cached_torchvision_weights(BACKBONES[name])
+            if weights is None:
+                omitted[name] = _missing_backbone(name)
+            else:
+                metrics.append(_learned(name, weights, runtime))
+        else:
+            metrics.append(_PIXEL_METRICS[name])
+    if not metrics:
+        raise ModelError(" ".join(f"{reason}." for reason in omitted.values()))
+    return Comparison(metrics, omitted, frozen, runtime, border)
+
+
+def perceptual_layers(extractor: str, layers: Sequence[str] | None) -> tuple[str, ...]:
+    """The layers of the perceptual distance by their full names: as given, or the usual ones of that extractor."""
+    architecture = create_architecture(extractor)
+    if layers:
+        return tuple(architecture.resolve(layer) for layer in layers)
+    usual = set(PERCEPTUAL_LAYERS) <= set(architecture.layer_names)
+    return PERCEPTUAL_LAYERS if usual else architecture.style_layers
+
+
+def load_pair(first: Path, second: Path) -> tuple[Tensor, Tensor, tuple[str, ...]]:
+    """Two image files as (1, 3, H, W) of one size, and notes for the user. Raises ImageError, also when sizes differ.
+
+    Where one of them is transparent, both are laid over black.
+    """
+    photos = load_image(first), load_image(second)
+    sizes = [f"{photo.width}x{photo.height}" for photo in photos]
+    if sizes[0] != sizes[1]:
+        raise ImageError(f"'{first}' is {sizes[0]} pixels and '{second}' {sizes[1]}: make them of one size to compare.")
+    notes = [f"{path}: {note}" for path, photo in zip((first, second), photos, strict=True) for note in photo.notes]
+    if any(photo.alpha is not None and bool((photo.alpha < 1).any()) for photo in photos):
+        notes.append(
+            f"{first}, {second}: transparent pictures are compared as laid over black, opacity by itself is not"
+        )
+    images, target = (_over_black(photo) for photo in photos)
+    return images, target, tuple(notes)
+
+
+def mean_figures(measured: Sequence[dict[str, float]]) -> dict[str, float]:
+    """The mean of every figure over the pairs that have it."""
+    names = dict.fromkeys(name for figures in measured for name in figures)
+    values = {name: [figures[name] for figures in measured if name in figures] for name in names}
+    return {name: sum(figures) / len(figures) for name, figures in values.items()}
+
+
+def _over_black(photo: Photo) -> Tensor:
+    return photo.pixels if photo.alpha is None else premultiply(photo.pixels, photo.alpha)
+
+
+def _missing_backbone(name: str) -> str:
+    file = TORCHVISION_FILES[BACKBONES[name]]
+    return (
+        f"{name} needs {file}, which is not in {torchvision_folder()} and is not downloaded unasked: "
+        f"put {DOWNLOAD_ROOT}{file} there"
+    )
+
+
+def _on_luma_and_rgb(name: str, function: Callable[[Tensor, Tensor], Tensor]) -> Callable:
+    def measure(images: Tensor, target: Tensor) -> dict[str, Tensor]:
+        return {
+            f"{name}_y": function(luma(images), luma(target)),
+            f"{name}_rgb": function(levels(images), levels(target)),
+        }
+
+    return measure
+
+
+def _on_luma(name: str, function: Callable[[Tensor, Tensor], Tensor]) -> Callable:
+    def measure(images: Tensor, target: Tensor) -> dict[str, Tensor]:
+        return {f"{name}_y": function(luma(images), luma(target))}
+
+    return measure
+
+
+_PIXEL_METRICS = {
+    metric.name: metric
+    for metric in (
+        Metric(
+            "psnr", _on_luma_and_rgb("psnr", psnr), 1, True,
+            "dB, peak 255, on luma (_y) and over all of RGB, within the border; higher is closer",
+        ),
+        Metric(
+            "ssim", _on_luma_and_rgb("ssim", ssim), SSIM_SMALLEST_SIDE, True,
+            "11x11 Gaussian window, sigma 1.5, on luma (_y) and as mean of R, G and B, within the border; 1 is equal",
+        ),
+        Metric(
+            "ms_ssim", _on_luma("ms_ssim", ms_ssim), MS_SSIM_SMALLEST_SIDE, True,
+            "5 scales, weights of Wang et al. 2003, on luma, within the border; 1 is equal",
+        ),
+    )
+}  # fmt: skip
+
+
+def _perceptual(extractor: FeatureExtractor, source: str, runtime: Runtime) -> Metric:
+    def measure(images: Tensor, target: Tensor) -> dict[str, Tensor]:
+        features, wanted = extractor(runtime.place(images)), extractor(runtime.place(target))
+        return {"perceptual": perceptual_distance(features, wanted)}
+
+    protocol = (
+        f"squared distance of channel-normalised features of {source}, mean of {', '.join(extractor.layers)}, "
+        f"{runtime.precision}, whole image; 0 is equal"
+    )
+    return Metric("perceptual", measure, extractor.smallest_side, False, protocol)
+
+
+def _learned(name: str, weights: Path, runtime: Runtime) -> Metric:
+    network = create_learned_metric(name, weights).eval().to(runtime.device)
+
+    def measure(images: Tensor, target: Tensor) -> dict[str, Tensor]:
+        return {name: network(images.to(runtime.device), target.to(runtime.device))}
+
+    kind = "DISTS" if name == "dists" else "LPIPS 0.1"
+    protocol = f"{kind} on {BACKBONES[name]}, fp32, whole image; 0 is equal"
+    return Metric(name, measure, network.smallest_side, False, protocol)
