@@ -27,6 +27,9 @@ def train_extractor(
     batch: Annotated[int, typer.Option(min=1, help="Crops a step.")] = 8,
     size: Annotated[int, typer.Option(min=32, help="Side of a crop in pixels, a multiple of 16.")] = 128,
     learning_rate: Annotated[float, typer.Option(min=0.0, help="Peak of the schedule.")] = 2e-3,
+    start: Annotated[
+        Path | None, typer.Option(help="A `compact` trained before, to go on from with a new schedule.")
+    ] = None,
     seed: options.Seed = 0,
     device: options.Device = "auto",
     precision: options.Precision = "auto",
@@ -49,7 +52,7 @@ def train_extractor(
     from percept_cli.core.extractors.loading import create_extractor, parse_named_file
     from percept_cli.core.runtime import choose_runtime, seed_everything
     from percept_cli.core.training import Training, cosine_schedule, create_accelerator, train
-    from percept_cli.core.weights import save_weights
+    from percept_cli.core.weights import load_weights, save_weights
     from percept_cli.errors import UsageError
 
     console = Console(quiet, json)
@@ -74,10 +77,14 @@ def train_extractor(
     statistics = distillation.measure_statistics(
         teachers, (crops_ for crops_, _ in zip(batches_from(crops, batch, 0), range(32), strict=False)), runtime
     )
-    distillation.centre_readouts(student, statistics)
+    if start:
+        distillation.continue_from(student, load_weights(start), statistics, str(start))
+    else:
+        distillation.centre_readouts(student, statistics)
     network = accelerator.prepare_model(runtime.prepare(student))
     training = Training(network, torch.optim.Adam(network.parameters(), betas=(0.9, 0.99)), steps)
     settings = {"steps": steps, "batch": batch, "size": size, "learning_rate": learning_rate, "seed": seed,
+                "start": start.stem if start else "",
                 "teachers": [name for name, _ in named], "photos": len(photos), "photos_digest": fingerprint(photos)}  # fmt: skip
     resume_training(training, folder, settings, resume, console)
 

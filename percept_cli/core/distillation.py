@@ -96,6 +96,17 @@ def centre_readouts(student: FeatureExtractor, statistics: Mapping[str, LayerSta
             bias.copy_(known.mean / known.scale)
 
 
+def continue_from(
+    student: FeatureExtractor, weights: Mapping[str, Tensor], statistics: Mapping[str, LayerStatistics], source: str
+) -> None:
+    """Starts the student from a trained `compact`, its readouts turned back into units of the targets' scales."""
+    student.load_weights(weights, source)
+    with torch.no_grad():
+        for layer, known in statistics.items():
+            for parameter in student.network[layer].parameters():
+                parameter.div_(known.scale)
+
+
 def fold_scales(student: FeatureExtractor, statistics: Mapping[str, LayerStatistics]) -> None:
     """Turns readouts trained in units of the targets' scales into ones that predict the targets themselves."""
     with torch.no_grad():
