@@ -22,7 +22,7 @@ from percept_cli.core.generators.loading import load_style_generator
 from percept_cli.core.generators.style import create_style_generator
 from percept_cli.core.restyling import run_generator
 from percept_cli.core.runtime import Runtime
-from percept_cli.core.training import Training, cosine_schedule, create_accelerator, train
+from percept_cli.core.training import Rival, Training, TrainingStep, cosine_schedule, create_accelerator, train
 from percept_cli.core.weights import load_weights, load_weights_and_metadata
 from percept_cli.errors import UsageError
 
@@ -418,6 +418,87 @@ def test_every_photograph_comes_once_before_any_comes_twice(tmp_path: Path) -> N
     epochs = [reds[start : start + 6] for start in range(0, 30, 6)]
     assert all(sorted(epoch) == list(range(6)) for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) > 1
+
+
+def test_native_crops_are_the_files_own_pixels(tmp_path: Path) -> None:
+    """An upscaler learns from pixels as they are: a crop as large as its file is that file, mirrored or turned."""
+    random = torch.Generator().manual_seed(0)
+    levels = torch.randint(256, (24, 24, 3), generator=random, dtype=torch.uint8)
+    Image.fromarray(levels.numpy()).save(tmp_path / "noise.png")
+    picture = levels.permute(2, 0, 1).float() / 255
+    turned = [picture.rot90(turns, (1, 2)) for turns in range(4)]
+    all_ways = [*turned, *(way.flip(2) for way in turned)]
+    crops = Crops(find_photos([tmp_path]), 24, seed=0, count=60, native=True)
+    found = [next((k for k, way in enumerate(all_ways) if torch.equal(crops[n], way)), None) for n in range(60)]
+    assert set(found) == set(range(8))
+
+
+def test_native_crops_are_never_enlarged(tmp_path: Path) -> None:
+    """Larger photographs are shrunk to twice at most, in half of the crops; smaller ones are mirrored at their edges."""
+    column = torch.arange(0, 240, dtype=torch.uint8)
+    Image.fromarray(column[:, None, None].expand(240, 240, 3).contiguous().numpy()).save(tmp_path / "ramp.png")
+    crops = Crops(find_photos([tmp_path]), 32, seed=0, count=200, native=True)
+    # A ramp of one level a pixel: its slope tells how much it was shrunk.
+    slopes = [(crops[n][0].amax() - crops[n][0].amin()).item() * 255 / 31 for n in range(200)]
+    assert 0.95 < min(slopes) and max(slopes) < 2.1
+    assert 60 < sum(slope < 1.01 for slope in slopes) < 140
+    small = tmp_path / "small"
+    small.mkdir()
+    Image.fromarray(column[:10, None, None].expand(10, 10, 3).contiguous().numpy()).save(small / "small.png")
+    crop = Crops(find_photos([small]), 16, seed=0, count=1, native=True)[0] * 255
+    line = max((crop[0].mean(0), crop[0].mean(1)), key=lambda values: values.std().item()).round().int().tolist()
+    assert line in ([*range(10), *range(9, 3, -1)], [*range(4, 10), *range(9, -1, -1)])
+
+
+def test_a_duel_goes_on_to_the_same_bits(photos: Path, tmp_path: Path) -> None:
+    """Generator, discriminator and both optimisers are in the checkpoint; the one's gradients never move the other."""
+    crops = Crops(find_photos([photos]), 16, seed=3, count=24)
+    accelerator = create_accelerator(RUNTIME)
+
+    def begin(seed: int) -> Training:
+        torch.manual_seed(seed)
+        generator, judge = nn.Conv2d(3, 3, 3, padding=1), nn.Conv2d(3, 1, 3)
+        shown: list[Tensor] = []
+
+        def judge_loss(network: nn.Module, images: Tensor, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+            loss = (network(images) - 1).square().mean() + network(shown.pop()).square().mean()
+            return loss, {"judge": loss}
+
+        training = Training(generator, torch.optim.Adam(generator.parameters()), steps=6)
+        training.rival = Rival(judge, torch.optim.Adam(judge.parameters()), judge_loss)
+        training.shown = shown  # type: ignore[attr-defined]
+        return training
+
+    def go_on(training: Training, count: int) -> list[TrainingStep]:
+        assert training.rival is not None
+        judge = training.rival.network
+
+        def compute_loss(network: nn.Module, images: Tensor, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+            result = network(images)
+            training.shown.append(result.detach())  # type: ignore[attr-defined]
+            loss = (judge(result) - 1).square().mean()
+            return loss, {"fooled": loss}
+
+        batches = batches_from(crops, 2, training.step)
+        loop = train(training, batches, compute_loss, lambda step: 1e-3, RUNTIME, accelerator)
+        return [next(loop) for _ in range(count)]
+
+    whole = begin(0)
+    assert whole.rival is not None
+    before = [parameter.clone() for parameter in whole.rival.network.parameters()]
+    steps = go_on(whole, 6)
+    assert steps[0].parts.keys() == {"fooled", "judge"}
+    assert all(parameter.requires_grad for parameter in whole.rival.network.parameters())
+    assert not any(torch.equal(a, b) for a, b in zip(before, whole.rival.network.parameters(), strict=True))
+    stopped = begin(0)
+    go_on(stopped, 3)
+    save_checkpoint(tmp_path / "checkpoint.pt", stopped.state(), {})
+    resumed = begin(1)
+    resumed.restore(load_checkpoint(tmp_path / "checkpoint.pt", {}))
+    go_on(resumed, 3)
+    assert resumed.rival is not None
+    for one, other in ((whole.network, resumed.network), (whole.rival.network, resumed.rival.network)):
+        assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
 
 
 def test_two_processes_see_what_one_with_double_batch_sees(photos: Path) -> None:

@@ -18,6 +18,7 @@ from percept_cli.errors import UsageError
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 CACHE_BYTES = 1 << 30
 READERS = 2
+MOST_SHRINKING = 2.0
 # scikit-image's packaged pictures that are photographs, not plots, masks or microscopy
 SAMPLE_PHOTOS = (
     "astronaut.png",
@@ -74,6 +75,10 @@ class Crops:
     A crop's side is drawn between `smallest` and the whole of the photograph's short side and scaled to `size`, its
     place and mirroring at random: enlarged crops are as smooth as large photographs are, pixel by pixel. A file that
     cannot be read gives way to the next one and is named in `unreadable`.
+
+    native: crops of the file's own pixels instead, or of up to twice as many shrunk to `size`, mirrored and turned by
+    right angles: never enlarged, which is what an upscaler must learn from. A photograph that is too small is mirrored
+    at its edges.
     """
 
     photos: Sequence[Path]
@@ -81,6 +86,7 @@ class Crops:
     seed: int
     count: int
     smallest: float = 0.5
+    native: bool = False
     unreadable: dict[Path, str] = field(default_factory=dict)
     _cache: dict[int, Image.Image] = field(default_factory=dict)
     _cached_bytes: int = 0
@@ -100,6 +106,8 @@ class Crops:
         raise UsageError(f"None of the {len(self.photos)} training images could be read; the first: {self.photos[0]}.")
 
     def _crop(self, photo: Image.Image, random: np.random.Generator) -> Tensor:
+        if self.native:
+            return self._cut_native(photo, random)
         short = min(photo.size)
         side = round(short * random.uniform(self.smallest, 1.0))
         left = int(random.integers(photo.width - side + 1))
@@ -110,6 +118,23 @@ class Crops:
             crop = ImageOps.mirror(crop)
         return torch.from_numpy(np.asarray(crop).copy()).permute(2, 0, 1).float() / 255
 
+    def _cut_native(self, photo: Image.Image, random: np.random.Generator) -> Tensor:
+        shrinking = max(1.0, random.uniform(0.0, MOST_SHRINKING))  # half of the crops as they are
+        side = max(self.size, min(round(self.size * shrinking), *photo.size))
+        left = int(random.integers(max(1, photo.width - side + 1)))
+        top = int(random.integers(max(1, photo.height - side + 1)))
+        box = (left, top, min(left + side, photo.width), min(top + side, photo.height))
+        crop = photo.crop(box)
+        if side > self.size:
+            crop = crop.resize((self.size, self.size), Image.Resampling.BICUBIC)
+        levels = np.asarray(crop)
+        missing = [(0, max(0, self.size - length)) for length in levels.shape[:2]]
+        levels = np.pad(levels, [*missing, (0, 0)], mode="symmetric")
+        levels = np.rot90(levels, int(random.integers(4)))
+        if random.random() < 0.5:
+            levels = levels[:, ::-1]
+        return torch.from_numpy(levels.copy()).permute(2, 0, 1).float() / 255
+
     def _read(self, index: int) -> Image.Image | None:
         if index in self._cache:
             return self._cache[index]
@@ -119,13 +144,14 @@ class Crops:
         try:
             with Image.open(path) as file:
                 # JPEG decodes at half, quarter or eighth size for little: enough for crops of `size`.
-                file.draft("RGB", (4 * self.size, 4 * self.size))
+                if not self.native:
+                    file.draft("RGB", (4 * self.size, 4 * self.size))
                 photo = ImageOps.exif_transpose(file).convert("RGB")
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             self.unreadable[path] = str(error)
             return None
         excess = min(photo.size) / (4 * self.size)
-        if excess > 1:
+        if excess > 1 and not self.native:
             photo = photo.resize((round(photo.width / excess), round(photo.height / excess)), Image.Resampling.BOX)
         weight = photo.width * photo.height * 3
         if self._cached_bytes + weight <= CACHE_BYTES:

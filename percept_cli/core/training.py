@@ -27,6 +27,19 @@ class TrainingStep:
 
 
 @dataclass
+class Rival:
+    """A discriminator that learns beside a generator.
+
+    `compute_loss(network, images, step)` is called after each update of the generator and returns as the generator's
+    own does, its parts under names of their own.
+    """
+
+    network: nn.Module
+    optimizer: torch.optim.Optimizer
+    compute_loss: Callable[[nn.Module, Tensor, int], tuple[Tensor, Parts]]
+
+
+@dataclass
 class Training:
     """A network on its way: what changes from step to step, and so what a checkpoint must hold."""
 
@@ -34,20 +47,28 @@ class Training:
     optimizer: torch.optim.Optimizer
     steps: int
     step: int = 0
+    rival: Rival | None = None
 
     def state(self) -> dict[str, Any]:
         """Everything that continues the run to the same bits: weights, optimiser, step and random sources."""
-        return {
+        state = {
             "network": unwrap(self.network).state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "step": self.step,
             "random": random_state(),
         }
+        if self.rival:
+            state["rival"] = unwrap(self.rival.network).state_dict()
+            state["rival_optimizer"] = self.rival.optimizer.state_dict()
+        return state
 
     def restore(self, state: dict[str, Any]) -> None:
         """Puts back what `state` returned."""
         unwrap(self.network).load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
+        if self.rival:
+            unwrap(self.rival.network).load_state_dict(state["rival"])
+            self.rival.optimizer.load_state_dict(state["rival_optimizer"])
         self.step = state["step"]
         restore_random_state(state["random"])
 
@@ -82,27 +103,47 @@ def train(
         raise UsageError("Training in fp16 loses small gradients. Use --precision bf16, fp32 or auto.")
     for images in batches:
         rate = learning_rate(training.step)
-        for group in training.optimizer.param_groups:
-            group["lr"] = rate
-        total, parts = compute_loss(training.network, runtime.place(images), training.step)
-        training.optimizer.zero_grad(set_to_none=True)
-        accelerator.backward(total)
-        if clip_norm is not None:
-            accelerator.clip_grad_norm_(training.network.parameters(), clip_norm)
-        loss = total.item()
-        if not math.isfinite(loss):
-            raise UsageError(
-                f"The loss is not a finite number at step {training.step + 1}. Lower --learning-rate, or use --precision fp32."
-            )
-        training.optimizer.step()
-        training.step += 1
-        yield TrainingStep(
-            training.step,
-            loss,
-            {name: part.item() for name, part in parts.items()},
-            len(images) * accelerator.num_processes,
-            rate,
+        images = runtime.place(images)
+        rival = training.rival
+        if rival:
+            rival.network.requires_grad_(False)  # the generator's gradients go through it, not into it
+        total, parts = _update(
+            training.network, training.optimizer, rate, compute_loss, images, training.step, accelerator, clip_norm
         )
+        if rival:
+            rival.network.requires_grad_(True)
+            _, others = _update(
+                rival.network, rival.optimizer, rate, rival.compute_loss, images, training.step, accelerator, clip_norm
+            )
+            parts |= others
+        training.step += 1
+        yield TrainingStep(training.step, total, parts, len(images) * accelerator.num_processes, rate)
+
+
+def _update(
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    rate: float,
+    compute_loss: Callable[[nn.Module, Tensor, int], tuple[Tensor, Parts]],
+    images: Tensor,
+    step: int,
+    accelerator: Accelerator,
+    clip_norm: float | None,
+) -> tuple[float, dict[str, float]]:
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group.get("share", 1.0)
+    total, parts = compute_loss(network, images, step)
+    optimizer.zero_grad(set_to_none=True)
+    accelerator.backward(total)
+    if clip_norm is not None:
+        accelerator.clip_grad_norm_(network.parameters(), clip_norm)
+    loss = total.item()
+    if not math.isfinite(loss):
+        raise UsageError(
+            f"The loss is not a finite number at step {step + 1}. Lower --learning-rate, or use --precision fp32."
+        )
+    optimizer.step()
+    return loss, {name: part.item() for name, part in parts.items()}
 
 
 def create_accelerator(runtime: Runtime) -> Accelerator:
