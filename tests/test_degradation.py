@@ -1,0 +1,109 @@
+"""Low-resolution images as the field makes them: MATLAB's bicubic, Johnson's blur, and a cheap camera's."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from percept_cli.core.degradation import (
+    bicubic_weights,
+    degrade,
+    gaussian_blur,
+    resize_bicubic,
+    shrink_as_matlab,
+    to_levels,
+)
+from percept_cli.errors import UsageError
+
+
+def random(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+def images(*size: int) -> torch.Tensor:
+    return torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(0))
+
+
+def test_halving_weighs_eight_pixels() -> None:
+    """Keys's cubic (a = -1/2) at distances of 0.25, 0.75, 1.25 and 1.75 output pixels, halved because two input pixels share one."""
+    expected = [-0.01171875, -0.03515625, 0.11328125, 0.43359375, 0.43359375, 0.11328125, -0.03515625, -0.01171875]
+    row = bicubic_weights(32, 16)[8]
+    assert row[13:21].tolist() == expected
+    assert row.abs().sum() == sum(map(abs, expected))
+
+
+def test_an_edge_pixel_is_repeated() -> None:
+    """What falls beyond an edge is weighed on its last pixel, so rows still sum to 1."""
+    weights = bicubic_weights(8, 4)
+    torch.testing.assert_close(weights.sum(1), torch.ones(4, dtype=torch.float64))
+    assert weights[0, 0].item() == pytest.approx(-0.01171875 - 0.03515625 + 0.11328125 + 0.43359375)
+
+
+@pytest.mark.parametrize("size", [(12, 10), (24, 33), (50, 61)])
+def test_inside_it_is_the_antialiased_resize_of_torch(size: tuple[int, int]) -> None:
+    """Away from the edges, which torch weighs otherwise, two independent codes agree, shrinking and enlarging."""
+    pictures = images(36, 40).double()
+    ours = resize_bicubic(pictures, *size)
+    theirs = F.interpolate(pictures, size=size, mode="bicubic", antialias=True)
+    edge = -(-2 * size[0] // 12)
+    torch.testing.assert_close(ours[..., edge:-edge, edge:-edge], theirs[..., edge:-edge, edge:-edge])
+
+
+def test_matlab_rounds_after_each_direction() -> None:
+    """Rows first, then to levels, then columns: the test images of the field cannot be had otherwise."""
+    pictures = images(16, 24)
+    rows, columns = (bicubic_weights(length, length // 4).float() for length in (16, 24))
+    between = (rows @ (pictures * 255) + 0.5).floor().clamp(0, 255)
+    expected = (between @ columns.T + 0.5).floor().clamp(0, 255)
+    torch.testing.assert_close(shrink_as_matlab(pictures, 4, 6) * 255, expected)
+
+
+def test_levels_round_halves_up() -> None:
+    """0.5 goes to 1 and 2.5 to 3, as in MATLAB; Python and torch would round both to the even neighbour."""
+    levels = torch.tensor([0.5, 1.5, 2.5, 300.0, -3.0], dtype=torch.float64)
+    assert (to_levels(levels / 255) * 255).round().tolist() == [1, 2, 3, 255, 0]
+
+
+@pytest.mark.parametrize("kind", ["bicubic", "johnson", "real"])
+@pytest.mark.parametrize("scale", [2, 3, 4, 8])
+def test_a_degraded_image_is_small_and_of_levels(kind: str, scale: int) -> None:
+    """Its size is the image's by `scale`; every value is one of 256."""
+    small = degrade(images(48, 72), scale, kind, random())
+    assert small.shape == (2, 3, 48 // scale, 72 // scale)
+    assert torch.equal(small, to_levels(small))
+
+
+@pytest.mark.parametrize("kind", ["bicubic", "johnson"])
+def test_a_flat_image_stays_flat(kind: str) -> None:
+    """Weights sum to 1, at the edges too."""
+    flat = torch.full((1, 3, 24, 24), 100 / 255)
+    assert torch.equal(degrade(flat, 4, kind, random()), torch.full((1, 3, 6, 6), 100 / 255))
+
+
+def test_johnsons_is_blurred_before() -> None:
+    """A Gaussian of sigma 1, then bicubic: section 4.2 of the paper."""
+    pictures = images(32, 32)
+    blurred = gaussian_blur(pictures, 1.0)
+    assert torch.equal(degrade(pictures, 4, "johnson", random()), degrade(blurred, 4, "bicubic", random()))
+    assert blurred.var() < 0.5 * pictures.var()
+
+
+def test_a_blur_keeps_the_light_of_a_spot() -> None:
+    """One bright pixel is spread with Gaussian weights: exp(-1/2) as much beside it as at its place."""
+    spot = torch.zeros(1, 1, 15, 15, dtype=torch.float64)
+    spot[..., 7, 7] = 1
+    blurred = gaussian_blur(spot, 1.0)
+    assert blurred.sum().item() == pytest.approx(1)
+    assert (blurred[0, 0, 7, 8] / blurred[0, 0, 7, 7]).item() == pytest.approx(np.exp(-0.5))
+
+
+def test_the_real_one_is_drawn_from_its_source() -> None:
+    """The same random source gives the same image, another one another: a resumed training sees what it would have."""
+    pictures = images(48, 48)
+    assert torch.equal(degrade(pictures, 4, "real", random(1)), degrade(pictures, 4, "real", random(1)))
+    assert not torch.equal(degrade(pictures, 4, "real", random(1)), degrade(pictures, 4, "real", random(2)))
+
+
+def test_an_unknown_degradation_is_named() -> None:
+    with pytest.raises(UsageError, match="bicubc.*bicubic"):
+        degrade(images(8, 8), 2, "bicubc", random())
