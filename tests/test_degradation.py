@@ -25,7 +25,7 @@ def images(*size: int) -> torch.Tensor:
 
 
 def test_halving_weighs_eight_pixels() -> None:
-    """Keys's cubic (a = -1/2) at distances of 0.25, 0.75, 1.25 and 1.75 output pixels, halved because two input pixels share one."""
+    """Keys's cubic (a = -1/2) at 0.25, 0.75, 1.25 and 1.75 output pixels, halved as two input pixels share one."""
     expected = [-0.01171875, -0.03515625, 0.11328125, 0.43359375, 0.43359375, 0.11328125, -0.03515625, -0.01171875]
     row = bicubic_weights(32, 16)[8]
     assert row[13:21].tolist() == expected
@@ -105,5 +105,5 @@ def test_the_real_one_is_drawn_from_its_source() -> None:
 
 
 def test_an_unknown_degradation_is_named() -> None:
-    with pytest.raises(UsageError, match="bicubc.*bicubic"):
+    with pytest.raises(UsageError, match="Did you mean 'bicubic'"):
         degrade(images(8, 8), 2, "bicubc", random())
