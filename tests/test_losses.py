@@ -8,14 +8,26 @@ from torch import Tensor
 
 from percept_cli.core.extractors import FeatureExtractor
 from percept_cli.core.extractors.loading import create_extractor
-from percept_cli.core.losses import FeatureTerm, PerceptualLoss, PixelTerm, StyleTerm, TotalVariationTerm
+from percept_cli.core.losses import (
+    FeatureTerm,
+    PerceptualLoss,
+    PixelTerm,
+    StyleTerm,
+    TextureTerm,
+    TotalVariationTerm,
+)
 from percept_cli.core.losses.functional import (
+    charbonnier_loss,
     feature_l1_loss,
     feature_reconstruction_loss,
     gram_matrix,
+    match_histogram,
+    patch_gram_loss,
+    patch_grams,
     pixel_loss,
     style_reconstruction_loss,
     total_variation,
+    typical_gram_distance,
     typical_square,
 )
 from percept_cli.core.losses.terms import PIX2PIXHD_WEIGHTS
@@ -130,6 +142,95 @@ def test_gram_forgets_where_things_are_and_features_do_not():
     assert feature_reconstruction_loss(shuffled, features).item() > 1
 
 
+def test_charbonnier_by_hand():
+    images, target = torch.tensor([[[[0.0, 3.0]]]]), torch.tensor([[[[0.0, 0.0]]]])
+
+    assert charbonnier_loss(images, target, epsilon=4.0).item() == pytest.approx((4 + 5) / 2)
+    assert pixel_loss(images, target, "charbonnier").item() == pytest.approx((1e-3 + math.sqrt(9 + 1e-6)) / 2)
+    assert charbonnier_loss(target, target).item() == pytest.approx(1e-3)
+
+
+def test_patch_grams_are_those_of_the_cut_out_patches():
+    features = noise(2, 3, 9, 11)
+
+    grams = patch_grams(features, 4)
+
+    # Two rows of two patches in each image; the last row and the last three columns fill none.
+    corners = [(0, 0), (0, 4), (4, 0), (4, 4)]
+    expected = [gram_matrix(image[..., y : y + 4, x : x + 4]) for image in features.split(1) for y, x in corners]
+    torch.testing.assert_close(grams, torch.cat(expected))
+    torch.testing.assert_close(patch_grams(features[:1], 9), gram_matrix(features[:1, :, :, :9]))
+    torch.testing.assert_close(grams, patch_grams(features.to(memory_format=torch.channels_last), 4))
+    with pytest.raises(UsageError, match="patch of 10 feature pixels does not fit into 11x9"):
+        patch_grams(features, 10)
+
+
+def test_patch_gram_loss_by_hand():
+    # One channel, patches of one pixel: the Gram matrix is the square of the value.
+    features, target = torch.tensor([[[[1.0, 2.0]]]]), torch.tensor([[[[1.0, 1.0]]]])
+
+    assert patch_gram_loss(features, target, patch=1).item() == pytest.approx(((4 - 1) ** 2 + 0) / 2)
+    assert patch_gram_loss(features, features, patch=1).item() == 0
+
+
+def test_texture_forgets_the_order_within_a_patch_and_keeps_that_of_the_patches():
+    features = noise(1, 6, 8, 8)
+    order = torch.randperm(16, generator=torch.Generator().manual_seed(0))
+    within = features.clone()
+    within[..., :4, :4] = features[..., :4, :4].flatten(2)[..., order].view(1, 6, 4, 4)
+    exchanged = torch.cat((features[..., 4:, :], features[..., :4, :]), dim=2)
+
+    assert patch_gram_loss(within, features, patch=4).item() < 1e-10
+    assert patch_gram_loss(exchanged, features, patch=4).item() > 0.01
+    assert patch_gram_loss(exchanged, features, patch=8).item() < 1e-10
+
+
+def test_typical_gram_distance_is_that_of_all_pairs():
+    grams = noise(5, 3, 3)
+    pairs = [(grams[i] - grams[j]).square().sum() for i in range(5) for j in range(5) if i != j]
+
+    torch.testing.assert_close(typical_gram_distance(grams), torch.stack(pairs).mean())
+    assert typical_gram_distance(grams[:1]).item() == 0
+
+
+# --- histograms
+
+
+def test_each_value_goes_to_the_one_of_its_rank():
+    images = torch.tensor([0.3, 0.1, 0.2, 0.9]).view(1, 1, 2, 2)
+    reference = torch.tensor([40.0, 10.0, 30.0, 20.0]).view(1, 1, 1, 4)
+
+    assert match_histogram(images, reference).flatten().tolist() == [30, 10, 20, 40]
+
+
+def test_a_reference_of_another_size_is_read_between_its_values():
+    four = torch.tensor([10.0, 20.0, 30.0, 40.0]).view(1, 1, 2, 2)
+    two = torch.tensor([0.0, 1.0]).view(1, 1, 1, 2)
+
+    # The halves of four values have their middles between the first and the last two.
+    assert match_histogram(two, four).flatten().tolist() == [15, 35]
+    assert match_histogram(four, two).flatten().tolist() == [0, 0.25, 0.75, 1]
+
+
+def test_equal_values_stay_equal():
+    images = torch.tensor([1.0, 5.0, 1.0]).view(1, 1, 1, 3)
+    reference = torch.tensor([10.0, 20.0, 30.0]).view(1, 1, 1, 3)
+
+    assert match_histogram(images, reference).flatten().tolist() == [15, 30, 15]
+
+
+def test_channels_and_images_are_matched_alone():
+    images, reference = noise(2, 3, 16, 16), 5 + 2 * noise(2, 3, 8, 8, seed=1)
+
+    matched = match_histogram(images, reference)
+
+    torch.testing.assert_close(matched[1:, 2:], match_histogram(images[1:, 2:], reference[1:, 2:]))
+    assert (matched.mean((2, 3)) - reference.mean((2, 3))).abs().max() < 0.05
+    assert (matched.std((2, 3)) - reference.std((2, 3))).abs().max() < 0.1
+    assert torch.equal(match_histogram(images, images), images)
+    assert match_histogram(images.half(), reference.half()).dtype == torch.float16
+
+
 # --- gradients
 
 
@@ -145,6 +246,8 @@ FUNCTIONS = {
     "total_variation 1.5": lambda x: total_variation(x, 1.5),
     "pixel_loss mse": lambda x: pixel_loss(x, noise(*x.shape, seed=1, dtype=x.dtype)),
     "pixel_loss l1": lambda x: pixel_loss(x, noise(*x.shape, seed=1, dtype=x.dtype), "l1"),
+    "pixel_loss charbonnier": lambda x: pixel_loss(x, noise(*x.shape, seed=1, dtype=x.dtype), "charbonnier"),
+    "patch_gram_loss": lambda x: patch_gram_loss(x, noise(*x.shape, seed=1, dtype=x.dtype), patch=2),
     "typical_square": typical_square,
 }
 
@@ -303,6 +406,52 @@ def test_an_unknown_distance_is_refused(create):
         create("l3")
 
 
+# --- texture
+
+
+def texture(features: Tensor, targets: Tensor, **options: object) -> float:
+    """What a texture term makes of features at half the size of their images."""
+    images = torch.empty(len(features), 3, 2 * features.shape[-2], 2 * features.shape[-1])
+    term = TextureTerm({"relu2_1": 1.0}, **options)  # type: ignore[arg-type]
+    return term(images, {"relu2_1": features}, images, {"relu2_1": targets})["relu2_1"].item()
+
+
+def textured(seed: int, factor: float = 1.0) -> Tensor:
+    """A feature map of 6 x 6 patches, the channels of each of its own strength."""
+    strength = (0.5 * noise(2, 8, 6, 6, seed=seed)).exp().repeat_interleave(8, 2).repeat_interleave(8, 3)
+    return factor * strength * noise(2, 8, 48, 48, seed=seed + 1)
+
+
+def test_an_unrelated_texture_costs_one():
+    for factor in (1e-3, 1.0, 1e3):
+        assert texture(textured(10, factor), textured(20, factor)) == pytest.approx(1, rel=0.3)
+    assert texture(textured(10), textured(10)) == 0
+
+
+def test_the_patch_is_measured_in_pixels_of_the_image():
+    features, targets = textured(10), textured(20)
+
+    raw = texture(features, targets, patch=16, typical=False)
+
+    assert raw == pytest.approx(patch_gram_loss(features, targets, patch=8).item())
+    assert texture(features, targets, patch=1, typical=False) == pytest.approx(
+        patch_gram_loss(features, targets, patch=1).item()
+    )
+    typical = typical_gram_distance(patch_grams(targets, 8)).item()
+    assert texture(features, targets, patch=16) == pytest.approx(raw / typical)
+
+
+def test_typical_texture_of_one_patch_or_of_a_plain_is_finite():
+    plain = torch.ones(1, 4, 8, 8)
+
+    assert texture(plain, plain) == 0
+    assert 0 < texture(2 * plain, plain) < math.inf
+    assert texture(plain, 0 * plain) < math.inf
+    assert texture(noise(1, 4, 8, 8), noise(1, 4, 8, 8, seed=1)) < math.inf
+    with pytest.raises(UsageError, match="patch of 0 pixels"):
+        TextureTerm({"relu2_1": 1.0}, patch=0)
+
+
 # --- total variation and pixels
 
 
@@ -323,9 +472,25 @@ def test_pixels_are_compared_raw():
 
     torch.testing.assert_close(PixelTerm()(images, {}, pictures, {})[""], (images - pictures).square().mean())
     torch.testing.assert_close(PixelTerm("l1")(images, {}, pictures, {})[""], (images - pictures).abs().mean())
+    rounded = ((images - pictures).square() + 1e-6).sqrt().mean()
+    torch.testing.assert_close(PixelTerm("charbonnier")(images, {}, pictures, {})[""], rounded)
 
 
 # --- the weighted sum
+
+
+TERMS = (
+    "content",
+    "content_l1",
+    "content_raw",
+    "style",
+    "tv",
+    "tv_1",
+    "pixels",
+    "pixels_l1",
+    "pixels_charbonnier",
+    "texture",
+)
 
 
 def style_term(extractor: FeatureExtractor, layers: tuple[str, ...] = LAYERS) -> StyleTerm:
@@ -345,6 +510,8 @@ def every_term(extractor: FeatureExtractor) -> dict[str, torch.nn.Module]:
         "tv_1": TotalVariationTerm(exponent=1.0),
         "pixels": PixelTerm(),
         "pixels_l1": PixelTerm("l1"),
+        "pixels_charbonnier": PixelTerm("charbonnier"),
+        "texture": TextureTerm({"relu1_1": 0.5, "relu2_1": 1.0}, patch=8),
     }
 
 
@@ -356,12 +523,13 @@ def test_the_total_is_the_sum_of_its_named_parts(extractor):
     assert list(parts) == [
         "content.relu3_3", "content_l1.relu1_1", "content_l1.relu3_1", "content_raw.relu2_1",
         "style.relu1_1", "style.relu2_1", "style.relu3_1", "style.relu3_3", "tv", "tv_1", "pixels", "pixels_l1",
+        "pixels_charbonnier", "texture.relu1_1", "texture.relu2_1",
     ]  # fmt: skip
     assert all(part.dim() == 0 and part.item() > 0 for part in parts.values())
     torch.testing.assert_close(total, torch.stack(list(parts.values())).sum())
 
 
-@pytest.mark.parametrize("name", ["content", "content_l1", "content_raw", "style", "tv", "tv_1", "pixels", "pixels_l1"])
+@pytest.mark.parametrize("name", TERMS)
 def test_twice_the_weight_is_twice_the_part(name, extractor):
     terms = every_term(extractor)
     images, pictures = noise_images(3), photographs()
@@ -425,7 +593,7 @@ def test_no_extractor_is_needed_without_layers():
     assert total.item() > 0
 
 
-@pytest.mark.parametrize("name", ["content", "content_l1", "content_raw", "style", "tv", "tv_1", "pixels", "pixels_l1"])
+@pytest.mark.parametrize("name", TERMS)
 def test_every_term_goes_down(name, extractor):
     loss = PerceptualLoss({name: (every_term(extractor)[name], 1.0)}, extractor)
     pictures = photographs(1)

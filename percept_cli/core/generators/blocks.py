@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from percept_cli.core.degradation import cubic_kernel
 from percept_cli.core.generators.strips import convolve, normalise_in_strips, takes_strips, within
 
 
@@ -104,3 +105,38 @@ class ResizeConvNorm(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         return self.convolution(features)
+
+
+class BicubicBase(nn.Module):
+    """Bicubic enlargement by a whole factor as one convolution with fixed weights, (N, 3, h, w) to (N, 3, s·h, s·w).
+
+    Every output pixel of one phase uses the same weights wherever it lies, so a tile gives what the whole gives to the
+    bit; `F.interpolate` computes its weights from coordinates, which round differently in every tile.
+    """
+
+    radius = 2
+
+    def __init__(self, scale: int):
+        super().__init__()
+        self.scale = scale
+        phases = (torch.arange(scale, dtype=torch.float64) + 0.5) / scale - 0.5
+        taps = torch.arange(-2, 3, dtype=torch.float64)
+        weights = cubic_kernel(phases[:, None] - taps)  # (scale, 5); rows sum to 1
+        square = torch.einsum("ak,bl->abkl", weights, weights).reshape(scale * scale, 1, 5, 5)
+        self.register_buffer("kernel", square.float().repeat(3, 1, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        padded = F.pad(images, [self.radius] * 4, mode="replicate")
+        kernel = self.get_buffer("kernel").to(images.dtype)
+        return F.pixel_shuffle(F.conv2d(padded, kernel, groups=3), self.scale)
+
+    def reach(self, margin: int) -> int:
+        """How many small pixels beyond its own an output pixel and `margin` of them around it take their values from.
+
+        Two to the side nearer to a pixel's centre, one to the other; a pixel at the very centre of a small one is that.
+        """
+        s = self.scale
+        return max(
+            pixel // s + (2 if 2 * (pixel % s) > s - 1 else 1 if 2 * (pixel % s) < s - 1 else 0)
+            for pixel in range(s + margin)
+        )

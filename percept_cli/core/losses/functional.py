@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from percept_cli.errors import UsageError
+
 
 def gram_matrix(features: Tensor) -> Tensor:
     """Channel correlations F Fᵀ / (C·H·W) (Johnson et al. 2016, eq. 3): (N, C, H, W) to (N, C, C), float32 or finer.
@@ -15,7 +17,7 @@ def gram_matrix(features: Tensor) -> Tensor:
     rows = features.permute(0, 2, 3, 1).reshape(count, height * width, channels)
     if rows.dtype == torch.float16:
         rows = rows.float()  # sums over thousands of pixels pass the range of fp16
-    return _at_least_float32(_RowProduct.apply(rows)) / (channels * height * width)
+    return at_least_float32(_RowProduct.apply(rows)) / (channels * height * width)
 
 
 class _RowProduct(torch.autograd.Function):
@@ -34,17 +36,51 @@ class _RowProduct(torch.autograd.Function):
 
 def feature_reconstruction_loss(features: Tensor, target: Tensor) -> Tensor:
     """Mean squared difference at one layer (Johnson et al. 2016, eq. 2: the mean is 1/(C·H·W)); any equal shapes."""
-    return F.mse_loss(_at_least_float32(features), _at_least_float32(target))
+    return F.mse_loss(at_least_float32(features), at_least_float32(target))
 
 
 def feature_l1_loss(features: Tensor, target: Tensor) -> Tensor:
     """Mean absolute difference at one layer (Wang et al. 2018, pix2pixHD); any equal shapes."""
-    return F.l1_loss(_at_least_float32(features), _at_least_float32(target))
+    return F.l1_loss(at_least_float32(features), at_least_float32(target))
 
 
 def style_reconstruction_loss(gram: Tensor, target: Tensor) -> Tensor:
     """Squared Frobenius distance of Gram matrices (Johnson et al. 2016, eq. 4), mean over images; (N, C, C) each."""
     return (gram - target).square().sum(dim=(1, 2)).mean()
+
+
+def patch_grams(features: Tensor, patch: int) -> Tensor:
+    """Gram matrices of the squares of `patch` feature pixels that features (N, C, H, W) divide into: (N·n, C, C).
+
+    They lie side by side from the top left; edges that do not fill a patch are left out. Raises UsageError where none
+    fits.
+    """
+    count, channels, height, width = features.shape
+    rows, columns = height // patch, width // patch
+    if not rows or not columns:
+        raise UsageError(f"A texture patch of {patch} feature pixels does not fit into {width}x{height} of them.")
+    # Channels last throughout: what the extractors return and `gram_matrix` reads.
+    pixels = features[..., : rows * patch, : columns * patch].permute(0, 2, 3, 1)
+    squares = pixels.reshape(count, rows, patch, columns, patch, channels).transpose(2, 3)
+    return gram_matrix(squares.reshape(-1, patch, patch, channels).permute(0, 3, 1, 2))
+
+
+def patch_gram_loss(features: Tensor, target: Tensor, patch: int = 4) -> Tensor:
+    """Texture loss (Sajjadi et al. 2017, EnhanceNet): Gram matrices of patches, each against that of its place.
+
+    features, target (N, C, H, W) of one shape; patch: its side in feature pixels. The paper takes 16 pixels of the
+    image, 4 of relu3_1. Squared Frobenius distance, mean over patches and images.
+    """
+    return style_reconstruction_loss(patch_grams(features, patch), patch_grams(target, patch))
+
+
+def typical_gram_distance(grams: Tensor) -> Tensor:
+    """Mean squared Frobenius distance of two different Gram matrices among (N, C, C), a scalar; 0 where N is 1.
+
+    It is twice their variance: what matching a patch with that of another place, or another picture, comes to.
+    """
+    count = len(grams)
+    return 2 * (grams - grams.mean(0)).square().sum() / max(1, count - 1)
 
 
 def total_variation(images: Tensor, exponent: float = 2.0) -> Tensor:
@@ -54,7 +90,7 @@ def total_variation(images: Tensor, exponent: float = 2.0) -> Tensor:
     2 this is the sum of squared differences, Johnson's regulariser up to its own sum instead of a mean.
     Departs from the paper: below exponent 2 the root is taken of dx² + dy² + 1e-8, whose gradient is finite at zero.
     """
-    images = _at_least_float32(images)
+    images = at_least_float32(images)
     across = images[..., :-1, 1:] - images[..., :-1, :-1]
     down = images[..., 1:, :-1] - images[..., :-1, :-1]
     squares = across.square() + down.square()
@@ -65,9 +101,23 @@ def total_variation(images: Tensor, exponent: float = 2.0) -> Tensor:
     return (squares + 1e-8).pow(exponent / 2).mean()
 
 
+PIXEL_DISTANCES = ("mse", "l1", "charbonnier")
+
+
 def pixel_loss(images: Tensor, target: Tensor, distance: str = "mse") -> Tensor:
-    """Mean difference of images: `mse` squared, `l1` absolute; any equal shapes."""
+    """Mean difference of images: `mse` squared, `l1` absolute, `charbonnier` (see there); any equal shapes."""
+    if distance == "charbonnier":
+        return charbonnier_loss(images, target)
     return F.mse_loss(images, target) if distance == "mse" else F.l1_loss(images, target)
+
+
+def charbonnier_loss(images: Tensor, target: Tensor, epsilon: float = 1e-3) -> Tensor:
+    """Mean of √(d² + ε²) over differences d (Lai et al. 2017, LapSRN): `l1`, rounded at 0; any equal shapes.
+
+    Equal images cost ε. Departs from the paper, whose ρ is summed over an image: a mean does not depend on its size.
+    """
+    difference = at_least_float32(images) - at_least_float32(target)
+    return (difference.square() + epsilon**2).sqrt().mean()
 
 
 def typical_square(target: Tensor) -> Tensor:
@@ -75,10 +125,34 @@ def typical_square(target: Tensor) -> Tensor:
 
     This is what the mean squared difference to the features of an unrelated picture comes to.
     """
-    target = _at_least_float32(target)
+    target = at_least_float32(target)
     return 2 * (target - target.mean(dim=(2, 3), keepdim=True)).square().mean()
 
 
-def _at_least_float32(values: Tensor) -> Tensor:
+def match_histogram(images: Tensor, reference: Tensor) -> Tensor:
+    """Images with the distribution of values of `reference`, channel by channel: (N, C, H, W) and (N, C, h, w).
+
+    Each value goes to the one at its own rank in the reference, between two of them in proportion; equal values stay
+    equal. Johnson et al. 2016, section 4.2, match the enlargement to its low-resolution input so.
+    """
+    size, reference_size = images[0, 0].numel(), reference[0, 0].numel()
+    result = torch.empty_like(images, memory_format=torch.contiguous_format)
+    # One channel after another: the order alone takes eight bytes a pixel.
+    for index in range(len(images)):
+        for channel in range(images.shape[1]):
+            values, order = images[index, channel].flatten().sort()
+            matched = reference[index, channel].flatten().sort().values
+            _, groups, counts = values.unique_consecutive(return_inverse=True, return_counts=True)
+            # The middle of the ranks that equal values share, as a place among the reference's.
+            ranks = counts.cumsum(0) - 0.5 * counts.double()
+            places = (ranks / size * reference_size - 0.5).clamp(0, reference_size - 1)
+            below = places.floor().long()
+            low, high = matched[below], matched[(below + 1).clamp(max=reference_size - 1)]
+            levels = torch.lerp(low, high, (places - below).to(low.dtype)).to(result.dtype)
+            result[index, channel].view(-1)[order] = levels[groups]
+    return result
+
+
+def at_least_float32(values: Tensor) -> Tensor:
     """Sums of bf16 or fp16 values are taken in float32."""
     return values.to(torch.promote_types(values.dtype, torch.float32))

@@ -10,12 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from percept_cli.core.losses.functional import (
+    PIXEL_DISTANCES,
     feature_l1_loss,
     feature_reconstruction_loss,
     gram_matrix,
+    patch_grams,
     pixel_loss,
     style_reconstruction_loss,
     total_variation,
+    typical_gram_distance,
     typical_square,
 )
 from percept_cli.errors import UsageError
@@ -115,6 +118,44 @@ class StyleTerm(Term):
         return parts
 
 
+class TextureTerm(Term):
+    """Texture of patches against those of the compared images (Sajjadi et al. 2017, EnhanceNet).
+
+    layers: `{layer name: weight}`. patch: its side in pixels of the image, 16 in the paper; at each layer it is that
+    many over the layer's stride, and at least 1. With `typical=True` each layer is divided by what a patch costs
+    against another of the compared images, so that 1.0 means "as different as the texture of another place" with every
+    extractor; with False it is the paper's raw figure, for features as they are.
+    """
+
+    def __init__(self, layers: Mapping[str, float], patch: int = 16, typical: bool = True):
+        super().__init__()
+        if patch < 1:
+            raise UsageError(f"A texture patch of {patch} pixels: give 1 or more.")
+        self.weights = dict(layers)
+        self.layers = self.target_layers = tuple(layers)
+        self.patch, self.typical = patch, typical
+
+    def forward(
+        self, images: Tensor, features: Features, target_images: Tensor, targets: Features
+    ) -> dict[str, Tensor]:
+        parts = {}
+        for layer, weight in self.weights.items():
+            stride = round(images.shape[-1] / features[layer].shape[-1])
+            side = max(1, self.patch // stride)
+            target = patch_grams(targets[layer], side)
+            part = style_reconstruction_loss(patch_grams(features[layer], side), target)
+            parts[layer] = weight * part / self._scale(target)
+        return parts
+
+    def _scale(self, grams: Tensor) -> Tensor | float:
+        if not self.typical:
+            return 1.0
+        grams = grams.detach()
+        # Where all patches are one texture, or there is but one: a thousandth of their own size keeps the loss finite.
+        smallest = 1e-3 * grams.square().sum(dim=(1, 2)).mean()
+        return torch.maximum(typical_gram_distance(grams), smallest).clamp_min(1e-20)
+
+
 class TotalVariationTerm(Term):
     """Smoothness of the images (see `total_variation`), without a layer.
 
@@ -135,12 +176,12 @@ class TotalVariationTerm(Term):
 
 
 class PixelTerm(Term):
-    """Difference of the pixels themselves, `mse` or `l1`, raw: pixels have one scale everywhere."""
+    """Difference of the pixels themselves, `mse`, `l1` or `charbonnier`, raw: pixels have one scale everywhere."""
 
     def __init__(self, distance: str = "mse"):
         super().__init__()
-        if distance not in ("mse", "l1"):
-            raise UsageError(f"Unknown distance '{distance}'. Known: mse, l1.")
+        if distance not in PIXEL_DISTANCES:
+            raise UsageError(f"Unknown distance '{distance}'. Known: {', '.join(PIXEL_DISTANCES)}.")
         self.distance = distance
 
     def forward(

@@ -1,0 +1,298 @@
+"""The papers' upscaling networks, each as its paper describes it: what percept's own is measured against.
+
+All take images (N, 3, h, w) RGB in [0, 1] of any size from `smallest` on and return (N, 3, s·h, s·w), not clamped.
+`receptive_radius` is in pixels of the small image: a tile with that many around it gives what the whole gives. With
+batch norm that holds in evaluation mode, where its statistics are fixed.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from percept_cli.core.generators.blocks import BicubicBase
+from percept_cli.errors import UsageError
+
+
+class SrcnnGenerator(nn.Module):
+    """SRCNN (Dong et al. 2014): three convolutions of 9, 1 and 5 pixels on the bicubic enlargement.
+
+    The radius is that of the three convolutions, 6 pixels of the large image, seen through the bicubic enlargement.
+    """
+
+    size_multiple = 1
+    smallest = 1
+
+    def __init__(self, scale: int = 4):
+        super().__init__()
+        enlargement_stages("srcnn", scale)
+        self.scale = scale
+        self.arguments: dict[str, Any] = {"scale": scale}
+        self.base = BicubicBase(scale)
+        self.receptive_radius = self.base.reach(4 + 0 + 2)
+        # Departs from the paper, whose one channel is luma with bicubic colours: here RGB, three channels in and out.
+        # Its convolutions are unpadded while it trains; its released program repeats the edge, as these do always.
+        self.first = nn.Conv2d(3, 64, 9, padding=4, padding_mode="replicate")
+        self.middle = nn.Conv2d(64, 32, 1)
+        self.last = nn.Conv2d(32, 3, 5, padding=2, padding_mode="replicate")
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = F.relu(self.first(bicubic(self.base, images)))
+        return in_float32(self.last(F.relu(self.middle(features))))
+
+
+class SrResNetGenerator(nn.Module):
+    """SRResNet, SRGAN's generator (Ledig et al. 2017, figure 4): residual blocks with batch norm, sub-pixel stages."""
+
+    size_multiple = 1
+    smallest = 1
+
+    def __init__(self, scale: int = 4, channels: int = 64, blocks: int = 16):
+        super().__init__()
+        stages = enlargement_stages("srresnet", scale)
+        self.scale = scale
+        self.arguments: dict[str, Any] = {"scale": scale, "channels": channels, "blocks": blocks}
+        # A stage convolves before it enlarges, so its pixel of reach is one of the smaller map.
+        tail = [4, *(step for factor in reversed(stages) for step in (-factor, 1))]
+        self.receptive_radius = reach_through(scale, tail) + 4 + 2 * blocks + 1
+        self.first = nn.Sequential(nn.Conv2d(3, channels, 9, padding=4), nn.PReLU())
+        self.body = nn.Sequential(*(NormedBlock(channels, nn.PReLU()) for _ in range(blocks)))
+        # A normalisation takes the mean away, so the convolutions before one need no bias.
+        self.joint = nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels))
+        self.enlargement = nn.Sequential(
+            *(
+                nn.Sequential(
+                    nn.Conv2d(channels, factor**2 * channels, 3, padding=1), nn.PixelShuffle(factor), nn.PReLU()
+                )
+                for factor in stages
+            )
+        )
+        self.last = nn.Conv2d(channels, 3, 9, padding=4)
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.first(images)
+        features = features + self.joint(self.body(features))
+        # The paper's small images are in [0, 1], its large ones in [-1, 1].
+        return 0.5 + 0.5 * in_float32(self.last(self.enlargement(features)))
+
+
+class NormedBlock(nn.Module):
+    """Convolution, batch norm, activation, convolution, batch norm, added to its input (Gross & Wilber 2016)."""
+
+    def __init__(self, channels: int, activation: nn.Module):
+        super().__init__()
+        self.residual = nn.Sequential(
+            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+            nn.BatchNorm2d(channels),
+            activation,
+            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+            nn.BatchNorm2d(channels),
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features + self.residual(features)
+
+
+class EnhanceNetGenerator(nn.Module):
+    """EnhanceNet (Sajjadi et al. 2017, table 1): residual blocks, nearest-neighbour stages, detail on top of bicubic."""
+
+    size_multiple = 1
+    smallest = 1
+
+    def __init__(self, scale: int = 4, channels: int = 64, blocks: int = 10):
+        super().__init__()
+        # The paper enlarges 4 times only: 2 and 8 take a stage less or more, 3 a single one.
+        stages = enlargement_stages("enhancenet", scale)
+        self.scale = scale
+        self.arguments: dict[str, Any] = {"scale": scale, "channels": channels, "blocks": blocks}
+        tail = [1, 1, *(step for factor in reversed(stages) for step in (1, -factor))]
+        self.receptive_radius = max(BicubicBase.radius, reach_through(scale, tail) + 2 * blocks + 1)
+        self.first = nn.Conv2d(3, channels, 3, padding=1)
+        self.body = nn.Sequential(*(RectifiedBlock(channels) for _ in range(blocks)))
+        self.enlargement = nn.Sequential(
+            *(
+                nn.Sequential(nn.Upsample(scale_factor=factor), nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU())
+                for factor in stages
+            )
+        )
+        self.last = nn.Sequential(
+            nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU(), nn.Conv2d(channels, 3, 3, padding=1)
+        )
+        self.base = BicubicBase(scale)
+
+    def forward(self, images: Tensor) -> Tensor:
+        # The release subtracts the mean of each channel over its data set.
+        features = self.body(F.relu(self.first(images - 0.5)))
+        return bicubic(self.base, images) + in_float32(self.last(self.enlargement(features)))
+
+
+class RectifiedBlock(nn.Module):
+    """EnhanceNet's block: convolution, ReLU, convolution, added to its input."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.residual = nn.Sequential(
+            nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU(), nn.Conv2d(channels, channels, 3, padding=1)
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features + self.residual(features)
+
+
+class RrdbGenerator(nn.Module):
+    """ESRGAN's RRDBNet (Wang et al. 2018, figure 4): residual-in-residual dense blocks, nearest-neighbour stages.
+
+    channels, blocks, growth: the paper's nf, nb and gc; 64, 23 and 32.
+    """
+
+    size_multiple = 1
+    smallest = 1
+
+    def __init__(self, scale: int = 4, channels: int = 64, blocks: int = 23, growth: int = 32):
+        super().__init__()
+        stages = enlargement_stages("rrdb", scale)
+        self.scale = scale
+        self.arguments: dict[str, Any] = {"scale": scale, "channels": channels, "blocks": blocks, "growth": growth}
+        tail = [1, 1, *(step for factor in reversed(stages) for step in (1, -factor))]
+        self.receptive_radius = reach_through(scale, tail) + 1 + 3 * 5 * blocks + 1
+        self.first = nn.Conv2d(3, channels, 3, padding=1)
+        self.body = nn.Sequential(*(DenseGroup(channels, growth) for _ in range(blocks)))
+        self.joint = nn.Conv2d(channels, channels, 3, padding=1)
+        self.enlargement = nn.Sequential(
+            *(
+                nn.Sequential(
+                    nn.Upsample(scale_factor=factor), nn.Conv2d(channels, channels, 3, padding=1), nn.LeakyReLU(0.2)
+                )
+                for factor in stages
+            )
+        )
+        self.last = nn.Sequential(
+            nn.Conv2d(channels, channels, 3, padding=1), nn.LeakyReLU(0.2), nn.Conv2d(channels, 3, 3, padding=1)
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.first(images)
+        features = features + self.joint(self.body(features))
+        return in_float32(self.last(self.enlargement(features)))
+
+
+# Wang et al. 2018, section 3.1: what a residual is multiplied by before it is added
+RESIDUAL_SCALING = 0.2
+
+
+class DenseGroup(nn.Module):
+    """Residual-in-residual dense block (RRDB): three dense blocks, scaled and added to the input."""
+
+    def __init__(self, channels: int, growth: int):
+        super().__init__()
+        self.blocks = nn.Sequential(*(DenseBlock(channels, growth) for _ in range(3)))
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features + RESIDUAL_SCALING * self.blocks(features)
+
+
+class DenseBlock(nn.Module):
+    """Five convolutions, each of all maps before it; the last result is scaled and added to the input."""
+
+    def __init__(self, channels: int, growth: int):
+        super().__init__()
+        convolutions = [
+            nn.Conv2d(channels + index * growth, growth if index < 4 else channels, 3, padding=1) for index in range(5)
+        ]
+        for convolution in convolutions:
+            # The paper's "smaller initialization", by the factor of its authors' code.
+            nn.init.kaiming_normal_(convolution.weight)
+            convolution.weight.data.mul_(0.1)
+            nn.init.zeros_(convolution.bias)  # type: ignore[arg-type]
+        self.convolutions = nn.ModuleList(convolutions)
+
+    def forward(self, features: Tensor) -> Tensor:
+        maps = [features]
+        for convolution in self.convolutions[:-1]:
+            maps.append(F.leaky_relu(convolution(torch.cat(maps, 1)), 0.2))
+        return features + RESIDUAL_SCALING * self.convolutions[-1](torch.cat(maps, 1))
+
+
+class JohnsonUpscaleGenerator(nn.Module):
+    """Johnson et al. 2016's super-resolution network (supplement, table 2): batch norm, transposed convolutions, tanh.
+
+    The results are in [0, 1]. The transposed convolutions see one pixel more to the right and below than to the left.
+    """
+
+    size_multiple = 1
+    smallest = 1
+
+    def __init__(self, scale: int = 4, channels: int = 64, blocks: int = 4):
+        super().__init__()
+        # The paper's are 4 and 8; 2 takes one stage by the same rule, log2 of the scale.
+        stages = enlargement_stages("johnson-upscale", scale, scales=(2, 4, 8))
+        self.scale = scale
+        self.arguments: dict[str, Any] = {"scale": scale, "channels": channels, "blocks": blocks}
+        reach = scale - 1 + 4
+        for _ in stages:
+            reach = (reach + 1) // 2  # an odd pixel of a transposed convolution also sees the next small one
+        self.receptive_radius = reach + 2 * blocks + 4
+
+        # Unlike the style network's, the blocks keep their padding: the table's maps stay 72 x 72 throughout. It names
+        # no kind of padding; zeros here. Before a normalisation the convolutions need no bias.
+        self.first = nn.Sequential(
+            nn.Conv2d(3, channels, 9, padding=4, bias=False), nn.BatchNorm2d(channels), nn.ReLU()
+        )
+        self.body = nn.Sequential(*(NormedBlock(channels, nn.ReLU()) for _ in range(blocks)))
+        self.enlargement = nn.Sequential(
+            *(
+                nn.Sequential(
+                    nn.ConvTranspose2d(channels, channels, 3, 2, padding=1, output_padding=1, bias=False),
+                    nn.BatchNorm2d(channels),
+                    nn.ReLU(),
+                )
+                for _ in stages
+            )
+        )
+        self.last = nn.Conv2d(channels, 3, 9, padding=4)
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.enlargement(self.body(self.first(2 * images - 1)))
+        return 0.5 + 0.5 * torch.tanh(in_float32(self.last(features)))
+
+
+def enlargement_stages(name: str, scale: int, scales: Sequence[int] = (2, 3, 4, 8)) -> list[int]:
+    """The factors by which a network enlarges one after another: 8 is [2, 2, 2], 3 is [3]. UsageError for others."""
+    if scale not in scales:
+        known = f"{', '.join(map(str, scales[:-1]))} or {scales[-1]}"
+        raise UsageError(f"'{name}' does not enlarge {scale} times: give {known}.")
+    return [3] if scale == 3 else [2] * (scale.bit_length() - 1)
+
+
+def reach_through(scale: int, steps: Sequence[int]) -> int:
+    """How many small pixels beyond its own an output pixel sees through `steps`, from the output inwards.
+
+    A step of r >= 0 is a convolution that reaches r pixels, one of -f an enlargement by f. Taken for the last of the
+    `scale` output pixels in a small one, to the right; mirrored, it is that of the first to the left.
+    """
+    position = scale - 1
+    for step in steps:
+        position = position + step if step >= 0 else position // -step
+    return position
+
+
+def bicubic(base: BicubicBase, images: Tensor) -> Tensor:
+    """The bicubic enlargement in full precision, under autocast too."""
+    with torch.autocast(images.device.type, enabled=False):
+        return base(in_float32(images))
+
+
+def in_float32(images: Tensor) -> Tensor:
+    """Images, or what is added to them, in float32 or finer: bf16 has too few grey levels."""
+    return images.to(torch.promote_types(images.dtype, torch.float32))
+
+
+CLASSICS: dict[str, type[nn.Module]] = {
+    "srcnn": SrcnnGenerator,
+    "srresnet": SrResNetGenerator,
+    "enhancenet": EnhanceNetGenerator,
+    "rrdb": RrdbGenerator,
+    "johnson-upscale": JohnsonUpscaleGenerator,
+}

@@ -1,0 +1,85 @@
+"""Discriminators: what tells real images from generated ones while a generator trains; images in, logits out.
+
+A logit above 0 says real. `smallest` is the smallest side of the images that each takes.
+"""
+
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn.utils import parametrizations
+
+from percept_cli.errors import UsageError, unknown_name
+
+SLOPE = 0.2  # of the leaky ReLUs, in all the papers
+
+
+class SrganDiscriminator(nn.Module):
+    """SRGAN's discriminator (Ledig et al. 2017, figure 4): images (N, 3, H, W) in [0, 1] to one logit each, (N, 1).
+
+    Eight 3x3 convolutions, every second with a stride of 2, batch norm on all but the first, two dense layers.
+    channels: of the first convolution, 64 in the paper; the others have up to 8 times that.
+    """
+
+    smallest = 17  # of 16 a single pixel is left, too few for the batch norm of a single image
+
+    def __init__(self, channels: int = 64):
+        super().__init__()
+        self.arguments: dict[str, Any] = {"channels": channels}
+        layers: list[nn.Module] = [nn.Conv2d(3, channels, 3, padding=1), nn.LeakyReLU(SLOPE)]
+        inputs = channels
+        for factor, stride in ((1, 2), (2, 1), (2, 2), (4, 1), (4, 2), (8, 1), (8, 2)):
+            outputs = factor * channels
+            # A normalisation takes the mean away, so the convolution needs no bias.
+            convolution = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
+            layers += [convolution, nn.BatchNorm2d(outputs), nn.LeakyReLU(SLOPE)]
+            inputs = outputs
+        self.features = nn.Sequential(*layers)
+        self.dense = nn.Sequential(nn.Linear(inputs, 16 * channels), nn.LeakyReLU(SLOPE), nn.Linear(16 * channels, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.features(2 * images - 1)
+        # Departs from the paper, whose first dense layer takes every pixel of the last map and so one size of crop
+        # only: here it takes the mean of the map, and the crops may have any size. The sigmoid is left to the losses.
+        return self.dense(features.mean(dim=(2, 3)))
+
+
+class PatchDiscriminator(nn.Module):
+    """pix2pix's 70 x 70 PatchGAN (Isola et al. 2017, section 6.1.2): images (N, 3, H, W) in [0, 1] to (N, 1, h, w) logits.
+
+    Each logit judges the 70 x 70 pixels that it sees. channels: of the first of five 4x4 convolutions, 64 in the paper.
+    spectral: spectral norm (Miyato et al. 2018) on every convolution instead of batch norm.
+    """
+
+    smallest = 24
+
+    def __init__(self, channels: int = 64, spectral: bool = False):
+        super().__init__()
+        self.arguments: dict[str, Any] = {"channels": channels, "spectral": spectral}
+        # Departs from the paper, whose discriminator also sees the image that was translated: here the judged one only.
+        layers: list[nn.Module] = [_convolution(3, channels, 2, spectral), nn.LeakyReLU(SLOPE)]
+        inputs = channels
+        for factor, stride in ((2, 2), (4, 2), (8, 1)):
+            outputs = factor * channels
+            layers.append(_convolution(inputs, outputs, stride, spectral, bias=spectral))
+            layers += [nn.LeakyReLU(SLOPE)] if spectral else [nn.BatchNorm2d(outputs), nn.LeakyReLU(SLOPE)]
+            inputs = outputs
+        self.network = nn.Sequential(*layers, _convolution(inputs, 1, 1, spectral))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.network(2 * images - 1)
+
+
+def _convolution(inputs: int, outputs: int, stride: int, spectral: bool, bias: bool = True) -> nn.Module:
+    convolution = nn.Conv2d(inputs, outputs, 4, stride, padding=1, bias=bias)
+    nn.init.normal_(convolution.weight, std=0.02)  # Isola et al. 2017, section 6.2
+    return parametrizations.spectral_norm(convolution) if spectral else convolution
+
+
+DISCRIMINATORS: dict[str, type[nn.Module]] = {"srgan": SrganDiscriminator, "patch": PatchDiscriminator}
+
+
+def create_discriminator(name: str, channels: int = 64, **arguments: Any) -> nn.Module:
+    """An untrained discriminator by name; `patch` also takes `spectral`. Raises UsageError for an unknown name."""
+    if name not in DISCRIMINATORS:
+        raise UsageError(unknown_name("discriminator", name, DISCRIMINATORS))
+    return DISCRIMINATORS[name](channels, **arguments)
