@@ -1,0 +1,184 @@
+"""`percept train upscale`: train a network that enlarges photographs."""
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from percept_cli import options
+
+PREVIEWS = 8
+
+
+def train_upscale(
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="The model to write. Default: PRESET-xSCALE.safetensors.")
+    ] = None,
+    data: options.Data = None,
+    scale: Annotated[int, typer.Option(help="2, 3, 4 or 8 times larger.")] = 4,
+    preset: Annotated[
+        str,
+        typer.Option(
+            help="swift, swift-natural, or a paper's: srcnn, johnson-2016, srresnet, srgan, enhancenet, esrgan. "
+            "The other options change it."
+        ),
+    ] = "swift",
+    steps: Annotated[int | None, typer.Option(min=1, help="Optimiser updates.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Crops a step.")] = None,
+    patch: Annotated[int | None, typer.Option(min=8, help="Side of a crop before enlarging, pixels.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(min=0.0, help="Peak of the schedule.")] = None,
+    optimizer: Annotated[str | None, typer.Option(help="muon or adam.")] = None,
+    start: Annotated[
+        str | None, typer.Option(help="Begin from a trained upscaler, of another scale too: fewer steps do.")
+    ] = None,
+    degradation: Annotated[
+        str | None, typer.Option(help="How small images are made: bicubic, johnson (blurred before) or real.")
+    ] = None,
+    pixel: Annotated[str | None, typer.Option(help="l1, l2 or charbonnier.", rich_help_panel="Losses")] = None,
+    pixel_weight: Annotated[float | None, typer.Option(min=0.0, rich_help_panel="Losses")] = None,
+    feature_weight: Annotated[float | None, typer.Option(min=0.0, rich_help_panel="Losses")] = None,
+    feature_layers: Annotated[str | None, typer.Option(metavar="L1,L2,...", rich_help_panel="Losses")] = None,
+    texture_weight: Annotated[float | None, typer.Option(min=0.0, rich_help_panel="Losses")] = None,
+    texture_layers: Annotated[str | None, typer.Option(metavar="L1,L2,...", rich_help_panel="Losses")] = None,
+    adversarial_weight: Annotated[float | None, typer.Option(min=0.0, rich_help_panel="Losses")] = None,
+    adversarial: Annotated[str | None, typer.Option(help="standard or relativistic.", rich_help_panel="Losses")] = None,
+    tv_weight: Annotated[float | None, typer.Option(min=0.0, rich_help_panel="Losses")] = None,
+    scaling: Annotated[
+        str | None, typer.Option(help="typical or paper; see percept train style.", rich_help_panel="Losses")
+    ] = None,
+    extractor: options.Extractor = "compact",
+    extractor_weights: options.ExtractorWeights = None,
+    seed: options.Seed = 0,
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
+    threads: options.Threads = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue a stopped run to the same bits.")] = False,
+    overwrite: options.Overwrite = False,
+    quiet: options.Quiet = False,
+    json: options.Json = False,
+) -> None:
+    """Train an upscaler on any folder of photographs: by pixels, by features, by textures, against a discriminator.
+
+    percept train-upscale --data photos/ --scale 4
+
+    percept train-upscale --data photos/ --preset swift-natural --start swift-x4.safetensors -o natural.safetensors
+    """
+    import numpy as np
+    import torch
+
+    from percept_cli.commands.training_run import prepare_output, report_training, resume_training
+    from percept_cli.console import Console
+    from percept_cli.core.dataset import Crops, batches_from, find_photos, fingerprint, sample_photos
+    from percept_cli.core.degradation import DEGRADATIONS, degrade
+    from percept_cli.core.extractors.loading import create_extractor
+    from percept_cli.core.generators.loading import start_upscaler
+    from percept_cli.core.generators.upscale import SCALES
+    from percept_cli.core.optimizers import create_optimizer
+    from percept_cli.core.preview import place_preview, render_preview
+    from percept_cli.core.recipes import find_recipe
+    from percept_cli.core.runtime import choose_runtime, memory_errors, seed_everything
+    from percept_cli.core.training import (
+        Rival,
+        Training,
+        TrainingStep,
+        cosine_schedule,
+        create_accelerator,
+        train,
+        unwrap,
+    )
+    from percept_cli.core.upscale_loss import Duel, combine, create_upscale_loss, upscale_taps
+    from percept_cli.core.weights import save_weights
+    from percept_cli.errors import UsageError, unknown_name
+
+    console = Console(quiet, json)
+    given = {
+        "steps": steps, "batch": batch, "patch": patch, "optimizer": optimizer, "learning_rate": learning_rate, "degradation": degradation,
+        "pixel": pixel, "pixel_weight": pixel_weight, "feature_weight": feature_weight,
+        "feature_layers": tuple(feature_layers.split(",")) if feature_layers else None,
+        "texture_weight": texture_weight, "texture_layers": tuple(texture_layers.split(",")) if texture_layers else None,
+        "adversarial_weight": adversarial_weight, "adversarial": adversarial, "tv_weight": tv_weight, "scaling": scaling,
+    }  # fmt: skip
+    recipe = replace(find_recipe(preset), **{key: value for key, value in given.items() if value is not None})  # type: ignore[arg-type]
+    if scale not in SCALES:
+        raise UsageError(f"--scale {scale}: give one of {', '.join(map(str, SCALES))}.")
+    if recipe.degradation not in DEGRADATIONS:
+        raise UsageError(unknown_name("degradation", recipe.degradation, DEGRADATIONS))
+    output = output or Path(f"{preset}-x{scale}.safetensors")
+    photos = find_photos(data) if data else sample_photos()
+    folder = prepare_output(output, overwrite, resume)
+    runtime = choose_runtime(device, precision, threads)
+    console.say(runtime.reason)
+    if not data:
+        console.say(
+            f"no --data: training on {len(photos)} sample photographs of scikit-image; more give a better upscaler"
+        )
+    accelerator = create_accelerator(runtime)
+
+    seed_everything(seed)
+    taps = upscale_taps(recipe)
+    frozen = runtime.freeze(create_extractor(extractor, taps, extractor_weights, seed, console.say)) if taps else None
+    duel = Duel.create(recipe, runtime) if recipe.adversarial_weight else None
+    compare = combine(create_upscale_loss(recipe, frozen), duel)
+    created = start_upscaler(start, recipe.architecture, scale, console.say)
+    arguments = created.arguments
+    network = accelerator.prepare_model(runtime.prepare(created))
+    training = Training(network, create_optimizer(recipe.optimizer, network), recipe.steps)
+    if duel is not None:
+        duel.discriminator = accelerator.prepare_model(runtime.prepare(duel.discriminator))
+        rival_optimizer = torch.optim.Adam(duel.discriminator.parameters(), betas=(0.9, 0.99))
+        training.rival = Rival(duel.discriminator, rival_optimizer, duel.discriminator_part)
+    settings = {
+        **{key: list(value) if isinstance(value, tuple) else value for key, value in asdict(recipe).items()},
+        "preset": preset, "scale": scale, "photos": len(photos), "photos_digest": fingerprint(photos),
+        "start": Path(start).stem if start else "", "extractor": extractor if taps else "",
+        "extractor_weights": Path(extractor_weights).name if extractor_weights else "", "seed": seed,
+        "precision": runtime.precision, "processes": accelerator.num_processes,
+    }  # fmt: skip
+    resume_training(training, folder, settings, resume, console)
+
+    side, world, rank = recipe.patch * scale, accelerator.num_processes, accelerator.process_index
+    crops = Crops(photos, side, seed, recipe.steps * recipe.batch * world, native=True)
+
+    def shrink(images, step):  # type: ignore[no-untyped-def]
+        return degrade(images, scale, recipe.degradation, np.random.default_rng((seed, step, rank)))
+
+    def compute_loss(network, images, step):  # type: ignore[no-untyped-def]
+        with runtime.autocast():
+            result = network(runtime.place(shrink(images, step)))
+        return compare(result, images)
+
+    preview = folder / "preview.png"
+    sample = crops[0][None]
+    if accelerator.is_main_process and training.step == 0:
+        preview.unlink(missing_ok=True)
+        place_preview(preview, sample, 0)
+
+    def look(step: TrainingStep) -> None:
+        position, rest = divmod(step.index, max(1, recipe.steps // PREVIEWS))
+        if rest == 0:
+            place_preview(preview, render_preview(unwrap(network), shrink(sample, 0), runtime), position)
+
+    batches = batches_from(crops, recipe.batch, training.step, rank, world)
+    schedule = cosine_schedule(recipe.learning_rate, recipe.steps, warmup=min(50, recipe.steps // 10))
+    loop = train(training, batches, compute_loss, schedule, runtime, accelerator)
+    with memory_errors("training; a smaller --batch or --patch helps"):
+        report_training(loop, training, folder, settings, console, accelerator.is_main_process, look)
+    for path, reason in crops.unreadable.items():
+        console.warn(f"{path} could not be read and was left out: {reason}")
+    if not accelerator.is_main_process:
+        return
+    half = {
+        name: tensor.half() if tensor.is_floating_point() else tensor
+        for name, tensor in unwrap(network).state_dict().items()
+    }
+    look_of_it = "natural" if taps or duel else "faithful"
+    save_weights(
+        output,
+        half,
+        {"percept.format": "1", "role": "upscaler", "architecture": recipe.architecture, "arguments": arguments,
+         "look": look_of_it, "recipe": settings},
+    )  # fmt: skip
+    (folder / "checkpoint.pt").unlink(missing_ok=True)
+    console.say(f"try it: percept upscale PHOTO -m {output}")
+    console.result(str(output), output=str(output), steps=recipe.steps, preview=str(preview))
