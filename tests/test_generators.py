@@ -56,28 +56,10 @@ def test_instance_norm_keeps_the_layout(count: int) -> None:
     assert InstanceNorm(8)(features).is_contiguous(memory_format=torch.channels_last)
 
 
-def test_a_limited_norm_keeps_a_spot_from_outweighing_its_map() -> None:
-    """A limit of 3 is 3 standard deviations either side of the mean, scaled and moved as the values are."""
-    features = torch.randn(2, 4, 16, 16, dtype=torch.float64)
-    features[:, :, 3, 3] = 1e3
-    free, limited = InstanceNorm(4).double(), InstanceNorm(4, limit=3.0).double()
-    for norm in (free, limited):
-        norm.weight.data = torch.tensor([1.0, -2.0, 0.5, 3.0], dtype=torch.float64)
-        norm.bias.data = torch.tensor([0.0, 1.0, 2.0, -1.0], dtype=torch.float64)
-    assert free(features)[0, 0, 3, 3] > 15
-    torch.testing.assert_close(limited(features)[0, :, 3, 3], (3 * limited.weight + limited.bias).detach())
-    others = torch.ones(16, 16, dtype=torch.bool)
-    others[3, 3] = False
-    assert torch.equal(free(features)[..., others], limited(features)[..., others])
-
-
-@pytest.mark.parametrize("limit", [None, 1.0])
 @pytest.mark.parametrize("size", [(64, 48), (71, 93)])
-def test_large_maps_in_strips_equal_the_whole(
-    limit: float | None, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_large_maps_in_strips_equal_the_whole(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
     """Strips of a few rows give the picture that whole maps give: same padding, same statistics, no seams."""
-    network = StyleGenerator(0.25, limit=limit).double().eval()
+    network = StyleGenerator(0.25).double().eval()
     images = torch.rand(2, 3, *size, dtype=torch.float64)
     with torch.no_grad():
         whole = network(images)

@@ -22,13 +22,14 @@ def train_style(
     blend: Annotated[
         str | None, typer.Option(metavar="W1,W2,...", help="Weights of several styles; equal by default.")
     ] = None,
-    steps: Annotated[int, typer.Option(min=1, help="Optimiser updates.")] = 1700,
+    steps: Annotated[int, typer.Option(min=1, help="Optimiser updates.")] = 1200,
     batch: Annotated[int, typer.Option(min=1, help="Photographs a step.")] = 4,
     size: Annotated[int, typer.Option(min=64, help="Side of the training crops, pixels.")] = 224,
     style_size: Annotated[
         int, typer.Option(min=32, help="Short side of the style image, pixels: larger gives larger strokes.")
     ] = 256,
-    learning_rate: Annotated[float, typer.Option(min=0.0, help="Peak of the schedule.")] = 3e-3,
+    learning_rate: Annotated[float, typer.Option(min=0.0, help="Peak of the schedule.")] = 5e-3,
+    optimizer: Annotated[str, typer.Option(help="muon or adam.")] = "muon",
     generator: Annotated[str, typer.Option(help="johnson, or johnson-2016 as in the paper.")] = "johnson",
     width: Annotated[
         float | None, typer.Option(help="Channels as a share of the paper's 32, 64, 128. Default 0.5; johnson-2016: 1.")
@@ -65,6 +66,7 @@ def train_style(
     from percept_cli.core.dataset import Crops, batches_from, find_photos, fingerprint, sample_photos
     from percept_cli.core.extractors.loading import create_extractor
     from percept_cli.core.generators.loading import start_style_generator
+    from percept_cli.core.optimizers import create_optimizer
     from percept_cli.core.preview import place_preview, render_preview
     from percept_cli.core.runtime import choose_runtime, memory_errors, seed_everything
     from percept_cli.core.style import create_style_loss, load_styles, parse_blend, style_taps
@@ -117,11 +119,11 @@ def train_style(
     created = start_style_generator(start, generator, width, norm)
     arguments = created.arguments
     network = accelerator.prepare_model(runtime.prepare(created))
-    training = Training(network, torch.optim.Adam(network.parameters(), betas=(0.9, 0.99)), steps)
+    training = Training(network, create_optimizer(optimizer, network), steps)
     settings = {
         "style_sha256": [sha256_of(path) for path in style], "blend": weights, "photos": len(photos),
         "photos_digest": fingerprint(photos), "steps": steps,
-        "batch": batch, "size": size, "style_size": style_size, "learning_rate": learning_rate, "generator": generator,
+        "batch": batch, "size": size, "style_size": style_size, "optimizer": optimizer, "learning_rate": learning_rate, "generator": generator,
         "arguments": arguments, "start": Path(start).stem if start else "",
         "content_weight": content_weight, "style_weight": style_weight, "tv_weight": tv_weight,
         "scaling": scaling, "content_layers": list(content_taps), "style_layers": list(style_layer_taps),

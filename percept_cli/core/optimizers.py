@@ -24,7 +24,8 @@ class Muon(torch.optim.Optimizer):
     """
 
     def __init__(self, network: nn.Module, ends: tuple[str, ...] = ("first", "last")):
-        inner, other = [], []
+        inner: list[nn.Parameter] = []
+        other: list[nn.Parameter] = []
         for name, parameter in network.named_parameters():
             is_end = any(part in ends for part in name.split(".")[:-1][:1])
             (inner if parameter.ndim == 4 and not is_end else other).append(parameter)

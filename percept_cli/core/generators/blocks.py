@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from percept_cli.core.degradation import cubic_kernel
-from percept_cli.core.generators.strips import convolve, normalise_in_strips, takes_strips, within
+from percept_cli.core.generators.strips import convolve, normalise_in_strips, takes_strips
 
 
 class InstanceNorm(nn.Module):
@@ -13,30 +13,24 @@ class InstanceNorm(nn.Module):
 
     Each image alone through batch normalisation is the same arithmetic, and unlike `F.instance_norm` it keeps the
     channels-last layout: 4 times as fast on a processor, forward and backward.
-
-    limit: how many standard deviations from its mean a value may lie; None sets no limit. Without one a generator
-    learns to push one smooth spot 20 deviations away, by which it scales the rest of the map: the spot comes out as a
-    flat bright disc (Karras et al. 2020, section 2.1, saw the same).
     """
 
-    def __init__(self, channels: int, limit: float | None = None):
+    def __init__(self, channels: int):
         super().__init__()
         self.weight = nn.Parameter(torch.ones(channels))
         self.bias = nn.Parameter(torch.zeros(channels))
-        self.limit = limit
 
     def forward(self, features: Tensor) -> Tensor:
         normalised = [
             F.batch_norm(image, None, None, self.weight, self.bias, training=True, eps=1e-5)
             for image in features.split(1)
         ]
-        result = normalised[0] if len(normalised) == 1 else torch.cat(normalised)
-        return result if self.limit is None else within(result, self.weight, self.bias, self.limit)
+        return normalised[0] if len(normalised) == 1 else torch.cat(normalised)
 
 
-def create_norm(norm: str, channels: int, limit: float | None = None) -> nn.Module:
+def create_norm(norm: str, channels: int) -> nn.Module:
     """`instance` or `batch` normalisation."""
-    return InstanceNorm(channels, limit) if norm == "instance" else nn.BatchNorm2d(channels)
+    return InstanceNorm(channels) if norm == "instance" else nn.BatchNorm2d(channels)
 
 
 class ConvNorm(nn.Module):
@@ -53,13 +47,12 @@ class ConvNorm(nn.Module):
         stride: int = 1,
         norm: str = "instance",
         relu: bool = True,
-        limit: float | None = None,
         enlargement: int = 1,
     ):
         super().__init__()
         # A normalisation takes the mean away, so the convolution needs no bias.
         self.conv = nn.Conv2d(inputs, outputs, kernel, stride, bias=False)
-        self.norm = create_norm(norm, outputs, limit)
+        self.norm = create_norm(norm, outputs)
         self.relu = relu
         self.enlargement = enlargement
 
@@ -67,7 +60,7 @@ class ConvNorm(nn.Module):
         features = convolve(features, self.conv, self.enlargement)
         if isinstance(self.norm, InstanceNorm) and takes_strips(features):
             norm = self.norm
-            return normalise_in_strips(features, norm.weight, norm.bias, limit=norm.limit, relu=self.relu)
+            return normalise_in_strips(features, norm.weight, norm.bias, relu=self.relu)
         features = self.norm(features)
         return F.relu(features) if self.relu else features
 
@@ -75,10 +68,10 @@ class ConvNorm(nn.Module):
 class ResidualBlock(nn.Module):
     """Two 3x3 convolutions and the identity, no ReLU after the sum (Gross & Wilber 2016)."""
 
-    def __init__(self, channels: int, norm: str = "instance", limit: float | None = None):
+    def __init__(self, channels: int, norm: str = "instance"):
         super().__init__()
-        self.first = ConvNorm(channels, channels, 3, norm=norm, limit=limit)
-        self.second = ConvNorm(channels, channels, 3, norm=norm, relu=False, limit=limit)
+        self.first = ConvNorm(channels, channels, 3, norm=norm)
+        self.second = ConvNorm(channels, channels, 3, norm=norm, relu=False)
 
     def forward(self, features: Tensor) -> Tensor:
         return features + self.second(self.first(features))
@@ -99,9 +92,9 @@ class UnpaddedResidualBlock(nn.Module):
 class ResizeConvNorm(nn.Module):
     """Nearest-neighbour enlargement by 2, then a convolution (Odena et al. 2016): no checkerboard."""
 
-    def __init__(self, inputs: int, outputs: int, norm: str = "instance", limit: float | None = None):
+    def __init__(self, inputs: int, outputs: int, norm: str = "instance"):
         super().__init__()
-        self.convolution = ConvNorm(inputs, outputs, 3, norm=norm, limit=limit, enlargement=2)
+        self.convolution = ConvNorm(inputs, outputs, 3, norm=norm, enlargement=2)
 
     def forward(self, features: Tensor) -> Tensor:
         return self.convolution(features)

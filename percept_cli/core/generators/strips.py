@@ -61,9 +61,7 @@ def convolve(
     return result
 
 
-def normalise_in_strips(
-    features: Tensor, weight: Tensor, bias: Tensor, *, limit: float | None, relu: bool, eps: float = 1e-5
-) -> Tensor:
+def normalise_in_strips(features: Tensor, weight: Tensor, bias: Tensor, *, relu: bool, eps: float = 1e-5) -> Tensor:
     """`InstanceNorm` and ReLU in place on one large map or several (N, C, H, W), with statistics of whole maps."""
     step = max(1, STRIP_PIXELS // features.shape[-1])
     for image in features.split(1):
@@ -81,15 +79,5 @@ def normalise_in_strips(
             normalised = F.batch_norm(
                 strip, mean.to(weight.dtype), variance.to(weight.dtype), weight, bias, training=False, eps=eps
             )
-            if limit is not None:
-                normalised = within(normalised, weight, bias, limit)
             strip.copy_(F.relu(normalised) if relu else normalised)
     return features
-
-
-def within(normalised: Tensor, weight: Tensor, bias: Tensor, limit: float) -> Tensor:
-    """Normalised features cut at `limit` standard deviations below and above each channel's mean."""
-    distance = limit * weight.detach().abs()
-    lowest, highest = ((bias.detach() + sign * distance).view(1, -1, 1, 1).to(normalised.dtype) for sign in (-1, 1))
-    # Faster than `torch.clamp` with tensors: 5 times in bf16 on a processor.
-    return torch.minimum(torch.maximum(normalised, lowest), highest)

@@ -21,9 +21,6 @@ RESIDUAL_BLOCKS = 5
 # A little past [0, 1], so that pure black and white lie where the gradient of tanh has not gone.
 OUTPUT_RANGE = 1.1
 
-# Standard deviations: enough for every stroke, too few for a spot that outweighs the rest of a map.
-NORM_LIMIT = 3.0
-
 
 class StyleGenerator(nn.Module):
     """Johnson's network with instance norm, reflection padding and resize-convolutions: images to images of one size.
@@ -31,7 +28,6 @@ class StyleGenerator(nn.Module):
     Images (N, 3, H, W) RGB in [0, 1] of any size from 16 pixels on; the result may pass the range by a few percent.
     Departs from the paper, which has batch norm, one padding at the input and transposed convolutions (see
     `JohnsonGenerator`): instance norm makes better styles (Ulyanov et al. 2016), resizing leaves no checkerboard.
-    limit: see `InstanceNorm`.
     """
 
     size_multiple = 4
@@ -40,21 +36,21 @@ class StyleGenerator(nn.Module):
     # nearest neighbours round the other way.
     receptive_radius = 57
 
-    def __init__(self, width: float = 0.5, norm: str = "instance", limit: float | None = None):
+    def __init__(self, width: float = 0.5, norm: str = "instance"):
         super().__init__()
         if not 0.1 <= width <= 4:
             raise UsageError(f"--width {width}: give 0.1 to 4 (1 is the paper's 32, 64 and 128 channels).")
         first, second, third = (max(8, round(width * channels / 8) * 8) for channels in CHANNELS)
-        self.arguments: dict[str, Any] = {"width": width, "norm": norm, "limit": limit}
+        self.arguments: dict[str, Any] = {"width": width, "norm": norm}
         self.encoder = nn.Sequential(
-            ConvNorm(3, first, 9, norm=norm, limit=limit),
-            ConvNorm(first, second, 3, stride=2, norm=norm, limit=limit),
-            ConvNorm(second, third, 3, stride=2, norm=norm, limit=limit),
+            ConvNorm(3, first, 9, norm=norm),
+            ConvNorm(first, second, 3, stride=2, norm=norm),
+            ConvNorm(second, third, 3, stride=2, norm=norm),
         )
-        self.residual = nn.Sequential(*(ResidualBlock(third, norm, limit) for _ in range(RESIDUAL_BLOCKS)))
+        self.residual = nn.Sequential(*(ResidualBlock(third, norm) for _ in range(RESIDUAL_BLOCKS)))
         self.decoder = nn.Sequential(
-            ResizeConvNorm(third, second, norm, limit),
-            ResizeConvNorm(second, first, norm, limit),
+            ResizeConvNorm(third, second, norm),
+            ResizeConvNorm(second, first, norm),
         )
         self.last = nn.Conv2d(first, 3, 9)
 
@@ -145,9 +141,4 @@ def create_style_generator(
         raise UsageError(unknown_name("norm", norm, ["instance", "batch"]))
     kind = GENERATORS[name]
     default = kind()
-    arguments = default.arguments | {
-        key: value for key, value in (("width", width), ("norm", norm)) if value is not None
-    }
-    if kind is StyleGenerator:
-        arguments["limit"] = NORM_LIMIT
-    return kind(**arguments)
+    return kind(default.arguments["width"] if width is None else width, norm or default.arguments["norm"])
