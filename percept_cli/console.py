@@ -3,7 +3,7 @@
 import json
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,35 +41,9 @@ class Console:
     def result(self, text: str, **fields: Any) -> None:
         """One result: its text, or with --json its fields as one object a line."""
         if self.as_json:
-            print(json.dumps(fields, default=str), flush=True)
+            self._stdout(json.dumps(fields, default=str))
         elif text and not self.quiet:
-            print(text, flush=True)
-
-    def table(
-        self, columns: Sequence[str], rows: Sequence[Sequence[str]], footer: Sequence[str], notes: Sequence[str]
-    ) -> None:
-        """Results side by side: a name and its figures a row, a last row apart when there is a footer, then the notes.
-
-        With --json `result` gives the same line by line.
-        """
-        if self.as_json or self.quiet:
-            return
-        from rich import box
-        from rich.console import Console as Terminal
-        from rich.table import Table
-
-        table = Table(box=box.SIMPLE_HEAD, show_footer=bool(footer))
-        for index, column in enumerate(columns):
-            name = index == 0
-            table.add_column(
-                column, footer[index] if footer else "", justify="left" if name else "right", no_wrap=not name
-            )
-        for row in rows:
-            table.add_row(*row)
-        # What is not a terminal has no edge to break lines at.
-        width = None if sys.stdout.isatty() else 10_000
-        Terminal(file=sys.stdout, width=width, markup=False, emoji=False, highlight=False).print(table)
-        print("\n".join(notes), flush=True)
+            self._stdout(text)
 
     def write_binary(self, data: bytes) -> None:
         """An image on stdout."""
@@ -83,6 +57,13 @@ class Console:
     def progress_off(self) -> "Progress":
         """A progress that shows nothing, for work that shows its own or is over at once."""
         return Progress(0, "", 0, Console(quiet=True))
+
+    def _stdout(self, text: str) -> None:
+        if Progress.bar is not None:
+            Progress.bar.write(text, file=sys.stdout)
+            sys.stdout.flush()
+        else:
+            print(text, flush=True)
 
     def _stderr(self, message: str) -> None:
         if Progress.bar is not None:

@@ -12,11 +12,13 @@ import torch
 from PIL import Image
 from torchvision.models import squeezenet1_1
 
+from percept_cli.core import comparison
+from percept_cli.core.comparison import load_pair
 from percept_cli.core.images import load_image
 from percept_cli.core.metrics import luma, psnr
 from percept_cli.core.pairs import match_by_name
 from percept_cli.core.weights import TORCHVISION_FILES, cached_torchvision_weights
-from percept_cli.errors import ModelError
+from percept_cli.errors import ExitCode, Interrupted, ModelError
 
 CPU = ("--device", "cpu")
 PIXELS = (*CPU, "--metrics", "psnr,ssim")
@@ -75,8 +77,8 @@ def test_two_files_give_a_table_with_its_protocol(folders: Path, percept: Callab
     assert next(line for line in lines if "psnr_y" in line).split() == ["psnr_y", "psnr_rgb", "ssim_y", "ssim_rgb"]
     row = next(line for line in lines if "hill.png" in line).split()
     first, second = (load_image(Path(name)).pixels[..., 3:-3, 3:-3] for name in ("a/hill.png", "b/hill_new.png"))
-    assert row[1] == f"{psnr(luma(first), luma(second)).item():.2f}"
-    assert row[2] == f"{psnr(first * 255, second * 255).item():.2f}"
+    assert row[1] == f"{psnr(first, second, luma).item():.2f}"
+    assert row[2] == f"{psnr(first, second).item():.2f}"
     assert "border_pixels: 3" in lines and any("BT.601 studio range" in line for line in lines)
     assert any("11x11 Gaussian window, sigma 1.5" in line for line in lines)
     assert "running on cpu" in outcome.stderr and "running on" not in outcome.stdout
@@ -105,9 +107,48 @@ def test_folders_give_a_row_a_pair_and_a_mean(folders: Path, percept: Callable) 
     """In the order of their names."""
     outcome = percept("compare", "a", "b", *PIXELS)
     assert outcome.code == 0, outcome.stderr
-    rows = [line.split() for line in outcome.stdout.splitlines() if line.startswith(("  hill", "  lake", "  mean"))]
-    assert [row[0] for row in rows] == ["hill.png", "lake.jpg", "mean"]
+    lines = outcome.stdout.splitlines()[-4:]
+    assert len({len(line) for line in lines}) == 1
+    header, *rows = (line.split() for line in lines)
+    assert [header[0], *(row[0] for row in rows)] == ["psnr_y", "hill.png", "lake.jpg", "mean"]
     assert float(rows[2][3]) == pytest.approx((float(rows[0][1]) + float(rows[1][1])) / 2, abs=0.011)
+
+
+def test_what_was_compared_before_an_interruption_is_printed(
+    folders: Path, percept: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each row comes when its pair is done, with the protocol before the first."""
+
+    def stop(first: Path, second: Path) -> tuple:
+        if first.name == "lake.jpg":
+            raise Interrupted("stopped", ExitCode.INTERRUPTED)
+        return load_pair(first, second)
+
+    monkeypatch.setattr(comparison, "load_pair", stop)
+    outcome = percept("compare", "a", "b", *PIXELS)
+    assert outcome.code == 130
+    lines = outcome.stdout.splitlines()
+    assert lines[-2].split()[0] == "psnr_y" and lines[-1].startswith("hill.png")
+    assert any(line.startswith("ssim: 11x11") for line in lines)
+
+
+def test_a_pair_too_large_for_the_memory_fails_alone(
+    folders: Path, percept: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others are compared, exit 3; alone it is 6."""
+
+    def load(first: Path, second: Path) -> tuple:
+        if first.name == "hill.png":
+            raise MemoryError
+        return load_pair(first, second)
+
+    monkeypatch.setattr(comparison, "load_pair", load)
+    outcome = percept("compare", "a", "b", *PIXELS, "--json")
+    assert outcome.code == 3
+    assert [line["status"] for line in lines_of(outcome.stdout)] == ["failed", "done", "mean"]
+    assert "Not enough memory for hill.png and hill_new.png" in outcome.stderr
+    outcome = percept("compare", "a/hill.png", "b/hill_new.png", *PIXELS)
+    assert (outcome.code, outcome.stdout) == (6, "")
 
 
 def test_equal_images_are_at_no_distance(folders: Path, percept: Callable) -> None:

@@ -1,5 +1,6 @@
 """Metrics: known answers, independent formulas, torchmetrics' own networks."""
 
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,7 +14,9 @@ from torch import Tensor
 from torchvision.models import alexnet, squeezenet1_1
 from torchvision.models.vgg import cfgs, make_layers
 
+from percept_cli.core import metrics
 from percept_cli.core.extractors.loading import create_extractor
+from percept_cli.core.feature_distances import distance_maps
 from percept_cli.core.images import load_image
 from percept_cli.core.learned_metrics import create_learned_metric
 from percept_cli.core.metrics import (
@@ -26,6 +29,7 @@ from percept_cli.core.metrics import (
     ms_ssim,
     perceptual_distance,
     perceptual_map,
+    place_distances,
     psnr,
     ssim,
 )
@@ -41,6 +45,11 @@ def pictures(width: int, height: int) -> tuple[Tensor, Tensor]:
     image = F.interpolate(coarse, size=(height, width), mode="bicubic").clamp(0, 1)
     noisy = (image + torch.randn(image.shape, generator=random) * 12 / 255).clamp(0, 1)
     return (image * 255).round() / 255, (noisy * 255).round() / 255
+
+
+def distance(features: Tensor, target: Tensor) -> Tensor:
+    """The perceptual distance of a single layer."""
+    return perceptual_distance({"layer": place_distances(features, target)})
 
 
 def gaussian(plane: np.ndarray) -> np.ndarray:
@@ -70,37 +79,37 @@ def test_luma_is_of_studio_range(colour: str, level: float) -> None:
 @pytest.mark.parametrize(("offset", "decibels"), [(1, 48.1308), (5, 34.1514), (255, 0.0)])
 def test_psnr_of_a_constant_offset(offset: int, decibels: float) -> None:
     """20 log10(255 / offset), each image of a batch by itself; equal images are infinitely alike."""
-    planes = torch.zeros(2, 3, 8, 8)
-    shifted = planes.clone()
-    shifted[0] += offset
-    assert psnr(planes, shifted).tolist() == [pytest.approx(decibels, abs=1e-4), float("inf")]
+    images = torch.zeros(2, 3, 8, 8)
+    shifted = images.clone()
+    shifted[0] += offset / 255
+    assert psnr(images, shifted).tolist() == [pytest.approx(decibels, abs=1e-4), float("inf")]
 
 
 def test_a_16_bit_file_keeps_its_precision(tmp_path: Path) -> None:
     """Half a level apart is neither equal nor a whole level apart."""
     for name, value in (("a", 257 * 100), ("b", 257 * 100 + 128)):
         Image.fromarray(np.full((12, 12), value, dtype=np.uint16)).save(tmp_path / f"{name}.png")
-    first, second = (levels(load_image(tmp_path / f"{name}.png").pixels) for name in ("a", "b"))
+    first, second = (load_image(tmp_path / f"{name}.png").pixels for name in ("a", "b"))
     assert psnr(first, second).item() == pytest.approx(20 * np.log10(255 / (128 / 257)), abs=0.01)
 
 
 def test_ssim_is_that_of_the_paper() -> None:
     """1 for equal images, the formula's value for others, the mean over channels of RGB."""
-    image, noisy = pictures(47, 38)
-    assert ssim(levels(image), levels(image)).item() == pytest.approx(1)
+    image, noisy = (picture.double() for picture in pictures(47, 38))
+    assert ssim(image, image).item() == pytest.approx(1)
     expected, _ = similarity_and_contrast(luma(image)[0, 0].numpy(), luma(noisy)[0, 0].numpy())
     assert expected < 0.95
-    assert ssim(luma(image), luma(noisy)).item() == pytest.approx(expected, abs=1e-6)
+    assert ssim(image, noisy, luma).item() == pytest.approx(expected, abs=1e-9)
     of_channels = [
         similarity_and_contrast(levels(image)[0, channel].numpy(), levels(noisy)[0, channel].numpy())[0]
         for channel in range(3)
     ]
-    assert ssim(levels(image), levels(noisy)).item() == pytest.approx(np.mean(of_channels), abs=1e-6)
+    assert ssim(image, noisy).item() == pytest.approx(np.mean(of_channels), abs=1e-9)
 
 
 def test_ms_ssim_is_that_of_the_paper() -> None:
     """Contrast of four scales and SSIM of the fifth, each to its power (Wang et al. 2003, eq. 7), at the smallest size."""
-    image, noisy = pictures(MS_SSIM_SMALLEST_SIDE, 181)
+    image, noisy = (picture.double() for picture in pictures(MS_SSIM_SMALLEST_SIDE, 181))
     first, second = luma(image), luma(noisy)
     expected = 1.0
     for scale, power in enumerate((0.0448, 0.2856, 0.3001, 0.2363, 0.1333)):
@@ -108,15 +117,29 @@ def test_ms_ssim_is_that_of_the_paper() -> None:
         expected *= (similarity if scale == 4 else contrast) ** power
         first, second = F.avg_pool2d(first, 2), F.avg_pool2d(second, 2)
     assert expected < 0.99
-    assert ms_ssim(luma(image), luma(noisy)).item() == pytest.approx(expected, abs=1e-4)
-    assert ms_ssim(luma(image), luma(image)).item() == pytest.approx(1)
+    assert ms_ssim(image, noisy).item() == pytest.approx(expected, abs=1e-9)
+    assert ms_ssim(image, image).item() == pytest.approx(1)
+    assert ms_ssim(image, 1 - image).item() == 0
 
 
 def test_ms_ssim_has_no_smaller_size() -> None:
-    """One pixel less is refused by torchmetrics, so the constant is the true limit."""
-    planes = torch.zeros(1, 1, MS_SSIM_SMALLEST_SIDE, MS_SSIM_SMALLEST_SIDE - 1)
-    with pytest.raises(ValueError, match="width"):
-        ms_ssim(planes, planes)
+    """One pixel less, and the last scale has no room for the window."""
+    image = torch.zeros(1, 3, MS_SSIM_SMALLEST_SIDE, MS_SSIM_SMALLEST_SIDE - 1)
+    with pytest.raises(ValueError, match="exceeds image extent"):
+        ms_ssim(image, image)
+
+
+@pytest.mark.parametrize("planes", [levels, luma])
+def test_bands_give_the_figures_of_the_whole(planes: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the last band holds a single place of the window."""
+    for height in (192, 203):
+        images = pictures(MS_SSIM_SMALLEST_SIDE, height)
+        both, others = torch.cat(images), torch.cat(images[::-1]) ** 1.1
+        whole = [metric(both, others, planes) for metric in (psnr, ssim, ms_ssim)]
+        with monkeypatch.context() as patch:
+            patch.setattr(metrics, "_BAND_PIXELS", 1)
+            bands = [metric(both, others, planes) for metric in (psnr, ssim, ms_ssim)]
+        assert all(torch.allclose(band, figure, rtol=1e-9, atol=0) for band, figure in zip(bands, whole, strict=True))
 
 
 def test_a_border_leaves_the_inside() -> None:
@@ -131,21 +154,53 @@ def test_a_border_leaves_the_inside() -> None:
 def test_perceptual_distance_is_an_angle() -> None:
     """0 for equal features of any strength, 2 for features at right angles, 4 for opposite ones; a mean over layers."""
     right, up = torch.tensor([1.0, 0.0]).view(1, 2, 1, 1), torch.tensor([0.0, 3.0]).view(1, 2, 1, 1)
-    assert perceptual_distance({"a": right}, {"a": 5 * right}).item() == 0
-    assert perceptual_distance({"a": right}, {"a": up}).item() == 2
-    assert perceptual_distance({"a": right, "b": right}, {"a": -right, "b": up}).item() == 3
+    assert distance(right, 5 * right).item() == 0
+    assert distance(right, up).item() == 2
+    layers = {"a": place_distances(right, -right), "b": place_distances(right, up)}
+    assert perceptual_distance(layers).item() == 3
 
 
 def test_perceptual_distance_takes_every_kind_of_layer() -> None:
     """Places of a convolution are averaged; a fully connected layer has a single one."""
     features = torch.randn(2, 5, 4, 3, generator=torch.Generator().manual_seed(0))
     target = torch.randn(2, 5, 4, 3, generator=torch.Generator().manual_seed(1))
-    expected = sum(
-        perceptual_distance({"fc6": features[:, :, y, x]}, {"fc6": target[:, :, y, x]})
-        for y in range(4)
-        for x in range(3)
-    )
-    assert torch.allclose(perceptual_distance({"conv": features}, {"conv": target}), expected / 12)
+    expected = sum(distance(features[:, :, y, x], target[:, :, y, x]) for y in range(4) for x in range(3))
+    assert torch.allclose(distance(features, target), expected / 12)
+
+
+@pytest.mark.parametrize(
+    ("name", "layers", "tile"),
+    [
+        ("compact", ["relu1_2", "relu2_2", "relu3_4"], 28),
+        ("compact", ["conv1_1", "pool2", "relu4_1"], 32),
+        ("alexnet", ["relu1"], 16),
+        ("alexnet", ["conv1", "pool2", "relu5"], 48),
+        ("squeezenet1_0", ["relu1", "fire4_expand", "pool8"], 32),
+        ("squeezenet1_1", ["fire4_expand3x3", "fire9"], 64),
+    ],
+)
+def test_tiles_give_the_distances_of_the_whole(name: str, layers: list[str], tile: int) -> None:
+    """At every place, whatever a layer's stride, padding and rounding."""
+    extractor = create_extractor(name, layers, "random")
+    for height, width in ((119, 98), (64, 131)):
+        image, noisy = pictures(width, height)
+        features, wanted = extractor(image), extractor(noisy)
+        whole = {layer: place_distances(features[layer], wanted[layer]) for layer in layers}
+        tiles = distance_maps(extractor, image, noisy, tile=tile)
+        for layer in layers:
+            assert whole[layer].max() > 1e-3
+            assert tiles[layer].shape == whole[layer].shape
+            assert torch.allclose(tiles[layer], whole[layer], rtol=1e-4, atol=1e-6)
+        assert torch.allclose(perceptual_distance(tiles), perceptual_distance(whole), rtol=1e-6, atol=0)
+
+
+def test_a_layer_that_sees_all_of_the_picture_is_not_tiled() -> None:
+    """Pooling to a fixed size has another meaning in a tile."""
+    extractor = create_extractor("alexnet", ["relu1", "avgpool"], "random")
+    image, noisy = pictures(140, 117)
+    features, wanted = extractor(image), extractor(noisy)
+    maps = distance_maps(extractor, image, noisy, tile=48)
+    assert all(torch.equal(maps[layer], place_distances(features[layer], wanted[layer])) for layer in features)
 
 
 def test_difference_maps_point_at_the_difference() -> None:
@@ -156,7 +211,7 @@ def test_difference_maps_point_at_the_difference() -> None:
     extractor = create_extractor("compact", ["relu1_2", "relu2_2"])
     for differences in (
         absolute_map(image, changed),
-        perceptual_map(extractor(image), extractor(changed), 52, 67),
+        perceptual_map(distance_maps(extractor, image, changed), 52, 67),
     ):
         assert differences.shape == (1, 1, 52, 67)
         y, x = divmod(differences.argmax().item(), 67)

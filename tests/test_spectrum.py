@@ -6,10 +6,12 @@ import torch
 import torch.nn.functional as F
 from skimage import data
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from percept_cli.core.degradation import shrink_as_matlab, to_levels
 from percept_cli.core.generators.blocks import BicubicBase
-from percept_cli.core.spectrum import THRESHOLD, checkerboard_peaks
+from percept_cli.core.metrics import luma
+from percept_cli.core.spectrum import FLOOR, THRESHOLD, checkerboard_peaks, log_power
 from percept_cli.errors import ImageError
 
 FAINT = 2 / 255
@@ -88,3 +90,28 @@ def test_a_plain_surface_has_no_pattern_and_a_small_picture_no_spectrum() -> Non
     assert checkerboard_peaks(torch.full((1, 3, 36, 36), 0.5), 4) == {2: 0.0, 4: 0.0}
     with pytest.raises(ImageError, match="needs 36 pixels a side"):
         checkerboard_peaks(torch.rand(1, 3, 35, 50), 4)
+
+
+def test_the_spectrum_needs_neither_float64_nor_a_copy_of_the_picture() -> None:
+    """Apple's GPUs have no float64, laptops little memory; the figures are those of float64 all the same."""
+    image = torch.rand(1, 3, 1000, 256, generator=torch.Generator().manual_seed(0))
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            result = function(*args, **(kwargs or {}))
+            assert result.dtype not in (torch.float64, torch.complex128)
+            own = result.untyped_storage().data_ptr() == image.untyped_storage().data_ptr()
+            assert own or result.untyped_storage().nbytes() < image.nbytes / 4
+            return result
+
+    with Watch():
+        spectrum = log_power(image, 64)
+    plane = luma(image.double())[0, 0].numpy()
+    window = np.outer(*2 * [torch.hann_window(64, dtype=torch.float64).numpy()])
+    powers = [
+        np.abs(np.fft.fft2((segment - segment.mean()) * window)) ** 2
+        for top in range(0, 1000 - 63, 32)
+        for segment in (plane[top : top + 64, left : left + 64] for left in range(0, 256 - 63, 32))
+    ]
+    expected = 10 * np.log10(np.array(powers) + (FLOOR * window.sum()) ** 2).mean(axis=0)
+    assert np.allclose(spectrum.numpy(), expected, atol=1e-3)

@@ -66,14 +66,14 @@ def compare(
     from percept_cli.console import Console
     from percept_cli.core.outputs import create_folders
     from percept_cli.core.pairs import find_pairs
-    from percept_cli.errors import ExitCode, ImageError
+    from percept_cli.errors import DeviceError, ExitCode, ImageError
 
     console = Console(quiet, json)
     pairs, unmatched = find_pairs(first, second)
     heat_jobs = _plan_heat_maps(pairs, output, overwrite, skip_existing)
 
     # Only now the heavy imports: a mistyped path is answered at once.
-    from percept_cli.core.comparison import create_comparison, load_pair, mean_figures
+    from percept_cli.core.comparison import create_comparison, heat_map, load_pair, mean_figures
     from percept_cli.core.images import Photo, save_image
     from percept_cli.core.runtime import choose_runtime, memory_errors
 
@@ -95,47 +95,61 @@ def compare(
         if console.as_json:
             console.result("", file=path, status="failed", error=reason)
 
+    columns = comparison.figures
+    names = [f"mean of {len(pairs)}", *(pair.first.name for pair in pairs)]
+    measured: list[dict[str, float]] = []
+
+    def row(name: str, cells: Sequence[str]) -> str:
+        widths = [max(len(column), 8) for column in columns]
+        figures = "  ".join(cell.rjust(width) for cell, width in zip(cells, widths, strict=True))
+        return f"{name.ljust(max(map(len, names)))}  {figures}"
+
+    def compare_pair(pair: "Pair", job: "Job") -> None:
+        # The pictures are let go of on return, before the next are loaded.
+        images, target, notes = load_pair(pair.first, pair.second)
+        taken = comparison.measure(images, target)
+        drawn: dict[str, object] = {}
+        if job.destination is not None and not job.skip:
+            heat = heat_map(images, target, taken.distances)
+            save_image(Photo(heat.image), job.destination)
+            drawn = {"output": job.destination, "kind": heat.kind, "white": heat.white}
+            console.say(f"{job.destination}: white is a difference of {heat.white:.3f} ({heat.kind})")
+        for note in notes:
+            console.warn(note)
+        for metric in taken.omitted.keys() - comparison.omitted.keys():
+            console.warn(f"{pair.first}: {taken.omitted[metric]}")
+        if not measured and not console.as_json:
+            for subject, text in comparison.protocol.items():
+                console.result(f"{subject}: {text}")
+            console.result(f"\n{row('', columns)}")
+        measured.append(taken.figures)
+        console.result(
+            row(pair.first.name, _cells(taken.figures, columns)), a=pair.first, b=pair.second, status="done",
+            figures=_finite(taken.figures), omitted=taken.omitted, protocol=comparison.protocol,
+            **({"heat_map": drawn} if drawn else {}),
+        )  # fmt: skip
+
     for path, reason in unmatched.items():
         fail(path, reason)
-    measured: dict[str, dict[str, float]] = {}
     with console.progress(len(pairs), "pair") if len(pairs) > 1 else console.progress_off() as progress:
         for pair, job in zip(pairs, heat_jobs, strict=True):
-            heat_map: dict[str, object] = {}
             try:
-                images, target, notes = load_pair(pair.first, pair.second)
-                with memory_errors(f"{images.shape[-1]}x{images.shape[-2]} pixels", "Leave `perceptual` out"):
-                    figures, omitted = comparison.measure(images, target)
-                    if job.destination is not None and not job.skip:
-                        heat = comparison.heat_map(images, target)
-                        save_image(Photo(heat.image), job.destination)
-                        heat_map = {"output": job.destination, "kind": heat.kind, "white": heat.white}
-                        console.say(f"{job.destination}: white is a difference of {heat.white:.3f} ({heat.kind})")
+                with memory_errors(f"{pair.first.name} and {pair.second.name}", "Leave `perceptual` out"):
+                    compare_pair(pair, job)
             except ImageError as error:
                 fail(pair.first, str(error))
-            else:
-                for note in notes:
-                    console.warn(note)
-                for metric in omitted.keys() - comparison.omitted.keys():
-                    console.warn(f"{pair.first}: {omitted[metric]}")
-                measured[pair.first.name] = figures
-                if console.as_json:
-                    console.result(
-                        "", a=pair.first, b=pair.second, status="done", figures=_finite(figures), omitted=omitted,
-                        protocol=comparison.protocol, **({"heat_map": heat_map} if heat_map else {}),
-                    )  # fmt: skip
+            except DeviceError as error:
+                if len(pairs) == 1:
+                    raise
+                fail(pair.first, str(error))
             progress.advance(1)
 
-    mean = mean_figures(list(measured.values())) if first.is_dir() else {}
-    if mean and console.as_json:
-        console.result("", status="mean", pairs=len(measured), figures=_finite(mean), protocol=comparison.protocol)
-    if measured:
-        columns = list(dict.fromkeys(name for figures in measured.values() for name in figures))
-        console.table(
-            ["", *columns],
-            [[name, *_cells(figures, columns)] for name, figures in measured.items()],
-            [f"mean of {len(measured)}", *_cells(mean, columns)] if mean else [],
-            [f"{subject}: {text}" for subject, text in comparison.protocol.items()],
-        )
+    if first.is_dir() and measured:
+        mean = mean_figures(measured)
+        console.result(
+            row(f"mean of {len(measured)}", _cells(mean, columns)), status="mean", pairs=len(measured),
+            figures=_finite(mean), protocol=comparison.protocol,
+        )  # fmt: skip
     if failures:
         if len(failures) + len(measured) > 1:
             console.error(f"{len(failures)} failed, {len(measured)} compared")

@@ -123,7 +123,8 @@ def train_style(
     settings = {
         "style_sha256": [sha256_of(path) for path in style], "blend": weights, "photos": len(photos),
         "photos_digest": fingerprint(photos), "steps": steps,
-        "batch": batch, "size": size, "style_size": style_size, "optimizer": optimizer, "learning_rate": learning_rate, "generator": generator,
+        "batch": batch, "size": size, "style_size": style_size, "optimizer": optimizer,
+        "learning_rate": learning_rate, "generator": generator,
         "arguments": arguments, "start": Path(start).stem if start else "",
         "content_weight": content_weight, "style_weight": style_weight, "tv_weight": tv_weight,
         "scaling": scaling, "content_layers": list(content_taps), "style_layers": list(style_layer_taps),

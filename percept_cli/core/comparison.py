@@ -1,7 +1,7 @@
 """Two images measured by any choice of metrics, with the protocol that makes the figures comparable with a paper's."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from percept_cli.core.extractors import FeatureExtractor, create_architecture
 from percept_cli.core.extractors.loading import create_extractor
+from percept_cli.core.feature_distances import distance_maps
 from percept_cli.core.images import Photo, load_image, premultiply
 from percept_cli.core.learned_metrics import BACKBONES, create_learned_metric
 from percept_cli.core.metrics import (
@@ -41,14 +42,27 @@ PERCEPTUAL_LAYERS = ("relu1_2", "relu2_2", "relu3_4")
 
 
 @dataclass(frozen=True)
+class Measurement:
+    """Figures by name; `omitted` says why metrics have none.
+
+    `distances`, of the perceptual distance only, are those of every layer at every place: `{layer: (1, 1, h, w)}`.
+    """
+
+    figures: dict[str, float]
+    omitted: dict[str, str] = field(default_factory=dict)
+    distances: dict[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Metric:
-    """One way to compare images (1, 3, H, W) of one size, giving named figures.
+    """One way to compare images (1, 3, H, W) of one size, giving the figures of those names.
 
     `cropped` metrics leave the border out, the others look at the whole image; `protocol` is what a paper would say.
     """
 
     name: str
-    measure: Callable[[Tensor, Tensor], dict[str, Tensor]]
+    figures: tuple[str, ...]
+    measure: Callable[[Tensor, Tensor], Measurement]
     smallest_side: int
     cropped: bool
     protocol: str
@@ -69,16 +83,13 @@ class HeatMap:
 class Comparison:
     """A choice of metrics, ready to measure any number of pairs; `omitted` says which cannot be had here, and why."""
 
-    def __init__(
-        self,
-        metrics: Sequence[Metric],
-        omitted: dict[str, str],
-        extractor: FeatureExtractor | None,
-        runtime: Runtime,
-        border: int,
-    ):
-        self.metrics, self.omitted = metrics, omitted
-        self._extractor, self._runtime, self.border = extractor, runtime, border
+    def __init__(self, metrics: Sequence[Metric], omitted: dict[str, str], border: int):
+        self.metrics, self.omitted, self.border = metrics, omitted, border
+
+    @property
+    def figures(self) -> tuple[str, ...]:
+        """The names of all figures that a pair can have."""
+        return tuple(name for metric in self.metrics for name in metric.figures)
 
     @property
     def protocol(self) -> dict[str, object]:
@@ -94,39 +105,39 @@ class Comparison:
         }
 
     @torch.inference_mode()
-    def measure(self, images: Tensor, target: Tensor) -> tuple[dict[str, float], dict[str, str]]:
-        """The figures of two images (1, 3, H, W) in [0, 1] of one size, and why the metrics without one have none.
+    def measure(self, images: Tensor, target: Tensor) -> Measurement:
+        """The figures of two images (1, 3, H, W) in [0, 1] of one size.
 
         Raises ImageError for a border that leaves nothing, and for images too small for every metric.
         """
         inner, inner_target = crop_border(images, self.border), crop_border(target, self.border)
-        figures: dict[str, float] = {}
-        omitted = dict(self.omitted)
+        whole = Measurement({}, dict(self.omitted))
         for metric in self.metrics:
             first, second = (inner, inner_target) if metric.cropped else (images, target)
             height, width = first.shape[-2:]
             if min(height, width) < metric.smallest_side:
-                omitted[metric.name] = (
+                whole.omitted[metric.name] = (
                     f"{metric.name} needs at least {metric.smallest_side} pixels a side, not {width}x{height}"
                 )
             else:
-                figures.update({name: value.item() for name, value in metric.measure(first, second).items()})
-        if not figures:
-            raise ImageError(f"{'; '.join(omitted.values())}.")
-        return figures, omitted
+                measured = metric.measure(first, second)
+                whole.figures.update(measured.figures)
+                whole.distances.update(measured.distances)
+        if not whole.figures:
+            raise ImageError(f"{'; '.join(whole.omitted.values())}.")
+        return whole
 
-    @torch.inference_mode()
-    def heat_map(self, images: Tensor, target: Tensor) -> HeatMap:
-        """Where two images (1, 3, H, W) differ: to the extractor, or pixel by pixel without one or where it is too large."""
-        height, width = images.shape[-2:]
-        if self._extractor is not None and min(height, width) >= self._extractor.smallest_side:
-            kind = "perceptual"
-            features, wanted = (self._extractor(self._runtime.place(pixels)) for pixels in (images, target))
-            differences = perceptual_map(features, wanted, height, width).cpu()
-        else:
-            kind, differences = "absolute", absolute_map(images, target)
-        white = differences.max().item()
-        return HeatMap(heat_colors(differences / white if white > 0 else differences), kind, white)
+
+@torch.inference_mode()
+def heat_map(images: Tensor, target: Tensor, distances: Mapping[str, Tensor]) -> HeatMap:
+    """Where two images (1, 3, H, W) differ: by the `distances` of their measurement, pixel by pixel without any."""
+    height, width = images.shape[-2:]
+    if distances:
+        kind, differences = "perceptual", perceptual_map(distances, height, width)
+    else:
+        kind, differences = "absolute", absolute_map(images, target)
+    white = differences.max().item()
+    return HeatMap(heat_colors(differences / white if white > 0 else differences), kind, white)
 
 
 def create_comparison(
@@ -149,7 +160,6 @@ def create_comparison(
         if name not in METRICS:
             raise UsageError(unknown_name("metric", name, METRICS))
     taps = perceptual_layers(extractor, layers)
-    frozen: FeatureExtractor | None = None
     metrics: list[Metric] = []
     omitted: dict[str, str] = {}
     for name in dict.fromkeys(names):
@@ -167,7 +177,7 @@ def create_comparison(
             metrics.append(_PIXEL_METRICS[name])
     if not metrics:
         raise ModelError(" ".join(f"{reason}." for reason in omitted.values()))
-    return Comparison(metrics, omitted, frozen, runtime, border)
+    return Comparison(metrics, omitted, border)
 
 
 def perceptual_layers(extractor: str, layers: Sequence[str] | None) -> tuple[str, ...]:
@@ -216,36 +226,33 @@ def _missing_backbone(name: str) -> str:
     )
 
 
-def _on_luma_and_rgb(name: str, function: Callable[[Tensor, Tensor], Tensor]) -> Callable:
-    def measure(images: Tensor, target: Tensor) -> dict[str, Tensor]:
-        return {
-            f"{name}_y": function(luma(images), luma(target)),
-            f"{name}_rgb": function(levels(images), levels(target)),
-        }
-
-    return measure
+_PLANES = {"y": luma, "rgb": levels}
 
 
-def _on_luma(name: str, function: Callable[[Tensor, Tensor], Tensor]) -> Callable:
-    def measure(images: Tensor, target: Tensor) -> dict[str, Tensor]:
-        return {f"{name}_y": function(luma(images), luma(target))}
+def _of_pixels(
+    name: str, function: Callable[..., Tensor], planes: Sequence[str], smallest_side: int, protocol: str
+) -> Metric:
+    figures = {f"{name}_{kind}": _PLANES[kind] for kind in planes}
 
-    return measure
+    def measure(images: Tensor, target: Tensor) -> Measurement:
+        return Measurement({figure: function(images, target, kind).item() for figure, kind in figures.items()})
+
+    return Metric(name, tuple(figures), measure, smallest_side, True, protocol)
 
 
 _PIXEL_METRICS = {
     metric.name: metric
     for metric in (
-        Metric(
-            "psnr", _on_luma_and_rgb("psnr", psnr), 1, True,
+        _of_pixels(
+            "psnr", psnr, ("y", "rgb"), 1,
             "dB, peak 255, on luma (_y) and over all of RGB, within the border; higher is closer",
         ),
-        Metric(
-            "ssim", _on_luma_and_rgb("ssim", ssim), SSIM_SMALLEST_SIDE, True,
+        _of_pixels(
+            "ssim", ssim, ("y", "rgb"), SSIM_SMALLEST_SIDE,
             "11x11 Gaussian window, sigma 1.5, on luma (_y) and as mean of R, G and B, within the border; 1 is equal",
         ),
-        Metric(
-            "ms_ssim", _on_luma("ms_ssim", ms_ssim), MS_SSIM_SMALLEST_SIDE, True,
+        _of_pixels(
+            "ms_ssim", ms_ssim, ("y",), MS_SSIM_SMALLEST_SIDE,
             "5 scales, weights of Wang et al. 2003, on luma, within the border; 1 is equal",
         ),
     )
@@ -253,23 +260,23 @@ _PIXEL_METRICS = {
 
 
 def _perceptual(extractor: FeatureExtractor, source: str, runtime: Runtime) -> Metric:
-    def measure(images: Tensor, target: Tensor) -> dict[str, Tensor]:
-        features, wanted = extractor(runtime.place(images)), extractor(runtime.place(target))
-        return {"perceptual": perceptual_distance(features, wanted)}
+    def measure(images: Tensor, target: Tensor) -> Measurement:
+        distances = distance_maps(extractor, images, target, place=runtime.place)
+        return Measurement({"perceptual": perceptual_distance(distances).item()}, distances=distances)
 
     protocol = (
         f"squared distance of channel-normalised features of {source}, mean of {', '.join(extractor.layers)}, "
         f"{runtime.precision}, whole image; 0 is equal"
     )
-    return Metric("perceptual", measure, extractor.smallest_side, False, protocol)
+    return Metric("perceptual", ("perceptual",), measure, extractor.smallest_side, False, protocol)
 
 
 def _learned(name: str, weights: Path, runtime: Runtime) -> Metric:
     network = create_learned_metric(name, weights).eval().to(runtime.device)
 
-    def measure(images: Tensor, target: Tensor) -> dict[str, Tensor]:
-        return {name: network(images.to(runtime.device), target.to(runtime.device))}
+    def measure(images: Tensor, target: Tensor) -> Measurement:
+        return Measurement({name: network(images.to(runtime.device), target.to(runtime.device)).item()})
 
     kind = "DISTS" if name == "dists" else "LPIPS 0.1"
     protocol = f"{kind} on {BACKBONES[name]}, fp32, whole image; 0 is equal"
-    return Metric(name, measure, network.smallest_side, False, protocol)
+    return Metric(name, (name,), measure, network.smallest_side, False, protocol)

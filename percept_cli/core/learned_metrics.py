@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from percept_cli.core.extractors import FeatureExtractor, create_architecture
 from percept_cli.core.extractors.vgg import CHANNELS
-from percept_cli.core.metrics import place_distances
+from percept_cli.core.feature_distances import distance_maps
 from percept_cli.core.weights import load_weights
 
 BACKBONES = {"lpips": "alexnet", "lpips_vgg": "vgg16", "lpips_squeeze": "squeezenet1_1", "dists": "vgg16"}
@@ -52,16 +52,16 @@ class Lpips(LearnedMetric):
             self.register_buffer(layer, learned[f"lin{number}.model.1.weight"])
 
     def forward(self, images: Tensor, target: Tensor) -> Tensor:
-        features, wanted = self.extractor(images), self.extractor(target)
-        distances = [
-            place_distances(features[layer], wanted[layer], self.get_buffer(layer)).mean(dim=(1, 2, 3))
-            for layer in features
-        ]
-        return torch.stack(distances).sum(dim=0)
+        weights = {layer: self.get_buffer(layer) for layer in self.extractor.layers}
+        distances = distance_maps(self.extractor, images, target, weights)
+        return torch.stack([places.mean(dim=(1, 2, 3)) for places in distances.values()]).sum(dim=0)
 
 
 class Dists(LearnedMetric):
-    """DISTS (Ding et al. 2020): structure and texture similarity at the image itself and five layers of VGG-16."""
+    """DISTS (Ding et al. 2020): structure and texture similarity at the image itself and five layers of VGG-16.
+
+    It compares variances over the whole image, whose features are all in memory at once: gigabytes for a photograph.
+    """
 
     alpha: Tensor
     beta: Tensor

@@ -1,8 +1,8 @@
 """How far two images are from each other, as pure functions of pixels or features."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -14,13 +14,16 @@ SSIM_SIGMA = 1.5
 SSIM_SMALLEST_SIDE = 11
 # The same window at the last of five scales, each half the size of the one before
 MS_SSIM_SMALLEST_SIDE = SSIM_SMALLEST_SIDE * 2**4
+# Wang et al. 2003: from the full size to a sixteenth
+MS_SSIM_POWERS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 
 _ROWS = 64
+_BAND_PIXELS = 1 << 20
 
 
 def levels(images: Tensor) -> Tensor:
-    """RGB (N, 3, H, W) in [0, 1] as levels of 0 to 255, float64, not rounded: 16-bit files keep their precision."""
-    return images.double() * 255
+    """RGB (N, 3, H, W) in [0, 1] as levels of 0 to 255, not rounded: 16-bit files keep their precision."""
+    return images * 255
 
 
 def luma(images: Tensor) -> Tensor:
@@ -28,8 +31,8 @@ def luma(images: Tensor) -> Tensor:
 
     Departs from MATLAB on 8-bit input, as the field's PyTorch code does: it is not rounded.
     """
-    weights = torch.tensor((65.481, 128.553, 24.966), dtype=torch.float64, device=images.device).view(1, 3, 1, 1)
-    return 16 + (images.double() * weights).sum(dim=1, keepdim=True)
+    weights = torch.tensor((65.481, 128.553, 24.966), dtype=images.dtype, device=images.device).view(1, 3, 1, 1)
+    return 16 + (images * weights).sum(dim=1, keepdim=True)
 
 
 def crop_border(images: Tensor, border: int) -> Tensor:
@@ -40,39 +43,38 @@ def crop_border(images: Tensor, border: int) -> Tensor:
     return images[..., border : height - border, border : width - border]
 
 
-def psnr(planes: Tensor, target: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio in dB of (N, C, H, W) in levels of 0 to 255, over all channels: (N,), inf if equal."""
-    squared_error = (planes - target).double().square().mean(dim=(1, 2, 3))
-    return 10 * torch.log10(255**2 / squared_error)
+def psnr(images: Tensor, target: Tensor, planes: Callable[[Tensor], Tensor] = levels) -> Tensor:
+    """Peak signal-to-noise ratio in dB of images (N, 3, H, W) in [0, 1], peak 255: (N,), inf where they are equal.
+
+    `planes`, here and below: `levels` takes all of RGB, `luma` the luma.
+    """
+    squares = [
+        (first - second).square().mean(dim=1).sum(dim=(1, 2)) for first, second in _bands(images, target, planes)
+    ]
+    return 10 * torch.log10(255**2 * math.prod(images.shape[-2:]) / torch.stack(squares).sum(dim=0))
 
 
-def ssim(planes: Tensor, target: Tensor) -> Tensor:
-    """Structural similarity (Wang et al. 2004) of (N, C, H, W) in levels of 0 to 255, mean over channels: (N,).
+def ssim(images: Tensor, target: Tensor, planes: Callable[[Tensor], Tensor] = levels) -> Tensor:
+    """Structural similarity (Wang et al. 2004) of images (N, 3, H, W) in [0, 1], mean over the planes: (N,).
 
     Taken where the 11x11 Gaussian window lies within the image, so both sides must have at least 11 pixels.
     """
-    from skimage.metrics import structural_similarity
-
-    values = [
-        structural_similarity(
-            first, second, channel_axis=0, data_range=255, gaussian_weights=True, sigma=SSIM_SIGMA,
-            use_sample_covariance=False,
-        )
-        for first, second in zip(_doubles(planes), _doubles(target), strict=True)
-    ]  # fmt: skip
-    return torch.tensor(values, dtype=torch.float64)
+    return _similarity(images, target, planes)
 
 
-def ms_ssim(planes: Tensor, target: Tensor) -> Tensor:
-    """Multi-scale SSIM (Wang et al. 2003) of (N, C, H, W) in levels of 0 to 255: (N,); sides of at least 176 pixels."""
-    # 1.6 seconds to import
-    from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
+def ms_ssim(images: Tensor, target: Tensor, planes: Callable[[Tensor], Tensor] = luma) -> Tensor:
+    """Multi-scale SSIM (Wang et al. 2003) of images (N, 3, H, W) in [0, 1]: (N,); sides of at least 176 pixels.
 
-    # float32, because convolutions of float64 unfold their input: 12 GB for a photograph of 12 megapixels.
-    similarity = multiscale_structural_similarity_index_measure(
-        planes.float(), target.float(), data_range=255.0, sigma=SSIM_SIGMA, reduction="none"
-    )
-    return similarity.reshape(-1)
+    Negative similarities count as 0.
+    """
+    product = torch.ones(len(images), dtype=torch.float64)
+    for scale, power in enumerate(MS_SSIM_POWERS, start=1):
+        last = scale == len(MS_SSIM_POWERS)
+        similarity = _similarity(images, target, planes, contrast_only=not last)
+        product *= similarity.clamp(min=0) ** power
+        if not last:
+            images, target = F.avg_pool2d(images, 2), F.avg_pool2d(target, 2)
+    return product
 
 
 def place_distances(features: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
@@ -91,27 +93,26 @@ def place_distances(features: Tensor, target: Tensor, weights: Tensor | None = N
     return torch.cat(strips, dim=2)
 
 
-def perceptual_distance(features: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> Tensor:
+def perceptual_distance(distances: Mapping[str, Tensor]) -> Tensor:
     """Squared distance of channel-normalised features, mean over places and then over layers: (N,), from 0 to 4.
 
-    LPIPS (Zhang et al. 2018, eq. 1) with all channels weighing the same, and the mean over layers for its sum.
+    `distances` are the `place_distances` of each layer. LPIPS (Zhang et al. 2018, eq. 1) with all channels weighing the
+    same, and the mean over layers for its sum.
     """
-    distances = [place_distances(features[layer], target[layer]).mean(dim=(1, 2, 3)) for layer in features]
-    return torch.stack(distances).mean(dim=0)
+    return torch.stack([places.mean(dim=(1, 2, 3)) for places in distances.values()]).mean(dim=0)
 
 
-def perceptual_map(features: Mapping[str, Tensor], target: Mapping[str, Tensor], height: int, width: int) -> Tensor:
+def perceptual_map(distances: Mapping[str, Tensor], height: int, width: int) -> Tensor:
     """Where two images differ to the eye of an extractor: (N, 1, height, width).
 
     The root of the squared distances of `perceptual_distance` at each place, enlarged to the image.
     """
-    maps = [
-        F.interpolate(
-            place_distances(features[layer], target[layer]), size=(height, width), mode="bilinear", align_corners=False
-        )
-        for layer in features
-    ]
-    return torch.stack(maps).mean(dim=0).sqrt()
+    total = sum(
+        F.interpolate(places, size=(height, width), mode="bilinear", align_corners=False)
+        for places in distances.values()
+    )
+    assert isinstance(total, Tensor)
+    return (total / len(distances)).sqrt()
 
 
 def absolute_map(images: Tensor, target: Tensor) -> Tensor:
@@ -121,8 +122,41 @@ def absolute_map(images: Tensor, target: Tensor) -> Tensor:
 
 def heat_colors(values: Tensor) -> Tensor:
     """(N, 1, H, W) in [0, 1] as RGB from black over red and yellow to white, (N, 3, H, W)."""
-    return torch.cat((3 * values, 3 * values - 1, 3 * values - 2), dim=1).clamp(0, 1)
+    return (3 * values - values.new_tensor((0, 1, 2)).view(1, 3, 1, 1)).clamp_(0, 1)
 
 
-def _doubles(planes: Tensor) -> np.ndarray:
-    return planes.detach().cpu().double().numpy()
+def _similarity(
+    images: Tensor, target: Tensor, planes: Callable[[Tensor], Tensor], *, contrast_only: bool = False
+) -> Tensor:
+    """Mean SSIM, or that of its contrast and structure without luminance, over all places of the window: (N,)."""
+    from skimage.metrics import structural_similarity
+
+    # So large a constant makes the term of luminance 1.
+    constants = {"K1": 1e8} if contrast_only else {}
+    total = torch.zeros(len(images), dtype=torch.float64)
+    overlap = SSIM_SMALLEST_SIDE - 1
+    for first, second in _bands(images, target, planes, overlap):
+        means = [
+            structural_similarity(
+                plane, other, channel_axis=0, data_range=255, gaussian_weights=True, sigma=SSIM_SIGMA,
+                use_sample_covariance=False, **constants,
+            )
+            for plane, other in zip(first.numpy(), second.numpy(), strict=True)
+        ]  # fmt: skip
+        total += torch.tensor(means) * (first.shape[-2] - overlap)
+    return total / (images.shape[-2] - overlap)
+
+
+def _bands(
+    images: Tensor, target: Tensor, planes: Callable[[Tensor], Tensor], overlap: int = 0
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """The planes of both images in float64 on the processor, some rows at a time.
+
+    With an overlap, every window of one more row lies in just one of the bands.
+    """
+    height, width = images.shape[-2:]
+    step = max(_ROWS, _BAND_PIXELS // width)
+    for top in range(0, height - overlap, step):
+        rows = slice(top, top + step + overlap)
+        first, second = (planes(pixels[..., rows, :].cpu().double()) for pixels in (images, target))
+        yield first, second

@@ -57,16 +57,16 @@ def log_power(image: Tensor, side: int) -> Tensor:
     The mean of the logarithms over windowed segments of `side` pixels that overlap by half: unlike the logarithm of the
     mean, it is that of the whole picture and not of its busiest corner.
     """
-    plane = luma(image)[0, 0]
-    window = torch.hann_window(side, dtype=plane.dtype, device=plane.device)
+    window = torch.hann_window(side, device=image.device)
     window = window[:, None] * window
-    rows = plane.unfold(0, side, side // 2).unfold(1, side, side // 2)
-    total = torch.zeros(side, side, dtype=plane.dtype, device=plane.device)
-    for segments in rows:
+    means = []
+    for top in range(0, image.shape[-2] - side + 1, side // 2):
+        band = luma(image[..., top : top + side, :].float())[0, 0]
+        segments = band.unfold(1, side, side // 2).transpose(0, 1)
         segments = segments - segments.mean(dim=(1, 2), keepdim=True)
         power = torch.fft.fft2(segments * window).abs().square()
-        total += torch.log10(power + (FLOOR * window.sum()) ** 2).sum(0)
-    return 10 * total / (rows.shape[0] * rows.shape[1])
+        means.append(torch.log10(power + (FLOOR * window.sum()) ** 2).mean(0))
+    return 10 * torch.stack(means).mean(0)
 
 
 def _ring(side: int) -> Tensor:
