@@ -4,6 +4,7 @@ Each pair is timed in turns (A B A B ...), so that a machine whose speed drifts 
 
     python bench/bench.py step        a training step on VGG-16 against the textbook loop on the same networks
     python bench/bench.py restyle     one megapixel through Johnson's network against the textbook forward pass
+    python bench/bench.py upscale     512² to 2048² by swift against the same network in fp32, NCHW, as a whole
     python bench/bench.py extractor   compact against VGG-19, by cost and by time
     python bench/bench.py precision   bf16 against fp32 results of the shipped styles, in grey levels
     python bench/bench.py startup     `percept stylize` from typing to file against importing torch and torchvision
@@ -28,11 +29,13 @@ from percept_cli.core.extractors import FeatureExtractor, create_architecture
 from percept_cli.core.extractors.loading import create_extractor
 from percept_cli.core.generators.loading import load_style_generator
 from percept_cli.core.generators.style import StyleGenerator
-from percept_cli.core.images import load_image, resize_image, save_image
+from percept_cli.core.generators.upscale import SwiftGenerator
+from percept_cli.core.images import Photo, load_image, resize_image, save_image
 from percept_cli.core.manifest import shipped_models
 from percept_cli.core.restyling import run_generator
 from percept_cli.core.runtime import Runtime, choose_runtime
 from percept_cli.core.style import create_style_loss
+from percept_cli.core.upscaling import upscale
 
 VGG16_STYLE = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
 STEP_BATCH, STEP_SIZE = 4, 256
@@ -193,6 +196,24 @@ def bench_restyle(runtime: Runtime, rounds: int) -> dict[str, object]:
     }  # fmt: skip
 
 
+def bench_upscale(runtime: Runtime, rounds: int) -> dict[str, object]:
+    """512² to 2048² by `swift`, from pixels to levels in tiles: seconds, and the share of the matrix rate reached."""
+    network = runtime.prepare(SwiftGenerator(4).eval().requires_grad_(False))
+    plain = SwiftGenerator(4).eval().requires_grad_(False).to(runtime.device)
+    photo = Photo(torch.rand(1, 3, 512, 512))
+
+    def textbook_pass() -> Tensor:
+        with torch.no_grad():
+            return plain(photo.pixels.to(runtime.device)).cpu()
+
+    operations = count_operations(plain, textbook_pass)
+    fast, slow = time_pair(lambda: upscale(photo, network, runtime), textbook_pass, rounds)
+    rate = matrix_rate(runtime, runtime.dtype)
+    return {
+        "ratio": slow / fast, "percept_s": fast, "textbook_s": slow, "share_of_matrix_rate": operations / fast / rate
+    }  # fmt: skip
+
+
 def bench_extractor(runtime: Runtime, rounds: int) -> dict[str, object]:
     """compact against VGG-19 tapped at one layer, forward and gradient, batch 4 at 256²: cost and time ratios."""
     images = runtime.place(torch.rand(STEP_BATCH, 3, STEP_SIZE, STEP_SIZE))
@@ -251,6 +272,7 @@ def bench_startup(runtime: Runtime, rounds: int) -> dict[str, object]:
 BENCHES = {
     "step": bench_step,
     "restyle": bench_restyle,
+    "upscale": bench_upscale,
     "extractor": bench_extractor,
     "precision": bench_precision,
     "startup": bench_startup,

@@ -14,6 +14,8 @@ from percept_cli.commands.models import models
 from percept_cli.commands.stylize import stylize
 from percept_cli.commands.train_extractor import train_extractor
 from percept_cli.commands.train_style import train_style
+from percept_cli.commands.train_upscale import train_upscale
+from percept_cli.commands.upscale import upscale
 from percept_cli.console import Console
 from percept_cli.errors import ExitCode, Interrupted, PerceptError
 
@@ -25,11 +27,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("stylize")(stylize)
-train = typer.Typer(help="Train a style or an extractor.", no_args_is_help=True)
+app.command("upscale")(upscale)
+train = typer.Typer(help="Train a style, an upscaler or an extractor.", no_args_is_help=True)
 app.add_typer(train, name="train")
 
 train.command("style")(train_style)
 app.command("train-style", hidden=True)(train_style)
+train.command("upscale")(train_upscale)
+app.command("train-upscale", hidden=True)(train_upscale)
 train.command("extractor")(train_extractor)
 app.command("train-extractor", hidden=True)(train_extractor)
 app.command("compare")(compare)

@@ -45,6 +45,12 @@ class DeviceError(PerceptError):
     exit_code = ExitCode.DEVICE
 
 
+class VerificationError(PerceptError):
+    """A result that a check of percept's own found to be wrong."""
+
+    exit_code = ExitCode.INTERNAL
+
+
 class Interrupted(BaseException):
     """Work stopped by a signal; no Exception, so that nothing which handles those takes it for a fault of the work."""
 

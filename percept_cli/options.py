@@ -60,4 +60,7 @@ FromFile = Annotated[
     Path | None, typer.Option("--from-file", help="A list of images, one path a line, or - for stdin.")
 ]
 NullSeparated = Annotated[bool, typer.Option("-0", "--null", help="The list ends each path with a null byte.")]
+Tile = Annotated[
+    str, typer.Option(metavar="auto|off|N", help="Work in tiles of N pixels; auto goes by the memory at hand.")
+]
 Quality = Annotated[int, typer.Option(min=1, max=100, help="Of JPEG, AVIF and WebP (100: lossless).")]

@@ -76,6 +76,9 @@ def size_of(path: Path) -> tuple[int, int]:
         (["models", "list"], 0),
         (["models", "list", "--json"], 0),
         (["stylize", "--help"], 0),
+        (["upscale", "--help"], 0),
+        (["upscale", "photo.jpg", "--x2", "--x4"], 2),
+        (["upscale", "photo.jpg", "--x7"], 2),
         (["compare", "--help"], 0),
         (["compare", ".", "photo.jpg"], 2),
         (["train-style", "--help"], 0),
@@ -161,7 +164,14 @@ def test_the_program_has_one_name_for_each_thing(percept: Callable, percept_proc
 
 def test_every_command_has_help_with_an_example(percept: Callable) -> None:
     """Whoever asks a command for help sees one line to copy."""
-    for command in (["stylize"], ["train", "style"], ["train", "extractor"], ["models", "list"], ["doctor"]):
+    for command in (
+        ["stylize"],
+        ["upscale"],
+        ["train", "style"],
+        ["train", "extractor"],
+        ["models", "list"],
+        ["doctor"],
+    ):
         outcome = percept(*command, "--help")
         assert outcome.code == 0
         assert f"percept {' '.join(command)}" in outcome.stdout.replace("train-style", "train style")

@@ -14,7 +14,7 @@ models = typer.Typer(help="List the shipped models, or say what a weights file h
 
 @models.command("list")
 def list_models(
-    role: Annotated[str | None, typer.Option(help="Only one role: extractor or style.")] = None,
+    role: Annotated[str | None, typer.Option(help="Only one role: extractor, style or upscaler.")] = None,
     json: options.Json = False,
 ) -> None:
     """List the models that came with percept.
@@ -46,7 +46,7 @@ def inspect_model(
 
     percept models inspect starry-night
     """
-    from percept_cli.core.generators.loading import load_style_generator
+    from percept_cli.core.generators.loading import recognise
     from percept_cli.core.manifest import shipped_models
     from percept_cli.core.weights import load_weights_and_metadata, sha256_of
 
@@ -54,8 +54,9 @@ def inspect_model(
     shipped = shipped_models().get(model)
     path = shipped.path if shipped else Path(model)
     weights, metadata = load_weights_and_metadata(path)
-    role = metadata.get("role") or "style"
-    architecture = metadata.get("architecture") or load_style_generator(str(path)).architecture
+    role, architecture = metadata.get("role"), metadata.get("architecture")
+    if not role or not architecture:
+        role, architecture = recognise(weights, str(path))
     fields = {
         "file": str(path),
         "role": role,

@@ -35,7 +35,7 @@ def train_upscale(
     degradation: Annotated[
         str | None, typer.Option(help="How small images are made: bicubic, johnson (blurred before) or real.")
     ] = None,
-    pixel: Annotated[str | None, typer.Option(help="l1, l2 or charbonnier.", rich_help_panel="Losses")] = None,
+    pixel: Annotated[str | None, typer.Option(help="l1, mse or charbonnier.", rich_help_panel="Losses")] = None,
     pixel_weight: Annotated[float | None, typer.Option(min=0.0, rich_help_panel="Losses")] = None,
     feature_weight: Annotated[float | None, typer.Option(min=0.0, rich_help_panel="Losses")] = None,
     feature_layers: Annotated[str | None, typer.Option(metavar="L1,L2,...", rich_help_panel="Losses")] = None,
@@ -43,6 +43,9 @@ def train_upscale(
     texture_layers: Annotated[str | None, typer.Option(metavar="L1,L2,...", rich_help_panel="Losses")] = None,
     adversarial_weight: Annotated[float | None, typer.Option(min=0.0, rich_help_panel="Losses")] = None,
     adversarial: Annotated[str | None, typer.Option(help="standard or relativistic.", rich_help_panel="Losses")] = None,
+    discriminator_channels: Annotated[
+        int | None, typer.Option(min=1, help="Width of the discriminator's first layer.", rich_help_panel="Losses")
+    ] = None,
     tv_weight: Annotated[float | None, typer.Option(min=0.0, rich_help_panel="Losses")] = None,
     scaling: Annotated[
         str | None, typer.Option(help="typical or paper; see percept train style.", rich_help_panel="Losses")
@@ -97,7 +100,7 @@ def train_upscale(
         "pixel": pixel, "pixel_weight": pixel_weight, "feature_weight": feature_weight,
         "feature_layers": tuple(feature_layers.split(",")) if feature_layers else None,
         "texture_weight": texture_weight, "texture_layers": tuple(texture_layers.split(",")) if texture_layers else None,
-        "adversarial_weight": adversarial_weight, "adversarial": adversarial, "tv_weight": tv_weight, "scaling": scaling,
+        "adversarial_weight": adversarial_weight, "adversarial": adversarial, "discriminator_channels": discriminator_channels, "tv_weight": tv_weight, "scaling": scaling,
     }  # fmt: skip
     recipe = replace(find_recipe(preset), **{key: value for key, value in given.items() if value is not None})  # type: ignore[arg-type]
     if scale not in SCALES:

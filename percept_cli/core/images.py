@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageFile, ImageOps, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError
 from PIL.ExifTags import IFD, Base
 from torch import Tensor
@@ -59,6 +60,14 @@ _EXIF_STORAGE_TAGS = (Base.ExifImageWidth, Base.ExifImageHeight, Base.ExifIntero
 _JPEG_EXIF_BYTES = 65_533
 _JPEG_XMP_BYTES = 65_504
 
+_OPAQUE_FORMATS = ("JPEG", "BMP")
+
+# The longest side that a format's header, or the library that writes it, takes
+_LONGEST_SIDES = {"JPEG": 65_500, "WEBP": 16_383}
+
+# Floating-point copies of a picture are made of so many pixels at a time.
+_STRIP_PIXELS = 1 << 20
+
 # Below half a grey level of opacity the colour is unknown and invisible.
 _MIN_ALPHA = 0.5 / 255
 
@@ -71,6 +80,9 @@ class Photo:
     orientation; `format` is Pillow's name; `notes` are sentences that the user must be told. `bits`, 8 or 16, is the
     depth of a channel that a file of it should have; `pixels` and `alpha` are not rounded to it.
     `icc` always describes RGB, and `pixels` are in its colours, not converted.
+
+    A large result that only awaits its file may hold levels instead, a quarter or half of the memory: `pixels` and
+    `alpha` uint8 of 255 or uint16 of 65535. `encode_image` takes them; `floats` makes them what everything else takes.
     """
 
     pixels: Tensor
@@ -116,6 +128,19 @@ def load_image(source: Path | BinaryIO, name: str | None = None) -> Photo:
         raise ImageError(f"'{name}' cannot be read: {error.strerror or error}.") from error
 
 
+def floats(levels: Tensor) -> Tensor:
+    """Levels, uint8 of 255 or uint16 of 65535, as float32 in [0, 1]; what is float32 already as it is."""
+    if levels.is_floating_point():
+        return levels.float()
+    return levels.to(torch.float32).div_(torch.iinfo(levels.dtype).max)
+
+
+def quantise(channels: Tensor, dtype: type[np.uint8] | type[np.uint16]) -> NDArray[Any]:
+    """Channels (1, C, H, W) on the processor in [0, 1], clamped, at the nearest levels (H, W, C) of a type."""
+    levels = channels[0].permute(1, 2, 0).clamp(0, 1).mul_(float(np.iinfo(dtype).max)).round_()
+    return levels.numpy().astype(dtype)
+
+
 def premultiply(pixels: Tensor, alpha: Tensor) -> Tensor:
     """Pixels (N, 3, H, W) times alpha (N, 1, H, W): what a network should see, so that hidden colours cannot bleed."""
     return pixels * alpha
@@ -144,6 +169,16 @@ def fit_long_side(height: int, width: int, long_side: int) -> tuple[int, int]:
     return _scaled(height, width, long_side / max(height, width))
 
 
+def check_size(extension: str, height: int, width: int) -> None:
+    """ImageError if a format cannot hold a picture of this size; asked before the work, not after."""
+    image_format = WRITABLE_FORMATS[normalise_extension(extension)]
+    longest = _LONGEST_SIDES.get(image_format)
+    if longest is not None and max(height, width) > longest:
+        raise ImageError(
+            f"A {image_format} file holds at most {longest} pixels a side, not {width}x{height}: write PNG."
+        )
+
+
 def encode_image(photo: Photo, extension: str, *, quality: int = 95) -> tuple[bytes, tuple[str, ...]]:
     """The bytes of an image file, and notes on what that format could not keep: PNG and TIFF hold 16 bits a channel.
 
@@ -154,28 +189,20 @@ def encode_image(photo: Photo, extension: str, *, quality: int = 95) -> tuple[by
     extension = normalise_extension(extension)
     image_format = WRITABLE_FORMATS[extension]
     notes: list[str] = []
-    pixels = photo.pixels.detach().cpu().float()
-    alpha = None if photo.alpha is None else photo.alpha.detach().cpu().float()
-    if not bool(torch.isfinite(pixels).all()):
-        raise ImageError("The picture holds values that are not finite numbers: try --precision fp32.")
-    if alpha is not None and image_format in ("JPEG", "BMP"):
-        if bool((alpha < 1).any()):
-            notes.append(f"{image_format} keeps no transparency: the picture was laid over white")
-        pixels = pixels * alpha + (1 - alpha)
-        alpha = None
-    channels = pixels if alpha is None else torch.cat((pixels, alpha), dim=1)
-    channels = channels[0].permute(1, 2, 0).clamp(0, 1)
+    over_white = photo.alpha is not None and image_format in _OPAQUE_FORMATS
+    if over_white and photo.alpha is not None and not _is_opaque(photo.alpha):
+        notes.append(f"{image_format} keeps no transparency: the picture was laid over white")
+    sixteen = photo.bits > 8 and image_format in sixteen_bit.ENCODERS
+    levels = _levels(photo, np.uint16 if sixteen else np.uint8, over_white)
 
     buffer = io.BytesIO()
     try:
         options = _encoder_options(photo, image_format, quality, notes)
-        if photo.bits > 8 and image_format in sixteen_bit.ENCODERS:
-            deep_levels = channels.mul(sixteen_bit.LARGEST).round().numpy().astype(np.uint16)
-            return sixteen_bit.ENCODERS[image_format](deep_levels, **options), tuple(notes)
+        if sixteen:
+            return sixteen_bit.ENCODERS[image_format](levels, **options), tuple(notes)
         if photo.bits > 8:
             notes.append(f"{image_format} keeps 8 bits a channel")
-        levels = channels.mul(255).round().to(torch.uint8).contiguous()
-        Image.fromarray(levels.numpy()).save(buffer, image_format, **options)
+        Image.fromarray(levels).save(buffer, image_format, **options)
     except KeyError as error:
         raise ImageError(f"This installation of Pillow cannot write {image_format} files.") from error
     except (OSError, ValueError, RuntimeError, OverflowError, struct.error) as error:
@@ -382,6 +409,30 @@ def _xmp(image: Image.Image) -> bytes | None:
 
 def _scaled(height: int, width: int, factor: float) -> tuple[int, int]:
     return max(1, round(height * factor)), max(1, round(width * factor))
+
+
+def _levels(photo: Photo, dtype: type[np.uint8] | type[np.uint16], over_white: bool) -> NDArray[Any]:
+    """What a file holds, (H, W, 3 or 4) in C order, made strip by strip: a copy of a large picture is large too."""
+    alpha = None if over_white else photo.alpha
+    if alpha is None and not over_white and photo.pixels.dtype == torch.from_numpy(np.empty(0, dtype)).dtype:
+        return np.ascontiguousarray(photo.pixels[0].permute(1, 2, 0).numpy())
+    levels = np.empty((photo.height, photo.width, 3 if alpha is None else 4), dtype)
+    step = max(1, _STRIP_PIXELS // photo.width)
+    for top in range(0, photo.height, step):
+        rows = slice(top, top + step)
+        channels = floats(photo.pixels[..., rows, :].detach().cpu())
+        if not bool(torch.isfinite(channels).all()):
+            raise ImageError("The picture holds values that are not finite numbers: try --precision fp32.")
+        if photo.alpha is not None:
+            opacity = floats(photo.alpha[..., rows, :].detach().cpu())
+            channels = channels * opacity + (1 - opacity) if over_white else torch.cat((channels, opacity), dim=1)
+        levels[rows] = quantise(channels, dtype)
+    return levels
+
+
+def _is_opaque(alpha: Tensor) -> bool:
+    largest = 1 if alpha.is_floating_point() else torch.iinfo(alpha.dtype).max
+    return not bool((alpha.detach().cpu().numpy() < largest).any())  # torch cannot compare uint16
 
 
 def _encoder_options(photo: Photo, image_format: str, quality: int, notes: list[str]) -> dict[str, Any]:

@@ -2,11 +2,15 @@
 
 import os
 import tomllib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
 from percept_cli.errors import ModelError, unknown_name
+
+LOOKS = ("faithful", "natural")
+"""What an upscaler was trained for: the smallest error, or what a photograph looks like."""
 
 
 @dataclass(frozen=True)
@@ -15,7 +19,7 @@ class Model:
 
     name: str
     file: str
-    role: str  # extractor, style
+    role: str  # extractor, style, upscaler
     architecture: str
     sha256: str
     licence: str
@@ -23,6 +27,9 @@ class Model:
     command: str
     description: str = ""
     figures: dict[str, float] = field(default_factory=dict)
+    # Of an upscaler: how many times it enlarges, and which of LOOKS it gives
+    scale: int = 0
+    look: str = ""
 
     @property
     def path(self) -> Path:
@@ -54,6 +61,30 @@ def find_model(name: str, role: str) -> Model:
     if name not in models:
         raise ModelError(unknown_name(f"{role} model", name, models, hint="A file is given by its path."))
     return models[name]
+
+
+def find_upscaler(scale: int, look: str | None = None) -> Model:
+    """The first shipped upscaler of a scale and a look; without a look the natural one, else the faithful one.
+
+    Raises ModelError, which names what is shipped, for one that is not there.
+    """
+    upscalers = [model for model in shipped_models().values() if model.role == "upscaler"]
+    for wanted in [look] if look else reversed(LOOKS):
+        for model in upscalers:
+            if (model.scale, model.look) == (scale, wanted):
+                return model
+    there = ", ".join(model.name for model in upscalers) or "none"
+    what = f"--x{scale} --look {look}" if look else f"--x{scale}"
+    raise ModelError(f"No upscaler for {what} is shipped. Shipped: {there}. A file is given with -m FILE.")
+
+
+def upscaler_scales(looks: Iterable[str] = ()) -> list[int]:
+    """The factors for which upscalers of all the `looks` are shipped, of any look if there are none."""
+    found: dict[int, set[str]] = {}
+    for model in shipped_models().values():
+        if model.role == "upscaler":
+            found.setdefault(model.scale, set()).add(model.look)
+    return sorted(scale for scale, known in found.items() if known >= set(looks))
 
 
 def cache_folder() -> Path:

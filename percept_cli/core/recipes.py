@@ -10,7 +10,8 @@ class Recipe:
     """One way to train an upscaler; every field is an option of `percept train upscale`.
 
     Weights of 0 leave a loss out. `scaling` is as everywhere: `typical` makes 1.0 the usual size of a feature or
-    texture term, `paper` takes the raw figure. `patch` is the side of a training crop in low-resolution pixels.
+    texture term, `paper` takes the raw figure. `patch` is the side of a training crop in low-resolution pixels;
+    `discriminator_channels` the width of the discriminator's first layer.
     """
 
     architecture: str
@@ -23,6 +24,7 @@ class Recipe:
     texture_layers: tuple[str, ...] = ("relu1_1", "relu2_1", "relu3_1")
     adversarial_weight: float = 0.0
     adversarial: str = "standard"
+    discriminator_channels: int = 64
     tv_weight: float = 0.0
     scaling: str = "typical"
     degradation: str = "bicubic"
@@ -42,7 +44,7 @@ RECIPES: dict[str, Recipe] = {
     # Johnson et al. 2016, section 4.2: relu2_2 alone, 288x288 patches, batch 4, 200,000 steps.
     "johnson-2016": Recipe(
         "johnson-upscale",
-        pixel="l2",
+        pixel="mse",
         pixel_weight=0.0,
         feature_weight=1.0,
         feature_layers=("relu2_2",),
@@ -56,13 +58,13 @@ RECIPES: dict[str, Recipe] = {
         learning_rate=1e-3,
     ),
     # Dong et al. 2014: mean squared error; Adam in place of their gradient descent with a rate of its own per layer.
-    "srcnn": Recipe("srcnn", pixel="l2", steps=200_000, batch=16, patch=33, optimizer="adam", learning_rate=1e-4),
+    "srcnn": Recipe("srcnn", pixel="mse", steps=200_000, batch=16, patch=33, optimizer="adam", learning_rate=1e-4),
     # Ledig et al. 2017, section 3.2: 16 patches of 96x96, a million steps.
-    "srresnet": Recipe("srresnet", pixel="l2", steps=1_000_000, patch=24, optimizer="adam", learning_rate=1e-4),
+    "srresnet": Recipe("srresnet", pixel="mse", steps=1_000_000, patch=24, optimizer="adam", learning_rate=1e-4),
     # The same from an srresnet (give --start): relu5_4 features scaled by 1/12.75 (0.006), adversarial 1e-3.
     "srgan": Recipe(
         "srresnet",
-        pixel="l2",
+        pixel="mse",
         pixel_weight=0.0,
         feature_weight=0.006,
         feature_layers=("relu5",),
@@ -76,7 +78,7 @@ RECIPES: dict[str, Recipe] = {
     # Sajjadi et al. 2017, ENet-PAT: pool2 and pool5 features, Gram matrices of 16x16 patches, adversarial.
     "enhancenet": Recipe(
         "enhancenet",
-        pixel="l2",
+        pixel="mse",
         pixel_weight=0.0,
         feature_weight=0.2,
         feature_layers=("pool2", "pool5"),

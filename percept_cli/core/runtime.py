@@ -182,9 +182,17 @@ def memory_errors(what: str, advice: str = "Use a smaller --size") -> Iterator[N
     """Turns running out of memory into a DeviceError that says what to do."""
     try:
         yield
-    except torch.OutOfMemoryError as error:
-        raise DeviceError(f"Not enough GPU memory for {what}. {advice} or --device cpu.") from error
-    except RuntimeError as error:
-        if "can't allocate memory" not in str(error) and "not enough memory" not in str(error):
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
             raise
+        if isinstance(error, torch.OutOfMemoryError):
+            raise DeviceError(f"Not enough GPU memory for {what}. {advice} or --device cpu.") from error
         raise DeviceError(f"Not enough memory for {what}. {advice}.") from error
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a GPU's or the processor's memory was not enough; torch's own allocator has no class for the latter."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    text = str(error)
+    return isinstance(error, RuntimeError) and ("can't allocate memory" in text or "not enough memory" in text)

@@ -148,7 +148,7 @@ def encode_tiff(
     tags.tagtype[TiffImagePlugin.STRIPBYTECOUNTS] = tags.tagtype[TiffImagePlugin.STRIPOFFSETS] = TiffTags.LONG
     buffer = io.BytesIO()
     tags.save(buffer)
-    buffer.write(levels.astype("<u2").tobytes())
+    buffer.write(np.ascontiguousarray(levels, dtype="<u2").data)
     return buffer.getvalue()
 
 

@@ -70,7 +70,7 @@ class Duel:
         """A duel with an untrained discriminator. Raises UsageError for an unknown kind."""
         if recipe.adversarial not in ADVERSARIES:
             raise UsageError(unknown_name("adversarial loss", recipe.adversarial, ADVERSARIES))
-        return cls(recipe, create_discriminator("srgan"), runtime)
+        return cls(recipe, create_discriminator("srgan", recipe.discriminator_channels), runtime)
 
     def generator_part(self, result: Tensor, images: Tensor) -> Tensor:
         """The generator's weighted loss for its result (N, 3, H, W), which is kept for `discriminator_part`."""

@@ -6,6 +6,7 @@ import os
 import pickle
 import tempfile
 import urllib.error
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -54,7 +55,8 @@ def load_weights_and_metadata(path: Path) -> tuple[dict[str, Tensor], dict[str, 
 
 def _load_pytorch(path: Path) -> dict[str, Tensor]:
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # TorchScript's, of which the error below tells
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ModelError(
             f"{path} is damaged, or holds Python objects beside its weights, which percept never runs. "
@@ -63,7 +65,7 @@ def _load_pytorch(path: Path) -> dict[str, Tensor]:
     except Exception as error:
         # A damaged file makes the reader raise almost anything: RuntimeError, IndexError, struct.error, AssertionError.
         raise ModelError(f"{path} is not a weights file that PyTorch can read. Copy or download it again.") from error
-    for wrapper in ("state_dict", "params_ema", "params", "model_state_dict", "model"):
+    for wrapper in ("state_dict", "params_ema", "params-ema", "params", "model_state_dict", "model", "net"):
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]
             break

@@ -1,9 +1,10 @@
 """Generators from weight files: percept's own, and those that others trained."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -14,7 +15,8 @@ from percept_cli.core.generators.style import (
     StyleGenerator,
     create_style_generator,
 )
-from percept_cli.core.manifest import find_model
+from percept_cli.core.generators.upscale import UPSCALERS, create_upscaler
+from percept_cli.core.manifest import find_model, find_upscaler
 from percept_cli.core.weights import load_weights_and_metadata
 from percept_cli.errors import ModelError, UsageError
 
@@ -27,6 +29,12 @@ class LoadedGenerator:
     name: str
     architecture: str
     metadata: Mapping[str, str]
+    note: str = ""  # what the user should know of a file that others made
+
+    @property
+    def scale(self) -> int:
+        """How many times an upscaler enlarges."""
+        return int(self.network.scale)  # type: ignore[arg-type]
 
 
 def load_style_generator(given: str) -> LoadedGenerator:
@@ -52,6 +60,48 @@ def load_style_generator(given: str) -> LoadedGenerator:
     return LoadedGenerator(network.eval().requires_grad_(False), path.stem, architecture, metadata)
 
 
+def load_upscaler(given: str | None, scale: int | None = None, look: str | None = None) -> LoadedGenerator:
+    """An upscaler by the name of a shipped model, from a file of percept's own, or from anyone's that spandrel knows.
+
+    given: None takes what is shipped for `scale` and `look` (see `find_upscaler`). Raises ModelError when it is missing,
+    damaged or of an unknown format, UsageError when it enlarges other than `scale` times.
+    """
+    if given is None:
+        assert scale is not None
+        path = find_upscaler(scale, look).path
+    else:
+        path = Path(given)
+        if not path.suffix and not path.is_file():
+            path = find_model(given, "upscaler").path
+    state, metadata = load_weights_and_metadata(path)
+    note = ""
+    if metadata.get("percept.format"):
+        network = create_own_generator(state, metadata, str(path), "upscaler")
+        architecture = metadata.get("architecture", "")
+    else:
+        # Half a second of importing, for those who bring such files.
+        from percept_cli.core.generators.foreign_upscalers import create_foreign_upscaler
+
+        foreign = create_foreign_upscaler(state, str(path))
+        network, architecture, note = foreign, foreign.architecture, foreign.description
+    if scale is not None and network.scale != scale:
+        raise UsageError(
+            f"{path} enlarges {network.scale} times, not {scale}: give --x{network.scale}, or leave it out."
+        )
+    return LoadedGenerator(network.eval().requires_grad_(False), path.stem, architecture, metadata, note)
+
+
+def recognise(state: Mapping[str, Tensor], source: str) -> tuple[str, str]:
+    """The role and the architecture of weights that others trained, by their keys. ModelError if they are unknown."""
+    style = recognise_foreign(state)
+    if style is not None:
+        create_foreign_generator(state, source)  # which refuses what is damaged
+        return "style", style
+    from percept_cli.core.generators.foreign_upscalers import create_foreign_upscaler
+
+    return "upscaler", create_foreign_upscaler(state, source).description
+
+
 def start_style_generator(
     start: str | None, name: str, width: float | None, norm: str | None
 ) -> StyleGenerator | JohnsonGenerator:
@@ -73,17 +123,47 @@ def start_style_generator(
     return trained.network.requires_grad_(True).train()
 
 
-def create_own_generator(state: Mapping[str, Tensor], metadata: Mapping[str, str], source: str) -> nn.Module:
-    """The generator that a file of percept's own describes, with its weights in float32."""
+def start_upscaler(
+    start: str | None, name: str, scale: int, announce: Callable[[str], None] | None = None
+) -> nn.Module:
+    """An upscaler to train: untrained by name, or with the weights of a trained one, of another scale too.
+
+    Of another scale only the layers whose weights have the same shape are taken over; `announce` is told which are not.
+    Raises UsageError when the trained one is of another architecture.
+    """
+    if start is None:
+        return create_upscaler(name, scale=scale)
+    trained = load_upscaler(start)
+    if trained.architecture != name:
+        raise UsageError(f"--start {start} is an upscaler of '{trained.architecture}', not '{name}'. Give --preset so.")
+    arguments: dict[str, Any] = trained.network.arguments | {"scale": scale}  # type: ignore[operator, assignment]
+    created = create_upscaler(name, **arguments)
+    own, known = created.state_dict(), trained.network.state_dict()
+    taken = {key: known[key] for key in own if key in known and known[key].shape == own[key].shape}
+    created.load_state_dict(own | taken)
+    fresh = sorted({key.rpartition(".")[0] for key in own.keys() - taken.keys()})
+    if fresh and announce:
+        announce(f"{start} enlarges {trained.network.scale} times: {', '.join(fresh)} begin untrained")
+    return created
+
+
+def create_own_generator(
+    state: Mapping[str, Tensor], metadata: Mapping[str, str], source: str, wanted: str = "style"
+) -> nn.Module:
+    """The generator that a file of percept's own describes, with its weights in float32; wanted: the role it must have.
+
+    Raises ModelError for another role, an unknown architecture, and weights that do not fit it.
+    """
     role, architecture = metadata.get("role"), metadata.get("architecture", "")
-    if role != "style" or architecture not in GENERATORS:
+    known: Mapping[str, type[nn.Module]] = GENERATORS if wanted == "style" else UPSCALERS
+    if role != wanted or architecture not in known:
         raise ModelError(
-            f"{source} holds a model of role '{role}' and architecture '{architecture}'; a style model of "
-            f"{' or '.join(GENERATORS)} is needed here."
+            f"{source} holds a model of role '{role}' and architecture '{architecture}'; a model of role '{wanted}' and "
+            f"architecture {' or '.join(known)} is needed here."
         )
     try:
-        network = GENERATORS[architecture](**json.loads(metadata["arguments"]))
+        network = known[architecture](**json.loads(metadata["arguments"]))
         network.load_state_dict({name: tensor.float() for name, tensor in state.items()})
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (KeyError, TypeError, ValueError, RuntimeError, UsageError) as error:
         raise ModelError(f"{source} does not fit its architecture '{architecture}'; it is damaged.") from error
     return network

@@ -1,0 +1,191 @@
+"""`percept upscale`: photographs enlarged by a trained network."""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from percept_cli import options
+from percept_cli.errors import UsageError, VerificationError, unknown_name
+
+if TYPE_CHECKING:
+    from percept_cli.console import Console
+    from percept_cli.core.generators.loading import LoadedGenerator
+    from percept_cli.core.outputs import Job
+    from percept_cli.core.upscaling import TileStep
+
+DEFAULT_SCALE = 4
+
+
+def complete_upscaler(incomplete: str) -> list[str]:
+    """Names of the shipped upscalers for shell completion, read without torch."""
+    from percept_cli.core.manifest import shipped_models
+
+    return [
+        name for name, model in shipped_models().items() if model.role == "upscaler" and name.startswith(incomplete)
+    ]
+
+
+def upscale(
+    photos: options.Inputs = None,
+    x2: Annotated[bool, typer.Option("--x2", help="Twice as wide and as high.")] = False,
+    x3: Annotated[bool, typer.Option("--x3", help="3 times.")] = False,
+    x4: Annotated[bool, typer.Option("--x4", help="4 times; what no factor means too.")] = False,
+    x8: Annotated[bool, typer.Option("--x8", help="8 times.")] = False,
+    scale: Annotated[
+        float | None, typer.Option(help="Any other factor above 1: by the next larger network, then resampled.")
+    ] = None,
+    width: Annotated[int | None, typer.Option(min=1, help="Width of the result in pixels.")] = None,
+    height: Annotated[int | None, typer.Option(min=1, help="Height of the result in pixels.")] = None,
+    look: Annotated[
+        str | None,
+        typer.Option(metavar="faithful|natural", help="The least error, or what a photograph looks like."),
+    ] = None,
+    blend: Annotated[
+        float | None, typer.Option(min=0.0, max=1.0, help="Between the looks: 0 is faithful, 1 natural.")
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "-m",
+            "--model",
+            help="A shipped upscaler or a file: percept's own, RealESRGAN_x4plus.pth and the like.",
+            autocompletion=complete_upscaler,
+        ),
+    ] = None,
+    output: options.Output = None,
+    name: options.Name = "{stem}_{op}{ext}",
+    tile: options.Tile = "auto",
+    verify_tiles: Annotated[
+        bool, typer.Option("--verify-tiles", help="Compute places another way too, and report the difference.")
+    ] = False,
+    recursive: options.Recursive = False,
+    from_file: options.FromFile = None,
+    null: options.NullSeparated = False,
+    overwrite: options.Overwrite = False,
+    skip_existing: options.SkipExisting = False,
+    quality: options.Quality = 95,
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
+    threads: options.Threads = None,
+    quiet: options.Quiet = False,
+    json: options.Json = False,
+) -> None:
+    """Enlarge photographs: 2, 3, 4 or 8 times, by another factor, or to a width or height.
+
+    percept upscale photo.jpg --x4
+
+    percept upscale holiday/ -r --x2 --look faithful -o large/
+
+    percept upscale photo.jpg -m RealESRGAN_x4plus.pth
+    """
+    from percept_cli.console import Console
+    from percept_cli.core.enlargement import Enlargement, choose_enlargement
+    from percept_cli.core.manifest import LOOKS, find_upscaler, upscaler_scales
+    from percept_cli.core.outputs import expand_inputs, plan_outputs
+    from percept_cli.core.tiling import parse_tile
+
+    console = Console(quiet, json)
+    wanted = choose_enlargement(
+        [factor for factor, given in ((2, x2), (3, x3), (4, x4), (8, x8)) if given], scale, width, height
+    )
+    tile_side = parse_tile(tile)
+    if model is not None and (look is not None or blend is not None):
+        raise UsageError("-m names one network, --look and --blend choose between the shipped ones: leave one out.")
+    if look is not None and blend is not None:
+        raise UsageError("--blend goes between the two looks: leave --look out.")
+    if look is not None and look not in LOOKS:
+        raise UsageError(unknown_name("look", look, LOOKS))
+    items = expand_inputs(photos or [], recursive=recursive, from_file=from_file, null_separated=null)
+    if wanted is None and model is None:
+        wanted = Enlargement(factor=DEFAULT_SCALE, exact=True)
+        console.say(f"no factor was given: --x{DEFAULT_SCALE}")
+    looks: Sequence[str] = LOOKS if blend is not None else [look] if look is not None else []
+    scales = upscaler_scales(looks)
+    label = Path(model).stem if model is not None else look or "shipped"
+    if model is None and wanted is not None:
+        needed = int(wanted.factor or 0) if wanted.exact else wanted.network_scale(wanted.factor or 1, scales)
+        networks = [find_upscaler(needed, each).name for each in looks or (None,)]
+        label = label if wanted.factor is None else "-".join(networks)
+
+    given: LoadedGenerator | None = None
+    if wanted is None:
+        from percept_cli.core.generators.loading import load_upscaler
+
+        given = load_upscaler(model)
+        wanted = Enlargement(factor=given.scale, exact=True)
+    jobs = plan_outputs(
+        items, output, name=name, op=wanted.label, model=label, overwrite=overwrite, skip_existing=skip_existing
+    )  # fmt: skip
+
+    # Only now the heavy imports: a mistyped option is answered at once.
+    from percept_cli.commands.batch import process_images
+    from percept_cli.core.generators.blending import load_look
+    from percept_cli.core.generators.loading import load_upscaler
+    from percept_cli.core.images import Photo, check_size
+    from percept_cli.core.outputs import Job
+    from percept_cli.core.runtime import choose_runtime, memory_errors
+    from percept_cli.core.upscaling import Upscaler
+
+    runtime = choose_runtime(device, precision, threads)
+    if model is not None and given is None:
+        given = load_upscaler(model, int(wanted.factor) if wanted.exact and wanted.factor else None)
+    console.say(runtime.reason)
+    if given is not None:
+        scales = [given.scale]
+        if wanted.factor is not None:
+            wanted.network_scale(wanted.factor, scales)
+    upscalers: dict[int, Upscaler] = {}
+    fields: dict[str, object] = {"model": label}
+
+    def upscaler_for(network_scale: int) -> Upscaler:
+        if network_scale not in upscalers:
+            loaded = given or load_look(network_scale, look, blend)
+            console.say(f"network: {loaded.name}{': ' if loaded.note else ''}{loaded.note}")
+            upscalers[network_scale] = Upscaler(runtime.prepare(loaded.network), runtime, tile_side)
+        return upscalers[network_scale]
+
+    def operation(photo: Photo, job: Job) -> Photo:
+        factor, size = wanted.factor_for(photo.height, photo.width), wanted.size(photo.height, photo.width)
+        if job.destination is not None:
+            check_size(job.destination.suffix, *size)
+        upscaler = upscaler_for(wanted.network_scale(factor, scales))
+        with memory_errors(f"{size[1]}x{size[0]} pixels", "Use a smaller --tile"):
+            last = _follow(upscaler.enlarge(photo, *size, verify=verify_tiles), console)
+        fields.update(scale=upscaler.scale)  # which networks differ in, when widths are asked for
+        if verify_tiles:
+            fields.update(tile_difference=_report_verification(last, job, console))
+        assert last.photo is not None
+        return last.photo
+
+    process_images(jobs, operation, console, quality=quality, fields=fields)
+
+
+def _follow(steps: "Iterator[TileStep]", console: "Console") -> "TileStep":
+    """The last step, all of them shown on a bar as they come."""
+    step = next(steps)
+    with console.progress(step.total, "tile") if step.total > 1 else console.progress_off() as progress:
+        for following in itertools.chain([step], steps):
+            if following.note:
+                console.warn(following.note)
+            progress.total = following.total  # more when the memory took smaller tiles
+            progress.advance(following.done - step.done)
+            step = following
+    return step
+
+
+def _report_verification(last: "TileStep", job: "Job", console: "Console") -> float | None:
+    """The largest difference between tiles and whole in grey levels, None for a picture that is one tile."""
+    name = "standard input" if job.source is None else str(job.source)
+    found = last.verification
+    if found is None:
+        console.say(f"{name}: computed as a whole, there are no tiles to verify")
+        return None
+    where = "everywhere" if found.whole else f"at {found.places} places"
+    finding = f"{found.difference:.2g} grey levels at most, compared {where}"
+    if not found.passed:
+        raise VerificationError(f"{name}: the tiles differ from the whole by {finding}. Use --tile off.")
+    console.say(f"{name}: the tiles differ from the whole by {finding}")
+    return found.difference

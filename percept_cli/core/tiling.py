@@ -1,0 +1,126 @@
+"""Tiles of a large picture: which part of it a network sees for which part of the result. Geometry only.
+
+Convolutions pad with zeros at the edge of what they are given. A tile that ends inside the picture is given so many
+pixels beyond (the halo) that this edge is out of sight of what is kept; one that ends where the picture ends is given
+the very edge that the whole picture has. So tiles with a halo of the receptive radius equal the whole.
+"""
+
+import itertools
+from dataclasses import dataclass
+
+from percept_cli.errors import UsageError
+
+AUTO, OFF = "auto", "off"
+
+
+@dataclass(frozen=True)
+class Region:
+    """A rectangle of pixels; `bottom` and `right` are the first row and column outside."""
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+    @property
+    def height(self) -> int:
+        return self.bottom - self.top
+
+    @property
+    def width(self) -> int:
+        return self.right - self.left
+
+    @property
+    def area(self) -> int:
+        return self.height * self.width
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """Its rows and columns, to index the last two dimensions of an image or the first two of an array."""
+        return slice(self.top, self.bottom), slice(self.left, self.right)
+
+    def scaled(self, scale: int) -> "Region":
+        """The same part of the picture enlarged `scale` times."""
+        return Region(self.top * scale, self.left * scale, self.bottom * scale, self.right * scale)
+
+    def within(self, outer: "Region") -> "Region":
+        """The same pixels, counted from the corner of a region that holds them."""
+        return Region(
+            self.top - outer.top, self.left - outer.left, self.bottom - outer.top, self.right - outer.left
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One piece of the work: the network sees `source`, of which the result for `target` is kept."""
+
+    source: Region
+    target: Region
+
+
+def parse_tile(text: str) -> int | str:
+    """`auto`, `off` or a number of pixels. Raises UsageError for anything else."""
+    if text in (AUTO, OFF):
+        return text
+    if not text.isdecimal() or int(text) < 1:
+        raise UsageError(f"--tile is '{text}'; give auto, off or the side of a tile in pixels of the input.")
+    return int(text)
+
+
+def plan_tiles(
+    height: int, width: int, tile: int, halo: int, *, multiple: int = 1, least_area: int = 0, top: int = 0
+) -> list[Tile]:
+    """Tiles of nearly equal size, at most `tile` pixels a side, that cover a picture's rows from `top` on exactly once.
+
+    Their sources have `halo` pixels more on each side, clipped at the picture; every edge within it lies at a `multiple`.
+    least_area: what no source has fewer pixels than, by larger tiles than asked for, up to the whole picture.
+    """
+    if min(height - top, width, tile, multiple) < 1 or halo < 0:
+        raise ValueError(f"No tiles of {tile} with a halo of {halo} cover {height - top} x {width} pixels.")
+    counts = [_count(height - top, tile, multiple), _count(width, tile, multiple)]
+    while True:
+        rows = _spans(top, height, counts[0], halo, multiple)
+        columns = _spans(0, width, counts[1], halo, multiple)
+        if counts == [1, 1] or _shortest(rows) * _shortest(columns) >= least_area:
+            break
+        shorter = 0 if counts[1] == 1 or (counts[0] > 1 and _shortest(rows) <= _shortest(columns)) else 1
+        counts[shorter] -= 1
+    return [
+        Tile(
+            Region(row.source_start, column.source_start, row.source_stop, column.source_stop),
+            Region(row.start, column.start, row.stop, column.stop),
+        )
+        for row in rows
+        for column in columns
+    ]
+
+
+@dataclass(frozen=True)
+class _Span:
+    start: int
+    stop: int
+    source_start: int
+    source_stop: int
+
+
+def _count(length: int, tile: int, multiple: int) -> int:
+    units, units_a_tile = -(-length // multiple), max(1, tile // multiple)
+    return -(-units // units_a_tile)
+
+
+def _spans(start: int, stop: int, count: int, halo: int, multiple: int) -> list[_Span]:
+    units = -(-(stop - start) // multiple)
+    edges = [min(start + units * index // count * multiple, stop) for index in range(count + 1)]
+    return [
+        _Span(
+            first,
+            last,
+            max(0, (first - halo) // multiple * multiple),
+            min(stop, -(-(last + halo) // multiple) * multiple),
+        )
+        for first, last in itertools.pairwise(edges)
+    ]
+
+
+def _shortest(spans: list[_Span]) -> int:
+    return min(span.source_stop - span.source_start for span in spans)

@@ -1,0 +1,207 @@
+"""An upscaler is trained by any recipe, goes on to the same bits, and begins from another one."""
+
+import json
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from percept_cli.core.generators.loading import load_upscaler, start_upscaler
+from percept_cli.core.generators.upscale import SwiftGenerator
+from percept_cli.core.losses import PixelTerm
+from percept_cli.core.recipes import RECIPES, Recipe
+from percept_cli.core.runtime import Runtime
+from percept_cli.core.upscale_loss import Duel, combine, create_upscale_loss, upscale_taps
+from percept_cli.core.weights import load_weights, save_weights
+from percept_cli.errors import UsageError
+from tests.test_training import assert_same_bits, read_log, stop_in_the_middle
+
+RUNTIME = Runtime(torch.device("cpu"), torch.float32, "")
+Command = Callable[..., list[object]]
+
+
+@pytest.fixture(scope="module")
+def command(photos: Path) -> Command:
+    """`command(output, *further)`: the arguments of a small training; a further option overrides."""
+
+    def arguments(output: Path, *further: object) -> list[object]:
+        return [
+            "train-upscale", "--data", photos, "-o", output, "--scale", 2, "--steps", 1, "--batch", 1, "--patch", 12,
+            "--extractor-weights", "random", "--device", "cpu", "--precision", "fp32", "--threads", 1, *further,
+        ]  # fmt: skip
+
+    return arguments
+
+
+# All there is to a run: features, textures, a discriminator.
+EVERYTHING = ("--preset", "swift-natural", "--adversarial-weight", 0.1, "--discriminator-channels", 8, "--steps", 16)
+
+
+@pytest.fixture(scope="module")
+def unbroken(percept: Callable, command: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("unbroken") / "model.safetensors"
+    outcome = percept(*command(output, *EVERYTHING))
+    assert outcome.code == 0, outcome.stderr
+    return output
+
+
+def test_a_stopped_training_goes_on_to_the_same_bits(
+    start_percept: Callable, percept: Callable, command: Command, unbroken: Path, tmp_path: Path
+) -> None:
+    """Stopped in its middle with a discriminator beside it, resumed in another process: the same weights and log."""
+    model = tmp_path / "model.safetensors"
+    assert stop_in_the_middle(start_percept(*command(model, *EVERYTHING)), tmp_path, signal.SIGTERM) == 143
+    assert 4 <= len(read_log(model)) < 16
+    outcome = percept(*command(model, *EVERYTHING, "--resume"))
+    assert outcome.code == 0, outcome.stderr
+    assert_same_bits(model, unbroken)
+    assert read_log(model) == read_log(unbroken)
+
+
+def test_every_loss_has_its_name_in_the_log(unbroken: Path) -> None:
+    """Pixels, features and textures by layer, both sides of the duel."""
+    names = {name.partition(".")[0] for name in read_log(unbroken)[0]["parts"]}
+    assert names == {"pixel", "feature", "texture", "adversarial", "discriminator"}
+
+
+def test_the_result_says_what_it_is(unbroken: Path, percept: Callable, command: Command, tmp_path: Path) -> None:
+    """Pixels alone make a faithful upscaler; features, textures or a discriminator a natural one."""
+    natural = load_upscaler(str(unbroken), 2)
+    assert (natural.architecture, natural.metadata["look"]) == ("swift", "natural")
+    output = tmp_path / "plain.safetensors"
+    assert percept(*command(output)).code == 0
+    assert load_upscaler(str(output)).metadata["look"] == "faithful"
+    assert json.loads(load_upscaler(str(output)).metadata["recipe"])["degradation"] == "bicubic"
+
+
+@pytest.mark.parametrize("preset", [name for name in RECIPES if name != "swift"])
+def test_every_preset_trains(preset: str, percept: Callable, command: Command, tmp_path: Path) -> None:
+    """One step by the recipe as it stands, four times larger, and a file that loads and enlarges."""
+    output = tmp_path / "model.safetensors"
+    outcome = percept(*command(output, "--preset", preset, "--scale", 4, "--patch", 8))
+    assert outcome.code == 0, outcome.stderr
+    loaded = load_upscaler(str(output), 4)
+    assert loaded.architecture == RECIPES[preset].architecture
+    with torch.no_grad():
+        assert loaded.network(torch.rand(1, 3, 9, 10)).shape == (1, 3, 36, 40)
+
+
+@pytest.mark.parametrize("degradation", ["johnson", "real"])
+@pytest.mark.parametrize("pixel", ["mse", "charbonnier"])
+def test_degradations_and_distances_change_the_loss(
+    degradation: str, pixel: str, percept: Callable, command: Command, tmp_path: Path
+) -> None:
+    """The first loss, of an untrained network that is bicubic enlargement, depends on both."""
+    losses = []
+    for number, further in enumerate(
+        ((), ("--degradation", degradation), ("--pixel", pixel), ("--degradation", degradation, "--pixel", pixel))
+    ):
+        output = tmp_path / f"{number}.safetensors"
+        assert percept(*command(output, *further)).code == 0
+        losses.append(read_log(output)[0]["total"])
+    assert len(set(losses)) == 4
+
+
+def test_an_upscaler_learns(percept: Callable, command: Command, tmp_path: Path) -> None:
+    """It begins as bicubic enlargement and gets closer than that."""
+    output = tmp_path / "model.safetensors"
+    outcome = percept(*command(output, "--steps", 30, "--batch", 4, "--learning-rate", 2e-3))
+    assert outcome.code == 0, outcome.stderr
+    losses = [entry["total"] for entry in read_log(output)]
+    assert sum(losses[-8:]) < 0.9 * sum(losses[:8])
+
+
+def test_a_start_of_another_scale_gives_all_but_its_end(tmp_path: Path) -> None:
+    """The body is taken over, the sub-pixel layer begins as it does untrained: from bicubic enlargement."""
+    trained = SwiftGenerator(4, channels=8, blocks=2)
+    torch.nn.init.normal_(trained.last.weight)
+    path = tmp_path / "x4.safetensors"
+    metadata = {"percept.format": "1", "role": "upscaler", "architecture": "swift", "arguments": trained.arguments}
+    save_weights(path, trained.state_dict(), metadata)
+    told: list[str] = []
+    started = start_upscaler(str(path), "swift", 2, told.append)
+    assert isinstance(started, SwiftGenerator)
+    assert (started.scale, started.arguments["channels"]) == (2, 8)
+    assert torch.equal(started.joint.weight, trained.joint.weight)
+    assert not started.last.weight.any()
+    assert "last begin untrained" in told[0]
+    same = start_upscaler(str(path), "swift", 4, told.append)
+    assert torch.equal(same.state_dict()["last.weight"], trained.last.weight)
+    assert len(told) == 1
+    with pytest.raises(UsageError, match="'swift', not 'srresnet'"):
+        start_upscaler(str(path), "srresnet", 4)
+
+
+def test_taps_are_only_what_the_weights_ask_for() -> None:
+    """A loss of weight 0 costs no features."""
+    assert upscale_taps(Recipe("swift")) == []
+    assert upscale_taps(Recipe("swift", feature_weight=1.0, feature_layers=("relu2_2",))) == ["relu2_2"]
+    assert upscale_taps(Recipe("swift", texture_weight=1.0, texture_layers=("relu1_1",))) == ["relu1_1"]
+
+
+def test_a_recipe_without_losses_is_refused() -> None:
+    with pytest.raises(UsageError, match="All losses have a weight of 0"):
+        combine(create_upscale_loss(Recipe("swift", pixel_weight=0.0), None), None)
+
+
+@pytest.mark.parametrize("kind", ["standard", "relativistic"])
+def test_a_duel_shows_the_judge_what_the_generator_made(kind: str) -> None:
+    """A judge that cannot tell costs log 2; the generator's part has gradients for the result, the judge's has none."""
+    recipe = Recipe("swift", adversarial_weight=0.5, adversarial=kind, discriminator_channels=4)
+    duel = Duel.create(recipe, RUNTIME)
+    assert next(duel.discriminator.parameters()).shape[0] == 4
+    judge = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(3, 1))
+    torch.nn.init.zeros_(judge[2].weight)
+    torch.nn.init.zeros_(judge[2].bias)
+    duel.discriminator = judge
+    result = torch.rand(2, 3, 8, 8, requires_grad=True)
+    total, parts = combine(None, duel)(result, torch.rand(2, 3, 8, 8))
+    assert total.item() == pytest.approx(0.5 * 0.6931472)
+    assert list(parts) == ["adversarial"]
+    loss, names = duel.discriminator_part(judge, torch.rand(2, 3, 8, 8), 0)
+    assert loss.item() == pytest.approx(0.6931472)
+    assert list(names) == ["discriminator"]
+    loss.backward()
+    assert result.grad is None
+
+
+def test_terms_add_up(photos: Path) -> None:
+    """The sum of a recipe with pixels alone is the weighted pixel distance."""
+    recipe = Recipe("swift", pixel="mse", pixel_weight=3.0)
+    images, target = torch.rand(1, 3, 8, 8), torch.rand(1, 3, 8, 8)
+    total, _ = combine(create_upscale_loss(recipe, None), None)(images, target)
+    assert total.item() == pytest.approx(3 * PixelTerm("mse")(images, {}, target, {})[""].item())
+
+
+@pytest.mark.parametrize(
+    ("further", "sentence"),
+    [
+        (("--preset", "swft"), "Did you mean 'swift'"),
+        (("--scale", 5), "give one of 2, 3, 4, 8"),
+        (("--degradation", "bicubc"), "Did you mean 'bicubic'"),
+        (("--optimizer", "muonn"), "Did you mean 'muon'"),
+        (("--adversarial", "relative", "--adversarial-weight", 1), "relativistic"),
+        (("--preset", "johnson-2016", "--scale", 3), "johnson-upscale"),
+        (("--scaling", "papr", "--feature-weight", 1), "Did you mean 'paper'"),
+        (("--pixel", "l3"), "l1"),
+    ],
+)
+def test_bad_options_get_one_sentence(
+    further: tuple[object, ...], sentence: str, percept: Callable, command: Command, tmp_path: Path
+) -> None:
+    """Exit code 2, what is allowed, and no model."""
+    output = tmp_path / "model.safetensors"
+    outcome = percept(*command(output, *further))
+    assert outcome.code == 2
+    assert sentence in outcome.stderr
+    assert not output.exists()
+
+
+def test_the_trained_weights_are_half_precision(unbroken: Path, tmp_path: Path) -> None:
+    """What is saved is small enough to ship: swift x2 under 4 MB."""
+    shutil.copy(unbroken, tmp_path)
+    assert all(tensor.dtype == torch.float16 for tensor in load_weights(unbroken).values())
+    assert unbroken.stat().st_size < 4_000_000
