@@ -100,7 +100,7 @@ def test_answers_that_need_no_torch_load_none(arguments: list[str], code: int, s
     ("line", "expected"),
     [
         ("percept sty", {"stylize"}),
-        ("percept train ", {"style", "extractor"}),
+        ("percept train ", {"style", "extractor", "upscale"}),
         ("percept stylize x --keep", {"--keep-colors"}),
         ("percept stylize x -m ", {name for name, model in shipped_models().items() if model.role == "style"}),
     ],

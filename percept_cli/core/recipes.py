@@ -28,18 +28,28 @@ class Recipe:
     tv_weight: float = 0.0
     scaling: str = "typical"
     degradation: str = "bicubic"
-    steps: int = 10_000
+    steps: int = 3000
     batch: int = 16
     patch: int = 48
     optimizer: str = "muon"
-    learning_rate: float = 5e-3
+    learning_rate: float = 1.5e-3
 
 
 RECIPES: dict[str, Recipe] = {
     "swift": Recipe("swift"),
     # Sharp by features and textures, held in place by pixels.
     "swift-natural": Recipe(
-        "swift", pixel_weight=10.0, feature_weight=1.0, texture_weight=0.1, steps=2000, learning_rate=1e-3
+        "swift",
+        pixel_weight=2.0,
+        feature_weight=1.0,
+        feature_layers=("relu1_2", "relu2_2", "relu3_4"),
+        texture_weight=1.0,
+        adversarial_weight=0.05,
+        discriminator_channels=16,
+        steps=1000,
+        batch=8,
+        patch=32,
+        learning_rate=5e-4,
     ),
     # Johnson et al. 2016, section 4.2: relu2_2 alone, 288x288 patches, batch 4, 200,000 steps.
     "johnson-2016": Recipe(
