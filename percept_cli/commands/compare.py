@@ -134,7 +134,7 @@ def compare(
     with console.progress(len(pairs), "pair") if len(pairs) > 1 else console.progress_off() as progress:
         for pair, job in zip(pairs, heat_jobs, strict=True):
             try:
-                with memory_errors(f"{pair.first.name} and {pair.second.name}", "Leave `perceptual` out"):
+                with memory_errors(f"{pair.first.name} and {pair.second.name}", "Ask for fewer --metrics"):
                     compare_pair(pair, job)
             except ImageError as error:
                 fail(pair.first, str(error))

@@ -137,7 +137,9 @@ def heat_map(images: Tensor, target: Tensor, distances: Mapping[str, Tensor]) ->
     else:
         kind, differences = "absolute", absolute_map(images, target)
     white = differences.max().item()
-    return HeatMap(heat_colors(differences / white if white > 0 else differences), kind, white)
+    if white > 0:
+        differences /= white
+    return HeatMap(heat_colors(differences), kind, white)
 
 
 def create_comparison(

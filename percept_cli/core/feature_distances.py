@@ -13,7 +13,8 @@ from percept_cli.core.extractors.graph import IMAGE, Concatenate
 from percept_cli.core.metrics import place_distances
 from percept_cli.core.tiling import Region, plan_tiles
 
-# Larger tiles see fewer pixels twice, but the C library maps, and clears, the features of each anew.
+# Measured on a processor, of 192 to 768 the fastest: larger tiles see fewer pixels twice, but the memory of their
+# features is no longer used again, it is had anew and cleared for each.
 TILE = 320
 
 
@@ -77,7 +78,7 @@ def _joined(pieces: Sequence[Mapping[str, Tensor]], dim: int) -> dict[str, Tenso
 
 
 def layer_grids(extractor: FeatureExtractor) -> dict[str, Grid] | None:
-    """The grid of every tapped layer; None when one of them sees all of the picture at once."""
+    """The grid of every tapped layer; None when there is more than convolutions, maxima and ReLUs on their way."""
     grids = {IMAGE: Grid()}
     for layer in extractor.architecture.layers:
         if layer.name not in extractor.network:

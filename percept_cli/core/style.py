@@ -11,7 +11,7 @@ from percept_cli.core.losses import FeatureTerm, PerceptualLoss, StyleTerm, Tota
 from percept_cli.errors import ImageError, UsageError, unknown_name
 
 # With typical scaling every option's default is 1.0; these are the balance that 1.0 stands for.
-STYLE_BALANCE = 5.0
+STYLE_BALANCE = 7.0
 TOTAL_VARIATION_BALANCE = 0.02
 # pytorch/examples' weights, for features of torchvision's networks and Gram matrices over C·H·W
 PAPER_CONTENT, PAPER_STYLE, PAPER_TOTAL_VARIATION = 1e5, 1e10, 1e2
