@@ -420,6 +420,24 @@ def test_every_photograph_comes_once_before_any_comes_twice(tmp_path: Path) -> N
     assert len({tuple(epoch) for epoch in epochs}) > 1
 
 
+def test_the_smallest_crop_says_how_smooth_crops_may_be(
+    percept: Callable, command: Command, unbroken: Path, tmp_path: Path
+) -> None:
+    """A crop shows at least that share of the short side, enlarged or shrunk to one size; the option trains so."""
+    column = torch.arange(0, 240, dtype=torch.uint8)[:, None, None].expand(240, 240, 3).contiguous().numpy()
+    Image.fromarray(column).save(tmp_path / "ramp.png")
+    slopes = {}
+    for smallest in (0.15, 1.0):
+        crops = Crops(find_photos([tmp_path]), 32, seed=0, count=50, smallest=smallest)
+        slopes[smallest] = [(crops[n][0].amax() - crops[n][0].amin()).item() * 255 / 31 for n in range(50)]
+    assert min(slopes[1.0]) == pytest.approx(max(slopes[1.0])) == pytest.approx(7.5, abs=0.3)
+    assert 1 < min(slopes[0.15]) < 2 and max(slopes[0.15]) > 6.5
+    model = tmp_path / "model.safetensors"
+    outcome = percept(*command(model, "--smallest-crop", 0.15, "--steps", 1))
+    assert outcome.code == 0, outcome.stderr
+    assert read_log(model)[0]["total"] != read_log(unbroken)[0]["total"]
+
+
 def test_native_crops_are_the_files_own_pixels(tmp_path: Path) -> None:
     """An upscaler learns from pixels as they are: a crop as large as its file is that file, mirrored or turned."""
     random = torch.Generator().manual_seed(0)

@@ -25,6 +25,15 @@ def train_style(
     steps: Annotated[int, typer.Option(min=1, help="Optimiser updates.")] = 1200,
     batch: Annotated[int, typer.Option(min=1, help="Photographs a step.")] = 4,
     size: Annotated[int, typer.Option(min=64, help="Side of the training crops, pixels.")] = 224,
+    smallest_crop: Annotated[
+        float,
+        typer.Option(
+            min=0.05,
+            max=1.0,
+            help="Crops show this share of a photograph's short side or more; smaller ones, enlarged, are smooth, and "
+            "teach that smooth places need strokes too.",
+        ),
+    ] = 0.5,
     style_size: Annotated[
         int, typer.Option(min=32, help="Short side of the style image, pixels: larger gives larger strokes.")
     ] = 256,
@@ -102,7 +111,7 @@ def train_style(
         create_extractor(extractor, [*content_taps, *style_layer_taps], extractor_weights, seed, console.say)
     )
     placed = [runtime.place(picture) for picture in styles]
-    crops = Crops(photos, size, seed, steps * batch * accelerator.num_processes)
+    crops = Crops(photos, size, seed, steps * batch * accelerator.num_processes, smallest_crop)
     photographs = torch.stack([crops[number] for number in range(min(CALIBRATION_CROPS, 4 * len(photos), len(crops)))])
     loss = create_style_loss(
         frozen,
@@ -123,7 +132,7 @@ def train_style(
     settings = {
         "style_sha256": [sha256_of(path) for path in style], "blend": weights, "photos": len(photos),
         "photos_digest": fingerprint(photos), "steps": steps,
-        "batch": batch, "size": size, "style_size": style_size, "optimizer": optimizer,
+        "batch": batch, "size": size, "smallest_crop": smallest_crop, "style_size": style_size, "optimizer": optimizer,
         "learning_rate": learning_rate, "generator": generator,
         "arguments": arguments, "start": Path(start).stem if start else "",
         "content_weight": content_weight, "style_weight": style_weight, "tv_weight": tv_weight,
