@@ -45,24 +45,22 @@ def train_extractor(
     """
     import torch
 
-    from percept_cli.commands.training_run import prepare_output, report_training, resume_training
+    from percept_cli.commands.training_run import TrainingRun, training_photos
     from percept_cli.console import Console
     from percept_cli.core import distillation
-    from percept_cli.core.dataset import Crops, batches_from, find_photos, fingerprint, load_square, sample_photos
+    from percept_cli.core.dataset import Crops, batches_from, find_photos, fingerprint, load_square
     from percept_cli.core.extractors.loading import create_extractor, parse_named_file
-    from percept_cli.core.runtime import choose_runtime, seed_everything
-    from percept_cli.core.training import Training, cosine_schedule, create_accelerator, train
-    from percept_cli.core.weights import load_weights, save_weights
+    from percept_cli.core.runtime import seed_everything
+    from percept_cli.core.training import Training
+    from percept_cli.core.weights import load_weights
     from percept_cli.errors import UsageError
 
     console = Console(quiet, json)
     if size % 16:
         raise UsageError(f"--size {size}: give a multiple of 16.")
-    folder = prepare_output(output, overwrite, resume)
-    runtime = choose_runtime(device, precision, threads)
-    console.say(runtime.reason)
-    accelerator = create_accelerator(runtime)
-    photos = find_photos(data) if data else sample_photos()
+    photos = training_photos(data, "extractor", console)
+    run = TrainingRun.open(output, overwrite, resume, device, precision, threads, console)
+    runtime, (rank, world) = run.runtime, run.shard
     named = [parse_named_file("--teacher", given) for given in teacher or DEFAULT_TEACHERS]
     teachers = distillation.Teachers(
         {
@@ -73,7 +71,7 @@ def train_extractor(
 
     seed_everything(seed)
     student = distillation.create_student()
-    crops = Crops(photos, size, seed, steps * batch * accelerator.num_processes)
+    crops = Crops(photos, size, seed, steps * batch * world)
     statistics = distillation.measure_statistics(
         teachers, (crops_ for crops_, _ in zip(batches_from(crops, batch, 0), range(32), strict=False)), runtime
     )
@@ -81,24 +79,18 @@ def train_extractor(
         distillation.continue_from(student, load_weights(start), statistics, str(start))
     else:
         distillation.centre_readouts(student, statistics)
-    network = accelerator.prepare_model(runtime.prepare(student))
+    network = run.place(student)
     training = Training(network, torch.optim.Adam(network.parameters(), betas=(0.9, 0.99)), steps)
     settings = {"steps": steps, "batch": batch, "size": size, "learning_rate": learning_rate, "seed": seed,
                 "start": start.stem if start else "",
                 "teachers": [name for name, _ in named], "photos": len(photos), "photos_digest": fingerprint(photos)}  # fmt: skip
-    resume_training(training, folder, settings, resume, console)
 
     def compute_loss(network, images, step):  # type: ignore[no-untyped-def]
-        disturbed = distillation.disturb(images, seed, step * accelerator.num_processes + accelerator.process_index)
+        disturbed = distillation.disturb(images, seed, step * world + rank)
         return distillation.distillation_loss(network, teachers, statistics, disturbed, step, runtime)
 
-    batches = batches_from(crops, batch, training.step, accelerator.process_index, accelerator.num_processes)
-    schedule = cosine_schedule(learning_rate, steps, warmup=min(200, steps // 10))
-    loop = train(training, batches, compute_loss, schedule, runtime, accelerator, clip_norm=1.0)
-    report_training(loop, training, folder, settings, console, accelerator.is_main_process)
-    for path, reason in crops.unreadable.items():
-        console.warn(f"{path} could not be read and was left out: {reason}")
-    if not accelerator.is_main_process:
+    run.train(training, crops, batch, compute_loss, learning_rate, settings, warmup=200, clip_norm=1.0)
+    if not run.is_main:
         return
 
     distillation.fold_scales(student, statistics)
@@ -112,11 +104,10 @@ def train_extractor(
         pictures = [load_square(path, HELD_OUT_SIZE) for path in find_photos(held_out)]
         figures = distillation.measure_unexplained(student.cpu().float(), exact.cpu().float(), pictures)
     recipe = {**settings, "final_loss": "mean unexplained variance behind a leaky ReLU"}
-    save_weights(
-        output, weights, {"percept.format": "1", "role": "extractor", "architecture": "compact", "recipe": recipe,
-                          "unexplained_variance": figures},
-    )  # fmt: skip
-    (folder / "checkpoint.pt").unlink(missing_ok=True)
+    run.save(
+        weights,
+        {"role": "extractor", "architecture": "compact", "recipe": recipe, "unexplained_variance": figures},
+    )
     for layer, share in figures.items():
         console.result(f"{layer}  unexplained variance {share:.4f}", layer=layer, unexplained_variance=share)
     console.result(str(output), output=str(output), steps=steps)

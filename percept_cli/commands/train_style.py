@@ -7,7 +7,6 @@ import typer
 
 from percept_cli import options
 
-PREVIEWS = 8
 CALIBRATION_CROPS = 32
 
 
@@ -43,7 +42,7 @@ def train_style(
     width: Annotated[
         float | None, typer.Option(help="Channels as a share of the paper's 32, 64, 128. Default 0.5; johnson-2016: 1.")
     ] = None,
-    norm: Annotated[str | None, typer.Option(help="instance or batch. Default: the generator's own.")] = None,
+    norm: Annotated[str | None, typer.Option(help="inner, instance or batch. Default: the generator's own.")] = None,
     start: Annotated[
         str | None, typer.Option(help="Begin from a trained style (a shipped name or a file): fewer steps do.")
     ] = None,
@@ -70,38 +69,24 @@ def train_style(
     """
     import torch
 
-    from percept_cli.commands.training_run import prepare_output, report_training, resume_training
+    from percept_cli.commands.training_run import TrainingRun, training_photos
     from percept_cli.console import Console
-    from percept_cli.core.dataset import Crops, batches_from, find_photos, fingerprint, sample_photos
+    from percept_cli.core.dataset import Crops, fingerprint
     from percept_cli.core.extractors.loading import create_extractor
     from percept_cli.core.generators.loading import start_style_generator
     from percept_cli.core.optimizers import create_optimizer
-    from percept_cli.core.preview import place_preview, render_preview
-    from percept_cli.core.runtime import choose_runtime, memory_errors, seed_everything
+    from percept_cli.core.runtime import seed_everything
     from percept_cli.core.style import create_style_loss, load_styles, parse_blend, style_taps
-    from percept_cli.core.training import (
-        Training,
-        TrainingStep,
-        cosine_schedule,
-        create_accelerator,
-        train,
-        unwrap,
-    )
-    from percept_cli.core.weights import save_weights, sha256_of
+    from percept_cli.core.training import Training, unwrap
+    from percept_cli.core.weights import sha256_of
 
     console = Console(quiet, json)
     output = output or Path(f"{style[0].stem}.safetensors")
     weights = parse_blend(blend, len(style))
     styles = load_styles(style, style_size)
-    photos = find_photos(data) if data else sample_photos()
-    folder = prepare_output(output, overwrite, resume)
-    runtime = choose_runtime(device, precision, threads)
-    console.say(runtime.reason)
-    if not data:
-        console.say(
-            f"no --data: training on {len(photos)} sample photographs of scikit-image; more give a better style"
-        )
-    accelerator = create_accelerator(runtime)
+    photos = training_photos(data, "style", console)
+    run = TrainingRun.open(output, overwrite, resume, device, precision, threads, console)
+    runtime, (_, processes) = run.runtime, run.shard
 
     seed_everything(seed)
     content_taps, style_layer_taps = style_taps(extractor, content_layers, style_layers)
@@ -111,7 +96,7 @@ def train_style(
         create_extractor(extractor, [*content_taps, *style_layer_taps], extractor_weights, seed, console.say)
     )
     placed = [runtime.place(picture) for picture in styles]
-    crops = Crops(photos, size, seed, steps * batch * accelerator.num_processes, smallest_crop)
+    crops = Crops(photos, size, seed, steps * batch * processes, smallest_crop)
     photographs = torch.stack([crops[number] for number in range(min(CALIBRATION_CROPS, 4 * len(photos), len(crops)))])
     loss = create_style_loss(
         frozen,
@@ -126,57 +111,33 @@ def train_style(
         scaling=scaling,
     )
     created = start_style_generator(start, generator, width, norm)
-    arguments = created.arguments
-    network = accelerator.prepare_model(runtime.prepare(created))
+    network = run.place(created)
     training = Training(network, create_optimizer(optimizer, network), steps)
     settings = {
         "style_sha256": [sha256_of(path) for path in style], "blend": weights, "photos": len(photos),
         "photos_digest": fingerprint(photos), "steps": steps,
         "batch": batch, "size": size, "smallest_crop": smallest_crop, "style_size": style_size, "optimizer": optimizer,
         "learning_rate": learning_rate, "generator": generator,
-        "arguments": arguments, "start": Path(start).stem if start else "",
+        "arguments": created.arguments, "start": Path(start).stem if start else "",
         "content_weight": content_weight, "style_weight": style_weight, "tv_weight": tv_weight,
         "scaling": scaling, "content_layers": list(content_taps), "style_layers": list(style_layer_taps),
         "extractor": extractor, "extractor_weights": Path(extractor_weights).name if extractor_weights else "", "seed": seed,
-        "precision": runtime.precision, "processes": accelerator.num_processes,
+        "precision": runtime.precision, "processes": processes,
     }  # fmt: skip
-    resume_training(training, folder, settings, resume, console)
-
-    preview = folder / "preview.png"
-    sample = photographs[:1]
-    if accelerator.is_main_process and training.step == 0:
-        preview.unlink(missing_ok=True)
-        place_preview(preview, sample, 0)
 
     def compute_loss(network, images, step):  # type: ignore[no-untyped-def]
         with runtime.autocast():
             restyled = network(images)
         return loss(restyled, images)
 
-    def look(step: TrainingStep) -> None:
-        position, rest = divmod(step.index, max(1, steps // PREVIEWS))
-        if rest == 0:
-            place_preview(preview, render_preview(unwrap(network), sample, runtime), position)
-
-    batches = batches_from(crops, batch, training.step, accelerator.process_index, accelerator.num_processes)
-    schedule = cosine_schedule(learning_rate, steps, warmup=min(50, steps // 10))
-    loop = train(training, batches, compute_loss, schedule, runtime, accelerator)
-    with memory_errors("training; a smaller --batch helps too"):
-        report_training(loop, training, folder, settings, console, accelerator.is_main_process, look)
-    for path, reason in crops.unreadable.items():
-        console.warn(f"{path} could not be read and was left out: {reason}")
-    if not accelerator.is_main_process:
+    sample = photographs[:1]
+    run.train(training, crops, batch, compute_loss, learning_rate, settings, shown=(sample, sample))
+    if not run.is_main:
         return
-    half = {
-        name: tensor.half() if tensor.is_floating_point() else tensor
-        for name, tensor in unwrap(network).state_dict().items()
-    }
-    save_weights(
-        output,
-        half,
-        {"percept.format": "1", "role": "style", "architecture": generator, "arguments": arguments,
+    run.save(
+        unwrap(network).state_dict(),
+        {"role": "style", "architecture": generator, "arguments": created.arguments,
          "styles": [path.name for path in style], "recipe": settings},
     )  # fmt: skip
-    (folder / "checkpoint.pt").unlink(missing_ok=True)
     console.say(f"try it: percept stylize PHOTO -m {output}")
-    console.result(str(output), output=str(output), steps=steps, preview=str(preview))
+    console.result(str(output), output=str(output), steps=steps, preview=str(run.preview))

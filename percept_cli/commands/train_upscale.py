@@ -8,7 +8,6 @@ import typer
 
 from percept_cli import options
 
-PREVIEWS = 8
 # One batch with gradients a thousand times the usual would rule Muon's momentum for dozens of steps: a run without
 # this went from a loss of 0.03 to 37.
 CLIP_NORM = 1.0
@@ -75,28 +74,18 @@ def train_upscale(
     import numpy as np
     import torch
 
-    from percept_cli.commands.training_run import prepare_output, report_training, resume_training
+    from percept_cli.commands.training_run import TrainingRun, training_photos
     from percept_cli.console import Console
-    from percept_cli.core.dataset import Crops, batches_from, find_photos, fingerprint, sample_photos
+    from percept_cli.core.dataset import Crops, fingerprint
     from percept_cli.core.degradation import DEGRADATIONS, degrade
     from percept_cli.core.extractors.loading import create_extractor
     from percept_cli.core.generators.loading import start_upscaler
     from percept_cli.core.generators.upscale import SCALES
     from percept_cli.core.optimizers import create_optimizer
-    from percept_cli.core.preview import place_preview, render_preview
     from percept_cli.core.recipes import find_recipe
-    from percept_cli.core.runtime import choose_runtime, memory_errors, seed_everything
-    from percept_cli.core.training import (
-        Rival,
-        Training,
-        TrainingStep,
-        cosine_schedule,
-        create_accelerator,
-        train,
-        unwrap,
-    )
+    from percept_cli.core.runtime import seed_everything
+    from percept_cli.core.training import Rival, Training, unwrap
     from percept_cli.core.upscale_loss import Duel, combine, create_upscale_loss, upscale_taps
-    from percept_cli.core.weights import save_weights
     from percept_cli.errors import UsageError, unknown_name
 
     console = Console(quiet, json)
@@ -115,15 +104,9 @@ def train_upscale(
     if recipe.degradation not in DEGRADATIONS:
         raise UsageError(unknown_name("degradation", recipe.degradation, DEGRADATIONS))
     output = output or Path(f"{preset}-x{scale}.safetensors")
-    photos = find_photos(data) if data else sample_photos()
-    folder = prepare_output(output, overwrite, resume)
-    runtime = choose_runtime(device, precision, threads)
-    console.say(runtime.reason)
-    if not data:
-        console.say(
-            f"no --data: training on {len(photos)} sample photographs of scikit-image; more give a better upscaler"
-        )
-    accelerator = create_accelerator(runtime)
+    photos = training_photos(data, "upscaler", console)
+    run = TrainingRun.open(output, overwrite, resume, device, precision, threads, console)
+    runtime, (rank, world) = run.runtime, run.shard
 
     seed_everything(seed)
     taps = upscale_taps(recipe)
@@ -131,11 +114,10 @@ def train_upscale(
     duel = Duel.create(recipe, runtime) if recipe.adversarial_weight else None
     compare = combine(create_upscale_loss(recipe, frozen), duel)
     created = start_upscaler(start, recipe.architecture, scale, console.say)
-    arguments = created.arguments
-    network = accelerator.prepare_model(runtime.prepare(created))
+    network = run.place(created)
     training = Training(network, create_optimizer(recipe.optimizer, network), recipe.steps)
     if duel is not None:
-        duel.discriminator = accelerator.prepare_model(runtime.prepare(duel.discriminator))
+        duel.discriminator = run.place(duel.discriminator)
         group = {"params": duel.discriminator.parameters(), "share": RIVAL_SHARE[recipe.optimizer]}
         rival_optimizer = torch.optim.Adam([group], betas=(0.9, 0.99))
         training.rival = Rival(duel.discriminator, rival_optimizer, duel.discriminator_part)
@@ -144,11 +126,10 @@ def train_upscale(
         "preset": preset, "scale": scale, "photos": len(photos), "photos_digest": fingerprint(photos),
         "start": Path(start).stem if start else "", "extractor": extractor if taps else "",
         "extractor_weights": Path(extractor_weights).name if extractor_weights else "", "seed": seed,
-        "precision": runtime.precision, "processes": accelerator.num_processes,
+        "precision": runtime.precision, "processes": world,
     }  # fmt: skip
-    resume_training(training, folder, settings, resume, console)
 
-    side, world, rank = recipe.patch * scale, accelerator.num_processes, accelerator.process_index
+    side = recipe.patch * scale
     crops = Crops(photos, side, seed, recipe.steps * recipe.batch * world, native=True)
 
     def shrink(images, step):  # type: ignore[no-untyped-def]
@@ -159,37 +140,18 @@ def train_upscale(
             result = network(runtime.place(shrink(images, step)))
         return compare(result, images)
 
-    preview = folder / "preview.png"
     sample = crops[0][None]
-    if accelerator.is_main_process and training.step == 0:
-        preview.unlink(missing_ok=True)
-        place_preview(preview, sample, 0)
-
-    def look(step: TrainingStep) -> None:
-        position, rest = divmod(step.index, max(1, recipe.steps // PREVIEWS))
-        if rest == 0:
-            place_preview(preview, render_preview(unwrap(network), shrink(sample, 0), runtime), position)
-
-    batches = batches_from(crops, recipe.batch, training.step, rank, world)
-    schedule = cosine_schedule(recipe.learning_rate, recipe.steps, warmup=min(50, recipe.steps // 10))
-    loop = train(training, batches, compute_loss, schedule, runtime, accelerator, CLIP_NORM)
-    with memory_errors("training; a smaller --batch or --patch helps"):
-        report_training(loop, training, folder, settings, console, accelerator.is_main_process, look)
-    for path, reason in crops.unreadable.items():
-        console.warn(f"{path} could not be read and was left out: {reason}")
-    if not accelerator.is_main_process:
+    run.train(
+        training, crops, recipe.batch, compute_loss, recipe.learning_rate, settings,
+        clip_norm=CLIP_NORM, shown=(sample, shrink(sample, 0)),
+    )  # fmt: skip
+    if not run.is_main:
         return
-    half = {
-        name: tensor.half() if tensor.is_floating_point() else tensor
-        for name, tensor in unwrap(network).state_dict().items()
-    }
     look_of_it = "natural" if taps or duel else "faithful"
-    save_weights(
-        output,
-        half,
-        {"percept.format": "1", "role": "upscaler", "architecture": recipe.architecture, "arguments": arguments,
+    run.save(
+        unwrap(network).state_dict(),
+        {"role": "upscaler", "architecture": recipe.architecture, "arguments": created.arguments,
          "look": look_of_it, "recipe": settings},
     )  # fmt: skip
-    (folder / "checkpoint.pt").unlink(missing_ok=True)
     console.say(f"try it: percept upscale PHOTO -m {output}")
-    console.result(str(output), output=str(output), steps=recipe.steps, preview=str(preview))
+    console.result(str(output), output=str(output), steps=recipe.steps, preview=str(run.preview))

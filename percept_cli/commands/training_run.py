@@ -2,17 +2,136 @@
 
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from accelerate import Accelerator
+from torch import Tensor, nn
+
 from percept_cli.console import Console, JsonLinesLog
 from percept_cli.core.checkpoint import load_checkpoint, save_checkpoint
-from percept_cli.core.training import Training, TrainingStep
+from percept_cli.core.dataset import Crops, batches_from, find_photos, sample_photos
+from percept_cli.core.preview import place_preview, render_preview
+from percept_cli.core.runtime import Runtime, choose_runtime, memory_errors
+from percept_cli.core.training import (
+    Parts,
+    Training,
+    TrainingStep,
+    cosine_schedule,
+    create_accelerator,
+    train,
+    unwrap,
+)
+from percept_cli.core.weights import save_weights
 from percept_cli.errors import ExitCode, Interrupted, UsageError
 
 CHECKPOINT_SECONDS = 60.0
+PREVIEWS = 8
+
+
+def training_photos(data: list[Path] | None, product: str, console: Console) -> list[Path]:
+    """The photographs under the folders given, or the sample ones, and says so; product: what more of them improve."""
+    if data:
+        return find_photos(data)
+    photos = sample_photos()
+    console.say(
+        f"no --data: training on {len(photos)} sample photographs of scikit-image; more give a better {product}"
+    )
+    return photos
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """Where a training writes, what it runs on and whom it tells."""
+
+    output: Path
+    folder: Path
+    resume: bool
+    runtime: Runtime
+    accelerator: Accelerator
+    console: Console
+
+    @classmethod
+    def open(
+        cls,
+        output: Path,
+        overwrite: bool,
+        resume: bool,
+        device: str,
+        precision: str,
+        threads: int | None,
+        console: Console,
+    ) -> "TrainingRun":
+        """Checks the output, makes the run folder and chooses the runtime. Raises UsageError as `prepare_output`."""
+        folder = prepare_output(output, overwrite, resume)
+        runtime = choose_runtime(device, precision, threads)
+        console.say(runtime.reason)
+        return cls(output, folder, resume, runtime, create_accelerator(runtime), console)
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this is the process that writes and reports."""
+        return self.accelerator.is_main_process
+
+    @property
+    def shard(self) -> tuple[int, int]:
+        """The number of this process and how many there are."""
+        return self.accelerator.process_index, self.accelerator.num_processes
+
+    @property
+    def preview(self) -> Path:
+        """The strip of what the network makes of one photograph as it learns."""
+        return self.folder / "preview.png"
+
+    def place(self, network: nn.Module) -> nn.Module:
+        """The network on the device, spread over the processes."""
+        placed: nn.Module = self.accelerator.prepare_model(self.runtime.prepare(network))
+        return placed
+
+    def train(
+        self,
+        training: Training,
+        crops: Crops,
+        batch: int,
+        compute_loss: Callable[[nn.Module, Tensor, int], tuple[Tensor, Parts]],
+        learning_rate: float,
+        settings: dict[str, Any],
+        *,
+        warmup: int = 50,
+        clip_norm: float | None = None,
+        shown: tuple[Tensor, Tensor] | None = None,
+    ) -> None:
+        """The whole training: resumed when asked, on a cosine schedule, reported, logged and checkpointed.
+
+        settings: what must be the same for a run to be resumed. shown: a picture (1, 3, H, W) for the preview strip and
+        what the network gets to make it from.
+        """
+        resume_training(training, self.folder, settings, self.resume, self.console)
+        if shown and self.is_main and training.step == 0:
+            self.preview.unlink(missing_ok=True)
+            place_preview(self.preview, shown[0], 0)
+
+        def look(step: TrainingStep) -> None:
+            position, rest = divmod(step.index, max(1, training.steps // PREVIEWS))
+            if shown and rest == 0:
+                place_preview(self.preview, render_preview(unwrap(training.network), shown[1], self.runtime), position)
+
+        batches = batches_from(crops, batch, training.step, *self.shard)
+        schedule = cosine_schedule(learning_rate, training.steps, warmup=min(warmup, training.steps // 10))
+        loop = train(training, batches, compute_loss, schedule, self.runtime, self.accelerator, clip_norm)
+        with memory_errors("training; a smaller --batch or smaller crops help too"):
+            report_training(loop, training, self.folder, settings, self.console, self.is_main, look)
+        for path, reason in crops.unreadable.items():
+            self.console.warn(f"{path} could not be read and was left out: {reason}")
+
+    def save(self, weights: Mapping[str, Tensor], metadata: dict[str, Any]) -> None:
+        """Writes the model, in 16 bits, and drops the checkpoint that a finished run needs no more."""
+        half = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in weights.items()}
+        save_weights(self.output, half, {"percept.format": "1", **metadata})
+        (self.folder / "checkpoint.pt").unlink(missing_ok=True)
 
 
 def run_folder(output: Path) -> Path:
