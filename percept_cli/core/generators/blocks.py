@@ -1,5 +1,7 @@
 """Residual, upsampling and normalisation blocks."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -29,7 +31,9 @@ class InstanceNorm(nn.Module):
 
 
 def create_norm(norm: str, channels: int) -> nn.Module:
-    """`instance` or `batch` normalisation."""
+    """`instance` or `batch` normalisation, or `none`, which hands its input on."""
+    if norm == "none":
+        return nn.Identity()
     return InstanceNorm(channels) if norm == "instance" else nn.BatchNorm2d(channels)
 
 
@@ -50,8 +54,8 @@ class ConvNorm(nn.Module):
         enlargement: int = 1,
     ):
         super().__init__()
-        # A normalisation takes the mean away, so the convolution needs no bias.
-        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, bias=False)
+        # A normalisation takes the mean away, so the convolution before one needs no bias.
+        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, bias=norm == "none")
         self.norm = create_norm(norm, outputs)
         self.relu = relu
         self.enlargement = enlargement
@@ -66,12 +70,18 @@ class ConvNorm(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions and the identity, no ReLU after the sum (Gross & Wilber 2016)."""
+    """Two 3x3 convolutions and the identity, no ReLU after the sum (Gross & Wilber 2016).
 
-    def __init__(self, channels: int, norm: str = "instance"):
+    norm: that of the first convolution; closing_norm: that of the second, which is added to the input.
+    """
+
+    def __init__(self, channels: int, norm: str = "instance", closing_norm: str | None = None):
         super().__init__()
         self.first = ConvNorm(channels, channels, 3, norm=norm)
-        self.second = ConvNorm(channels, channels, 3, norm=norm, relu=False)
+        self.second = ConvNorm(channels, channels, 3, norm=closing_norm or norm, relu=False)
+        if closing_norm == "none":
+            # Small at first: nothing else keeps a chain of such sums from growing.
+            nn.init.kaiming_normal_(self.second.conv.weight, a=math.sqrt(99))
 
     def forward(self, features: Tensor) -> Tensor:
         return features + self.second(self.first(features))
