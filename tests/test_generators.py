@@ -258,3 +258,21 @@ def test_resize_convolutions_leave_no_checkerboard() -> None:
     assert inside.flatten(1).std(1).max() > 1e-4
     # The pattern is that of the strides: it repeats every 4 pixels, and not every one.
     torch.testing.assert_close(inside[:, 4:, 4:], inside[:, :-4, :-4])
+
+
+@pytest.mark.parametrize("norm", ["inner", "instance"])
+def test_one_huge_value_rules_a_picture_only_through_instance_norm(norm: str) -> None:
+    """The blotch in the sky: where the sum of the blocks is normalised, one place changes all of the others."""
+    network = StyleGenerator(0.25, norm).double().eval()
+    features = torch.randn(1, 32, 24, 24, dtype=torch.double, generator=torch.Generator().manual_seed(0))
+    spiked = features.clone()
+    spiked[..., 2, 2] += 1e3
+    with torch.inference_mode():
+        there = network.residual[-1].second(features), network.decoder(features)
+        spiked_there = network.residual[-1].second(spiked), network.decoder(spiked)
+    for before, after in zip(there, spiked_there, strict=True):
+        far = (..., slice(before.shape[-2] // 2, None), slice(before.shape[-1] // 2, None))
+        if norm == "inner":
+            torch.testing.assert_close(after[far], before[far], rtol=0, atol=1e-12)
+        else:
+            assert (after[far] - before[far]).abs().mean() > 0.3 * before[far].abs().mean()
