@@ -107,3 +107,12 @@ def test_the_real_one_is_drawn_from_its_source() -> None:
 def test_an_unknown_degradation_is_named() -> None:
     with pytest.raises(UsageError, match="Did you mean 'bicubic'"):
         degrade(images(8, 8), 2, "bicubc", random())
+
+
+@pytest.mark.parametrize("kind", ["bicubic", "johnson", "real"])
+def test_half_precision_around_it_changes_nothing(kind: str) -> None:
+    """A training loop's autocast once brightened low-resolution images by a level, and networks learnt to darken."""
+    crops = images(32, 32)
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = degrade(crops, 2, kind, random())
+    assert torch.equal(inside, degrade(crops, 2, kind, random()))

@@ -136,8 +136,9 @@ def train_upscale(
         return degrade(images, scale, recipe.degradation, np.random.default_rng((seed, step, rank)))
 
     def compute_loss(network, images, step):  # type: ignore[no-untyped-def]
+        small = runtime.place(shrink(images, step))
         with runtime.autocast():
-            result = network(runtime.place(shrink(images, step)))
+            result = network(small)
         return compare(result, images)
 
     sample = crops[0][None]

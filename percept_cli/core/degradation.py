@@ -23,6 +23,12 @@ def degrade(images: Tensor, scale: int, kind: str, random: np.random.Generator) 
     2016, section 4.2), or `real`: blur, another way of shrinking, noise and JPEG, each image its own, drawn from
     `random`. Raises UsageError for another kind.
     """
+    # In half precision the levels above 128 are two apart, and a network learns to darken what rounding brightened.
+    with torch.autocast(images.device.type, enabled=False):
+        return _degrade(images, scale, kind, random)
+
+
+def _degrade(images: Tensor, scale: int, kind: str, random: np.random.Generator) -> Tensor:
     height, width = images.shape[-2] // scale, images.shape[-1] // scale
     if kind == "bicubic":
         return shrink_as_matlab(images, height, width)
