@@ -15,6 +15,7 @@ from percept_cli.core.generators.style import (
     JohnsonGenerator,
     StyleGenerator,
     create_style_generator,
+    fold_norms,
     pad_to_multiple,
 )
 from percept_cli.core.weights import save_weights
@@ -276,3 +277,13 @@ def test_one_huge_value_rules_a_picture_only_through_instance_norm(norm: str) ->
             torch.testing.assert_close(after[far], before[far], rtol=0, atol=1e-12)
         else:
             assert (after[far] - before[far]).abs().mean() > 0.3 * before[far].abs().mean()
+
+
+def test_folded_norms_are_the_norms_of_those_photographs() -> None:
+    """On the very photograph that they were folded on, nothing changes; elsewhere a huge value rules no more."""
+    torch.manual_seed(0)
+    trained = StyleGenerator(0.25, "instance").double().eval()
+    photograph = torch.rand(1, 3, 48, 64, dtype=torch.double)
+    folded = fold_norms(trained, photograph).double().eval()
+    assert folded.arguments == {"width": 0.25, "norm": "inner"}
+    torch.testing.assert_close(folded(photograph), trained(photograph), rtol=0, atol=1e-5)

@@ -110,7 +110,7 @@ def train_style(
         total_variation_weight=tv_weight,
         scaling=scaling,
     )
-    created = start_style_generator(start, generator, width, norm)
+    created = start_style_generator(start, generator, width, norm, photographs)
     network = run.place(created)
     training = Training(network, create_optimizer(optimizer, network), steps)
     settings = {

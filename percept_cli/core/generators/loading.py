@@ -14,6 +14,7 @@ from percept_cli.core.generators.style import (
     JohnsonGenerator,
     StyleGenerator,
     create_style_generator,
+    fold_norms,
 )
 from percept_cli.core.generators.upscale import UPSCALERS, create_upscaler
 from percept_cli.core.manifest import find_model, find_upscaler
@@ -103,11 +104,12 @@ def recognise(state: Mapping[str, Tensor], source: str) -> tuple[str, str]:
 
 
 def start_style_generator(
-    start: str | None, name: str, width: float | None, norm: str | None
+    start: str | None, name: str, width: float | None, norm: str | None, photographs: Tensor
 ) -> StyleGenerator | JohnsonGenerator:
     """A generator to train: untrained by name (`create_style_generator`), or with the weights of a trained style.
 
-    Raises UsageError when the trained style is of another architecture than the one asked for.
+    A trained style of `instance` norms is made one of `inner` norms when that is asked for, as they act on photographs
+    (N, 3, H, W) in [0, 1]. Raises UsageError when it is of another architecture than the one asked for.
     """
     if start is None:
         return create_style_generator(name, width, norm)
@@ -116,11 +118,14 @@ def start_style_generator(
         raise UsageError(
             f"--start {start} is a generator of '{trained.architecture}', not '{name}'. Give --generator so."
         )
+    network = trained.network
+    if isinstance(network, StyleGenerator) and (network.arguments["norm"], norm) == ("instance", "inner"):
+        network = fold_norms(network, photographs)
     wanted = {"width": width, "norm": norm}
-    other = [key for key, value in wanted.items() if value is not None and value != trained.network.arguments[key]]
+    other = [key for key, value in wanted.items() if value is not None and value != network.arguments[key]]
     if other:
-        raise UsageError(f"--start {start} was trained with {trained.network.arguments}: leave --{other[0]} out.")
-    return trained.network.requires_grad_(True).train()
+        raise UsageError(f"--start {start} was trained with {network.arguments}: leave --{other[0]} out.")
+    return network.requires_grad_(True).train()
 
 
 def start_upscaler(

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from percept_cli.core.generators.blocks import (
     ConvNorm,
+    InstanceNorm,
     ResidualBlock,
     ResizeConvNorm,
     UnpaddedResidualBlock,
@@ -80,6 +81,38 @@ class StyleGenerator(nn.Module):
                 output = convolve(features, self.last, dtype=images.dtype)
         output = 0.5 + 0.5 * OUTPUT_RANGE * torch.tanh(output.float())
         return output[..., :height, :width]
+
+
+@torch.no_grad()
+def fold_norms(trained: StyleGenerator, photographs: Tensor) -> StyleGenerator:
+    """A generator of `instance` norms as one of `inner` norms to train on from: those left out become fixed factors.
+
+    Their convolutions take over the scale and shift that they have on photographs (N, 3, H, W) in [0, 1] taken together.
+    """
+    folded = StyleGenerator(trained.arguments["width"], "inner")
+    state = folded.state_dict()
+    handles = []
+
+    def fold(name: str, layer: ConvNorm, norm: InstanceNorm) -> None:
+        def measure(convolution: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            variance, mean = torch.var_mean(output.float(), dim=(0, 2, 3), correction=0)
+            scale = norm.weight * torch.rsqrt(variance + 1e-5)
+            state[f"{name}.conv.weight"] = layer.conv.weight * scale[:, None, None, None]
+            state[f"{name}.conv.bias"] = norm.bias - mean * scale
+
+        handles.append(layer.conv.register_forward_hook(measure))
+
+    for name, layer in trained.named_modules():
+        if isinstance(layer, ConvNorm) and isinstance(layer.norm, InstanceNorm):
+            if f"{name}.conv.bias" in state:
+                fold(name, layer, layer.norm)
+            else:
+                state |= {f"{name}.{key}": value for key, value in layer.state_dict().items()}
+    trained(photographs)
+    for handle in handles:
+        handle.remove()
+    folded.load_state_dict(state | {f"last.{key}": value for key, value in trained.last.state_dict().items()})
+    return folded
 
 
 class JohnsonGenerator(nn.Module):
