@@ -25,12 +25,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from percept_cli.core.dataset import sample_photos
+from percept_cli.core.decoding import load_image
+from percept_cli.core.encoding import save_image
 from percept_cli.core.extractors import FeatureExtractor, create_architecture
 from percept_cli.core.extractors.loading import create_extractor
 from percept_cli.core.generators.loading import load_style_generator
 from percept_cli.core.generators.style import StyleGenerator
 from percept_cli.core.generators.upscale import SwiftGenerator
-from percept_cli.core.images import Photo, load_image, resize_image, save_image
+from percept_cli.core.images import Photo, resize_image
 from percept_cli.core.manifest import shipped_models
 from percept_cli.core.restyling import run_generator
 from percept_cli.core.runtime import Runtime, choose_runtime

@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 
 from percept_cli import __version__
-from percept_cli.core.images import load_image
+from percept_cli.core.decoding import load_image
 from percept_cli.core.manifest import shipped_models
 from percept_cli.core.weights import load_weights_and_metadata, save_weights
 from percept_cli.errors import ExitCode, Interrupted

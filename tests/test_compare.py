@@ -14,7 +14,7 @@ from torchvision.models import squeezenet1_1
 
 from percept_cli.core import comparison
 from percept_cli.core.comparison import load_pair
-from percept_cli.core.images import load_image
+from percept_cli.core.decoding import load_image
 from percept_cli.core.metrics import luma, psnr
 from percept_cli.core.pairs import match_by_name
 from percept_cli.core.weights import TORCHVISION_FILES, cached_torchvision_weights

@@ -15,9 +15,9 @@ from torchvision.models import alexnet, squeezenet1_1
 from torchvision.models.vgg import cfgs, make_layers
 
 from percept_cli.core import metrics
+from percept_cli.core.decoding import load_image
 from percept_cli.core.extractors.loading import create_extractor
 from percept_cli.core.feature_distances import distance_maps
-from percept_cli.core.images import load_image
 from percept_cli.core.learned_metrics import create_learned_metric
 from percept_cli.core.metrics import (
     MS_SSIM_SMALLEST_SIDE,

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from percept_cli.core import gatys
+from percept_cli.core.decoding import load_image
 from percept_cli.core.extractors import FeatureExtractor
 from percept_cli.core.extractors.loading import create_extractor
 from percept_cli.core.gatys import COARSEST, StyleOptions, optimize_style, scales, split_steps
-from percept_cli.core.images import load_image
 from percept_cli.core.optimization import OptimizationStep, optimize_image
 from percept_cli.core.runtime import Runtime
 from percept_cli.core.style import STYLE_BALANCE

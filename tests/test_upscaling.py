@@ -11,11 +11,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from percept_cli.core import upscaling
+from percept_cli.core.decoding import load_image
+from percept_cli.core.encoding import save_image
 from percept_cli.core.generators.blocks import BicubicBase
 from percept_cli.core.generators.loading import load_upscaler
 from percept_cli.core.generators.reach import convolution_radius, cut_errors
 from percept_cli.core.generators.upscale import create_upscaler
-from percept_cli.core.images import Photo, floats, load_image, quantise, resize_image, save_image
+from percept_cli.core.images import Photo, floats, quantise, resize_image
 from percept_cli.core.manifest import shipped_models
 from percept_cli.core.runtime import Runtime
 from percept_cli.core.upscaling import ONE_ALGORITHM_PIXELS, TileStep, Upscaler, resample, upscale

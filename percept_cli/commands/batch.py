@@ -7,7 +7,9 @@ from collections.abc import Callable
 import typer
 
 from percept_cli.console import Console
-from percept_cli.core.images import Photo, encode_image, load_image, save_image
+from percept_cli.core.decoding import load_image
+from percept_cli.core.encoding import encode_image, save_image
+from percept_cli.core.images import Photo
 from percept_cli.core.outputs import Job, create_folders
 from percept_cli.errors import ExitCode, ImageError
 

@@ -74,7 +74,8 @@ def compare(
 
     # Only now the heavy imports: a mistyped path is answered at once.
     from percept_cli.core.comparison import create_comparison, heat_map, load_pair, mean_figures
-    from percept_cli.core.images import Photo, save_image
+    from percept_cli.core.encoding import save_image
+    from percept_cli.core.images import Photo
     from percept_cli.core.runtime import choose_runtime, memory_errors
 
     runtime = choose_runtime(device, precision)
@@ -160,7 +161,8 @@ def _plan_heat_maps(
     pairs: "Sequence[Pair]", output: str | None, overwrite: bool, skip_existing: bool
 ) -> "Sequence[Job]":
     """One job a pair, without a destination where no heat map was asked for."""
-    from percept_cli.core.outputs import InputItem, Job, plan_outputs
+    from percept_cli.core.inputs import InputItem
+    from percept_cli.core.outputs import Job, plan_outputs
     from percept_cli.errors import UsageError
 
     if output is None or not pairs:

@@ -91,8 +91,9 @@ def stylize(
     percept stylize holiday/ -r -m wave -o restyled/
     """
     from percept_cli.console import Console
+    from percept_cli.core.inputs import expand_inputs
     from percept_cli.core.manifest import shipped_models
-    from percept_cli.core.outputs import expand_inputs, plan_outputs
+    from percept_cli.core.outputs import plan_outputs
     from percept_cli.errors import UsageError
 
     console = Console(quiet, json)
@@ -126,12 +127,10 @@ def stylize(
                 return restyle(photo, generator, runtime, size=size, strength=strength, keep_colors=keep_colors)
 
     else:
+        from percept_cli.core.encoding import save_image
         from percept_cli.core.extractors.loading import create_extractor
         from percept_cli.core.gatys import StyleOptions, optimize_style
-        from percept_cli.core.images import (
-            save_image,
-            unpremultiply,
-        )
+        from percept_cli.core.images import unpremultiply
         from percept_cli.core.restyling import finish, visible_pixels
         from percept_cli.core.style import load_styles, parse_blend, style_taps
 

@@ -83,8 +83,9 @@ def upscale(
     """
     from percept_cli.console import Console
     from percept_cli.core.enlargement import Enlargement, choose_enlargement
+    from percept_cli.core.inputs import expand_inputs
     from percept_cli.core.manifest import LOOKS, find_upscaler, upscaler_scales
-    from percept_cli.core.outputs import expand_inputs, plan_outputs
+    from percept_cli.core.outputs import plan_outputs
     from percept_cli.core.tiling import parse_tile
 
     console = Console(quiet, json)
@@ -122,9 +123,10 @@ def upscale(
 
     # Only now the heavy imports: a mistyped option is answered at once.
     from percept_cli.commands.batch import process_images
+    from percept_cli.core.encoding import check_size
     from percept_cli.core.generators.blending import load_look
     from percept_cli.core.generators.loading import load_upscaler
-    from percept_cli.core.images import Photo, check_size
+    from percept_cli.core.images import Photo
     from percept_cli.core.outputs import Job
     from percept_cli.core.runtime import choose_runtime, memory_errors
     from percept_cli.core.upscaling import Upscaler

@@ -7,10 +7,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from percept_cli.core.decoding import load_image
 from percept_cli.core.extractors import FeatureExtractor, create_architecture
 from percept_cli.core.extractors.loading import create_extractor
 from percept_cli.core.feature_distances import distance_maps
-from percept_cli.core.images import Photo, load_image, premultiply
+from percept_cli.core.images import Photo, premultiply
 from percept_cli.core.learned_metrics import BACKBONES, create_learned_metric
 from percept_cli.core.metrics import (
     MS_SSIM_SMALLEST_SIDE,

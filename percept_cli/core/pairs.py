@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from percept_cli.core.outputs import expand_inputs
+from percept_cli.core.inputs import expand_inputs
 from percept_cli.errors import UsageError
 
 

@@ -5,8 +5,9 @@ from pathlib import Path
 
 from torch import Tensor
 
+from percept_cli.core.decoding import load_image
 from percept_cli.core.extractors import FeatureExtractor, create_architecture
-from percept_cli.core.images import fit_short_side, load_image, resize_image
+from percept_cli.core.images import fit_short_side, resize_image
 from percept_cli.core.losses import FeatureTerm, PerceptualLoss, StyleTerm, TotalVariationTerm
 from percept_cli.errors import ImageError, UsageError, unknown_name
 
