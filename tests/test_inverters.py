@@ -12,10 +12,11 @@ from percept_cli.core import manifest
 from percept_cli.core.extractors import FeatureExtractor, create_architecture
 from percept_cli.core.extractors.loading import create_extractor
 from percept_cli.core.generators.discriminator import DeepsimDiscriminator
-from percept_cli.core.generators.inversion import GREY, INVERTERS, Inverter, create_inverter
+from percept_cli.core.generators.inversion import GREY, INVERTERS, Inverter, create_inverter, run_inverter
 from percept_cli.core.generators.loading import check_inverter, load_inverter, start_inverter
 from percept_cli.core.losses.functional import typical_square
 from percept_cli.core.manifest import Model, find_inverter
+from percept_cli.core.runtime import Runtime
 from percept_cli.core.weights import save_weights
 from percept_cli.errors import ModelError, UsageError
 
@@ -254,6 +255,19 @@ def test_a_file_gives_the_same_images(saved: Path, compact: FeatureExtractor) ->
     assert not loaded.network.training and not any(p.requires_grad for p in loaded.network.parameters())
     begun = start_inverter(str(saved), "lean", "compact", "conv3_4", channels=256, stride=4, width=0.1)
     assert begun.training and torch.equal(begun.mean, loaded.network.get_buffer("mean"))
+
+
+def test_running_in_half_precision_gives_nearly_the_same(saved: Path, compact: FeatureExtractor) -> None:
+    """In [0, 1], of the size asked for; bf16 differs by a few levels at most."""
+    network = load_inverter(str(saved)).network
+    with torch.no_grad():
+        features = compact(torch.rand(1, 3, 37, 40), ["conv3"])["conv3"]
+    images = [
+        run_inverter(network, features, (37, 40), Runtime(torch.device("cpu"), dtype, ""))
+        for dtype in (torch.float32, torch.bfloat16)
+    ]
+    assert images[0].shape == (1, 3, 37, 40) and images[0].min() >= 0 and images[0].max() <= 1
+    assert (images[0] - images[1]).abs().max() < 6 / 255
 
 
 def test_another_layer_extractor_or_weights_are_one_sentence(saved: Path, compact: FeatureExtractor) -> None:

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from percept_cli.core.runtime import Runtime
 from percept_cli.errors import UsageError, unknown_name
 
 SLOPE = 0.3  # of the leaky ReLUs (Dosovitskiy & Brox 2016, section 3.3)
@@ -217,3 +218,14 @@ def create_inverter(name: str, **arguments: Any) -> Inverter:
     if name not in INVERTERS:
         raise UsageError(unknown_name("generator", name, INVERTERS))
     return INVERTERS[name](**arguments)
+
+
+@torch.inference_mode()
+def run_inverter(network: nn.Module, features: Tensor, size: tuple[int, int], runtime: Runtime) -> Tensor:
+    """One forward pass: raw features of an image of `size` (height, width) to that image, (N, 3, H, W) in [0, 1].
+
+    network: on the runtime's device by `Runtime.prepare`. The result is on the processor.
+    """
+    with runtime.autocast():
+        images = network(runtime.place(features), size)
+    return images.float().clamp(0, 1).cpu()
