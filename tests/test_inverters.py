@@ -6,13 +6,21 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from percept_cli.core import manifest
 from percept_cli.core.extractors import FeatureExtractor, create_architecture
 from percept_cli.core.extractors.loading import create_extractor
 from percept_cli.core.generators.discriminator import DeepsimDiscriminator
-from percept_cli.core.generators.inversion import GREY, INVERTERS, Inverter, create_inverter, run_inverter
+from percept_cli.core.generators.inversion import (
+    GREY,
+    INVERTERS,
+    Inverter,
+    create_inverter,
+    double_by_pooling,
+    run_inverter,
+)
 from percept_cli.core.generators.loading import check_inverter, load_inverter, start_inverter
 from percept_cli.core.losses.functional import typical_square
 from percept_cli.core.manifest import Model, find_inverter
@@ -139,6 +147,12 @@ def test_units_are_painted_where_they_lie(offset: float, size: tuple[int, int]) 
 
 
 # --- networks
+
+
+def test_the_reproducible_enlargement_is_the_bilinear_one() -> None:
+    features = torch.rand(2, 3, 5, 4)
+    wanted = F.interpolate(features, scale_factor=2, mode="bilinear")
+    torch.testing.assert_close(double_by_pooling(features), wanted)
 
 
 def parameters(network: nn.Module) -> int:

@@ -124,8 +124,27 @@ class LeakyBlock(nn.Module):
         return features + self.second(F.leaky_relu(self.first(features), SLOPE))
 
 
+class Doubling(nn.Module):
+    """Bilinear enlargement by 2: of the code's cells, which nearest neighbours leave as squares, nothing is seen."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        if features.device.type == "cuda":  # whose bilinear gradient adds up in another order each time
+            return double_by_pooling(features)
+        return F.interpolate(features, scale_factor=2, mode="bilinear")
+
+
+def double_by_pooling(features: Tensor) -> Tensor:
+    """Bilinear enlargement by 2, (N, C, H, W) to (N, C, 2H, 2W), by operations with reproducible gradients."""
+    for axis in (2, 3):
+        count = features.shape[axis]
+        ends = features.narrow(axis, 0, 1), features.narrow(axis, count - 1, 1)
+        features = torch.cat((ends[0], features, ends[1]), dim=axis)
+    doubled = F.interpolate(features, scale_factor=2)[..., 1:-1, 1:-1]
+    return F.avg_pool2d(F.avg_pool2d(doubled, 2, 1), 2, 1)  # 1/4, 1/2, 1/4 either way
+
+
 def create_lean_layers(channels: int, doublings: int, width: float, dense: bool) -> Layers:
-    """percept's own: most of the work at the size of the code, nearest neighbours and one convolution per doubling."""
+    """percept's own: most of the work at the size of the code, one convolution per doubling."""
     widths = [max(4, round(width * WIDTHS[min(step, len(WIDTHS) - 1)])) for step in range(doublings + 1)]
     here = widths[-1]
     if dense:
@@ -136,7 +155,7 @@ def create_lean_layers(channels: int, doublings: int, width: float, dense: bool)
         first, head = nn.Conv2d(channels, here, 1), []
     inner = [*head, nn.LeakyReLU(SLOPE), LeakyBlock(here), LeakyBlock(here)]
     for below in reversed(widths[:-1]):
-        inner += [nn.Upsample(scale_factor=2), nn.Conv2d(here, below, 3, padding=1), nn.LeakyReLU(SLOPE)]
+        inner += [Doubling(), nn.Conv2d(here, below, 3, padding=1), nn.LeakyReLU(SLOPE)]
         here = below
     last = nn.Conv2d(here, 3, 3, padding=1)
     layers = first, nn.Sequential(*inner), last
@@ -201,9 +220,7 @@ def create_paper_layers(
 def _enlarge(inputs: int, outputs: int, upsampling: str) -> nn.Module:
     if upsampling == "deconvolution":
         return nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1, bias=False)
-    return nn.Sequential(
-        nn.Upsample(scale_factor=2, mode="bilinear"), nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
-    )
+    return nn.Sequential(Doubling(), nn.Conv2d(inputs, outputs, 3, padding=1, bias=False))
 
 
 INVERTERS: dict[str, Callable[..., Inverter]] = {
