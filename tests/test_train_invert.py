@@ -180,7 +180,7 @@ def test_typical_scaling_makes_an_unrelated_photograph_one() -> None:
     _, parts = InversionLoss(LossWeights(1.0, 1.0), comparator, None, RUNTIME, 64).generator_part(
         result, images, torch.zeros(4, 1)
     )
-    assert parts["image"].item() * UNRELATED == pytest.approx((result - images).square().mean().item(), rel=1e-5)
+    assert parts["image"].item() * UNRELATED["mse"] == pytest.approx((result - images).square().mean().item(), rel=1e-5)
     assert sum(parts[f"feature.{layer}"].item() for layer in comparator.layers) == pytest.approx(
         1, abs=0.1
     )  # less: padded edges are alike

@@ -19,8 +19,8 @@ from percept_cli.core.training import unwrap
 from percept_cli.core.upscale_loss import LossAndParts, is_typical
 from percept_cli.errors import UsageError, unknown_name
 
-# Mean squared difference of two unrelated photographs in [0, 1], over crops of BSDS400.
-UNRELATED = 0.112
+# Mean squared and mean absolute difference of two unrelated photographs in [0, 1], over crops of BSDS400.
+UNRELATED = {"mse": 0.112, "l1": 0.263}
 # The paper's images have 227x227 pixels and levels of 0 to 255.
 PAPER_VALUES = 3 * 227**2
 LEVELS = 255
@@ -67,7 +67,7 @@ def feature_factor(weight: float, values: int) -> float:
 # In units of what an unrelated photograph costs, the paper's image loss weighs 1.1e3 and its adversarial loss 100: with
 # the first set to 1, the second is 0.089. Its feature loss depends on the comparator's scale, 0.01 on conv5 of AlexNet
 # (43,264 values): there it is of the image loss's size, and so it is 1 here with every comparator.
-TYPICAL_ADVERSARIAL = PAPER_WEIGHTS.adversarial / (image_factor(PAPER_WEIGHTS.image) * UNRELATED)
+TYPICAL_ADVERSARIAL = PAPER_WEIGHTS.adversarial / (image_factor(PAPER_WEIGHTS.image) * UNRELATED["mse"])
 
 # By name, which of the losses: the weights of `--scaling typical`, then those of `--scaling paper`.
 LOSSES: dict[str, tuple[LossWeights, LossWeights]] = {
@@ -131,7 +131,8 @@ class InversionLoss:
     """The weighted losses of an inverter's images, by name: `image`, `feature.LAYER`, `adversarial`.
 
     comparator: an extractor, or None where the features of the discriminator itself are compared (DIAT) or none are.
-    discriminator: None without an adversarial loss. size: side of the images in pixels. average: the mean of a scalar
+    discriminator: None without an adversarial loss. size: side of the images in pixels. pixel: `mse` or `l1`, in levels
+    of 0 to 255 with `paper` scaling, half the sum of squares or the sum. average: the mean of a scalar
     over all processes. The images are kept from `generator_part` for `discriminator_part`.
     """
 
@@ -142,6 +143,7 @@ class InversionLoss:
     size: int
     scaling: str = "typical"
     discriminator_layers: tuple[str, ...] = ()
+    pixel: str = "mse"
     average: Callable[[Tensor], Tensor] = lambda value: value
     freezing: Freezing = field(default_factory=Freezing)
     judged: tuple[Tensor, Tensor | None, Tensor] | None = None
@@ -150,8 +152,11 @@ class InversionLoss:
         typical = is_typical(self.scaling)
         terms: dict[str, tuple[Term, float]] = {}
         if self.weights.image:
-            factor = 1 / UNRELATED if typical else image_factor(1.0, 3 * self.size**2)
-            terms["image"] = PixelTerm("mse"), self.weights.image * factor
+            if self.pixel not in UNRELATED:
+                raise UsageError(unknown_name("pixel distance", self.pixel, UNRELATED))
+            sums = {"mse": image_factor(1.0, 3 * self.size**2), "l1": LEVELS * 3 * self.size**2}
+            factor = 1 / UNRELATED[self.pixel] if typical else sums[self.pixel]
+            terms["image"] = PixelTerm(self.pixel), self.weights.image * factor
         if self.weights.feature and self.comparator is not None:
             layers = self.comparator.layers
             share = {layer: 1 / len(layers) for layer in layers} if typical else self._sums(self.comparator)
