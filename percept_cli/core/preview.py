@@ -25,6 +25,8 @@ def render_preview(network: nn.Module, given: Tensor | tuple[Any, ...], runtime:
     with runtime.autocast():
         result = network(*(runtime.place(value) if isinstance(value, Tensor) else value for value in arguments))
     network.train()
+    if isinstance(result, tuple):  # an autoencoder's, whose image is the first
+        result = result[0]
     return result.float().clamp(0, 1).cpu()
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from percept_cli.core.extractors import FeatureExtractor
+from percept_cli.core.generators.autoencoder import Autoencoder
 from percept_cli.core.generators.foreign import create_foreign_generator, recognise_foreign
 from percept_cli.core.generators.inversion import INVERTERS, Inverter, create_inverter
 from percept_cli.core.generators.style import (
@@ -26,6 +27,7 @@ ARCHITECTURES_BY_ROLE: Mapping[str, Mapping[str, Callable[..., nn.Module]]] = {
     "style": GENERATORS,
     "upscaler": UPSCALERS,
     "inverter": INVERTERS,
+    "autoencoder": {"lean": Autoencoder},
 }
 
 
@@ -111,6 +113,21 @@ def load_inverter(given: str) -> LoadedGenerator:
     if not metadata.get("percept.format") or not {"extractor", "layer", "fingerprint"} <= metadata.keys():
         raise ModelError(f"{path} is not an inverter: percept runs those that `percept train invert` writes.")
     network = create_own_generator(state, metadata, str(path), "inverter")
+    return LoadedGenerator(network.eval().requires_grad_(False), path.stem, metadata.get("architecture", ""), metadata)
+
+
+def load_autoencoder(given: str) -> LoadedGenerator:
+    """An autoencoder from a file that `percept train autoencoder` wrote, or by the name of a shipped model.
+
+    Raises ModelError when it is missing, damaged or of an unknown format.
+    """
+    path = Path(given)
+    if not path.suffix and not path.is_file():
+        path = find_model(given, "autoencoder").path
+    state, metadata = load_weights_and_metadata(path)
+    if not metadata.get("percept.format"):
+        raise ModelError(f"{path} is not an autoencoder: percept runs those that `percept train autoencoder` writes.")
+    network = create_own_generator(state, metadata, str(path), "autoencoder")
     return LoadedGenerator(network.eval().requires_grad_(False), path.stem, metadata.get("architecture", ""), metadata)
 
 
