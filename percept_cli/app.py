@@ -12,7 +12,9 @@ from percept_cli.commands.compare import compare
 from percept_cli.commands.doctor import doctor
 from percept_cli.commands.models import models
 from percept_cli.commands.stylize import stylize
+from percept_cli.commands.train_autoencoder import train_autoencoder
 from percept_cli.commands.train_extractor import train_extractor
+from percept_cli.commands.train_invert import train_invert
 from percept_cli.commands.train_style import train_style
 from percept_cli.commands.train_upscale import train_upscale
 from percept_cli.commands.upscale import upscale
@@ -28,13 +30,19 @@ app = typer.Typer(
 )
 app.command("stylize")(stylize)
 app.command("upscale")(upscale)
-train = typer.Typer(help="Train a style, an upscaler or an extractor.", no_args_is_help=True)
+train = typer.Typer(
+    help="Train a style, an upscaler, an inverter, an autoencoder or an extractor.", no_args_is_help=True
+)
 app.add_typer(train, name="train")
 
 train.command("style")(train_style)
 app.command("train-style", hidden=True)(train_style)
 train.command("upscale")(train_upscale)
 app.command("train-upscale", hidden=True)(train_upscale)
+train.command("invert")(train_invert)
+app.command("train-invert", hidden=True)(train_invert)
+train.command("autoencoder")(train_autoencoder)
+app.command("train-autoencoder", hidden=True)(train_autoencoder)
 train.command("extractor")(train_extractor)
 app.command("train-extractor", hidden=True)(train_extractor)
 app.command("compare")(compare)

@@ -45,6 +45,43 @@ ContentLayers = Annotated[
 StyleLayers = Annotated[
     str | None, typer.Option(metavar="L1,L2,...", help="Default: the extractor's own.", rich_help_panel="Losses")
 ]
+DeepsimLoss = Annotated[
+    str, typer.Option("--loss", help="image, feature, or deepsim: both and a discriminator.", rich_help_panel="Losses")
+]
+ImageWeight = Annotated[float | None, typer.Option(min=0.0, rich_help_panel="Losses")]
+FeatureWeight = Annotated[float | None, typer.Option(min=0.0, rich_help_panel="Losses")]
+AdversarialWeight = Annotated[float | None, typer.Option(min=0.0, rich_help_panel="Losses")]
+UnrelatedScaling = Annotated[
+    str,
+    typer.Option(
+        help="typical: 1.0 is what an unrelated photograph costs; paper: raw sums of squares.",
+        rich_help_panel="Losses",
+    ),
+]
+Comparator = Annotated[
+    str,
+    typer.Option(
+        help="Whose features are compared: an extractor, random (AlexNet untrained) or discriminator.",
+        rich_help_panel="Losses",
+    ),
+]
+ComparatorLayers = Annotated[
+    str | None, typer.Option(metavar="L1,L2,...", help="Default: the comparator's own.", rich_help_panel="Losses")
+]
+ComparatorWeights = Annotated[
+    str | None, typer.Option(metavar="FILE|random", help="Weights for --comparator.", rich_help_panel="Losses")
+]
+DiscriminatorChannels = Annotated[
+    int, typer.Option(min=1, help="Width of the discriminator's first layer.", rich_help_panel="Losses")
+]
+CodeBranch = Annotated[
+    bool,
+    typer.Option(
+        "--code-branch/--no-code-branch",
+        help="The discriminator sees the code beside the image.",
+        rich_help_panel="Losses",
+    ),
+]
 Inputs = Annotated[
     list[str] | None, typer.Argument(metavar="IMAGE...", help="Files, folders, patterns, or - for stdin.")
 ]

@@ -82,6 +82,8 @@ def size_of(path: Path) -> tuple[int, int]:
         (["compare", "--help"], 0),
         (["compare", ".", "photo.jpg"], 2),
         (["train-style", "--help"], 0),
+        (["train-invert", "--help"], 0),
+        (["train-autoencoder", "--help"], 0),
         (["train", "--help"], 0),
         (["stylize", "photo.jpg"], 2),
         (["stylize", "photo.jpg", "-m", "wave", "--stregth", "0.5"], 2),
@@ -100,7 +102,7 @@ def test_answers_that_need_no_torch_load_none(arguments: list[str], code: int, s
     ("line", "expected"),
     [
         ("percept sty", {"stylize"}),
-        ("percept train ", {"style", "extractor", "upscale"}),
+        ("percept train ", {"style", "extractor", "upscale", "invert", "autoencoder"}),
         ("percept stylize x --keep", {"--keep-colors"}),
         ("percept stylize x -m ", {name for name, model in shipped_models().items() if model.role == "style"}),
     ],

@@ -1,4 +1,4 @@
-"""The README's commands and code are those of the program."""
+"""The README's and the guides' commands and code are those of the program."""
 
 import re
 import shlex
@@ -13,9 +13,11 @@ from percept_cli.app import app
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
+GUIDES = (ROOT / "docs" / "inversion-training.md").read_text(encoding="utf-8")
+GUIDE_BLOCKS = re.findall(r"```(\w+)\n(.*?)```", GUIDES, re.DOTALL)
 COMMANDS = [
     shlex.split(line.split("percept ", 1)[1], comments=True)
-    for language, block in BLOCKS
+    for language, block in BLOCKS + GUIDE_BLOCKS
     if language == "sh"
     for line in block.replace("-m percept_cli", "percept").splitlines()
     if "percept " in line.split("#")[0]
@@ -23,7 +25,7 @@ COMMANDS = [
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
-def test_every_command_of_the_readme_exists_with_its_options(words: list[str]) -> None:
+def test_every_command_of_the_readme_and_guides_exists_with_its_options(words: list[str]) -> None:
     """Each line names a command, and only options that the command has."""
     command = get_command(app)
     words = words[: words.index("|")] if "|" in words else words[: words.index(">")] if ">" in words else words
@@ -47,13 +49,14 @@ def test_the_readmes_training_loop_runs() -> None:
 
 
 def test_every_shipped_model_is_whole_and_described() -> None:
-    """The manifest's checksums are those of the files; a style has at most 2 MB, the extractor 6 MB."""
+    """The manifest's checksums are those of the files; a style has at most 2 MB, an inverter 4 MB, the extractor 6 MB."""
     from percept_cli.core.manifest import shipped_models
     from percept_cli.core.weights import sha256_of
 
     models = shipped_models()
     assert sum(model.role == "style" for model in models.values()) >= 5
+    most = {"extractor": 6e6, "inverter": 4e6}
     for model in models.values():
         assert sha256_of(model.path) == model.sha256, model.name
-        assert model.path.stat().st_size <= (6e6 if model.role == "extractor" else 2e6), model.name
+        assert model.path.stat().st_size <= most.get(model.role, 2e6), model.name
         assert model.licence and model.command.startswith("percept train") and model.trained_on

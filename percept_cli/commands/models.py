@@ -14,7 +14,7 @@ models = typer.Typer(help="List the shipped models, or say what a weights file h
 
 @models.command("list")
 def list_models(
-    role: Annotated[str | None, typer.Option(help="Only one role: extractor, style or upscaler.")] = None,
+    role: Annotated[str | None, typer.Option(help="Only one role: extractor, style, upscaler or inverter.")] = None,
     json: options.Json = False,
 ) -> None:
     """List the models that came with percept.

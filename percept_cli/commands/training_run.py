@@ -102,12 +102,12 @@ class TrainingRun:
         *,
         warmup: int = 50,
         clip_norm: float | None = None,
-        shown: tuple[Tensor, Tensor] | None = None,
+        shown: tuple[Tensor, Tensor | tuple[Any, ...]] | None = None,
     ) -> None:
         """The whole training: resumed when asked, on a cosine schedule, reported, logged and checkpointed.
 
         settings: what must be the same for a run to be resumed. shown: a picture (1, 3, H, W) for the preview strip and
-        what the network gets to make it from.
+        what the network gets to make it from (one tensor, or all it is called with).
         """
         resume_training(training, self.folder, settings, self.resume, self.console)
         if shown and self.is_main and training.step == 0:

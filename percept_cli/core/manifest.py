@@ -19,7 +19,7 @@ class Model:
 
     name: str
     file: str
-    role: str  # extractor, style, upscaler
+    role: str  # extractor, style, upscaler, inverter
     architecture: str
     sha256: str
     licence: str
@@ -30,6 +30,9 @@ class Model:
     # Of an upscaler: how many times it enlarges, and which of LOOKS it gives
     scale: int = 0
     look: str = ""
+    # Of an inverter: the full name of the layer whose features it turns into images, and of which extractor
+    extractor: str = ""
+    layer: str = ""
 
     @property
     def path(self) -> Path:
@@ -76,6 +79,22 @@ def find_upscaler(scale: int, look: str | None = None) -> Model:
     there = ", ".join(model.name for model in upscalers) or "none"
     what = f"--x{scale} --look {look}" if look else f"--x{scale}"
     raise ModelError(f"No upscaler for {what} is shipped. Shipped: {there}. A file is given with -m FILE.")
+
+
+def find_inverter(extractor: str, layer: str) -> Model:
+    """The first shipped inverter of a layer, by its full name (`conv5_2`), of an extractor.
+
+    Raises ModelError, which names what is shipped, when there is none.
+    """
+    inverters = [model for model in shipped_models().values() if model.role == "inverter"]
+    for model in inverters:
+        if (model.extractor, model.layer) == (extractor, layer):
+            return model
+    there = ", ".join(f"{model.layer} of {model.extractor}" for model in inverters) or "none"
+    raise ModelError(
+        f"No inverter of {layer} of {extractor} is shipped. Shipped: {there}. "
+        f"Train one: percept train invert --layer {layer} --extractor {extractor}"
+    )
 
 
 def upscaler_scales(looks: Iterable[str] = ()) -> list[int]:

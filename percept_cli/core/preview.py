@@ -1,6 +1,7 @@
 """A picture of a training as it goes: the photograph, then what the generator makes of it at each look."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,12 +15,18 @@ GAP = 4
 
 
 @torch.no_grad()
-def render_preview(network: nn.Module, photograph: Tensor, runtime: Runtime) -> Tensor:
-    """What a generator in training makes of a photograph (1, 3, H, W), in evaluation mode for just that long."""
+def render_preview(network: nn.Module, given: Tensor | tuple[Any, ...], runtime: Runtime) -> Tensor:
+    """What a generator in training makes of a photograph (1, 3, H, W), in evaluation mode for just that long.
+
+    given: the photograph, or all that the network is called with.
+    """
+    arguments = given if isinstance(given, tuple) else (given,)
     network.eval()
     with runtime.autocast():
-        result = network(runtime.place(photograph))
+        result = network(*(runtime.place(value) if isinstance(value, Tensor) else value for value in arguments))
     network.train()
+    if isinstance(result, tuple):  # an autoencoder's, whose image is the first
+        result = result[0]
     return result.float().clamp(0, 1).cpu()
 
 

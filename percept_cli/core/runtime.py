@@ -46,8 +46,9 @@ class Runtime:
         return torch.contiguous_format if self.device.type == "mps" else torch.channels_last
 
     def place(self, images: Tensor) -> Tensor:
-        """A 4-d tensor on the device in the memory layout of the networks."""
-        return images.to(self.device, non_blocking=True).contiguous(memory_format=self.memory_format)
+        """A tensor on the device, images (4-d) in the memory layout of the networks."""
+        placed = images.to(self.device, non_blocking=True)
+        return placed.contiguous(memory_format=self.memory_format) if placed.ndim == 4 else placed
 
     def freeze(self, network: Network) -> Network:
         """A network for inference: on the device, weights in `dtype`, no gradients for them, evaluation mode."""

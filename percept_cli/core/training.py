@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from percept_cli.core.freezing import Freezing
 from percept_cli.core.runtime import Runtime, random_state, restore_random_state
 from percept_cli.errors import UsageError
 
@@ -31,12 +32,13 @@ class Rival:
     """A discriminator that learns beside a generator.
 
     `compute_loss(network, images, step)` is called after each update of the generator and returns as the generator's
-    own does, its parts under names of their own.
+    own does, its parts under names of their own. freezing: which of the two a step updates; both without it.
     """
 
     network: nn.Module
     optimizer: torch.optim.Optimizer
     compute_loss: Callable[[nn.Module, Tensor, int], tuple[Tensor, Parts]]
+    freezing: Freezing | None = None
 
 
 @dataclass
@@ -60,6 +62,8 @@ class Training:
         if self.rival:
             state["rival"] = unwrap(self.rival.network).state_dict()
             state["rival_optimizer"] = self.rival.optimizer.state_dict()
+            if self.rival.freezing:
+                state["freezing"] = asdict(self.rival.freezing)
         return state
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -69,6 +73,8 @@ class Training:
         if self.rival:
             unwrap(self.rival.network).load_state_dict(state["rival"])
             self.rival.optimizer.load_state_dict(state["rival_optimizer"])
+            if self.rival.freezing:
+                self.rival.freezing.restore(state["freezing"])
         self.step = state["step"]
         restore_random_state(state["random"])
 
@@ -105,16 +111,20 @@ def train(
         rate = learning_rate(training.step)
         images = runtime.place(images)
         rival = training.rival
+        # As the step begins: what its losses decide holds from the next one on.
+        learns = replace(rival.freezing) if rival and rival.freezing else Freezing()
         if rival:
             rival.network.requires_grad_(False)  # the generator's gradients go through it, not into it
         total, parts = _update(
-            training.network, training.optimizer, rate, compute_loss, images, training.step, accelerator, clip_norm
-        )
+            training.network, training.optimizer, rate, compute_loss, images, training.step, accelerator, clip_norm,
+            learns.generator_learns,
+        )  # fmt: skip
         if rival:
             rival.network.requires_grad_(True)
             _, others = _update(
-                rival.network, rival.optimizer, rate, rival.compute_loss, images, training.step, accelerator, clip_norm
-            )
+                rival.network, rival.optimizer, rate, rival.compute_loss, images, training.step, accelerator, clip_norm,
+                learns.discriminator_learns,
+            )  # fmt: skip
             parts |= others
         training.step += 1
         yield TrainingStep(training.step, total, parts, len(images) * accelerator.num_processes, rate)
@@ -129,20 +139,24 @@ def _update(
     step: int,
     accelerator: Accelerator,
     clip_norm: float | None,
+    learns: bool,
 ) -> tuple[float, dict[str, float]]:
     for group in optimizer.param_groups:
         group["lr"] = rate * group.get("share", 1.0)
-    total, parts = compute_loss(network, images, step)
-    optimizer.zero_grad(set_to_none=True)
-    accelerator.backward(total)
-    if clip_norm is not None:
-        accelerator.clip_grad_norm_(network.parameters(), clip_norm)
+    with torch.set_grad_enabled(learns):
+        total, parts = compute_loss(network, images, step)
+    if learns:
+        optimizer.zero_grad(set_to_none=True)
+        accelerator.backward(total)
+        if clip_norm is not None:
+            accelerator.clip_grad_norm_(network.parameters(), clip_norm)
     loss = total.item()
     if not math.isfinite(loss):
         raise UsageError(
             f"The loss is not a finite number at step {step + 1}. Lower --learning-rate, or use --precision fp32."
         )
-    optimizer.step()
+    if learns:
+        optimizer.step()
     return loss, {name: part.item() for name, part in parts.items()}
 
 

@@ -1,5 +1,6 @@
 """Networks as a list of named layers, and the extractor that runs just the part a caller taps."""
 
+import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -62,6 +63,14 @@ class Architecture:
             if in_block:
                 return in_block[-1]
         raise UsageError(unknown_name(f"layer of {self.name}", name, self.layer_names))
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Where a layer's units lie: each stands for `stride` x `stride` pixels, the first ones from pixel `offset` on."""
+
+    stride: int
+    offset: float
 
 
 class FeatureExtractor(nn.Module):
@@ -139,6 +148,36 @@ class FeatureExtractor(nn.Module):
     def smallest_side(self) -> int:
         """The smallest image side, in pixels, that reaches every tapped layer."""
         return self._plan_for(self.layers)[2]
+
+    def grid(self, layer: str) -> Grid | None:
+        """How the units of a layer divide the image; None for a code of the whole image, as fully connected ones are."""
+        name = self.architecture.resolve(layer)
+        places = {IMAGE: (1, 0.0)}  # of a layer: pixels between its units, and the pixel at the centre of the first
+        for part in _ancestors(self.architecture.layers, (name,)):
+            module, (jump, centre) = self.network[part.name], places[part.sources[0]]
+            if isinstance(module, nn.Conv2d | nn.MaxPool2d):
+                kernel, stride, padding = (
+                    value[0] if isinstance(value, tuple) else value
+                    for value in (module.kernel_size, module.stride, module.padding)
+                )
+                assert isinstance(kernel, int) and isinstance(stride, int) and isinstance(padding, int)
+                jump, centre = jump * stride, centre + jump * ((kernel - 1) / 2 - padding)
+            elif isinstance(module, nn.AdaptiveAvgPool2d | nn.Flatten | nn.Linear):
+                return None
+            places[part.name] = jump, centre
+        jump, centre = places[name]
+        return Grid(jump, centre - (jump - 1) / 2)
+
+    def fingerprint(self, layer: str) -> str:
+        """A digest of the weights that lead to a layer: the same for two extractors whose features there are the same.
+
+        Taken of the weights in bf16, so that one that is frozen in bf16 has that of the float32 one.
+        """
+        digest = hashlib.sha256()
+        for part in _ancestors(self.architecture.layers, (self.architecture.resolve(layer),)):
+            for parameter in self.network[part.name].parameters():
+                digest.update(parameter.detach().cpu().bfloat16().contiguous().view(torch.int16).numpy().tobytes())
+        return digest.hexdigest()[:16]
 
     def load_weights(self, weights: Mapping[str, Tensor], source: str) -> None:
         """Fills the built layers from a state dict in torchvision's keys; further keys are ignored.

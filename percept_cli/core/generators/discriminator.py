@@ -5,6 +5,8 @@ A logit above 0 says real. `smallest` is the smallest side of the images that ea
 
 from typing import Any
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
@@ -69,13 +71,73 @@ class PatchDiscriminator(nn.Module):
         return self.network(2 * images - 1)
 
 
+class DeepsimDiscriminator(nn.Module):
+    """DeePSiM's discriminator (Dosovitskiy & Brox 2016): images (N, 3, H, W) in [0, 1] to one logit each, (N, 1).
+
+    Five unpadded convolutions, their mean over the image (the paper pools the 11x11 that 227 pixels leave), dropout and
+    two dense layers. code_channels: of the code that the image is made from, which a branch of its own sees too, (N, C)
+    or the mean of (N, C, h, w); 0 leaves the branch out. channels: of the first convolution, 32 in the paper.
+    """
+
+    smallest = 63
+
+    def __init__(self, channels: int = 32, code_channels: int = 0):
+        super().__init__()
+        self.arguments: dict[str, Any] = {"channels": channels, "code_channels": code_channels}
+        sizes = ((1, 7, 4), (2, 5, 1), (4, 3, 2), (8, 3, 1), (8, 3, 2))  # of each: factor, kernel, stride
+        self.convolutions = nn.ModuleList()
+        inputs = 3
+        for factor, kernel, stride in sizes:
+            self.convolutions.append(nn.Conv2d(inputs, factor * channels, kernel, stride))
+            inputs = factor * channels
+        width = 8 * channels
+        self.code = nn.Sequential()
+        if code_channels:
+            # Departs from the paper, whose branch is larger: as wide as the image's own means.
+            self.code = nn.Sequential(
+                nn.Linear(code_channels, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU()
+            )  # fmt: skip
+        joint = 2 * width if code_channels else width
+        # Departs from the paper in form only: the difference of its two softmax inputs is this one logit.
+        self.dense = nn.Sequential(
+            nn.Dropout(0.5), nn.Linear(joint, width), nn.ReLU(), nn.Dropout(0.5), nn.Linear(width, 1)
+        )
+        # As in the released training code: it begins undecided.
+        small = {self.convolutions[0], self.dense[1], self.dense[4]}
+        for part in self.modules():
+            if isinstance(part, nn.Conv2d | nn.Linear):
+                nn.init.kaiming_normal_(part.weight, nonlinearity="relu")
+                nn.init.zeros_(part.bias)  # type: ignore[arg-type]
+                if part in small:
+                    part.weight.data.mul_(0.1)
+
+    def features(self, images: Tensor) -> dict[str, Tensor]:
+        """What each convolution makes of images, after its ReLU: `conv1` to `conv5`, (N, C, h, w) each."""
+        features, found = 2 * images - 1, {}
+        for number, convolution in enumerate(self.convolutions, start=1):
+            features = F.relu(convolution(features))
+            found[f"conv{number}"] = features
+        return found
+
+    def forward(self, images: Tensor, code: Tensor | None = None) -> Tensor:
+        means = self.features(images)["conv5"].mean(dim=(2, 3))
+        if len(self.code):
+            assert code is not None
+            means = torch.cat((means, self.code(code.mean(dim=(2, 3)) if code.ndim == 4 else code)), dim=1)
+        return self.dense(means)
+
+
 def _convolution(inputs: int, outputs: int, stride: int, spectral: bool, bias: bool = True) -> nn.Module:
     convolution = nn.Conv2d(inputs, outputs, 4, stride, padding=1, bias=bias)
     nn.init.normal_(convolution.weight, std=0.02)  # Isola et al. 2017, section 6.2
     return parametrizations.spectral_norm(convolution) if spectral else convolution
 
 
-DISCRIMINATORS: dict[str, type[nn.Module]] = {"srgan": SrganDiscriminator, "patch": PatchDiscriminator}
+DISCRIMINATORS: dict[str, type[nn.Module]] = {
+    "srgan": SrganDiscriminator,
+    "patch": PatchDiscriminator,
+    "deepsim": DeepsimDiscriminator,
+}
 
 
 def create_discriminator(name: str, channels: int = 64, **arguments: Any) -> nn.Module:

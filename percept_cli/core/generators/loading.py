@@ -8,7 +8,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from percept_cli.core.extractors import FeatureExtractor
+from percept_cli.core.generators.autoencoder import Autoencoder
 from percept_cli.core.generators.foreign import create_foreign_generator, recognise_foreign
+from percept_cli.core.generators.inversion import INVERTERS, Inverter, create_inverter
 from percept_cli.core.generators.style import (
     GENERATORS,
     JohnsonGenerator,
@@ -20,6 +23,13 @@ from percept_cli.core.generators.upscale import UPSCALERS, create_upscaler
 from percept_cli.core.manifest import find_model, find_upscaler
 from percept_cli.core.weights import load_weights_and_metadata
 from percept_cli.errors import ModelError, UsageError
+
+ARCHITECTURES_BY_ROLE: Mapping[str, Mapping[str, Callable[..., nn.Module]]] = {
+    "style": GENERATORS,
+    "upscaler": UPSCALERS,
+    "inverter": INVERTERS,
+    "autoencoder": {"lean": Autoencoder},
+}
 
 
 @dataclass(frozen=True)
@@ -92,6 +102,52 @@ def load_upscaler(given: str | None, scale: int | None = None, look: str | None 
     return LoadedGenerator(network.eval().requires_grad_(False), path.stem, architecture, metadata, note)
 
 
+def load_inverter(given: str) -> LoadedGenerator:
+    """An inverter by the name of a shipped model, or from a file of percept's own; see `check_inverter` before running it.
+
+    Raises ModelError when it is missing, damaged or of an unknown format.
+    """
+    path = Path(given)
+    if not path.suffix and not path.is_file():
+        path = find_model(given, "inverter").path
+    state, metadata = load_weights_and_metadata(path)
+    if not metadata.get("percept.format") or not {"extractor", "layer", "fingerprint"} <= metadata.keys():
+        raise ModelError(f"{path} is not an inverter: percept runs those that `percept train invert` writes.")
+    network = create_own_generator(state, metadata, str(path), "inverter")
+    return LoadedGenerator(network.eval().requires_grad_(False), path.stem, metadata.get("architecture", ""), metadata)
+
+
+def load_autoencoder(given: str) -> LoadedGenerator:
+    """An autoencoder from a file that `percept train autoencoder` wrote, or by the name of a shipped model.
+
+    Raises ModelError when it is missing, damaged or of an unknown format.
+    """
+    path = Path(given)
+    if not path.suffix and not path.is_file():
+        path = find_model(given, "autoencoder").path
+    state, metadata = load_weights_and_metadata(path)
+    if not metadata.get("percept.format"):
+        raise ModelError(f"{path} is not an autoencoder: percept runs those that `percept train autoencoder` writes.")
+    network = create_own_generator(state, metadata, str(path), "autoencoder")
+    return LoadedGenerator(network.eval().requires_grad_(False), path.stem, metadata.get("architecture", ""), metadata)
+
+
+def check_inverter(inverter: LoadedGenerator, extractor: FeatureExtractor, layer: str) -> None:
+    """Refuses an inverter that was trained for another layer, extractor or weights than these, with a UsageError."""
+    known = inverter.metadata["extractor"], inverter.metadata["layer"]
+    asked = extractor.architecture.name, extractor.architecture.resolve(layer)
+    if known != asked:
+        raise UsageError(
+            f"{inverter.name} inverts {known[1]} of {known[0]}, not {asked[1]} of {asked[0]}. Give --layer {known[1]} "
+            f"--extractor {known[0]}, or another inverter."
+        )
+    if inverter.metadata["fingerprint"] != extractor.fingerprint(layer):
+        raise UsageError(
+            f"{inverter.name} inverts {asked[1]} of {asked[0]} with other weights than these. Give those that it was "
+            "trained with by --extractor-weights, or another inverter."
+        )
+
+
 def recognise(state: Mapping[str, Tensor], source: str) -> tuple[str, str]:
     """The role and the architecture of weights that others trained, by their keys. ModelError if they are unknown."""
     style = recognise_foreign(state)
@@ -152,6 +208,29 @@ def start_upscaler(
     return created
 
 
+def start_inverter(start: str | None, name: str, extractor: str, layer: str, **arguments: Any) -> Inverter:
+    """An inverter to train: untrained by name with its arguments, or with the weights of one of the same layer.
+
+    extractor, layer: by their full names. Raises UsageError when the trained one is of another layer or architecture.
+    """
+    if start is None:
+        return create_inverter(name, **arguments)
+    trained = load_inverter(start)
+    network = trained.network
+    assert isinstance(network, Inverter)
+    known = trained.metadata["layer"], trained.metadata["extractor"], trained.architecture
+    if known != (layer, extractor, name):
+        raise UsageError(
+            f"--start {start} is a '{known[2]}' of {known[0]} of {known[1]}, not a '{name}' of {layer} of {extractor}."
+        )
+    other = [key for key, value in arguments.items() if network.arguments[key] != value]
+    if other:
+        raise UsageError(
+            f"--start {start} was trained with a {other[0]} of {network.arguments[other[0]]}, not {arguments[other[0]]}."
+        )
+    return network.requires_grad_(True).train()
+
+
 def create_own_generator(
     state: Mapping[str, Tensor], metadata: Mapping[str, str], source: str, wanted: str = "style"
 ) -> nn.Module:
@@ -160,7 +239,7 @@ def create_own_generator(
     Raises ModelError for another role, an unknown architecture, and weights that do not fit it.
     """
     role, architecture = metadata.get("role"), metadata.get("architecture", "")
-    known: Mapping[str, type[nn.Module]] = GENERATORS if wanted == "style" else UPSCALERS
+    known = ARCHITECTURES_BY_ROLE[wanted]
     if role != wanted or architecture not in known:
         raise ModelError(
             f"{source} holds a model of role '{role}' and architecture '{architecture}'; a model of role '{wanted}' and "

@@ -123,9 +123,14 @@ def charbonnier_loss(images: Tensor, target: Tensor, epsilon: float = 1e-3) -> T
 def typical_square(target: Tensor) -> Tensor:
     """Twice the variance of features about their channel means, (N, C, H, W) to a scalar.
 
-    This is what the mean squared difference to the features of an unrelated picture comes to.
+    This is what the mean squared difference to the features of an unrelated picture comes to. Of fully connected
+    features (N, C) it is the mean over pairs of the N, and of a single one twice the variance over its channels.
     """
     target = at_least_float32(target)
+    if target.ndim == 2:
+        count = len(target)
+        about = target.mean(dim=0 if count > 1 else 1, keepdim=True)
+        return 2 * count / max(1, count - 1) * (target - about).square().mean()
     return 2 * (target - target.mean(dim=(2, 3), keepdim=True)).square().mean()
 
 

@@ -1,0 +1,248 @@
+"""Inverters: networks that turn the features of one layer back into the image (Dosovitskiy & Brox 2015, 2016)."""
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from percept_cli.core.runtime import Runtime
+from percept_cli.errors import UsageError, unknown_name
+
+SLOPE = 0.3  # of the leaky ReLUs (Dosovitskiy & Brox 2016, section 3.3)
+# Departs from the paper, whose images have the mean image subtracted: here an output of 0 is the mean grey of photographs.
+GREY = 0.43
+# A channel that varies less than this share of the usual would be all noise when it is scaled up to the others.
+QUIETEST = 0.1
+
+# lean: channels at strides 1, 2, 4, 8, 16 and 32 or more; 4 MB in 16 bits for 1,000 channels at stride 32
+WIDTHS = (16, 64, 96, 128, 160, 176)
+DENSE_UNITS = 512
+# deepsim-2016: the enlargements, each by 2, from deep to shallow, and the 3x3 convolution that follows the first three
+LADDER = ((256, 512), (256, 256), (128, 128), (64, 0), (32, 0), (3, 0))
+BASE = 4  # side of the map that a code of the whole image becomes first
+
+# The first layer, what lies between, and the layer that gives RGB: `Muon` treats the ends apart.
+Layers = tuple[nn.Module, nn.Module, nn.Module]
+
+
+class Inverter(nn.Module):
+    """Features of one layer to images, (N, C, h, w) or (N, C) to (N, 3, H, W): RGB in [0, 1], not clamped.
+
+    Features are taken raw: their mean and standard deviation by channel over photographs are kept in `mean` and `std`
+    (see `calibrate`). channels: C. stride, offset: where units lie in the image (see `Grid`); stride 0 is a code of the
+    whole image, for which an image of `side` pixels is made. The stride is a power of 2. width: channels of the layers
+    as a share of the architecture's.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        create_layers: Callable[[int, int, float, bool], Layers],
+        channels: int,
+        stride: int,
+        offset: float = 0.0,
+        side: int = 0,
+        width: float = 1.0,
+    ):
+        super().__init__()
+        if stride and math.log2(stride) % 1:
+            raise UsageError(f"A layer with a unit every {stride} pixels cannot be inverted: only powers of 2 can.")
+        self.arguments: dict[str, Any] = {
+            "channels": channels, "stride": stride, "offset": offset, "side": side, "width": width,
+        }  # fmt: skip
+        self.stride, self.offset, self.side = stride, offset, side
+        doublings = int(math.log2(stride)) if stride else max(1, math.ceil(math.log2(side / BASE)))
+        self.first, self.inner, self.last = create_layers(channels, doublings, width, not stride)
+        self.register_buffer("mean", torch.zeros(channels))
+        self.register_buffer("std", torch.ones(channels))
+
+    @torch.no_grad()
+    def calibrate(self, features: Tensor) -> None:
+        """Measures the layer's scale on the features of photographs, (N, C, h, w) or (N, C)."""
+        rows = self._flat(features).float().movedim(1, -1).flatten(0, -2)
+        std = rows.std(0, correction=0)
+        self.mean.copy_(rows.mean(0))
+        self.std.copy_(std.clamp_min(QUIETEST * std.square().mean().sqrt().item()).clamp_min(1e-6))
+
+    def normalise(self, features: Tensor) -> Tensor:
+        """Features with a mean of 0 and a standard deviation of 1 in every channel of photographs, in float32."""
+        features = self._flat(features)
+        shape = (1, -1, *[1] * (features.ndim - 2))
+        return (features.float() - self.mean.view(shape)) / self.std.view(shape)
+
+    def forward(self, features: Tensor, size: tuple[int, int] | None = None) -> Tensor:
+        """size: height and width of the image that the features are of; by default what their own size suggests."""
+        code = self.normalise(features)
+        if self.stride:
+            size = size or (code.shape[2] * self.stride, code.shape[3] * self.stride)
+            code, top, left = self._cover(code, size)
+            images = self._run(code)[..., top : top + size[0], left : left + size[1]]
+        else:
+            images = self._run(code)
+            size = size or (self.side, self.side)
+            if images.shape[-2:] != size:
+                # Departs from the paper, which crops: a code of the whole image should give all of it.
+                images = F.interpolate(images, size=size, mode="bilinear", antialias=True)
+        return images
+
+    def _run(self, code: Tensor) -> Tensor:
+        return self.last(self.inner(self.first(code))).float() + GREY
+
+    def _flat(self, features: Tensor) -> Tensor:
+        return features if self.stride else features.flatten(1)  # SqueezeNet's last pooling leaves (N, C, 1, 1)
+
+    def _cover(self, code: Tensor, size: tuple[int, int]) -> tuple[Tensor, int, int]:
+        """The code with its outer units repeated until they cover the image, and the image's first row and column."""
+        offset = math.floor(self.offset)
+        before = max(0, math.ceil(offset / self.stride))
+        after = [
+            max(0, math.ceil((side - offset) / self.stride) - count)
+            for side, count in zip(size, code.shape[2:], strict=True)
+        ]
+        if before or any(after):
+            code = F.pad(code, (before, after[1], before, after[0]), mode="replicate")
+        start = before * self.stride - offset
+        return code, start, start
+
+
+class LeakyBlock(nn.Module):
+    """Two 3x3 convolutions with a leaky ReLU between them, added to their input."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.first = nn.Conv2d(channels, channels, 3, padding=1)
+        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+        nn.init.kaiming_normal_(self.second.weight, a=math.sqrt(99))  # small: the chain begins as the identity
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features + self.second(F.leaky_relu(self.first(features), SLOPE))
+
+
+class Doubling(nn.Module):
+    """Bilinear enlargement by 2: of the code's cells, which nearest neighbours leave as squares, nothing is seen."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        if features.device.type == "cuda":  # whose bilinear gradient adds up in another order each time
+            return double_by_pooling(features)
+        return F.interpolate(features, scale_factor=2, mode="bilinear")
+
+
+def double_by_pooling(features: Tensor) -> Tensor:
+    """Bilinear enlargement by 2, (N, C, H, W) to (N, C, 2H, 2W), by operations with reproducible gradients."""
+    for axis in (2, 3):
+        count = features.shape[axis]
+        ends = features.narrow(axis, 0, 1), features.narrow(axis, count - 1, 1)
+        features = torch.cat((ends[0], features, ends[1]), dim=axis)
+    doubled = F.interpolate(features, scale_factor=2)[..., 1:-1, 1:-1]
+    return F.avg_pool2d(F.avg_pool2d(doubled, 2, 1), 2, 1)  # 1/4, 1/2, 1/4 either way
+
+
+def create_lean_layers(channels: int, doublings: int, width: float, dense: bool) -> Layers:
+    """percept's own: most of the work at the size of the code, one convolution per doubling."""
+    widths = [max(4, round(width * WIDTHS[min(step, len(WIDTHS) - 1)])) for step in range(doublings + 1)]
+    here = widths[-1]
+    if dense:
+        units = max(16, round(width * DENSE_UNITS))
+        first: nn.Module = nn.Linear(channels, units)
+        head = [nn.LeakyReLU(SLOPE), nn.Linear(units, here * BASE**2), nn.Unflatten(1, (here, BASE, BASE))]
+    else:
+        first, head = nn.Conv2d(channels, here, 1), []
+    inner = [*head, nn.LeakyReLU(SLOPE), LeakyBlock(here), LeakyBlock(here)]
+    for below in reversed(widths[:-1]):
+        inner += [Doubling(), nn.Conv2d(here, below, 3, padding=1), nn.LeakyReLU(SLOPE)]
+        here = below
+    last = nn.Conv2d(here, 3, 3, padding=1)
+    layers = first, nn.Sequential(*inner), last
+    for convolution in (first, *(part for part in layers[1] if isinstance(part, nn.Conv2d | nn.Linear)), last):
+        nn.init.kaiming_normal_(convolution.weight, a=SLOPE)  # type: ignore[arg-type]
+        nn.init.zeros_(convolution.bias)  # type: ignore[arg-type]
+    last.weight.data.mul_(0.1)  # it begins near grey
+    return layers
+
+
+def create_paper_layers(
+    channels: int, doublings: int, width: float, dense: bool, upsampling: str = "deconvolution"
+) -> Layers:
+    """Dosovitskiy & Brox 2016 (their released generators): three layers, then the last `doublings` steps of a ladder.
+
+    Codes of the whole image: three dense layers of 4096, 256 maps of 4x4, 6 doublings to 256 pixels in the paper.
+    Convolutional codes: three 3x3 convolutions of 512. upsampling: `deconvolution`, 4x4 with a stride of 2, as in the
+    released weights, or `linear`, bilinear enlargement and a 3x3 convolution.
+    """
+    steps = LADDER[len(LADDER) - doublings :]
+    if len(steps) < doublings:
+        raise UsageError(f"deepsim-2016 enlarges {2 ** len(LADDER)} times at most: give a --size of 256 or less.")
+
+    def scaled(count: int) -> int:
+        return count if count == 3 else max(4, round(width * count))
+
+    inner: list[nn.Module] = [nn.LeakyReLU(SLOPE)]
+    if dense:
+        here = scaled(4096 // BASE**2)
+        units = here * BASE**2
+        first: nn.Module = nn.Linear(channels, units)
+        for _ in range(2):
+            inner += [nn.Linear(units, units), nn.LeakyReLU(SLOPE)]
+        inner.append(nn.Unflatten(1, (here, BASE, BASE)))
+    else:
+        here = scaled(512)
+        first = nn.Conv2d(channels, here, 3, padding=1, bias=False)
+        for _ in range(2):
+            # Departs from the paper, whose third does not pad, to get from 6x6 units to 4x4.
+            inner += [nn.Conv2d(here, here, 3, padding=1, bias=False), nn.LeakyReLU(SLOPE)]
+    for enlarged, convolved in steps[:-1]:
+        inner += [_enlarge(here, scaled(enlarged), upsampling), nn.LeakyReLU(SLOPE)]
+        here = scaled(enlarged)
+        if convolved:
+            inner += [nn.Conv2d(here, scaled(convolved), 3, padding=1, bias=False), nn.LeakyReLU(SLOPE)]
+            here = scaled(convolved)
+    last = _enlarge(here, 3, upsampling) if steps else nn.Conv2d(here, 3, 3, padding=1, bias=False)
+    layers = first, nn.Sequential(*inner), last
+    for module in nn.ModuleList(layers).modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(module.weight, a=SLOPE)
+        elif isinstance(module, nn.ConvTranspose2d):
+            # Each output pixel is the sum of 2x2 of the 4x4 taps over all inputs.
+            nn.init.normal_(module.weight, std=math.sqrt(2 / (1 + SLOPE**2) / (4 * module.in_channels)))
+        if isinstance(module, nn.Linear):
+            nn.init.zeros_(module.bias)
+    for weight in last.parameters():
+        weight.data.mul_(0.1)
+    return layers
+
+
+def _enlarge(inputs: int, outputs: int, upsampling: str) -> nn.Module:
+    if upsampling == "deconvolution":
+        return nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1, bias=False)
+    return nn.Sequential(Doubling(), nn.Conv2d(inputs, outputs, 3, padding=1, bias=False))
+
+
+INVERTERS: dict[str, Callable[..., Inverter]] = {
+    "lean": partial(Inverter, create_lean_layers),
+    "deepsim-2016": partial(Inverter, create_paper_layers),
+    "deepsim-2016-linear": partial(Inverter, partial(create_paper_layers, upsampling="linear")),
+}
+
+
+def create_inverter(name: str, **arguments: Any) -> Inverter:
+    """An untrained inverter by name, with the arguments of `Inverter`. Raises UsageError for an unknown name."""
+    if name not in INVERTERS:
+        raise UsageError(unknown_name("generator", name, INVERTERS))
+    return INVERTERS[name](**arguments)
+
+
+@torch.inference_mode()
+def run_inverter(network: nn.Module, features: Tensor, size: tuple[int, int], runtime: Runtime) -> Tensor:
+    """One forward pass: raw features of an image of `size` (height, width) to that image, (N, 3, H, W) in [0, 1].
+
+    network: on the runtime's device by `Runtime.prepare`. The result is on the processor.
+    """
+    with runtime.autocast():
+        images = network(runtime.place(features), size)
+    return images.float().clamp(0, 1).cpu()

@@ -1,0 +1,387 @@
+"""An inverter is trained by any of its losses, by the papers' weights and freezing rule, and goes on to the same bits."""
+
+import json
+import signal
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from percept_cli.core.deepsim import (
+    LOSSES,
+    PAPER_WEIGHTS,
+    UNRELATED,
+    InversionLoss,
+    LossWeights,
+    feature_factor,
+    find_weights,
+    image_factor,
+)
+from percept_cli.core.extractors.loading import create_extractor
+from percept_cli.core.freezing import Freezing
+from percept_cli.core.generators.discriminator import DeepsimDiscriminator
+from percept_cli.core.generators.loading import load_inverter
+from percept_cli.core.runtime import Runtime
+from percept_cli.core.training import Rival, Training, create_accelerator, train
+from percept_cli.core.weights import load_weights
+from percept_cli.errors import UsageError
+from tests.test_training import assert_same_bits, read_log, stop_in_the_middle
+
+RUNTIME = Runtime(torch.device("cpu"), torch.float32, "")
+Command = Callable[..., list[object]]
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="module")
+def command(photos: Path) -> Command:
+    """`command(output, *further)`: the arguments of a small training; a further option overrides."""
+
+    def arguments(output: Path, *further: object) -> list[object]:
+        return [
+            "train-invert", "--layer", "conv3", "--data", photos, "-o", output, "--steps", 1, "--batch", 2, "--size", 64,
+            "--width", 0.1, "--extractor-weights", "random", "--comparator-weights", "random", "--comparator-layers",
+            "relu2_2", "--discriminator-channels", 4, "--device", "cpu", "--precision", "fp32", "--threads", 1, *further,
+        ]  # fmt: skip
+
+    return arguments
+
+
+# --- the freezing rule
+
+
+@pytest.mark.parametrize(
+    ("before", "ratio", "after"),
+    [
+        # (generator learns, discriminator learns)
+        ((True, True), 0.09, (True, False)),
+        ((True, True), 0.11, (True, True)),
+        ((True, True), 2.0, (True, True)),
+        ((True, True), 10.1, (False, True)),
+        ((True, False), 0.3, (True, False)),
+        ((True, False), 0.51, (True, True)),
+        ((True, False), 10.1, (False, True)),
+        ((False, True), 10.1, (False, True)),
+        ((False, True), 0.51, (False, True)),
+        ((False, True), 0.11, (False, True)),
+        ((False, True), 0.09, (True, False)),
+    ],
+)
+def test_the_freezing_rule(before: tuple[bool, bool], ratio: float, after: tuple[bool, bool]) -> None:
+    """A discriminator below 0.1 stops until 0.5; a generator whose rival is above 10 stops until that is below 0.1."""
+    freezing = Freezing(*before)
+    freezing.judge(ratio * 0.7, 0.7)
+    assert (freezing.generator_learns, freezing.discriminator_learns) == after
+
+
+def test_a_generator_that_fools_entirely_is_no_division_by_zero() -> None:
+    freezing = Freezing()
+    freezing.judge(1.0, 0.0)
+    assert not freezing.generator_learns
+
+
+def scripted_training(ratios: list[float]) -> Training:
+    """Two networks of one weight whose losses have no minimum; step n ends with a ratio of ratios[n]."""
+    generator, judge, freezing = nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False), Freezing()
+
+    def judge_loss(network: nn.Module, images: Tensor, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        freezing.judge(ratios[step], 1.0)
+        return network(torch.ones(1, 1)).sum(), {}
+
+    rival = Rival(judge, torch.optim.Adam(judge.parameters()), judge_loss, freezing)
+    return Training(generator, torch.optim.Adam(generator.parameters()), len(ratios), rival=rival)
+
+
+def run_steps(training: Training, count: int) -> list[tuple[float, float]]:
+    """The two weights after each step."""
+    values = []
+    loop = train(
+        training, [torch.zeros(1, 3, 2, 2)] * count, lambda network, images, step: (network(torch.ones(1, 1)).sum(), {}),
+        lambda step: 0.1, RUNTIME, create_accelerator(RUNTIME),
+    )  # fmt: skip
+    for _ in loop:
+        assert training.rival
+        values.append((training.network.weight.item(), training.rival.network.weight.item()))  # type: ignore[union-attr, operator]
+    return values
+
+
+def test_who_is_frozen_is_not_updated() -> None:
+    """From the step after the ratio was met; both losses are taken all the same, which is how the other gets up again."""
+    values = run_steps(scripted_training([1.0, 0.05, 0.3, 0.6, 20.0, 0.6, 0.05, 1.0]), 8)
+    moved = [
+        tuple(a != b for a, b in zip(now, then, strict=True)) for now, then in zip(values[1:], values, strict=False)
+    ]
+    #                 0.05          0.3            0.6            20            0.6            0.05           1.0
+    assert moved == [
+        (True, True),
+        (True, False),
+        (True, False),
+        (True, True),
+        (False, True),
+        (False, True),
+        (True, False),
+    ]
+
+
+@pytest.mark.parametrize("stop", [2, 5])
+def test_a_resumed_run_knows_who_was_frozen(stop: int) -> None:
+    """Stopped while the one or the other stands, it goes on to the very weights of an unbroken run."""
+    ratios = [1.0, 0.05, 0.3, 0.3, 20.0, 5.0, 5.0, 0.05]
+    torch.manual_seed(1)
+    unbroken = run_steps(scripted_training(ratios), 8)
+    torch.manual_seed(1)
+    first = scripted_training(ratios)
+    run_steps(first, stop)
+    assert first.rival and first.rival.freezing and first.rival.freezing != Freezing()
+    second = scripted_training(ratios)
+    second.restore(first.state())
+    assert run_steps(second, 8 - stop) == unbroken[stop:]
+
+
+# --- the losses and their weights
+
+
+def test_the_papers_image_weight_on_a_mean() -> None:
+    """2e-6 on half the sum of squares of 0 to 255, 227x227x3 of them, is ten thousand times a mean in [0, 1]."""
+    assert image_factor(PAPER_WEIGHTS.image) == pytest.approx(1.0e4, rel=0.01)
+    assert feature_factor(PAPER_WEIGHTS.feature, 13 * 13 * 256) == pytest.approx(0.01 * 43_264 / 2)
+    assert find_weights("deepsim", "typical").adversarial == pytest.approx(100 / (1.0e4 * 0.112), rel=0.01)
+
+
+def test_paper_scaling_is_the_papers_sums() -> None:
+    """Caffe's EuclideanLoss, written out: half the sum of squares over the batch, divided by its size."""
+    comparator = create_extractor("compact", ["relu1_2", "relu2_2"], "random")
+    result, images = torch.rand(2, 3, 16, 16), torch.rand(2, 3, 16, 16)
+    loss = InversionLoss(LossWeights(2e-6, 0.01), comparator, None, RUNTIME, 16, "paper")
+    total, parts = loss.generator_part(result, images, torch.zeros(2, 1))
+
+    levels = 255 * (result.double().numpy() - images.double().numpy())
+    expected = {"image": 2e-6 * np.sum(levels**2) / (2 * 2)}
+    with torch.no_grad():
+        ours, theirs = comparator(result), comparator(images)
+    for layer in ("relu1_2", "relu2_2"):
+        difference = ours[layer].double().numpy() - theirs[layer].double().numpy()
+        expected[f"feature.{layer}"] = 0.01 * np.sum(difference**2) / (2 * 2)
+    assert {name: part.item() for name, part in parts.items()} == pytest.approx(expected, rel=1e-4)
+    assert total.item() == pytest.approx(sum(expected.values()), rel=1e-4)
+
+
+def test_typical_scaling_makes_an_unrelated_photograph_one() -> None:
+    """By pixels and, layer by layer, by features: two pictures of noise differ by twice their variance."""
+    comparator = create_extractor("compact", ["relu1_2", "relu2_2"], "random")
+    result, images = torch.rand(2, 4, 3, 64, 64)
+    _, parts = InversionLoss(LossWeights(1.0, 1.0), comparator, None, RUNTIME, 64).generator_part(
+        result, images, torch.zeros(4, 1)
+    )
+    assert parts["image"].item() * UNRELATED["mse"] == pytest.approx((result - images).square().mean().item(), rel=1e-5)
+    assert sum(parts[f"feature.{layer}"].item() for layer in comparator.layers) == pytest.approx(
+        1, abs=0.1
+    )  # less: padded edges are alike
+
+
+@pytest.mark.parametrize("left_out", ["image", "feature", "adversarial"])
+def test_a_weight_of_0_leaves_its_loss_out(left_out: str) -> None:
+    """And only that one; the others keep their names."""
+    weights = find_weights("deepsim", "typical", **{left_out: 0.0})
+    assert getattr(weights, left_out) == 0 and sum(map(bool, asdict(weights).values())) == 2
+    comparator = create_extractor("compact", ["relu1_1"], "random") if weights.feature else None
+    judge = DeepsimDiscriminator(4) if weights.adversarial else None
+    loss = InversionLoss(weights, comparator, judge, RUNTIME, 64)
+    total, parts = loss.generator_part(torch.rand(1, 3, 64, 64), torch.rand(1, 3, 64, 64), torch.zeros(1, 1))
+    assert {name.partition(".")[0] for name in parts} == {"image", "feature", "adversarial"} - {left_out}
+    assert total.item() == pytest.approx(sum(part.item() for part in parts.values()), rel=1e-5)
+
+
+def test_losses_by_name() -> None:
+    """`image` is Dosovitskiy & Brox 2015's, `deepsim` that of 2016; given weights take the place of theirs."""
+    assert find_weights("image", "typical") == LossWeights(image=1.0)
+    assert find_weights("deepsim", "paper") == PAPER_WEIGHTS
+    assert find_weights("feature", "typical", image=0.5) == LossWeights(image=0.5, feature=1.0)
+    with pytest.raises(UsageError, match="Did you mean 'deepsim'"):
+        find_weights("deepsin", "typical")
+    with pytest.raises(UsageError, match="All losses have a weight of 0"):
+        find_weights("image", "typical", image=0.0)
+
+
+@pytest.mark.parametrize("scaling", ["typical", "paper"])
+def test_the_discriminators_own_features_compare(scaling: str) -> None:
+    """DIAT: the distance of what its convolutions see; its gradient is the result's alone."""
+    judge = DeepsimDiscriminator(4).requires_grad_(False)
+    result, images = torch.rand(2, 3, 64, 64, requires_grad=True), torch.rand(2, 3, 64, 64)
+    loss = InversionLoss(LossWeights(feature=2.0, adversarial=0.1), None, judge, RUNTIME, 64, scaling, ("conv2",))
+    _, parts = loss.generator_part(result, images, torch.zeros(2, 1))
+    assert set(parts) == {"feature.conv2", "adversarial"}
+    ours, theirs = judge.features(result)["conv2"], judge.features(images)["conv2"]
+    square = (ours - theirs).square()
+    usual = 2 * (theirs - theirs.mean(dim=(2, 3), keepdim=True)).square().mean()
+    expected = square.sum() / 4 if scaling == "paper" else square.mean() / usual
+    assert parts["feature.conv2"].item() == pytest.approx(2 * expected.item(), rel=1e-4)
+    parts["feature.conv2"].backward()
+    assert result.grad is not None and result.grad.abs().sum() > 0
+
+
+def test_an_undecided_discriminator_costs_log_2_and_sees_no_gradient_of_the_generator() -> None:
+    judge = DeepsimDiscriminator(4, code_channels=5)
+    nn.init.zeros_(judge.dense[4].weight)
+    loss = InversionLoss(LossWeights(adversarial=3.0), None, judge, RUNTIME, 64)
+    result, code = torch.rand(2, 3, 64, 64, requires_grad=True), torch.rand(2, 5, 4, 4)
+    _, parts = loss.generator_part(result, torch.rand(2, 3, 64, 64), code)
+    assert parts["adversarial"].item() == pytest.approx(3 * 0.6931472)
+    own, names = loss.discriminator_part(judge, torch.rand(2, 3, 64, 64), 0)
+    assert own.item() == pytest.approx(0.6931472) and list(names) == ["discriminator"]
+    own.backward()
+    assert result.grad is None
+
+
+@pytest.mark.parametrize(
+    ("logit", "frozen"),
+    # A judge that gives every image this logit is half right: -log of σ(l) and of σ(-l), and the first for the generator.
+    [(0.0, Freezing()), (3.0, Freezing(False, True)), (-3.0, Freezing())],
+)
+def test_the_losses_decide_who_learns(logit: float, frozen: Freezing) -> None:
+    """All fakes passing for real gives a ratio above 10."""
+    judge = DeepsimDiscriminator(4)
+    nn.init.zeros_(judge.dense[4].weight)
+    nn.init.constant_(judge.dense[4].bias, logit)
+    loss = InversionLoss(LossWeights(adversarial=100.0), None, judge, RUNTIME, 64)
+    images = torch.rand(1, 3, 64, 64)
+    loss.generator_part(images, images, torch.zeros(1, 1))
+    loss.discriminator_part(judge, images, 0)
+    assert loss.freezing == frozen
+
+
+# --- the command
+
+# All there is to a run: images, features, a discriminator that sees the code.
+EVERYTHING = ("--loss", "deepsim", "--steps", 14, "--adversarial-weight", 1)
+
+
+@pytest.fixture(scope="module")
+def unbroken(percept: Callable, command: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("unbroken") / "model.safetensors"
+    outcome = percept(*command(output, *EVERYTHING))
+    assert outcome.code == 0, outcome.stderr
+    return output
+
+
+def test_a_stopped_training_goes_on_to_the_same_bits(
+    start_percept: Callable, percept: Callable, command: Command, unbroken: Path, tmp_path: Path
+) -> None:
+    """Stopped in its middle with a discriminator and its dropout beside it: the same weights and log."""
+    model = tmp_path / "model.safetensors"
+    assert stop_in_the_middle(start_percept(*command(model, *EVERYTHING)), tmp_path, signal.SIGTERM) == 143
+    assert 4 <= len(read_log(model)) < 14
+    outcome = percept(*command(model, *EVERYTHING, "--resume"))
+    assert outcome.code == 0, outcome.stderr
+    assert_same_bits(model, unbroken)
+    assert read_log(model) == read_log(unbroken)
+
+
+def test_every_loss_has_its_name_in_the_log(unbroken: Path) -> None:
+    assert set(read_log(unbroken)[0]["parts"]) == {"image", "feature.relu2_2", "adversarial", "discriminator"}
+
+
+def test_the_file_says_what_it_inverts(unbroken: Path) -> None:
+    """Layer by its full name, extractor, digest of its weights, recipe; half precision, scale of the layer included."""
+    loaded = load_inverter(str(unbroken))
+    assert (loaded.metadata["extractor"], loaded.metadata["layer"]) == ("compact", "conv3_4")
+    recipe = json.loads(loaded.metadata["recipe"])
+    assert recipe["loss"] == "deepsim" and recipe["comparator_layers"] == ["relu2_2"] and recipe["code_branch"]
+    weights = load_weights(unbroken)
+    assert all(tensor.dtype == torch.float16 for tensor in weights.values())
+    assert weights["std"].min() > 0 and weights["mean"].abs().sum() > 0
+
+
+def test_an_inverter_learns(percept: Callable, command: Command, tmp_path: Path) -> None:
+    """The image loss falls, and so it begins low when it starts from what was learned."""
+    output = tmp_path / "model.safetensors"
+    outcome = percept(*command(output, "--loss", "image", "--steps", 25, "--layer", "conv1", "--learning-rate", 5e-3))
+    assert outcome.code == 0, outcome.stderr
+    losses = [entry["total"] for entry in read_log(output)]
+    assert sum(losses[-5:]) < 0.5 * sum(losses[:5])
+    again = tmp_path / "again.safetensors"
+    assert percept(*command(again, "--loss", "image", "--layer", "conv1", "--start", output)).code == 0
+    assert read_log(again)[0]["total"] < 0.6 * losses[0]
+
+
+def test_a_bare_block_name_is_its_last_convolution(percept: Callable, photos: Path, tmp_path: Path) -> None:
+    """`percept train invert --layer conv5`, on the shipped weights; the preview holds the photograph and what came of it."""
+    output = tmp_path / "five.safetensors"
+    outcome = percept(
+        "train", "invert", "--layer", "conv5", "--data", photos, "--steps", 1, "--batch", 1, "--size", 64, "--width", 0.1,
+        "--device", "cpu", "-o", output,
+    )  # fmt: skip
+    assert outcome.code == 0, outcome.stderr
+    assert load_inverter(str(output)).metadata["layer"] == "conv5_2"
+    assert outcome.stdout.strip() == str(output)
+    assert (tmp_path / "five.run" / "preview.png").exists()
+
+
+@pytest.mark.parametrize(
+    "further",
+    [
+        ("--comparator", "random", "--comparator-layers", "relu5"),
+        ("--comparator", "discriminator", "--comparator-layers", "conv1,conv5", "--no-code-branch"),
+        ("--comparator", "vgg16"),
+        ("--comparator", "squeezenet1_1", "--comparator-layers", "fire4"),
+        ("--scaling", "paper", "--optimizer", "adam", "--generator", "deepsim-2016"),
+        ("--extractor", "squeezenet1_1", "--layer", "pool10", "--generator", "deepsim-2016-linear"),
+        ("--extractor", "squeezenet1_1", "--layer", "prob", "--loss", "image"),
+        ("--extractor", "alexnet", "--layer", "conv5", "--loss", "feature", "--image-weight", 1),
+    ],
+)
+def test_everything_trains(further: tuple[object, ...], percept: Callable, command: Command, tmp_path: Path) -> None:
+    """One step, and a file that loads; codes of the whole image too."""
+    output = tmp_path / "model.safetensors"
+    outcome = percept(*command(output, *further))
+    assert outcome.code == 0, outcome.stderr
+    load_inverter(str(output))
+    parts = set(read_log(output)[0]["parts"])
+    if "discriminator" in further:
+        assert parts == {"image", "feature.conv1", "feature.conv5", "adversarial", "discriminator"}
+
+
+@pytest.mark.parametrize(
+    ("further", "sentence"),
+    [
+        (("--layer", "conv9"), "Unknown layer of compact 'conv9'"),
+        (("--layer", "pool5", "--size", 16, "--loss", "image"), "needs at least"),
+        (("--loss", "deepsin"), "Did you mean 'deepsim'"),
+        (("--loss", "image", "--image-weight", 0), "All losses have a weight of 0"),
+        (("--comparator", "vgg61"), "Did you mean 'vgg19'"),
+        (
+            ("--comparator", "discriminator", "--comparator-layers", "relu1"),
+            "Unknown layer of the discriminator 'relu1'",
+        ),
+        (
+            ("--comparator", "discriminator", "--comparator-layers", "conv1", "--loss", "feature"),
+            "needs a discriminator that learns",
+        ),
+        (("--size", 48), "the discriminator needs 63 pixels"),
+        (("--generator", "lena"), "Did you mean 'lean'"),
+        (("--scaling", "papr"), "Did you mean 'paper'"),
+        (("--optimizer", "muonn"), "Did you mean 'muon'"),
+        (("--extractor", "alexnet", "--layer", "avgpool"), "has no fixed place in the image"),
+    ],
+)
+def test_bad_options_get_one_sentence(
+    further: tuple[object, ...], sentence: str, percept: Callable, command: Command, tmp_path: Path
+) -> None:
+    """Exit code 2, what is allowed, and no model."""
+    output = tmp_path / "model.safetensors"
+    outcome = percept(*command(output, *further))
+    assert outcome.code == 2, outcome.stderr
+    assert sentence in outcome.stderr
+    assert not output.exists()
+
+
+def test_every_loss_has_a_name_that_the_help_gives(percept: Callable) -> None:
+    text = percept("train", "invert", "--help").stdout
+    assert all(name in text for name in LOSSES)
