@@ -3,9 +3,10 @@
 import copy
 
 import torch
+import torch.distributed
 from torch import nn
 
-from percept_cli.core.optimizers import Muon, orthogonalised
+from percept_cli.core.optimizers import Muon, create_optimizer, orthogonalised
 
 
 class Chain(nn.Module):
@@ -91,3 +92,17 @@ def test_a_saved_state_goes_on_to_the_same_bits() -> None:
     step(whole, muon, 1)
     step(resumed, other, 1)
     assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), resumed.parameters(), strict=True))
+
+
+def test_the_ends_are_known_in_a_network_spread_over_processes() -> None:
+    """The wrapper puts `module.` before every name."""
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    try:
+        network = Chain()
+        spread = create_optimizer("muon", nn.parallel.DistributedDataParallel(network))
+    finally:
+        torch.distributed.destroy_process_group()
+    assert [group["params"] for group in spread.param_groups] == [
+        group["params"] for group in create_optimizer("muon", network).param_groups
+    ]
+    assert spread.param_groups[0]["params"] == [network.body[0].weight]

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from percept_cli.core.training import unwrap
 from percept_cli.errors import UsageError, unknown_name
 
 # The quintic that pulls singular values towards 1 in few steps, as published.
@@ -65,6 +66,7 @@ class Muon(torch.optim.Optimizer):
 
 def create_optimizer(name: str, network: nn.Module) -> torch.optim.Optimizer:
     """`muon` or `adam` over all of a network's weights; the training loop sets the rate. UsageError for others."""
+    network = unwrap(network)  # spread over processes, its weights have other names
     if name == "muon":
         return Muon(network)
     if name == "adam":
