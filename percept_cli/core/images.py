@@ -169,6 +169,14 @@ def fit_long_side(height: int, width: int, long_side: int) -> tuple[int, int]:
     return _scaled(height, width, long_side / max(height, width))
 
 
+def middle_square(pixels: Tensor, side: int) -> Tensor:
+    """The middle of (N, C, H, W) in [0, 1] as (N, C, side, side): its whole short side, resized."""
+    height, width = pixels.shape[-2:]
+    short = min(height, width)
+    top, left = (height - short) // 2, (width - short) // 2
+    return resize_image(pixels[..., top : top + short, left : left + short], side, side)
+
+
 def check_size(extension: str, height: int, width: int) -> None:
     """ImageError if a format cannot hold a picture of this size; asked before the work, not after."""
     image_format = WRITABLE_FORMATS[normalise_extension(extension)]

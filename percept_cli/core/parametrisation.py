@@ -43,19 +43,20 @@ class Pixels:
 class Frequencies:
     """The spectrum of an image in units of what photographs have at each frequency, on decorrelated colour axes.
 
-    A photograph's amplitudes fall as 1/f, so all its parameters are about equally large: one step moves its shapes as
-    much as its grain. From there optimisers reach features in far fewer steps, and without high-frequency noise
-    (Olah et al. 2017).
+    A photograph's amplitudes fall as 1/f, so with an `exponent` of 1 all its parameters are about equally large: one
+    step moves its shapes as much as its grain. From there optimisers reach features in far fewer steps, and without
+    high-frequency noise (Olah et al. 2017). A smaller exponent gives the grain more; 0 is white.
     """
 
     clamps = False
 
-    def __init__(self, height: int, width: int, device: torch.device | str = "cpu"):
+    def __init__(self, height: int, width: int, exponent: float = 1.0, device: torch.device | str = "cpu"):
         self.height, self.width = height, width
         down = torch.fft.fftfreq(height)[:, None]
         across = torch.fft.rfftfreq(width)[None]
         # The mean, of frequency 0, counts as the lowest frequency there is.
-        amplitudes = 1 / (down.square() + across.square()).sqrt().clamp_min(1 / max(height, width))
+        frequencies = (down.square() + across.square()).sqrt().clamp_min(1 / max(height, width))
+        amplitudes = frequencies**-exponent
         self.amplitudes = (amplitudes / amplitudes.square().mean().sqrt()).to(device)
         axes = torch.tensor(COLOUR_AXES)
         self.axes = (axes / axes.norm(dim=0).max()).to(device)
