@@ -1,5 +1,6 @@
 """Images from features: the priors, the spaces an optimiser moves in, the preset, and what is found."""
 
+import itertools
 import math
 from dataclasses import replace
 
@@ -115,8 +116,17 @@ def test_steeper_frequencies_make_smoother_noise() -> None:
     assert roughness[0] > 1.2 * roughness[1] > 2 * roughness[2]
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "lbfgs", "sgd"])
-@pytest.mark.parametrize("space", [Pixels(), Frequencies(8, 8)], ids=["pixels", "frequencies"])
+@pytest.mark.parametrize(
+    ("optimizer", "space"),
+    [
+        ("adam", Pixels()),
+        ("lbfgs", Pixels()),
+        ("sgd", Pixels()),
+        ("adam", Frequencies(8, 8)),
+        ("lbfgs", Frequencies(8, 8)),
+    ],
+    ids=["adam", "lbfgs", "sgd", "adam-frequencies", "lbfgs-frequencies"],
+)
 def test_an_image_becomes_what_the_loss_asks_for(optimizer: str, space: Pixels | Frequencies) -> None:
     """In both spaces, by every optimiser, without touching the image it began with."""
     start, target = torch.rand((2, 1, 3, 8, 8), generator=torch.Generator().manual_seed(0))
@@ -127,7 +137,7 @@ def test_an_image_becomes_what_the_loss_asks_for(optimizer: str, space: Pixels |
         return loss, {"distance": loss}
 
     # A spectrum's numbers are larger than pixels: they are of size 1.
-    size = 0.1 if isinstance(space, Pixels) else 0.5 if optimizer == "adam" else 0.2
+    size = 0.1 if isinstance(space, Pixels) else 0.5
     rates = None if optimizer == "lbfgs" else [size * (1 - step / 60) for step in range(60)]
     steps = list(optimize_image(start, distance, 60, optimizer, parametrisation=space, rates=rates))
     assert steps[-1].total < 0.03 * steps[0].total
@@ -146,7 +156,7 @@ def test_lbfgs_does_not_compute_a_place_twice() -> None:
 
     list(optimize_image(torch.full((1, 3, 8, 8), 0.5), distance, 30, "lbfgs"))
     assert len(places) <= 40
-    assert all(not torch.equal(place, other) for place, other in zip(places, places[1:], strict=False))
+    assert all(not torch.equal(place, other) for place, other in itertools.pairwise(places))
 
 
 def test_sgd_forgets_its_momentum_where_the_rate_changes() -> None:
@@ -201,15 +211,21 @@ def test_a_shallow_layer_gives_the_image_back(extractor: FeatureExtractor, origi
     assert feature_error(image, original, LAYER, extractor) < 0.06
     assert image_error(image, original) < 10
     assert total_variation(image) < 1.5 * total_variation(original)
-    assert image.shape == original.shape and 0 <= image.min() and image.max() <= 1
+    assert image.shape == original.shape and image.min() >= 0 and image.max() <= 1
 
 
 @pytest.mark.parametrize(
     "given",
-    [{"optimizer": "adam"}, {"optimizer": "adam", "jitter": 1}, {"optimizer": "adam", "parametrisation": "pixels"},
-     {"optimizer": "lbfgs", "parametrisation": "pixels"}],
+    [
+        {"optimizer": "auto"},
+        {"optimizer": "lbfgs"},
+        {"optimizer": "adam"},
+        {"optimizer": "adam", "jitter": 1},
+        {"optimizer": "adam", "parametrisation": "pixels"},
+        {"optimizer": "lbfgs", "parametrisation": "pixels"},
+    ],
     ids=str,
-)  # fmt: skip
+)
 def test_every_way_brings_the_error_down(
     given: dict[str, object], extractor: FeatureExtractor, original: Tensor
 ) -> None:
@@ -236,7 +252,7 @@ def test_the_preset_brings_the_error_down(extractor: FeatureExtractor, original:
 def test_the_deepest_layer_and_priors(extractor: FeatureExtractor, original: Tensor) -> None:
     """The last layer is matched too, and total variation makes the picture smoother."""
     plain = found(extractor, original, "relu5_2", steps=25)
-    smooth = found(extractor, original, "relu5_2", steps=25, total_variation_weight=1.0)
+    smooth = found(extractor, original, "relu5_2", steps=25, total_variation_weight=5.0)
     assert feature_error(plain, original, "relu5_2", extractor) < 0.4
     assert total_variation(smooth) < 0.5 * total_variation(plain)
 
@@ -262,7 +278,12 @@ def test_a_seed_fixes_the_picture(extractor: FeatureExtractor, original: Tensor)
 
 @pytest.mark.parametrize(
     ("given", "message"),
-    [({"optimizer": "adma"}, "adam"), ({"parametrisation": "pixel"}, "pixels"), ({"jitter": 2}, "--jitter")],
+    [
+        ({"optimizer": "adma"}, "adam"),
+        ({"parametrisation": "pixel"}, "pixels"),
+        ({"jitter": 2}, "--jitter"),
+        ({"jitter": 2, "optimizer": "lbfgs"}, "--jitter"),
+    ],
     ids=str,
 )
 def test_what_cannot_be_is_refused(given: dict[str, object], message: str) -> None:

@@ -133,7 +133,7 @@ def test_networks_of_others_down_to_their_softmax(percept: Callable, here: Path)
         ),
         (["--layer", "conv1", "--preset", "mahendran"], 2, "Did you mean 'mahendran-vedaldi'?"),
         (["--layer", "conv1", "--optimizer", "adams"], 2, "Did you mean 'adam'?"),
-        (["--layer", "conv1", "--jitter", 2], 2, "use adam or sgd"),
+        (["--layer", "conv1", "--jitter", 2], 2, "add --optimizer adam"),
         (["--layer", "conv1", "--method", "generate"], 2, "Did you mean 'generator'?"),
         (["--layer", "conv1", "-m", "x"], 2, "add --method generator"),
         (["--layer", "conv1", "--method", "generator"], 5, "No inverter is there for conv1_2 of compact"),

@@ -45,7 +45,9 @@ def invert(
     steps: Annotated[
         int | None, typer.Option(min=1, help="Updates a picture. Default: 300.", rich_help_panel=PANEL)
     ] = None,
-    optimizer: Annotated[str | None, typer.Option(help="lbfgs (default), adam or sgd.", rich_help_panel=PANEL)] = None,
+    optimizer: Annotated[
+        str | None, typer.Option(help="auto (lbfgs, then adam), lbfgs, adam or sgd.", rich_help_panel=PANEL)
+    ] = None,
     tv_weight: Annotated[
         float | None, typer.Option(min=0.0, help="More is smoother. Default: 0.", rich_help_panel=PANEL)
     ] = None,
@@ -59,7 +61,7 @@ def invert(
     ] = None,
     jitter: Annotated[
         int | None,
-        typer.Option(min=0, help="Shift by up to so many pixels each step; not with lbfgs.", rich_help_panel=PANEL),
+        typer.Option(min=0, help="Shift by up to so many pixels each step; with adam or sgd.", rich_help_panel=PANEL),
     ] = None,
     extractor: options.Extractor = "compact",
     extractor_weights: options.ExtractorWeights = None,

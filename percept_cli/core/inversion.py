@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from percept_cli.core import optimization
 from percept_cli.core.extractors import Architecture, FeatureExtractor
 from percept_cli.core.losses.functional import alpha_norm, relative_feature_loss, total_variation
-from percept_cli.core.optimization import OPTIMIZERS, OptimizationStep, optimize_image
+from percept_cli.core.optimization import Loss, OptimizationStep, optimize_image
 from percept_cli.core.parametrisation import Frequencies, Parametrisation, Pixels
 from percept_cli.core.runtime import Runtime
 from percept_cli.errors import UsageError, unknown_name
@@ -22,7 +23,9 @@ USUAL_SIDE = 224  # pixels; what the classification networks were trained on
 RANGE_WEIGHT = 1.0
 # Of the noise that a picture begins as, in units of what photographs have at each frequency.
 START_CONTRAST = 0.01
-ADAM_RATE = 0.1
+ADAM_RATE = 0.1  # in units of a photograph's spectrum
+POLISH_RATE = 0.01  # in units of the range of a pixel
+OPTIMIZERS = ("auto", *optimization.OPTIMIZERS)
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ class InversionOptions:
     """
 
     steps: int = 300
-    optimizer: str = "lbfgs"
+    optimizer: str = "auto"
     total_variation_weight: float = 0.0
     total_variation_exponent: float = 2.0
     alpha_weight: float = 0.0
@@ -44,13 +47,13 @@ class InversionOptions:
 
 
 def check_options(options: InversionOptions) -> None:
-    """Raises UsageError for an unknown optimiser or parametrisation, and for jitter with lbfgs."""
+    """Raises UsageError for an unknown optimiser or parametrisation, and for jitter with L-BFGS."""
     if options.optimizer not in OPTIMIZERS:
         raise UsageError(unknown_name("optimizer", options.optimizer, OPTIMIZERS))
     if options.parametrisation not in PARAMETRISATIONS:
         raise UsageError(unknown_name("parametrisation", options.parametrisation, PARAMETRISATIONS))
-    if options.jitter and options.optimizer == "lbfgs":
-        raise UsageError("--jitter moves the picture between evaluations, which lbfgs compares: use adam or sgd.")
+    if options.jitter and options.optimizer in ("auto", "lbfgs"):
+        raise UsageError("--jitter moves the picture between evaluations, which lbfgs compares: add --optimizer adam.")
 
 
 def mahendran_vedaldi(architecture: Architecture, layer: str) -> InversionOptions:
@@ -92,15 +95,12 @@ def reconstruct(
     chance = torch.Generator().manual_seed(options.seed)
 
     def loss(pixels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        image, parts = pixels, {}
-        if space.clamps:
-            normalised = (image - mean) / std
-        else:
-            # The features see what a file can hold; the gradient passes as if it were not clamped, lest a pixel
-            # beyond the range stay there.
-            excess = pixels - pixels.clamp(0, 1)
-            image = pixels - excess.detach()
-            normalised = (image - mean) / std
+        # The features see what a file can hold; the gradient passes as if it were not clamped, lest a pixel beyond
+        # the range stay there.
+        excess = pixels - pixels.clamp(0, 1)
+        image = pixels if fenced_by_alpha else pixels - excess.detach()
+        normalised, parts = (image - mean) / std, {}
+        if not fenced_by_alpha:
             parts["range"] = RANGE_WEIGHT * excess.square().mean()
         if options.total_variation_weight:
             variation = total_variation(normalised, options.total_variation_exponent)
@@ -114,27 +114,48 @@ def reconstruct(
         parts["feature"] = relative_feature_loss(features, target)
         return torch.stack(list(parts.values())).sum(), parts
 
+    # Mahendran & Vedaldi clamp nothing: their α-norm alone keeps the pixels in range.
+    fenced_by_alpha = options.optimizer == "sgd" and options.alpha_weight > 0
     space: Parametrisation
     if options.parametrisation == "frequencies":
         space = Frequencies(side, side, spectrum_exponent(target, side), runtime.device)
         spectrum = space.encode(torch.zeros(1, 3, side, side, device=runtime.device))
-        noise = torch.randn(spectrum.shape, generator=chance)
-        start = space.decode(START_CONTRAST * noise.to(runtime.device))
-        unit = 1.0
+        start = space.decode(START_CONTRAST * torch.randn(spectrum.shape, generator=chance).to(runtime.device))
     else:
         space = Pixels()
         start = mean + std * torch.randn((1, 3, side, side), generator=chance).to(runtime.device)
-        unit = std.square().mean().item()
+    if options.optimizer == "auto":
+        yield from _search_and_polish(start, loss, options.steps, space)
+        return
     rates = None
     if options.optimizer == "sgd":
         # Their image has unit norm: here it is as large as the root of its number of values, each of size `unit`.
-        values = 3 * side * side * unit
-        rates = [rate * values for rate in mahendran_vedaldi_rates(options.steps)]
+        unit = 1.0 if isinstance(space, Frequencies) else std.square().mean().item()
+        rates = [rate * 3 * side * side * unit for rate in mahendran_vedaldi_rates(options.steps)]
     elif options.optimizer == "adam":
-        rates = [
-            ADAM_RATE * (0.505 + 0.495 * math.cos(math.pi * step / options.steps)) for step in range(options.steps)
-        ]
+        rates = cosine_rates(ADAM_RATE, options.steps)
     yield from optimize_image(start, loss, options.steps, options.optimizer, parametrisation=space, rates=rates)
+
+
+def _search_and_polish(start: Tensor, loss: Loss, steps: int, space: Parametrisation) -> Iterator[OptimizationStep]:
+    """Two thirds of the steps by L-BFGS, the last third by Adam on the pixels.
+
+    L-BFGS finds shapes without noise in the fewest steps, but learns the curvature from differences of gradients, in
+    which the rounding of bf16 features shows once their error is down to some hundredths. Adam goes on from there.
+    """
+    polishing = steps // 3
+    image = start
+    for step in optimize_image(start, loss, steps - polishing, "lbfgs", parametrisation=space):
+        image = step.image
+        yield step
+    yield from optimize_image(
+        image, loss, polishing, "adam", steps - polishing + 1, rates=cosine_rates(POLISH_RATE, polishing)
+    )
+
+
+def cosine_rates(first: float, steps: int) -> list[float]:
+    """Learning rates that fall from `first` to a hundredth of it along half a cosine."""
+    return [first * (0.505 + 0.495 * math.cos(math.pi * step / steps)) for step in range(steps)]
 
 
 def spectrum_exponent(target: Tensor, side: int) -> float:
