@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from percept_cli.core import inversion
 from percept_cli.core.contact_sheet import GAP, LINE, Tile, contact_sheet, wrap
 from percept_cli.core.dataset import load_square, sample_photos
 from percept_cli.core.extractors import FeatureExtractor, create_architecture
@@ -236,6 +237,24 @@ def test_every_way_brings_the_error_down(
     assert [step.index for step in steps] == list(range(1, 41))
     share = 1 / 3 if asked.jitter else 0.1
     assert min(step.parts["feature"] for step in steps) < share * steps[0].parts["feature"]
+
+
+def test_adam_ends_the_search_where_little_is_missing(
+    extractor: FeatureExtractor, original: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With no error small enough the search is L-BFGS to the bit; else it parts from it in its last third."""
+    target = extractor(original, [LAYER])[LAYER]
+
+    def images(optimizer: str) -> list[Tensor]:
+        asked = InversionOptions(steps=9, optimizer=optimizer)
+        return [step.image for step in reconstruct(target, LAYER, SIDE, extractor, RUNTIME, asked)]
+
+    alone = images("lbfgs")
+    monkeypatch.setattr(inversion, "POLISHED_BELOW", 0.0)
+    assert all(torch.equal(one, other) for one, other in zip(images("auto"), alone, strict=True))
+    monkeypatch.setattr(inversion, "POLISHED_BELOW", 10.0)
+    same = [torch.equal(one, other) for one, other in zip(images("auto"), alone, strict=True)]
+    assert same == [True] * 6 + [False] * 3
 
 
 def test_the_preset_brings_the_error_down(extractor: FeatureExtractor, original: Tensor) -> None:

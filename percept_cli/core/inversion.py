@@ -25,6 +25,7 @@ RANGE_WEIGHT = 1.0
 START_CONTRAST = 0.01
 ADAM_RATE = 0.1  # in units of a photograph's spectrum
 POLISH_RATE = 0.01  # in units of the range of a pixel
+POLISHED_BELOW = 0.1  # feature error
 OPTIMIZERS = ("auto", *optimization.OPTIMIZERS)
 
 
@@ -138,16 +139,21 @@ def reconstruct(
 
 
 def _search_and_polish(start: Tensor, loss: Loss, steps: int, space: Parametrisation) -> Iterator[OptimizationStep]:
-    """Two thirds of the steps by L-BFGS, the last third by Adam on the pixels.
+    """L-BFGS, and for the last third of the steps Adam on the pixels where the features are nearly found by then.
 
     L-BFGS finds shapes without noise in the fewest steps, but learns the curvature from differences of gradients, in
-    which the rounding of bf16 features shows once their error is down to some hundredths. Adam goes on from there.
+    which the rounding of bf16 features shows once their error is down to some hundredths. Adam goes on from there. At
+    deep layers it would only add noise to which they are blind.
     """
     polishing = steps // 3
     image = start
-    for step in optimize_image(start, loss, steps - polishing, "lbfgs", parametrisation=space):
+    for step in optimize_image(start, loss, steps, "lbfgs", parametrisation=space):
         image = step.image
         yield step
+        if step.index == steps - polishing and step.parts["feature"] ** 0.5 < POLISHED_BELOW:
+            break
+    else:
+        return
     yield from optimize_image(
         image, loss, polishing, "adam", steps - polishing + 1, rates=cosine_rates(POLISH_RATE, polishing)
     )
