@@ -10,6 +10,7 @@ import typer
 from percept_cli import __version__
 from percept_cli.commands.compare import compare
 from percept_cli.commands.doctor import doctor
+from percept_cli.commands.invert import invert
 from percept_cli.commands.models import models
 from percept_cli.commands.stylize import stylize
 from percept_cli.commands.train_autoencoder import train_autoencoder
@@ -30,6 +31,7 @@ app = typer.Typer(
 )
 app.command("stylize")(stylize)
 app.command("upscale")(upscale)
+app.command("invert")(invert)
 train = typer.Typer(
     help="Train a style, an upscaler, an inverter, an autoencoder or an extractor.", no_args_is_help=True
 )

@@ -90,5 +90,13 @@ def fit_long_side(height: int, width: int, long_side: int) -> tuple[int, int]:
     return _scaled(height, width, long_side / max(height, width))
 
 
+def middle_square(pixels: Tensor, side: int) -> Tensor:
+    """The middle of (N, C, H, W) in [0, 1] as (N, C, side, side): its whole short side, resized."""
+    height, width = pixels.shape[-2:]
+    short = min(height, width)
+    top, left = (height - short) // 2, (width - short) // 2
+    return resize_image(pixels[..., top : top + short, left : left + short], side, side)
+
+
 def _scaled(height: int, width: int, factor: float) -> tuple[int, int]:
     return max(1, round(height * factor)), max(1, round(width * factor))

@@ -1,23 +1,26 @@
-"""The loop that optimises the pixels of an image. It yields steps; the caller prints, saves and stops."""
+"""The loop that optimises an image. It yields steps; the caller prints, saves and stops."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from percept_cli.core.parametrisation import Parametrisation, Pixels
 from percept_cli.errors import UsageError, unknown_name
 
-OPTIMIZERS = ("adam", "lbfgs")
+OPTIMIZERS = ("adam", "lbfgs", "sgd")
 # In units of the full range of a pixel; most of a restyling is done by steps of this size.
 ADAM_RATE = 0.03
+SGD_MOMENTUM = 0.9
 
 Loss = Callable[[Tensor], tuple[Tensor, dict[str, Tensor]]]
 
 
 @dataclass(frozen=True)
 class OptimizationStep:
-    """What one update of the pixels did: its number from 1 over all sizes, the loss and its parts, and the image now."""
+    """What one update of the image did: its number from 1 over all sizes, the loss and its parts, and the image now."""
 
     index: int
     total: float
@@ -26,50 +29,112 @@ class OptimizationStep:
 
 
 def optimize_image(
-    image: Tensor, loss: Loss, steps: int, optimizer: str = "adam", first_index: int = 1
+    image: Tensor,
+    loss: Loss,
+    steps: int,
+    optimizer: str = "adam",
+    first_index: int = 1,
+    *,
+    parametrisation: Parametrisation | None = None,
+    rates: Sequence[float] | None = None,
 ) -> Iterator[OptimizationStep]:
     """Changes a copy of the image (1, 3, H, W) in [0, 1] step by step so that the loss falls, and yields each step.
 
-    adam: fast and good with bf16 features; lbfgs: the papers' choice, fp32 only, several evaluations a step. The image
-    of a step is clamped to [0, 1]. Raises UsageError for an unknown optimizer.
+    adam: fast and good with bf16 features; lbfgs: the papers' choice, a few evaluations a step; sgd: with momentum of
+    0.9, zeroed where the rate changes, as Mahendran & Vedaldi do. The image of a step is clamped to [0, 1].
+    parametrisation: what is moved, the pixels if None; the loss gets the image before it is clamped where parameters
+    cannot be clamped themselves. rates: of each step; adam has its own if None, sgd needs them, lbfgs has none.
+    Raises UsageError for an unknown optimizer.
     """
     if optimizer not in OPTIMIZERS:
         raise UsageError(unknown_name("optimizer", optimizer, OPTIMIZERS))
+    space = parametrisation or Pixels()
     # L-BFGS flattens gradients, which has to be a view.
     layout = torch.contiguous_format if optimizer == "lbfgs" else torch.preserve_format
-    pixels = image.detach().clone(memory_format=layout).requires_grad_()
-    updater: torch.optim.Optimizer
-    if optimizer == "adam":
-        updater = torch.optim.Adam([pixels], lr=ADAM_RATE, betas=(0.9, 0.99))
-        rate = torch.optim.lr_scheduler.CosineAnnealingLR(updater, steps, eta_min=ADAM_RATE / 10)
-    else:
-        # One direction a step; the evaluations beyond the first are its line search.
-        updater = torch.optim.LBFGS(
-            [pixels],
-            max_iter=1,
-            max_eval=25,
-            tolerance_grad=0,
-            tolerance_change=0,
-            history_size=20,
-            line_search_fn="strong_wolfe",
-        )
-        rate = None
-    evaluations: list[dict[str, Tensor]] = []
+    parameters = space.encode(image.detach()).clone(memory_format=layout).requires_grad_()
+    evaluation = _Evaluation(parameters, space, loss)
+    updater = _create_updater(optimizer, parameters)
+    if rates is None and optimizer == "adam":
+        rates = [ADAM_RATE * (0.55 + 0.45 * math.cos(math.pi * step / steps)) for step in range(steps)]
+    if rates is None and optimizer == "sgd":
+        raise UsageError("The optimizer sgd needs a rate for each step.")
 
-    def evaluate() -> Tensor:
-        updater.zero_grad()
-        total, parts = loss(pixels)
-        total.backward()
-        evaluations.append({name: part.detach() for name, part in parts.items()})
-        return total
-
-    for index in range(first_index, first_index + steps):
-        total = updater.step(evaluate)  # type: ignore[arg-type]
-        if rate is not None:
-            rate.step()
+    for index in range(steps):
+        if optimizer != "lbfgs":
+            assert rates is not None
+            if optimizer == "sgd" and index and rates[index] != rates[index - 1]:
+                updater.state.clear()
+            updater.param_groups[0]["lr"] = rates[index]
+        total = updater.step(evaluation)  # type: ignore[arg-type]
+        if optimizer == "adam" and space.clamps:
             with torch.no_grad():
-                pixels.clamp_(0, 1)
+                parameters.clamp_(0, 1)
+        if optimizer == "lbfgs" and evaluation.is_at(parameters, evaluation.start):
+            # In low precision a direction may lead uphill, and L-BFGS would not move again: it begins anew.
+            updater.state.clear()
+        with torch.no_grad():
+            now = space.decode(parameters).detach().clamp(0, 1)
         # The loss a step reports is that of its start; a line search goes on from there.
-        parts = {name: part.item() for name, part in evaluations[0].items()}
-        evaluations.clear()
-        yield OptimizationStep(index, total.item(), parts, pixels.detach().clamp(0, 1))
+        yield OptimizationStep(first_index + index, float(total), evaluation.take_parts(), now)
+
+
+@dataclass
+class _Evaluation:
+    """The loss and its gradient at the parameters, computed once for a place where they are asked for again.
+
+    L-BFGS asks at the start of a step for what the line search before it found at its end.
+    """
+
+    parameters: Tensor
+    space: Parametrisation
+    loss: Loss
+    start: Tensor | None = None
+    _place: Tensor | None = None
+    _gradient: Tensor | None = None
+    _total: Tensor = field(default_factory=lambda: torch.zeros(()))
+    _parts: dict[str, Tensor] = field(default_factory=dict)
+    _first_parts: dict[str, Tensor] | None = None
+
+    @torch.enable_grad()
+    def __call__(self) -> Tensor:
+        if self._place is not None and self.is_at(self.parameters, self._place):
+            self.parameters.grad = None if self._gradient is None else self._gradient.clone()
+        else:
+            self.parameters.grad = None
+            total, parts = self.loss(self.space.decode(self.parameters))
+            total.backward()
+            self._place = self.parameters.detach().clone()
+            self._gradient = None if self.parameters.grad is None else self.parameters.grad.clone()
+            self._total = total.detach()
+            self._parts = {name: part.detach() for name, part in parts.items()}
+        if self._first_parts is None:
+            self.start, self._first_parts = self._place, self._parts
+        return self._total
+
+    def take_parts(self) -> dict[str, float]:
+        """The parts of the loss where the step began; the next evaluation begins the next step."""
+        parts = {name: part.item() for name, part in (self._first_parts or {}).items()}
+        self._first_parts = None
+        return parts
+
+    @staticmethod
+    def is_at(parameters: Tensor, place: Tensor | None) -> bool:
+        """Whether the parameters are bit for bit those of a place."""
+        return place is not None and torch.equal(parameters.detach(), place)
+
+
+def _create_updater(optimizer: str, parameters: Tensor) -> torch.optim.Optimizer:
+    if optimizer == "adam":
+        return torch.optim.Adam([parameters], betas=(0.9, 0.99))
+    if optimizer == "sgd":
+        return torch.optim.SGD([parameters], lr=0.0, momentum=SGD_MOMENTUM)
+    # One direction a step; the evaluations beyond the first are its line search.
+    return torch.optim.LBFGS(
+        [parameters],
+        max_iter=1,
+        max_eval=25,
+        tolerance_grad=0,
+        tolerance_change=0,
+        history_size=20,
+        line_search_fn="strong_wolfe",
+    )

@@ -101,6 +101,22 @@ def total_variation(images: Tensor, exponent: float = 2.0) -> Tensor:
     return (squares + 1e-8).pow(exponent / 2).mean()
 
 
+def alpha_norm(images: Tensor, exponent: float = 6.0) -> Tensor:
+    """Mean over pixels and channels of |x|^exponent (Mahendran & Vedaldi 2015, section 3.2); images (N, C, H, W).
+
+    The images are centred, 0 being the mean colour: a high exponent leaves values free up to about 1 and fences them in
+    beyond. Departs from the paper, which sums: a mean does not depend on the size of the image.
+    """
+    return at_least_float32(images).abs().pow(exponent).mean()
+
+
+def relative_feature_loss(features: Tensor, target: Tensor) -> Tensor:
+    """‖features − target‖² / ‖target‖² (Mahendran & Vedaldi 2015, eq. 2), a scalar; any equal shapes."""
+    features, target = at_least_float32(features), at_least_float32(target)
+    # A code that is all 0 has no size to compare with.
+    return (features - target).square().sum() / target.square().sum().clamp_min(1e-12)
+
+
 PIXEL_DISTANCES = ("mse", "l1", "charbonnier")
 
 

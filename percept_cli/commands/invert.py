@@ -1,0 +1,241 @@
+"""`percept invert`: what a layer of a network keeps of a photograph, as a picture."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from percept_cli import options
+from percept_cli.errors import ModelError, UsageError, unknown_name
+
+if TYPE_CHECKING:
+    from percept_cli.core.extractors import Architecture
+    from percept_cli.core.inputs import InputItem
+    from percept_cli.core.inversion import InversionOptions
+
+METHODS = ("optimize", "generator")
+SAMPLE_PHOTO = "chelsea.png"
+COLUMNS = 6  # of a sheet, before it begins another row
+PANEL = "Optimisation"
+
+
+def invert(
+    photos: options.Inputs = None,
+    layer: Annotated[
+        str, typer.Option("--layer", metavar="L1,L2,...", help="Layers; conv5 is the last convolution of block 5.")
+    ] = "",
+    method: Annotated[
+        str, typer.Option(metavar="optimize|generator", help="Search for the picture, or have a network tell.")
+    ] = "optimize",
+    model: Annotated[
+        str | None, typer.Option("-m", "--model", help="With --method generator: a shipped inverter or a file.")
+    ] = None,
+    output: options.Output = None,
+    name: options.Name = "{stem}_{op}.png",
+    size: Annotated[
+        int | None, typer.Option(min=1, help="Side of the photograph's middle square, pixels. Default: 224.")
+    ] = None,
+    samples: Annotated[int, typer.Option(min=1, help="Pictures a layer, from different starts.")] = 1,
+    preset: Annotated[
+        str | None,
+        typer.Option(metavar="mahendran-vedaldi", help="The settings of a paper.", rich_help_panel=PANEL),
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Updates a picture. Default: 300.", rich_help_panel=PANEL)
+    ] = None,
+    optimizer: Annotated[
+        str | None, typer.Option(help="auto (lbfgs, then adam), lbfgs, adam or sgd.", rich_help_panel=PANEL)
+    ] = None,
+    tv_weight: Annotated[
+        float | None, typer.Option(min=0.0, help="More is smoother. Default: 0.", rich_help_panel=PANEL)
+    ] = None,
+    tv_exponent: Annotated[
+        float | None,
+        typer.Option(min=1.0, help="β: 1 leaves edges, 2 (default) flattens them.", rich_help_panel=PANEL),
+    ] = None,
+    alpha_weight: Annotated[
+        float | None,
+        typer.Option(min=0.0, help="More keeps colours nearer to grey. Default: 0.", rich_help_panel=PANEL),
+    ] = None,
+    jitter: Annotated[
+        int | None,
+        typer.Option(min=0, help="Shift by up to so many pixels each step; with adam or sgd.", rich_help_panel=PANEL),
+    ] = None,
+    extractor: options.Extractor = "compact",
+    extractor_weights: options.ExtractorWeights = None,
+    recursive: options.Recursive = False,
+    from_file: options.FromFile = None,
+    null: options.NullSeparated = False,
+    overwrite: options.Overwrite = False,
+    skip_existing: options.SkipExisting = False,
+    quality: options.Quality = 95,
+    seed: options.Seed = 0,
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
+    threads: options.Threads = None,
+    quiet: options.Quiet = False,
+    json: options.Json = False,
+) -> None:
+    """See what a layer of a network keeps of a photograph: a picture is found that has the same features there.
+
+    percept invert --layer conv5
+
+    percept invert photo.jpg --layer relu1_2,relu2_2,relu3_3 -o sheet.png
+
+    percept invert photo.jpg --layer fc7 --extractor alexnet --samples 4
+    """
+    from percept_cli.console import Console
+    from percept_cli.core.inputs import expand_inputs
+    from percept_cli.core.outputs import plan_outputs
+
+    console = Console(quiet, json)
+    if method not in METHODS:
+        raise UsageError(unknown_name("method", method, METHODS))
+    asked = [part.strip() for part in layer.split(",") if part.strip()]
+    if not asked:
+        raise UsageError("Give --layer, as in --layer conv5 or --layer relu1_2,relu3_3.")
+    if model is not None and method != "generator":
+        raise UsageError("-m names a generator: add --method generator.")
+    if photos or from_file is not None:
+        items = expand_inputs(photos or [], recursive=recursive, from_file=from_file, null_separated=null)
+    else:
+        items = [_sample_photo()]
+        output = output or "./"  # beside the photograph is among scikit-image's files
+        console.say(f"no image was given: {SAMPLE_PHOTO}, a sample photograph of scikit-image")
+
+    # The names of files hold full names of layers, which the architecture knows; its import brings torch.
+    from percept_cli.core.extractors import create_architecture
+    from percept_cli.core.inversion import shallow_to_deep
+
+    architecture = create_architecture(extractor)
+    layers = shallow_to_deep(architecture, asked)
+    for given in asked:
+        if architecture.resolve(given) != given:
+            console.say(f"{given} of {extractor} is {architecture.resolve(given)}")
+    sheet = len(layers) > 1 or samples > 1
+    jobs = plan_outputs(
+        items, output, name=name, op="inverted" if len(layers) > 1 else layers[0], model=extractor,
+        overwrite=overwrite, skip_existing=skip_existing,
+    )  # fmt: skip
+    if method == "generator":
+        raise ModelError(f"No inverter is there for {', '.join(layers)} of {extractor}: use --method optimize.")
+    given_settings = {
+        "steps": steps, "optimizer": optimizer, "total_variation_weight": tv_weight,
+        "total_variation_exponent": tv_exponent, "alpha_weight": alpha_weight, "jitter": jitter,
+    }  # fmt: skip
+    changes = {key: value for key, value in given_settings.items() if value is not None}
+    settings = {each: _settings(preset, architecture, each, seed, changes) for each in layers}
+
+    import copy
+
+    import torch
+
+    from percept_cli.commands.batch import process_images
+    from percept_cli.core.contact_sheet import Tile, contact_sheet, wrap
+    from percept_cli.core.extractors import FeatureExtractor
+    from percept_cli.core.extractors.loading import create_extractor
+    from percept_cli.core.images import Photo, middle_square
+    from percept_cli.core.inversion import (
+        USUAL_SIDE,
+        check_options,
+        feature_error,
+        fixed_side,
+        for_sample,
+        image_error,
+        reconstruct,
+    )
+    from percept_cli.core.outputs import Job
+    from percept_cli.core.restyling import visible_pixels
+    from percept_cli.core.runtime import Runtime, choose_runtime, memory_errors, seed_everything
+
+    for each in settings.values():
+        check_options(each)
+    side = size or USUAL_SIDE
+    # Without its weights: what cannot be is refused before anything is downloaded.
+    with torch.device("meta"):
+        outline = FeatureExtractor(architecture, layers)
+    needed = fixed_side(outline)
+    if needed is not None:
+        if side != needed:
+            raise UsageError(f"Fully connected layers of {extractor} take {needed}x{needed} pixels: leave --size out.")
+        console.say(f"fully connected layers of {extractor} take {needed}x{needed} pixels")
+    if side < outline.smallest_side:
+        raise UsageError(
+            f"{layers[-1]} of {extractor} is too deep for {side}x{side} pixels: give --size {outline.smallest_side} "
+            "or more, or a shallower layer."
+        )
+    runtime = choose_runtime(device, precision, threads)
+    console.say(runtime.reason)
+    seed_everything(seed)
+    created = create_extractor(extractor, layers, extractor_weights, seed, console.say)
+    # What is reported is measured in float32, whatever the search ran in.
+    exact = Runtime(runtime.device, torch.float32, "").freeze(copy.deepcopy(created))
+    frozen = runtime.freeze(created)
+    fields: dict[str, object] = {"extractor": extractor}
+
+    def operation(photo: Photo, job: Job) -> Photo:
+        _, pixels = visible_pixels(photo, None)
+        original = middle_square(pixels, side)
+        placed = runtime.place(original)
+        label = "standard input" if job.source is None else job.source.name
+        results: list[dict[str, object]] = []
+        rows: list[list[Tile]] = []
+        total = sum(settings[each].steps for each in layers) * samples
+        with console.progress(total, "step") as progress, memory_errors(f"{side}x{side} pixels"):
+            for sample in range(samples):
+                first = Tile(original, ("original", f"{side}x{side} pixels"))
+                rows.append([first if sample == 0 else Tile(None)])
+                for each in layers:
+                    with torch.no_grad():
+                        target = frozen(placed, [each])[each].clone()
+                    chosen = for_sample(settings[each], sample)
+                    for step in reconstruct(target, each, side, frozen, runtime, chosen):
+                        progress.advance(1, {"loss": step.total, **step.parts})
+                    # As an 8-bit file holds it, which is what anyone can measure again.
+                    found = (step.image.cpu() * 255).round() / 255
+                    features = feature_error(runtime.place(found), placed, each, exact)
+                    levels = image_error(found, original)
+                    start = f", start {sample + 1}" if samples > 1 else ""
+                    console.say(
+                        f"{label}: {each}{start}: feature error {features:.4f}, image error {levels:.1f} grey levels"
+                    )
+                    results.append(
+                        {"layer": each, "sample": sample, "seed": chosen.seed, "steps": chosen.steps,
+                         "feature_error": round(features, 5), "image_error": round(levels, 2)}
+                    )  # fmt: skip
+                    rows[-1].append(Tile(found, (f"{each}{start}", f"error {features:.3f}")))
+        fields["layers"] = results
+        if not sheet:
+            return Photo(found, icc=photo.icc, format=photo.format)
+        if len(layers) == 1:
+            rows = [[tile for row in rows for tile in row if tile.image is not None]]
+        if len(rows) == 1:
+            rows = wrap(rows[0], COLUMNS)
+        return Photo(contact_sheet(rows), icc=photo.icc, format=photo.format)
+
+    process_images(jobs, operation, console, quality=quality, fields=fields)
+
+
+def _settings(
+    preset: str | None, architecture: "Architecture", layer: str, seed: int, changes: Mapping[str, object]
+) -> "InversionOptions":
+    """The settings for one layer: the preset's or the usual ones, with those that the user gave in their place."""
+    from percept_cli.core.inversion import PRESETS, InversionOptions, mahendran_vedaldi
+
+    if preset is not None and preset not in PRESETS:
+        raise UsageError(unknown_name("preset", preset, PRESETS))
+    usual = InversionOptions() if preset is None else mahendran_vedaldi(architecture, layer)
+    return replace(usual, seed=seed, **changes)  # type: ignore[arg-type]
+
+
+def _sample_photo() -> "InputItem":
+    """The photograph for a first run, which comes with scikit-image."""
+    from percept_cli.core.dataset import sample_photos
+    from percept_cli.core.inputs import InputItem
+
+    path = next((photo for photo in sample_photos() if photo.name == SAMPLE_PHOTO), None)
+    if path is None:
+        raise UsageError(f"{SAMPLE_PHOTO}, scikit-image's sample photograph, is not there: name an image.")
+    return InputItem(path, Path(path.name))

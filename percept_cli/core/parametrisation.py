@@ -1,0 +1,74 @@
+"""What an optimiser of a picture moves: its pixels, or its frequencies with their colours decorrelated."""
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+# Principal axes of the colours of photographs in columns, each as long as colours spread along it, the longest 1:
+# brightness, blue against orange, green against magenta (the figures of Olah et al. 2017, Feature Visualization).
+COLOUR_AXES = ((0.26, 0.09, 0.02), (0.27, 0.00, -0.05), (0.27, -0.09, 0.03))
+GREY = 0.5
+
+
+class Parametrisation(Protocol):
+    """Images (1, 3, H, W) as other numbers, and back; both directions are linear but for a constant."""
+
+    def encode(self, images: Tensor) -> Tensor:
+        """The parameters of images (1, 3, H, W)."""
+        ...
+
+    def decode(self, parameters: Tensor) -> Tensor:
+        """The images of parameters, differentiable; not clamped."""
+        ...
+
+    @property
+    def clamps(self) -> bool:
+        """Whether parameters clamped to [0, 1] are those of a clamped image."""
+        ...
+
+
+class Pixels:
+    """The image itself."""
+
+    clamps = True
+
+    def encode(self, images: Tensor) -> Tensor:
+        return images
+
+    def decode(self, parameters: Tensor) -> Tensor:
+        return parameters
+
+
+class Frequencies:
+    """The spectrum of an image in units of what photographs have at each frequency, on decorrelated colour axes.
+
+    A photograph's amplitudes fall as 1/f, so with an `exponent` of 1 all its parameters are about equally large: one
+    step moves its shapes as much as its grain. From there optimisers reach features in far fewer steps, and without
+    high-frequency noise (Olah et al. 2017). A smaller exponent gives the grain more; 0 is white.
+    """
+
+    clamps = False
+
+    def __init__(self, height: int, width: int, exponent: float = 1.0, device: torch.device | str = "cpu"):
+        self.height, self.width = height, width
+        down = torch.fft.fftfreq(height)[:, None]
+        across = torch.fft.rfftfreq(width)[None]
+        # The mean, of frequency 0, counts as the lowest frequency there is.
+        frequencies = (down.square() + across.square()).sqrt().clamp_min(1 / max(height, width))
+        amplitudes = frequencies**-exponent
+        self.amplitudes = (amplitudes / amplitudes.square().mean().sqrt()).to(device)
+        axes = torch.tensor(COLOUR_AXES)
+        self.axes = (axes / axes.norm(dim=0).max()).to(device)
+        self.inverse_axes = torch.linalg.inv(self.axes.cpu()).to(device)
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Spectra (1, 3, H, W // 2 + 1, 2), real and imaginary parts."""
+        coloured = torch.einsum("ij,njhw->nihw", self.inverse_axes, images.float() - GREY)
+        return torch.view_as_real(torch.fft.rfft2(coloured, norm="ortho") / self.amplitudes).contiguous()
+
+    def decode(self, parameters: Tensor) -> Tensor:
+        """Images (1, 3, H, W)."""
+        spectrum = torch.view_as_complex(parameters) * self.amplitudes
+        coloured = torch.fft.irfft2(spectrum, s=(self.height, self.width), norm="ortho")
+        return GREY + torch.einsum("ij,njhw->nihw", self.axes, coloured)
