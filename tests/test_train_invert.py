@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from percept_cli.core.decoding import load_image
 from percept_cli.core.deepsim import (
     LOSSES,
     PAPER_WEIGHTS,
@@ -24,7 +25,9 @@ from percept_cli.core.deepsim import (
 from percept_cli.core.extractors.loading import create_extractor
 from percept_cli.core.freezing import Freezing
 from percept_cli.core.generators.discriminator import DeepsimDiscriminator
+from percept_cli.core.generators.inversion import run_inverter
 from percept_cli.core.generators.loading import load_inverter
+from percept_cli.core.images import middle_square
 from percept_cli.core.runtime import Runtime
 from percept_cli.core.training import Rival, Training, create_accelerator, train
 from percept_cli.core.weights import load_weights
@@ -385,3 +388,25 @@ def test_bad_options_get_one_sentence(
 def test_every_loss_has_a_name_that_the_help_gives(percept: Callable) -> None:
     text = percept("train", "invert", "--help").stdout
     assert all(name in text for name in LOSSES)
+
+
+def test_an_inverter_answers_in_one_pass(command: Command, percept: Callable, photos: Path, tmp_path: Path) -> None:
+    """`percept invert --method generator` writes what the network makes of the layer's code; other layers are refused."""
+    file, picture = tmp_path / "small.safetensors", tmp_path / "back.png"
+    assert percept(*command(file)).code == 0
+    photo = next(iter(sorted(photos.glob("*"))))
+    shared = ["--method", "generator", "-m", file, "--extractor-weights", "random", "--size", 64, "--device", "cpu",
+              "--precision", "fp32"]  # fmt: skip
+    outcome = percept("invert", photo, "--layer", "conv3", *shared, "-o", picture, "--json")
+    assert outcome.code == 0, outcome.stderr
+    (found,) = json.loads(outcome.stdout)["layers"]
+    assert (found["layer"], found["method"]) == ("conv3_4", "generator")
+
+    original = middle_square(load_image(photo).pixels, 64)
+    code = create_extractor("compact", ["conv3"], "random", 0)(original)["conv3_4"]
+    answer = run_inverter(load_inverter(str(file)).network, code, (64, 64), RUNTIME)
+    torch.testing.assert_close(load_image(picture).pixels, answer, rtol=0, atol=0.51 / 255)
+
+    outcome = percept("invert", photo, "--layer", "conv2", *shared, "-o", tmp_path / "other.png")
+    assert outcome.code == 2
+    assert "small inverts conv3_4 of compact, not conv2_2 of compact" in outcome.stderr

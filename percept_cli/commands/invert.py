@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from percept_cli import options
-from percept_cli.errors import ModelError, UsageError, unknown_name
+from percept_cli.errors import UsageError, unknown_name
 
 if TYPE_CHECKING:
+    from percept_cli.console import Progress
     from percept_cli.core.extractors import Architecture
     from percept_cli.core.inputs import InputItem
     from percept_cli.core.inversion import InversionOptions
@@ -98,6 +99,10 @@ def invert(
         raise UsageError("Give --layer, as in --layer conv5 or --layer relu1_2,relu3_3.")
     if model is not None and method != "generator":
         raise UsageError("-m names a generator: add --method generator.")
+    if model is not None and len(asked) > 1:
+        raise UsageError("-m is an inverter of one layer: give one --layer, or leave -m out for the shipped ones.")
+    if method == "generator" and samples > 1:
+        raise UsageError("A generator makes one picture of a layer: leave --samples out, or use --method optimize.")
     if photos or from_file is not None:
         items = expand_inputs(photos or [], recursive=recursive, from_file=from_file, null_separated=null)
     else:
@@ -108,6 +113,7 @@ def invert(
     # The names of files hold full names of layers, which the architecture knows; its import brings torch.
     from percept_cli.core.extractors import create_architecture
     from percept_cli.core.inversion import shallow_to_deep
+    from percept_cli.core.manifest import find_inverter
 
     architecture = create_architecture(extractor)
     layers = shallow_to_deep(architecture, asked)
@@ -120,7 +126,7 @@ def invert(
         overwrite=overwrite, skip_existing=skip_existing,
     )  # fmt: skip
     if method == "generator":
-        raise ModelError(f"No inverter is there for {', '.join(layers)} of {extractor}: use --method optimize.")
+        files = {each: model or str(find_inverter(extractor, each).path) for each in layers}
     given_settings = {
         "steps": steps, "optimizer": optimizer, "total_variation_weight": tv_weight,
         "total_variation_exponent": tv_exponent, "alpha_weight": alpha_weight, "jitter": jitter,
@@ -136,6 +142,8 @@ def invert(
     from percept_cli.core.contact_sheet import Tile, contact_sheet, wrap
     from percept_cli.core.extractors import FeatureExtractor
     from percept_cli.core.extractors.loading import create_extractor
+    from percept_cli.core.generators.inversion import run_inverter
+    from percept_cli.core.generators.loading import check_inverter, load_inverter
     from percept_cli.core.images import Photo, middle_square
     from percept_cli.core.inversion import (
         USUAL_SIDE,
@@ -172,8 +180,30 @@ def invert(
     created = create_extractor(extractor, layers, extractor_weights, seed, console.say)
     # What is reported is measured in float32, whatever the search ran in.
     exact = Runtime(runtime.device, torch.float32, "").freeze(copy.deepcopy(created))
+    inverters: dict[str, torch.nn.Module] = {}
+    if method == "generator":
+        for tapped, file in files.items():
+            inverter = load_inverter(file)
+            check_inverter(inverter, created, tapped)
+            console.say(f"{tapped} by {inverter.name}")
+            inverters[tapped] = runtime.prepare(inverter.network)
     frozen = runtime.freeze(created)
     fields: dict[str, object] = {"extractor": extractor}
+
+    def how(each: str, sample: int) -> dict[str, object]:
+        if method == "generator":
+            return {"method": method}
+        chosen = for_sample(settings[each], sample)
+        return {"method": method, "seed": chosen.seed, "steps": chosen.steps}
+
+    def invert_code(code: torch.Tensor, each: str, sample: int, progress: "Progress") -> torch.Tensor:
+        """The picture (1, 3, side, side) in [0, 1] that a layer's features tell of."""
+        if each in inverters:
+            progress.advance(1)
+            return run_inverter(inverters[each], code, (side, side), runtime)
+        for step in reconstruct(code, each, side, frozen, runtime, for_sample(settings[each], sample)):
+            progress.advance(1, {"loss": step.total, **step.parts})
+        return step.image.cpu()
 
     def operation(photo: Photo, job: Job) -> Photo:
         _, pixels = visible_pixels(photo, None)
@@ -182,7 +212,7 @@ def invert(
         label = "standard input" if job.source is None else job.source.name
         results: list[dict[str, object]] = []
         rows: list[list[Tile]] = []
-        total = sum(settings[each].steps for each in layers) * samples
+        total = sum(1 if each in inverters else settings[each].steps for each in layers) * samples
         with console.progress(total, "step") as progress, memory_errors(f"{side}x{side} pixels"):
             for sample in range(samples):
                 first = Tile(original, ("original", f"{side}x{side} pixels"))
@@ -190,11 +220,8 @@ def invert(
                 for each in layers:
                     with torch.no_grad():
                         target = frozen(placed, [each])[each].clone()
-                    chosen = for_sample(settings[each], sample)
-                    for step in reconstruct(target, each, side, frozen, runtime, chosen):
-                        progress.advance(1, {"loss": step.total, **step.parts})
                     # As an 8-bit file holds it, which is what anyone can measure again.
-                    found = (step.image.cpu() * 255).round() / 255
+                    found = (invert_code(target, each, sample, progress) * 255).round() / 255
                     features = feature_error(runtime.place(found), placed, each, exact)
                     levels = image_error(found, original)
                     start = f", start {sample + 1}" if samples > 1 else ""
@@ -202,8 +229,8 @@ def invert(
                         f"{label}: {each}{start}: feature error {features:.4f}, image error {levels:.1f} grey levels"
                     )
                     results.append(
-                        {"layer": each, "sample": sample, "seed": chosen.seed, "steps": chosen.steps,
-                         "feature_error": round(features, 5), "image_error": round(levels, 2)}
+                        {"layer": each, "sample": sample, **how(each, sample), "feature_error": round(features, 5),
+                         "image_error": round(levels, 2)}
                     )  # fmt: skip
                     rows[-1].append(Tile(found, (f"{each}{start}", f"error {features:.3f}")))
         fields["layers"] = results

@@ -130,4 +130,5 @@ def train_invert(
         {"role": "inverter", "architecture": generator, "arguments": created.arguments, "extractor": extractor,
          "layer": layer, "fingerprint": fingerprint_of_weights, "recipe": settings},
     )  # fmt: skip
+    console.say(f"try it: percept invert PHOTO --layer {layer} --method generator -m {output}")
     console.result(str(output), output=str(output), steps=steps, preview=str(run.preview))
