@@ -26,6 +26,7 @@ START_CONTRAST = 0.01
 ADAM_RATE = 0.1  # in units of a photograph's spectrum
 POLISH_RATE = 0.01  # in units of the range of a pixel
 POLISHED_BELOW = 0.1  # feature error
+FOUND = 0.05
 OPTIMIZERS = ("auto", *optimization.OPTIMIZERS)
 
 
@@ -139,18 +140,18 @@ def reconstruct(
 
 
 def _search_and_polish(start: Tensor, loss: Loss, steps: int, space: Parametrisation) -> Iterator[OptimizationStep]:
-    """L-BFGS, and for the last third of the steps Adam on the pixels where the features are nearly found by then.
+    """L-BFGS, and then Adam on the pixels: once the features are found to `FOUND`, or for the last third of the steps.
 
     L-BFGS finds shapes without noise in the fewest steps, but learns the curvature from differences of gradients, in
     which the rounding of bf16 features shows once their error is down to some hundredths. Adam goes on from there. At
-    deep layers it would only add noise to which they are blind.
+    deep layers, whose error stays above `POLISHED_BELOW`, it would only add noise to which they are blind.
     """
-    polishing = steps // 3
     image = start
     for step in optimize_image(start, loss, steps, "lbfgs", parametrisation=space):
-        image = step.image
+        image, polishing = step.image, steps - step.index
         yield step
-        if step.index == steps - polishing and step.parts["feature"] ** 0.5 < POLISHED_BELOW:
+        error = step.parts["feature"] ** 0.5
+        if polishing and (error < FOUND or (error < POLISHED_BELOW and polishing <= steps // 3)):
             break
     else:
         return
