@@ -24,6 +24,7 @@ from percept_cli.core.losses.functional import (
     match_histogram,
     patch_gram_loss,
     patch_grams,
+    phase_loss,
     pixel_loss,
     style_reconstruction_loss,
     total_variation,
@@ -183,6 +184,17 @@ def test_texture_forgets_the_order_within_a_patch_and_keeps_that_of_the_patches(
     assert patch_gram_loss(within, features, patch=4).item() < 1e-10
     assert patch_gram_loss(exchanged, features, patch=4).item() > 0.01
     assert patch_gram_loss(exchanged, features, patch=8).item() < 1e-10
+
+
+def test_dots_of_the_period_cost_their_mean_and_what_averages_out_nothing():
+    """One pixel of each 4x4 is 0.1 too bright: 0.1 / 16. As many too dark as too bright within the window: 0."""
+    target = torch.rand(1, 3, 96, 96, generator=torch.Generator().manual_seed(0))
+    dots = torch.zeros(1, 1, 96, 96)
+    dots[..., 1::4, 2::4] = 0.1
+    assert phase_loss(target + dots, target, 4).item() == pytest.approx(0.1 / 16, rel=1e-4)
+    signs = torch.ones(96, 96)
+    signs[4::8] = signs[5::8] = signs[6::8] = signs[7::8] = -1
+    assert phase_loss(target + signs * dots, target, 4).item() == pytest.approx(0, abs=1e-6)
 
 
 def test_typical_gram_distance_is_that_of_all_pairs():

@@ -25,6 +25,7 @@ class Recipe:
     adversarial_weight: float = 0.0
     adversarial: str = "standard"
     discriminator_channels: int = 64
+    phase_weight: float = 0.0
     tv_weight: float = 0.0
     scaling: str = "typical"
     degradation: str = "bicubic"
@@ -37,7 +38,7 @@ class Recipe:
 
 RECIPES: dict[str, Recipe] = {
     "swift": Recipe("swift"),
-    # Sharp by features and textures, held in place by pixels.
+    # Sharp by features and textures, held in place by pixels; without `phase_weight` smooth places filled with dots.
     "swift-natural": Recipe(
         "swift",
         pixel_weight=2.0,
@@ -46,6 +47,7 @@ RECIPES: dict[str, Recipe] = {
         texture_weight=1.0,
         adversarial_weight=0.05,
         discriminator_channels=16,
+        phase_weight=20.0,
         steps=1000,
         batch=8,
         patch=32,

@@ -49,6 +49,18 @@ def style_reconstruction_loss(gram: Tensor, target: Tensor) -> Tensor:
     return (gram - target).square().sum(dim=(1, 2)).mean()
 
 
+def phase_loss(images: Tensor, target: Tensor, scale: int, window: int = 8) -> Tensor:
+    """How much a pattern with a period of `scale` pixels was added to images (N, C, H, W): mean absolute, same scale.
+
+    The difference from the target is averaged over squares of `window` periods for each of the scale² places in a
+    period. What a photograph lacks or has too much of averages out there; what a sub-pixel convolution does alike at
+    the same place of each period stays. Feature and texture losses reward such dots for being as rough as the texture
+    that they stand for.
+    """
+    places = F.pixel_unshuffle(at_least_float32(images) - at_least_float32(target), scale)
+    return F.avg_pool2d(places, min(window, *places.shape[-2:])).abs().mean()
+
+
 def patch_grams(features: Tensor, patch: int) -> Tensor:
     """Gram matrices of the squares of `patch` feature pixels that features (N, C, H, W) divide into: (N·n, C, C).
 

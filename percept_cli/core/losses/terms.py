@@ -15,6 +15,7 @@ from percept_cli.core.losses.functional import (
     feature_reconstruction_loss,
     gram_matrix,
     patch_grams,
+    phase_loss,
     pixel_loss,
     style_reconstruction_loss,
     total_variation,
@@ -173,6 +174,19 @@ class TotalVariationTerm(Term):
         if self.typical:
             variation = variation / total_variation(target_images, self.exponent).clamp_min(1e-6)
         return {"": variation}
+
+
+class PhaseTerm(Term):
+    """Patterns of an enlargement's own period in the images (see `phase_loss`), raw, without a layer."""
+
+    def __init__(self, scale: int):
+        super().__init__()
+        self.scale = scale
+
+    def forward(
+        self, images: Tensor, features: Features, target_images: Tensor, targets: Features
+    ) -> dict[str, Tensor]:
+        return {"": phase_loss(images, target_images, self.scale)}
 
 
 class PixelTerm(Term):
