@@ -41,7 +41,7 @@ def train_autoencoder(
     device: options.Device = "auto",
     precision: options.Precision = "auto",
     threads: options.Threads = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue a stopped run to the same bits.")] = False,
+    resume: options.Resume = False,
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
     json: options.Json = False,
