@@ -1,6 +1,5 @@
 """An autoencoder keeps an image as a small code, is trained by the losses of inverters, and goes on to the same bits."""
 
-import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from percept_cli.core.generators.autoencoder import Autoencoder, divergence
 from percept_cli.core.generators.loading import load_autoencoder
 from percept_cli.core.weights import load_weights
 from percept_cli.errors import ModelError
-from tests.test_training import assert_same_bits, read_log, stop_in_the_middle
+from tests.test_training import assert_resumes_to_the_same_bits, read_log
 
 Command = Callable[..., list[object]]
 
@@ -68,14 +67,10 @@ def test_a_stopped_training_goes_on_to_the_same_bits(
     start_percept: Callable, percept: Callable, command: Command, tmp_path: Path
 ) -> None:
     """With a drawn code, a discriminator and its dropout."""
-    model, unbroken = tmp_path / "model.safetensors", tmp_path / "unbroken.safetensors"
-    everything = ("--variational", "--steps", 14)
-    assert stop_in_the_middle(start_percept(*command(model, *everything)), tmp_path, signal.SIGTERM) == 143
-    assert percept(*command(model, *everything, "--resume")).code == 0
+    unbroken, everything = tmp_path / "unbroken.safetensors", ("--variational", "--steps", 14)
     assert percept(*command(unbroken, *everything)).code == 0
-    assert_same_bits(model, unbroken)
-    assert read_log(model) == read_log(unbroken)
-    assert set(read_log(model)[0]["parts"]) == {"image", "feature.relu1_2", "adversarial", "kl", "discriminator"}
+    assert_resumes_to_the_same_bits(start_percept, percept, lambda model: command(model, *everything), 14, unbroken)
+    assert set(read_log(unbroken)[0]["parts"]) == {"image", "feature.relu1_2", "adversarial", "kl", "discriminator"}
 
 
 def test_it_learns_and_its_file_gives_the_same_images(percept: Callable, command: Command, tmp_path: Path) -> None:

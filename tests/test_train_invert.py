@@ -1,7 +1,6 @@
 """An inverter is trained by any of its losses, by the papers' weights and freezing rule, and goes on to the same bits."""
 
 import json
-import signal
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -32,7 +31,7 @@ from percept_cli.core.runtime import Runtime
 from percept_cli.core.training import Rival, Training, create_accelerator, train
 from percept_cli.core.weights import load_weights
 from percept_cli.errors import UsageError
-from tests.test_training import assert_same_bits, read_log, stop_in_the_middle
+from tests.test_training import assert_resumes_to_the_same_bits, read_log
 
 RUNTIME = Runtime(torch.device("cpu"), torch.float32, "")
 Command = Callable[..., list[object]]
@@ -275,16 +274,10 @@ def unbroken(percept: Callable, command: Command, tmp_path_factory: pytest.TempP
 
 
 def test_a_stopped_training_goes_on_to_the_same_bits(
-    start_percept: Callable, percept: Callable, command: Command, unbroken: Path, tmp_path: Path
+    start_percept: Callable, percept: Callable, command: Command, unbroken: Path
 ) -> None:
     """Stopped in its middle with a discriminator and its dropout beside it: the same weights and log."""
-    model = tmp_path / "model.safetensors"
-    assert stop_in_the_middle(start_percept(*command(model, *EVERYTHING)), tmp_path, signal.SIGTERM) == 143
-    assert 4 <= len(read_log(model)) < 14
-    outcome = percept(*command(model, *EVERYTHING, "--resume"))
-    assert outcome.code == 0, outcome.stderr
-    assert_same_bits(model, unbroken)
-    assert read_log(model) == read_log(unbroken)
+    assert_resumes_to_the_same_bits(start_percept, percept, lambda model: command(model, *EVERYTHING), 14, unbroken)
 
 
 def test_every_loss_has_its_name_in_the_log(unbroken: Path) -> None:

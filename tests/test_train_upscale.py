@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from percept_cli.core.runtime import Runtime
 from percept_cli.core.upscale_loss import Duel, combine, create_upscale_loss, upscale_taps
 from percept_cli.core.weights import load_weights, save_weights
 from percept_cli.errors import UsageError
-from tests.test_training import assert_same_bits, read_log, stop_in_the_middle
+from tests.test_training import assert_resumes_to_the_same_bits, read_log
 
 RUNTIME = Runtime(torch.device("cpu"), torch.float32, "")
 Command = Callable[..., list[object]]
@@ -49,16 +48,10 @@ def unbroken(percept: Callable, command: Command, tmp_path_factory: pytest.TempP
 
 
 def test_a_stopped_training_goes_on_to_the_same_bits(
-    start_percept: Callable, percept: Callable, command: Command, unbroken: Path, tmp_path: Path
+    start_percept: Callable, percept: Callable, command: Command, unbroken: Path
 ) -> None:
     """Stopped in its middle with a discriminator beside it, resumed in another process: the same weights and log."""
-    model = tmp_path / "model.safetensors"
-    assert stop_in_the_middle(start_percept(*command(model, *EVERYTHING)), tmp_path, signal.SIGTERM) == 143
-    assert 4 <= len(read_log(model)) < 16
-    outcome = percept(*command(model, *EVERYTHING, "--resume"))
-    assert outcome.code == 0, outcome.stderr
-    assert_same_bits(model, unbroken)
-    assert read_log(model) == read_log(unbroken)
+    assert_resumes_to_the_same_bits(start_percept, percept, lambda model: command(model, *EVERYTHING), 16, unbroken)
 
 
 def test_every_loss_has_its_name_in_the_log(unbroken: Path) -> None:

@@ -84,6 +84,25 @@ def assert_same_bits(first: Path, second: Path) -> None:
     assert not different
 
 
+def assert_resumes_to_the_same_bits(
+    start_percept: Callable, percept: Callable, arguments: Callable[[Path], list[object]], steps: int, unbroken: Path
+) -> None:
+    """Stopped in its middle and resumed in another process: the weights and the log of the unbroken training.
+
+    arguments: those of a training of `steps` steps that writes a model; unbroken: what it wrote. Beside that, in a
+    folder of its own, the stopped one is written.
+    """
+    folder = unbroken.parent / "stopped"
+    folder.mkdir()
+    model = folder / "model.safetensors"
+    assert stop_in_the_middle(start_percept(*arguments(model)), folder, signal.SIGTERM) == 143
+    assert 4 <= len(read_log(model)) < steps
+    outcome = percept(*arguments(model), "--resume")
+    assert outcome.code == 0, outcome.stderr
+    assert_same_bits(model, unbroken)
+    assert read_log(model) == read_log(unbroken)
+
+
 def read_log(model: Path) -> list[dict]:
     return [json.loads(line) for line in model.with_suffix(".run").joinpath("log.jsonl").read_text().splitlines()]
 
