@@ -18,20 +18,20 @@ from percept_cli.core.losses import (
 )
 from percept_cli.core.losses.functional import (
     charbonnier_loss,
+    feature_cosine_loss,
     feature_l1_loss,
     feature_reconstruction_loss,
     gram_matrix,
     match_histogram,
     patch_gram_loss,
     patch_grams,
-    phase_loss,
     pixel_loss,
     style_reconstruction_loss,
     total_variation,
     typical_gram_distance,
     typical_square,
 )
-from percept_cli.core.losses.terms import PIX2PIXHD_WEIGHTS
+from percept_cli.core.losses.terms import FEATURE_DISTANCES, PIX2PIXHD_WEIGHTS
 from percept_cli.errors import UsageError
 
 LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu3_3")
@@ -186,17 +186,6 @@ def test_texture_forgets_the_order_within_a_patch_and_keeps_that_of_the_patches(
     assert patch_gram_loss(exchanged, features, patch=8).item() < 1e-10
 
 
-def test_dots_of_the_period_cost_their_mean_and_what_averages_out_nothing():
-    """One pixel of each 4x4 is 0.1 too bright: 0.1 / 16. As many too dark as too bright within the window: 0."""
-    target = torch.rand(1, 3, 96, 96, generator=torch.Generator().manual_seed(0))
-    dots = torch.zeros(1, 1, 96, 96)
-    dots[..., 1::4, 2::4] = 0.1
-    assert phase_loss(target + dots, target, 4).item() == pytest.approx(0.1 / 16, rel=1e-4)
-    signs = torch.ones(96, 96)
-    signs[4::8] = signs[5::8] = signs[6::8] = signs[7::8] = -1
-    assert phase_loss(target + signs * dots, target, 4).item() == pytest.approx(0, abs=1e-6)
-
-
 def test_typical_gram_distance_is_that_of_all_pairs():
     grams = noise(5, 3, 3)
     pairs = [(grams[i] - grams[j]).square().sum() for i in range(5) for j in range(5) if i != j]
@@ -229,6 +218,17 @@ def test_equal_values_stay_equal():
     reference = torch.tensor([10.0, 20.0, 30.0]).view(1, 1, 1, 3)
 
     assert match_histogram(images, reference).flatten().tolist() == [15, 30, 15]
+
+
+@pytest.mark.parametrize("depth", [torch.uint8, torch.uint16])
+def test_whole_levels_get_the_nearest_of_the_values_that_floats_get(depth):
+    levels = (128 + 40 * noise(2, 3, 9, 7)).round().clamp(0, 255)
+    reference = (100 + 20 * noise(2, 3, 5, 5, seed=1)).clamp(0, 255)
+
+    matched = match_histogram(levels.to(depth), reference)
+
+    assert matched.dtype == depth
+    assert torch.equal(matched.float(), match_histogram(levels, reference).round())
 
 
 def test_channels_and_images_are_matched_alone():
@@ -380,7 +380,7 @@ def test_an_unrelated_picture_costs_one_in_l1():
 
 
 def test_typical_features_do_not_depend_on_the_scale_of_the_network():
-    for distance in ("mse", "l1"):
+    for distance in FEATURE_DISTANCES:
         term = FeatureTerm({"relu3_3": 1.0}, distance)
         costs = [
             call(term, {"relu3_3": factor * unrelated(1)}, {"relu3_3": factor * unrelated(2)})["relu3_3"].item()
@@ -392,8 +392,23 @@ def test_typical_features_do_not_depend_on_the_scale_of_the_network():
 def test_typical_features_of_a_plain_are_finite():
     plain = {"relu3_3": torch.ones(1, 4, 3, 3)}
 
-    for distance in ("mse", "l1"):
+    for distance in FEATURE_DISTANCES:
         assert call(FeatureTerm({"relu3_3": 1.0}, distance), plain, plain)["relu3_3"].item() == 0
+
+
+def test_an_unrelated_picture_costs_one_in_directions():
+    parts = call(FeatureTerm({"relu3_3": 1.0}, "cosine"), {"relu3_3": unrelated(1)}, {"relu3_3": unrelated(2)})
+
+    assert parts["relu3_3"].item() == pytest.approx(1, rel=0.05)
+
+
+def test_cosine_is_twice_one_minus_the_cosine_and_blind_to_length():
+    features, target = noise(2, 8, 5, 5, seed=1), noise(2, 8, 5, 5, seed=2)
+
+    expected = (2 - 2 * torch.cosine_similarity(features, target)).mean()
+
+    torch.testing.assert_close(feature_cosine_loss(features, target), expected)
+    torch.testing.assert_close(feature_cosine_loss(3 * features, target), expected)
 
 
 def test_pix2pixhd_weights_by_the_written_out_formula():

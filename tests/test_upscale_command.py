@@ -110,6 +110,19 @@ def test_the_size_is_the_one_asked_for(
     assert size_of(here / name) == size
 
 
+def test_matched_colours_are_distributed_as_the_photographs_own(here: Path, shipped: Path, percept: Callable) -> None:
+    """A network of chance moves the quantiles of each colour by many levels; the step puts them back."""
+    for options in ([], ["--match-histogram"]):
+        assert percept("upscale", "img.png", "--x2", "-o", f"{len(options)}.png", *FP32, *options).code == 0
+
+    def distribution(name: str) -> Any:
+        return np.quantile(np.asarray(Image.open(here / name).convert("RGB")), np.linspace(0.05, 0.95, 19), axis=(0, 1))
+
+    wanted, before, after = (distribution(name) for name in ("img.png", "0.png", "1.png"))
+    assert np.abs(before - wanted).max() > 4
+    assert np.abs(after - wanted).max() <= 1
+
+
 def test_no_factor_means_4_and_is_said(here: Path, shipped: Path, percept: Callable) -> None:
     """With the network that was taken."""
     outcome = percept("upscale", "img.png")

@@ -16,11 +16,11 @@ from percept_cli.core.encoding import save_image
 from percept_cli.core.generators.blocks import BicubicBase
 from percept_cli.core.generators.loading import load_upscaler
 from percept_cli.core.generators.reach import convolution_radius, cut_errors
-from percept_cli.core.generators.upscale import create_upscaler
+from percept_cli.core.generators.upscale import create_upscaler, even_out
 from percept_cli.core.images import Photo, floats, quantise, resize_image
 from percept_cli.core.manifest import shipped_models
 from percept_cli.core.runtime import Runtime
-from percept_cli.core.upscaling import ONE_ALGORITHM_PIXELS, TileStep, Upscaler, resample, upscale
+from percept_cli.core.upscaling import ONE_ALGORITHM_PIXELS, TileStep, Upscaler, match_colours, resample, upscale
 from percept_cli.errors import DeviceError, ImageError
 
 RUNTIME = Runtime(torch.device("cpu"), torch.float32, "")
@@ -87,6 +87,7 @@ def limit_memory(patch: pytest.MonkeyPatch, limit: int) -> None:
     ("name", "scale", "arguments"),
     [
         ("swift", 2, SMALL), ("swift", 3, {"channels": 12, "blocks": 1}), ("swift", 4, {"channels": 16, "blocks": 3}),
+        ("swift-even", 4, SMALL),
         ("srresnet", 2, SMALL), ("rrdb", 2, {"channels": 8, "blocks": 1, "growth": 4}),
     ],
 )  # fmt: skip
@@ -187,7 +188,7 @@ def test_an_unknown_radius_is_measured_and_said_once() -> None:
     assert [step.note for step in upscaler.enlarge(noise_photo(50, 50))] == ["", "", ""]
 
 
-@pytest.mark.parametrize("name", ["swift", "srcnn", "srresnet", "enhancenet", "rrdb", "johnson-upscale"])
+@pytest.mark.parametrize("name", ["swift", "swift-even", "srcnn", "srresnet", "enhancenet", "rrdb", "johnson-upscale"])
 @pytest.mark.parametrize("scale", [2, 4])
 def test_generators_do_not_understate_their_radius(name: str, scale: int) -> None:
     """No cut changes what lies beyond it."""
@@ -312,10 +313,25 @@ def test_hidden_colours_do_not_bleed(size: tuple[int, ...]) -> None:
         pixels[..., :10] = hidden
         upscaler = Upscaler(random_upscaler("swift", 2, **SMALL), RUNTIME)
         results.append(last_step(upscaler, dataclasses.replace(photo, pixels=pixels, alpha=alpha), *size).photo)
-    black, white = results
+        assert results[-1] is not None
+        results.append(match_colours(results[-1], dataclasses.replace(photo, pixels=pixels, alpha=alpha)))
+    black, black_matched, white, white_matched = results
+    assert torch.equal(black_matched.pixels[..., -14:], white_matched.pixels[..., -14:])
     assert black is not None and white is not None and black.alpha is not None and white.alpha is not None
     assert torch.equal(black.pixels, white.pixels) and torch.equal(black.alpha, white.alpha)
     assert (black.alpha[..., -14:] == 255).all() and (black.alpha[..., :14] == 0).all()
+
+
+def test_dots_of_the_period_cannot_be_drawn() -> None:
+    """What stands at the same place of every period goes; what all places share, and marks that keep no place, stay."""
+    places = torch.zeros(1, 3 * 16, 20, 20)
+    places[:, 5] = 1.0  # the same pixel of each 4x4 of red, too bright
+    evened = even_out(places, 4)
+    torch.testing.assert_close(evened[:, :16], torch.full((1, 16, 20, 20), 1 / 16))
+    smooth = torch.rand(1, 3, 1, 20, 20).expand(-1, -1, 16, -1, -1).reshape(1, 48, 20, 20)
+    torch.testing.assert_close(even_out(smooth, 4), smooth)
+    signs = 1 - 2 * (torch.arange(20) % 2).float()  # too bright and too dark by turns: no grid of dots
+    assert (even_out(places * signs, 4) - places * signs)[..., 2:-2].abs().max() < 0.21
 
 
 def test_a_visible_edge_has_no_dark_halo() -> None:

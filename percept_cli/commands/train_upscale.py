@@ -43,16 +43,15 @@ def train_upscale(
     pixel_weight: Annotated[float | None, typer.Option(min=0.0, rich_help_panel="Losses")] = None,
     feature_weight: Annotated[float | None, typer.Option(min=0.0, rich_help_panel="Losses")] = None,
     feature_layers: Annotated[str | None, typer.Option(metavar="L1,L2,...", rich_help_panel="Losses")] = None,
+    feature_distance: Annotated[
+        str | None, typer.Option(help="mse, l1, or cosine, as LPIPS.", rich_help_panel="Losses")
+    ] = None,
     texture_weight: Annotated[float | None, typer.Option(min=0.0, rich_help_panel="Losses")] = None,
     texture_layers: Annotated[str | None, typer.Option(metavar="L1,L2,...", rich_help_panel="Losses")] = None,
     adversarial_weight: Annotated[float | None, typer.Option(min=0.0, rich_help_panel="Losses")] = None,
     adversarial: Annotated[str | None, typer.Option(help="standard or relativistic.", rich_help_panel="Losses")] = None,
     discriminator_channels: Annotated[
         int | None, typer.Option(min=1, help="Width of the discriminator's first layer.", rich_help_panel="Losses")
-    ] = None,
-    phase_weight: Annotated[
-        float | None,
-        typer.Option(min=0.0, help="Against dots with the period of the enlargement.", rich_help_panel="Losses"),
     ] = None,
     tv_weight: Annotated[float | None, typer.Option(min=0.0, rich_help_panel="Losses")] = None,
     scaling: Annotated[
@@ -98,9 +97,10 @@ def train_upscale(
         "learning_rate": learning_rate, "degradation": degradation,
         "pixel": pixel, "pixel_weight": pixel_weight, "feature_weight": feature_weight,
         "feature_layers": tuple(feature_layers.split(",")) if feature_layers else None,
+        "feature_distance": feature_distance,
         "texture_weight": texture_weight, "texture_layers": tuple(texture_layers.split(",")) if texture_layers else None,
         "adversarial_weight": adversarial_weight, "adversarial": adversarial,
-        "discriminator_channels": discriminator_channels, "phase_weight": phase_weight, "tv_weight": tv_weight,
+        "discriminator_channels": discriminator_channels, "tv_weight": tv_weight,
         "scaling": scaling,
     }  # fmt: skip
     recipe = replace(find_recipe(preset), **{key: value for key, value in given.items() if value is not None})  # type: ignore[arg-type]
@@ -117,7 +117,7 @@ def train_upscale(
     taps = upscale_taps(recipe)
     frozen = runtime.freeze(create_extractor(extractor, taps, extractor_weights, seed, console.say)) if taps else None
     duel = Duel.create(recipe, runtime) if recipe.adversarial_weight else None
-    compare = combine(create_upscale_loss(recipe, frozen, scale), duel)
+    compare = combine(create_upscale_loss(recipe, frozen), duel)
     created = start_upscaler(start, recipe.architecture, scale, console.say)
     network = run.place(created)
     training = Training(network, create_optimizer(recipe.optimizer, network), recipe.steps)

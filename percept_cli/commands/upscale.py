@@ -61,6 +61,12 @@ def upscale(
     verify_tiles: Annotated[
         bool, typer.Option("--verify-tiles", help="Compute places another way too, and report the difference.")
     ] = False,
+    histogram: Annotated[
+        bool,
+        typer.Option(
+            "--match-histogram", help="Give the result the photograph's own distribution of each colour (Johnson 2016)."
+        ),
+    ] = False,
     recursive: options.Recursive = False,
     from_file: options.FromFile = None,
     null: options.NullSeparated = False,
@@ -129,7 +135,7 @@ def upscale(
     from percept_cli.core.images import Photo
     from percept_cli.core.outputs import Job
     from percept_cli.core.runtime import choose_runtime, memory_errors
-    from percept_cli.core.upscaling import Upscaler
+    from percept_cli.core.upscaling import Upscaler, match_colours
 
     runtime = choose_runtime(device, precision, threads)
     if model is not None and given is None:
@@ -160,7 +166,7 @@ def upscale(
         if verify_tiles:
             fields.update(tile_difference=_report_verification(last, job, console))
         assert last.photo is not None
-        return last.photo
+        return match_colours(last.photo, photo) if histogram else last.photo
 
     process_images(jobs, operation, console, quality=quality, fields=fields)
 

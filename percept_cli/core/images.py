@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 # Below half a grey level of opacity the colour is unknown and invisible.
-_MIN_ALPHA = 0.5 / 255
+MIN_ALPHA = 0.5 / 255
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def premultiply(pixels: Tensor, alpha: Tensor) -> Tensor:
 
 def unpremultiply(pixels: Tensor, alpha: Tensor) -> Tensor:
     """Undo `premultiply`, in [0, 1]; black where alpha (N, 1, H, W) is under half a grey level."""
-    return torch.where(alpha > _MIN_ALPHA, pixels / alpha.clamp(min=_MIN_ALPHA), 0).clamp(0, 1)
+    return torch.where(alpha > MIN_ALPHA, pixels / alpha.clamp(min=MIN_ALPHA), 0).clamp(0, 1)
 
 
 def resize_image(pixels: Tensor, height: int, width: int) -> Tensor:

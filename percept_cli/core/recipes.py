@@ -25,7 +25,6 @@ class Recipe:
     adversarial_weight: float = 0.0
     adversarial: str = "standard"
     discriminator_channels: int = 64
-    phase_weight: float = 0.0
     tv_weight: float = 0.0
     scaling: str = "typical"
     degradation: str = "bicubic"
@@ -38,16 +37,16 @@ class Recipe:
 
 RECIPES: dict[str, Recipe] = {
     "swift": Recipe("swift"),
-    # Sharp by features and textures, held in place by pixels; without `phase_weight` smooth places filled with dots.
+    # Sharp by features and textures, held in place by pixels; begins from a `swift` (give --start).
     "swift-natural": Recipe(
-        "swift",
+        "swift-even",
         pixel_weight=2.0,
         feature_weight=1.0,
         feature_layers=("relu1_2", "relu2_2", "relu3_4"),
+        feature_distance="cosine",
         texture_weight=1.0,
         adversarial_weight=0.05,
         discriminator_channels=16,
-        phase_weight=20.0,
         steps=1000,
         batch=8,
         patch=32,

@@ -15,7 +15,7 @@ from percept_cli.core.losses.adversarial import (
     relativistic_discriminator_loss,
 )
 from percept_cli.core.losses.perceptual import PerceptualLoss
-from percept_cli.core.losses.terms import FeatureTerm, PhaseTerm, PixelTerm, Term, TextureTerm, TotalVariationTerm
+from percept_cli.core.losses.terms import FeatureTerm, PixelTerm, Term, TextureTerm, TotalVariationTerm
 from percept_cli.core.recipes import Recipe
 from percept_cli.core.runtime import Runtime
 from percept_cli.errors import UsageError, unknown_name
@@ -33,11 +33,8 @@ def upscale_taps(recipe: Recipe) -> list[str]:
     return [*taps, *recipe.texture_layers] if recipe.texture_weight else taps
 
 
-def create_upscale_loss(recipe: Recipe, extractor: FeatureExtractor | None, scale: int) -> PerceptualLoss | None:
-    """The recipe's terms without its discriminator, on an extractor tapped at `upscale_taps`; None when it has none.
-
-    scale: of the enlargement, whose period `phase_weight` looks for.
-    """
+def create_upscale_loss(recipe: Recipe, extractor: FeatureExtractor | None) -> PerceptualLoss | None:
+    """The recipe's terms without its discriminator, on an extractor tapped at `upscale_taps`; None when it has none."""
     typical = is_typical(recipe.scaling)
     features = {layer: 1 / len(recipe.feature_layers) for layer in recipe.feature_layers}
     textures = {layer: 1 / len(recipe.texture_layers) for layer in recipe.texture_layers}
@@ -45,7 +42,6 @@ def create_upscale_loss(recipe: Recipe, extractor: FeatureExtractor | None, scal
         "pixel": (PixelTerm(recipe.pixel), recipe.pixel_weight),
         "feature": (FeatureTerm(features, recipe.feature_distance, typical=typical), recipe.feature_weight),
         "texture": (TextureTerm(textures, TEXTURE_PATCH, typical=typical), recipe.texture_weight),
-        "phase": (PhaseTerm(scale), recipe.phase_weight),
         "tv": (TotalVariationTerm(typical=typical), recipe.tv_weight),
     }
     if not any(weight for _, weight in terms.values()):

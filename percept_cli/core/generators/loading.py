@@ -195,7 +195,7 @@ def start_upscaler(
     if start is None:
         return create_upscaler(name, scale=scale)
     trained = load_upscaler(start)
-    if trained.architecture != name:
+    if not issubclass(UPSCALERS[name], type(trained.network)):  # `swift-even` begins from a `swift` too
         raise UsageError(f"--start {start} is an upscaler of '{trained.architecture}', not '{name}'. Give --preset so.")
     arguments: dict[str, Any] = trained.network.arguments | {"scale": scale}  # type: ignore[operator, assignment]
     created = create_upscaler(name, **arguments)

@@ -44,21 +44,18 @@ def feature_l1_loss(features: Tensor, target: Tensor) -> Tensor:
     return F.l1_loss(at_least_float32(features), at_least_float32(target))
 
 
+def feature_cosine_loss(features: Tensor, target: Tensor) -> Tensor:
+    """Squared distance of features scaled to length 1 at each place, mean over places: (N, C, h, w) or (N, C), 0 to 4.
+
+    Twice one minus their cosine. LPIPS (Zhang et al. 2018, eq. 1) with all channels weighing the same.
+    """
+    features, target = at_least_float32(features), at_least_float32(target)
+    return (F.normalize(features, dim=1) - F.normalize(target, dim=1)).square().sum(dim=1).mean()
+
+
 def style_reconstruction_loss(gram: Tensor, target: Tensor) -> Tensor:
     """Squared Frobenius distance of Gram matrices (Johnson et al. 2016, eq. 4), mean over images; (N, C, C) each."""
     return (gram - target).square().sum(dim=(1, 2)).mean()
-
-
-def phase_loss(images: Tensor, target: Tensor, scale: int, window: int = 8) -> Tensor:
-    """How much a pattern with a period of `scale` pixels was added to images (N, C, H, W): mean absolute, same scale.
-
-    The difference from the target is averaged over squares of `window` periods for each of the scale² places in a
-    period. What a photograph lacks or has too much of averages out there; what a sub-pixel convolution does alike at
-    the same place of each period stays. Feature and texture losses reward such dots for being as rough as the texture
-    that they stand for.
-    """
-    places = F.pixel_unshuffle(at_least_float32(images) - at_least_float32(target), scale)
-    return F.avg_pool2d(places, min(window, *places.shape[-2:])).abs().mean()
 
 
 def patch_grams(features: Tensor, patch: int) -> Tensor:
@@ -166,24 +163,33 @@ def match_histogram(images: Tensor, reference: Tensor) -> Tensor:
     """Images with the distribution of values of `reference`, channel by channel: (N, C, H, W) and (N, C, h, w).
 
     Each value goes to the one at its own rank in the reference, between two of them in proportion; equal values stay
-    equal. Johnson et al. 2016, section 4.2, match the enlargement to its low-resolution input so.
+    equal. Images of whole levels (uint8, uint16) get the nearest level; the reference is in their units, of any type.
+    Johnson et al. 2016, section 4.2, match the enlargement to its low-resolution input so.
     """
-    size, reference_size = images[0, 0].numel(), reference[0, 0].numel()
     result = torch.empty_like(images, memory_format=torch.contiguous_format)
     # One channel after another: the order alone takes eight bytes a pixel.
     for index in range(len(images)):
         for channel in range(images.shape[1]):
-            values, order = images[index, channel].flatten().sort()
-            matched = reference[index, channel].flatten().sort().values
-            _, groups, counts = values.unique_consecutive(return_inverse=True, return_counts=True)
-            # The middle of the ranks that equal values share, as a place among the reference's.
-            ranks = counts.cumsum(0) - 0.5 * counts.double()
-            places = (ranks / size * reference_size - 0.5).clamp(0, reference_size - 1)
-            below = places.floor().long()
-            low, high = matched[below], matched[(below + 1).clamp(max=reference_size - 1)]
-            levels = torch.lerp(low, high, (places - below).to(low.dtype)).to(result.dtype)
-            result[index, channel].view(-1)[order] = levels[groups]
+            values, wanted = images[index, channel].flatten(), reference[index, channel].flatten().sort().values
+            if values.is_floating_point():
+                ordered, order = values.sort()
+                _, groups, counts = ordered.unique_consecutive(return_inverse=True, return_counts=True)
+                result[index, channel].view(-1)[order] = _values_at_ranks(counts, wanted).to(result.dtype)[groups]
+            else:
+                counts = values.int().bincount(minlength=1)
+                table = _values_at_ranks(counts, wanted.double()).round().to(torch.int32)
+                result[index, channel] = table[values.int()].to(result.dtype).view_as(result[index, channel])
     return result
+
+
+def _values_at_ranks(counts: Tensor, wanted: Tensor) -> Tensor:
+    """For groups of equal values in ascending order, `counts` of each: what stands at their ranks among sorted `wanted`."""
+    # The middle of the ranks that equal values share, as a place among the reference's.
+    ranks = counts.cumsum(0) - 0.5 * counts.double()
+    places = (ranks / counts.sum() * len(wanted) - 0.5).clamp(0, len(wanted) - 1)
+    below = places.floor().long()
+    low, high = wanted[below], wanted[(below + 1).clamp(max=len(wanted) - 1)]
+    return torch.lerp(low, high, (places - below).to(low.dtype))
 
 
 def at_least_float32(values: Tensor) -> Tensor:

@@ -7,15 +7,16 @@ layers it wants in `layers` and, of the compared images, in `target_layers`.
 from collections.abc import Mapping, Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from percept_cli.core.losses.functional import (
     PIXEL_DISTANCES,
+    feature_cosine_loss,
     feature_l1_loss,
     feature_reconstruction_loss,
     gram_matrix,
     patch_grams,
-    phase_loss,
     pixel_loss,
     style_reconstruction_loss,
     total_variation,
@@ -34,6 +35,7 @@ class Term(nn.Module):
     target_layers: tuple[str, ...] = ()
 
 
+FEATURE_DISTANCES = {"mse": feature_reconstruction_loss, "l1": feature_l1_loss, "cosine": feature_cosine_loss}
 # pix2pixHD (Wang et al. 2018): the weights of VGG-19's relu1_1 to relu5_1, shallow to deep
 PIX2PIXHD_WEIGHTS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0)
 
@@ -42,15 +44,15 @@ class FeatureTerm(Term):
     """Feature reconstruction against the compared images, at one layer (Johnson) or weighted over several (pix2pixHD).
 
     layers: `{layer name: weight}`; a `conv` layer is compared before its activation, a `relu` layer after. distance:
-    `mse` or `l1`. With `typical=True` each layer is divided by what an unrelated picture would cost there, twice the
-    variance of the target (root 2 times its mean absolute deviation for `l1`), so that 1.0 means "as different as another picture"
-    with every extractor; with False it is the papers' raw figure.
+    `mse`, `l1` or `cosine`, which looks at the direction of each place's features and so weighs faint places as much as
+    strong ones. With `typical=True` each layer is divided by what an unrelated picture would cost there, so that 1.0
+    means "as different as another picture" with every extractor; with False it is the papers' raw figure.
     """
 
     def __init__(self, layers: Mapping[str, float], distance: str = "mse", typical: bool = True):
         super().__init__()
-        if distance not in ("mse", "l1"):
-            raise UsageError(f"Unknown distance '{distance}'. Known: mse, l1.")
+        if distance not in FEATURE_DISTANCES:
+            raise UsageError(f"Unknown distance '{distance}'. Known: {', '.join(FEATURE_DISTANCES)}.")
         self.weights = dict(layers)
         self.layers = self.target_layers = tuple(layers)
         self.distance, self.typical = distance, typical
@@ -58,18 +60,22 @@ class FeatureTerm(Term):
     def forward(
         self, images: Tensor, features: Features, target_images: Tensor, targets: Features
     ) -> dict[str, Tensor]:
-        compare = feature_reconstruction_loss if self.distance == "mse" else feature_l1_loss
+        compare = FEATURE_DISTANCES[self.distance]
         return {
             layer: weight * compare(features[layer], targets[layer]) / self._scale(targets[layer])
             for layer, weight in self.weights.items()
         }
 
     def _scale(self, target: Tensor) -> Tensor | float:
+        """Twice the variance of the target, or root 2 times its mean absolute deviation, of what is compared."""
         if not self.typical:
             return 1.0
         if self.distance == "mse":
             return typical_square(target).clamp_min(1e-12)
         target = target.float()
+        if self.distance == "cosine":
+            # Summed over channels, as the distance is; of a plain target the length of its features keeps it finite.
+            return (typical_square(F.normalize(target, dim=1)) * target.shape[1]).clamp_min(1e-3)
         deviation = (target - target.mean(dim=(2, 3), keepdim=True)).abs().mean()
         return (2**0.5 * deviation).clamp_min(1e-12)
 
@@ -174,19 +180,6 @@ class TotalVariationTerm(Term):
         if self.typical:
             variation = variation / total_variation(target_images, self.exponent).clamp_min(1e-6)
         return {"": variation}
-
-
-class PhaseTerm(Term):
-    """Patterns of an enlargement's own period in the images (see `phase_loss`), raw, without a layer."""
-
-    def __init__(self, scale: int):
-        super().__init__()
-        self.scale = scale
-
-    def forward(
-        self, images: Tensor, features: Features, target_images: Tensor, targets: Features
-    ) -> dict[str, Tensor]:
-        return {"": phase_loss(images, target_images, self.scale)}
 
 
 class PixelTerm(Term):
