@@ -96,6 +96,7 @@ class Experiment:
         with contextlib.redirect_stdout(sys.stderr):  # of results, there is only the table
             code = run_percept([str(word) for word in [*command, *given.train]])
         if code != ExitCode.OK:
+            say(f"{model} is not trained to its end: the same experiment goes on with it")
             raise SystemExit(code)
         return model
 
