@@ -2,12 +2,15 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PHOTO := docs/photo.jpg
+OUT ?= runs/deepsim
+DEEPSIM = $(BIN)/python bench/deepsim.py $(foreach folder,$(DATA),--data $(folder)) --held-out $(HELD_OUT) $(OPTIONS)
+TRAINED = $(if $(TRAIN),-- $(TRAIN))
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow lint bench pictures
+.PHONY: help install demo test test-slow lint bench bench-deepsim pictures
 
 help:  ## Show this help
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "make %-11s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "make %-14s %s\n", $$1, $$2}'
 
 install: .venv/installed  ## Install percept and its tools into .venv
 
@@ -35,6 +38,12 @@ lint: install  ## Check style and types
 
 bench: install  ## Measure: speed as ratios within one run, precision in grey levels
 	$(BIN)/python bench/bench.py
+
+bench-deepsim: install  ## Repeat DeePSiM's experiment: DATA=photos/ HELD_OUT=others/ [SQUEEZENET=file] [JUDGE=vgg19=file]
+	$(if $(and $(DATA),$(HELD_OUT)),,$(error Give folders of photographs: make bench-deepsim DATA=photos/ HELD_OUT=others/))
+	$(DEEPSIM) --out $(OUT)/compact $(if $(JUDGE)$(SQUEEZENET),--judge $(or $(JUDGE),squeezenet1_0=$(SQUEEZENET))) $(TRAINED)
+	$(if $(SQUEEZENET),$(DEEPSIM) --out $(OUT)/squeezenet1_0 --extractor squeezenet1_0 \
+		--extractor-weights $(SQUEEZENET) --ablate none $(if $(JUDGE),--judge $(JUDGE)) $(TRAINED))
 
 pictures: install  ## Make the README's picture anew
 	$(BIN)/python bench/pictures.py $(PHOTO) docs/styles.jpg
