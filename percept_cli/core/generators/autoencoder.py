@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from percept_cli.core.generators.inversion import SLOPE, LeakyBlock, create_inverter
+from percept_cli.core.runtime import Runtime
 
 STRIDE = 8
 WIDTHS = (32, 64, 128)
@@ -73,3 +74,16 @@ def divergence(mean: Tensor, spread: Tensor) -> Tensor:
     ½ (μ² + σ² − log σ² − 1) (Kingma & Welling 2014, appendix B; the mean over values, where theirs is the sum).
     """
     return 0.5 * (mean.square() + spread.exp() - spread - 1).mean()
+
+
+@torch.inference_mode()
+def run_autoencoder(network: Autoencoder, images: Tensor, runtime: Runtime) -> tuple[Tensor, Tensor]:
+    """What images (N, 3, H, W) in [0, 1] become by way of their code, in [0, 1], and the code; on the processor.
+
+    network: on the runtime's device by `Runtime.prepare`, in evaluation mode.
+    """
+    height, width = images.shape[-2:]
+    with runtime.autocast():
+        code, _ = network.encode(runtime.place(images))
+        result = network.decode(code, (height, width))
+    return result.float().clamp(0, 1).cpu(), code.cpu()
