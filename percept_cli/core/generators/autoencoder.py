@@ -1,5 +1,6 @@
 """Autoencoders: images to a small convolutional code and back (Dosovitskiy & Brox 2016, section 4.1)."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -87,3 +88,18 @@ def run_autoencoder(network: Autoencoder, images: Tensor, runtime: Runtime) -> t
         code, _ = network.encode(runtime.place(images))
         result = network.decode(code, (height, width))
     return result.float().clamp(0, 1).cpu(), code.cpu()
+
+
+def draw_images(network: Autoencoder, count: int, side: int, seed: int, runtime: Runtime) -> Iterator[Tensor]:
+    """Pictures (1, 3, side, side) in [0, 1] on the processor: decoded draws of a standard normal code (variational).
+
+    The codes are drawn on the processor, one after the other: the first pictures of a seed do not depend on `count` nor
+    their codes on the device. network: on the runtime's device by `Runtime.prepare`.
+    """
+    chance = torch.Generator().manual_seed(seed)
+    units = -(-side // STRIDE)
+    for _ in range(count):
+        with torch.inference_mode(), runtime.autocast():
+            code = torch.randn(1, network.channels, units, units, generator=chance)
+            image = network.decode(runtime.place(code), (side, side))
+        yield image.float().clamp(0, 1).cpu()
