@@ -9,9 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
+from percept_cli.core.labelled import check_folds, find_labelled
 from percept_cli.core.probe import (
     PENALTIES,
-    check_folds,
     classify,
     fit_ridge,
     pool_features,
@@ -139,6 +139,20 @@ def test_only_what_is_large_is_pooled(shape: tuple[int, ...], pooled: tuple[int,
 def test_too_few_pictures_are_refused(classes: list[str], sentence: str) -> None:
     with pytest.raises(UsageError, match=sentence):
         check_folds(classes, 5)
+
+
+def test_classes_are_folders_links_to_them_too(labelled: Path, tmp_path: Path) -> None:
+    """Searched through, hidden ones left out; an empty one is a mistake and no class."""
+    (tmp_path / "one").symlink_to(labelled / "fine")
+    (tmp_path / "two").symlink_to(labelled / "coarse")
+    (tmp_path / ".cache").mkdir()
+    (tmp_path / "list.txt").write_text("mine")
+    found = find_labelled(tmp_path)
+    assert found.classes == ("one",) * 20 + ("two",) * 10
+    assert found.files[0].is_relative_to(tmp_path / "one") and found.unlabelled == (tmp_path / "list.txt",)
+    (tmp_path / "three").mkdir()
+    with pytest.raises(UsageError, match="three' holds no image"):
+        find_labelled(tmp_path)
 
 
 # The command

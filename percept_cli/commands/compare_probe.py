@@ -33,6 +33,16 @@ def compare_probe(
     layers: None for the extractor's own, or for none of it where there are models. Raises UsageError for a folder that
     cannot be probed, typer.Exit with 3 when some of its files cannot be read.
     """
+    from percept_cli.core.labelled import USUAL_FOLDS, check_folds, find_labelled
+    from percept_cli.errors import ExitCode, ImageError
+
+    count = folds or USUAL_FOLDS
+    found = find_labelled(folder)
+    check_folds(found.classes, count)
+    if found.unlabelled:
+        console.warn(f"files in {folder} itself, in no folder of a class, have none: {len(found.unlabelled)} left out")
+
+    # Only now the heavy imports: a wrong folder is answered at once.
     import torch
 
     from percept_cli.core import probe
@@ -46,13 +56,7 @@ def compare_probe(
     from percept_cli.core.inversion import choose_side
     from percept_cli.core.restyling import visible_pixels
     from percept_cli.core.runtime import choose_runtime, memory_errors
-    from percept_cli.errors import ExitCode, ImageError
 
-    count = folds or probe.USUAL_FOLDS
-    found = probe.find_labelled(folder)
-    probe.check_folds(found.classes, count)
-    if found.unlabelled:
-        console.warn(f"files in {folder} itself, in no folder of a class, have none: {len(found.unlabelled)} left out")
     taps = perceptual_layers(extractor, layers) if layers or not models else ()
     side = size or probe.USUAL_SIDE
     if taps:
@@ -104,7 +108,7 @@ def compare_probe(
             progress.advance(1)
         if waiting:
             describe(waiting)
-    probe.check_folds(classes, count)
+    check_folds(classes, count)
 
     assigned = probe.stratified_folds(classes, count, seed)
     split = f"{count} stratified folds, seed {seed}; each is told by a classifier of the others"

@@ -4,30 +4,16 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from percept_cli.core.inputs import expand_inputs
-from percept_cli.errors import UsageError
-
 USUAL_SIDE = 96  # pixels; of STL-10, the data set of Dosovitskiy & Brox 2016, section 4.1
-USUAL_FOLDS = 5
 MOST_VALUES = 4096
 # What the weights of the classifier may cost, in units of the mean eigenvalue of the features' covariance
 PENALTIES = tuple(10 ** (exponent / 2) for exponent in range(-8, 9))
 SMALLEST_EIGENVALUE = 1e-10  # of the largest; float64 has no more
-
-
-@dataclass(frozen=True)
-class LabelledFiles:
-    """Image files, the class of each, and the files that lie beside the folders of the classes."""
-
-    files: tuple[Path, ...]
-    classes: tuple[str, ...]
-    unlabelled: tuple[Path, ...] = ()
 
 
 @dataclass
@@ -79,41 +65,6 @@ class Ridge:
     offset: Tensor
     penalty: float
     left_out: Tensor
-
-
-def find_labelled(folder: Path) -> LabelledFiles:
-    """The images of FOLDER/class/..., each class searched through, sorted by class and name.
-
-    Raises UsageError for what is no folder, for fewer than two classes and for a class without an image.
-    """
-    if not folder.is_dir():
-        raise UsageError(f"--probe {folder}: there is no such folder.")
-    labelled: list[tuple[Path, str]] = []
-    for place in sorted(folder.iterdir()):
-        if place.is_dir() and not place.name.startswith("."):
-            items = expand_inputs([str(place)], recursive=True, from_file=None)
-            labelled += [(item.source, place.name) for item in items if item.source is not None]
-    classes = sorted({name for _, name in labelled})
-    if len(classes) < 2:
-        found = f"one class, '{classes[0]}'" if classes else "no folders"
-        raise UsageError(
-            f"--probe {folder} holds {found}: give a folder with a folder of images for each of two or more classes."
-        )
-    files, names = zip(*labelled, strict=True)
-    return LabelledFiles(files, names, tuple(path for path in sorted(folder.iterdir()) if path.is_file()))
-
-
-def check_folds(classes: Sequence[str], folds: int) -> None:
-    """Raises UsageError when there are fewer than two classes, or fewer pictures of one than folds."""
-    counts = Counter(classes)
-    if len(counts) < 2:
-        raise UsageError("Only one class has pictures that can be read: a probe needs two.")
-    name, fewest = min(counts.items(), key=lambda entry: entry[1])
-    if fewest < folds:
-        less = f", or --folds {fewest}" if fewest > 1 else ""
-        raise UsageError(
-            f"Class '{name}' has {fewest} of the {folds} pictures that {folds} folds need: add some{less}."
-        )
 
 
 def pool_features(features: Tensor, most: int = MOST_VALUES) -> Tensor:
