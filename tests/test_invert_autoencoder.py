@@ -9,8 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
+from percept_cli.core.decoding import load_image
 from percept_cli.core.generators.autoencoder import Autoencoder
 from percept_cli.core.manifest import role_of
+from percept_cli.core.sixteen_bit import ENCODERS
 from percept_cli.core.weights import save_weights
 from percept_cli.errors import ModelError
 
@@ -123,3 +125,14 @@ def test_what_a_file_is_for_is_read_without_its_weights(here: Path, style_model:
     assert role_of("img.jpg") == role_of("no-such-model") == ""
     with pytest.raises(ModelError, match="no such weights file"):
         role_of("missing.safetensors")
+
+
+def test_sixteen_bits_stay_sixteen(percept: Callable, here: Path) -> None:
+    """And the error is that of the file, to more than 8 bits tell."""
+    levels = np.random.default_rng(0).integers(20_000, 50_000, (16, 24, 3)).astype(np.uint16)
+    Path("deep.png").write_bytes(ENCODERS["PNG"](levels))
+    outcome = percept("invert", "deep.png", "-m", "small.safetensors", *CPU, "--json")
+    photo, result = (load_image(Path(name)) for name in ("deep.png", "deep_small.png"))
+    assert photo.bits == result.bits == 16
+    error = 255 * (photo.pixels - result.pixels).square().mean().sqrt().item()
+    assert json.loads(outcome.stdout)["image_error"] == pytest.approx(error, abs=0.006)
