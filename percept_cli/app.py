@@ -19,6 +19,7 @@ from percept_cli.commands.train_invert import train_invert
 from percept_cli.commands.train_style import train_style
 from percept_cli.commands.train_upscale import train_upscale
 from percept_cli.commands.upscale import upscale
+from percept_cli.commands.visualize import visualize
 from percept_cli.console import Console
 from percept_cli.errors import ExitCode, Interrupted, PerceptError
 
@@ -32,6 +33,7 @@ app = typer.Typer(
 app.command("stylize")(stylize)
 app.command("upscale")(upscale)
 app.command("invert")(invert)
+app.add_typer(visualize, name="visualize")
 train = typer.Typer(
     help="Train a style, an upscaler, an inverter, an autoencoder or an extractor.", no_args_is_help=True
 )

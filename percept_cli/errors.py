@@ -1,7 +1,7 @@
 """What can go wrong for a user, with the exit code the shell sees."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import IntEnum
 
 
@@ -66,3 +66,11 @@ def unknown_name(kind: str, given: str, choices: Iterable[str], *, hint: str = "
     suggestion = f" Did you mean '{close[0]}'?" if close else ""
     listing = f" Known: {', '.join(choices)}." if choices else ""
     return f"Unknown {kind} '{given}'.{suggestion}{listing}{' ' + hint if hint else ''}"
+
+
+def refuse_options(options: Mapping[str, object], reason: str) -> None:
+    """Raises UsageError when any of the options, by their spelling, was given: is neither None, False nor empty."""
+    given = [name for name, value in options.items() if value is not None and value is not False and value != ""]
+    if given:
+        listing = " and ".join(filter(None, (", ".join(given[:-1]), given[-1])))
+        raise UsageError(f"{reason}: leave {listing} out.")

@@ -13,19 +13,41 @@ if TYPE_CHECKING:
     from percept_cli.core.outputs import Job
     from percept_cli.core.pairs import Pair
 
+USUAL_METRICS = "psnr,ssim,ms_ssim,perceptual"
+PANEL = "Linear probe"
+
 
 def compare(
-    first: Annotated[Path, typer.Argument(metavar="A", help="An image, or a folder of them.")],
+    first: Annotated[Path | None, typer.Argument(metavar="A", help="An image, or a folder of them.")] = None,
     second: Annotated[
-        Path,
+        Path | None,
         typer.Argument(metavar="B", help="Its counterpart; in a folder, files whose names begin with those of A's."),
-    ],
+    ] = None,
+    probe: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Instead of A and B: how well codes and layers tell FOLDER/class/*.jpg apart.",
+            rich_help_panel=PANEL,
+        ),
+    ] = None,
+    models: Annotated[
+        list[str] | None,
+        typer.Option("-m", "--model", help="An autoencoder; may be given again.", rich_help_panel=PANEL),
+    ] = None,
+    size: Annotated[
+        int | None,
+        typer.Option(min=1, help="Side of each picture's middle square, pixels. Default: 96.", rich_help_panel=PANEL),
+    ] = None,
+    folds: Annotated[
+        int | None, typer.Option(min=2, help="Parts, each told by the others. Default: 5.", rich_help_panel=PANEL)
+    ] = None,
     metrics: Annotated[
         str,
         typer.Option(
             metavar="M1,M2,...", help="Of psnr, ssim, ms_ssim, perceptual, lpips, lpips_vgg, lpips_squeeze, dists."
         ),
-    ] = "psnr,ssim,ms_ssim,perceptual",
+    ] = USUAL_METRICS,
     border: Annotated[
         int,
         typer.Option(
@@ -34,7 +56,7 @@ def compare(
     ] = 0,
     layers: Annotated[
         str | None,
-        typer.Option(metavar="L1,L2,...", help="Of the perceptual distance. Default: the extractor's own."),
+        typer.Option(metavar="L1,L2,...", help="Of the distance or the probe. Default: the extractor's own."),
     ] = None,
     output: Annotated[
         str | None,
@@ -62,13 +84,38 @@ def compare(
     percept compare originals/ upscaled/ --border 4 --json
 
     percept compare photo.png restored.png -o differences.png
+
+    percept compare --probe labelled/ -m autoencoder.safetensors
     """
     from percept_cli.console import Console
     from percept_cli.core.outputs import create_folders
     from percept_cli.core.pairs import find_pairs
-    from percept_cli.errors import DeviceError, ExitCode, ImageError
+    from percept_cli.errors import DeviceError, ExitCode, ImageError, UsageError, refuse_options
 
     console = Console(quiet, json)
+    if probe is not None:
+        if first is not None:
+            raise UsageError("A and B are compared with each other, --probe looks at one folder: give either.")
+        of_pairs = {
+            "--metrics": None if metrics == USUAL_METRICS else metrics, "--border": border or None, "--output": output,
+            "--overwrite": overwrite, "--skip-existing": skip_existing,
+        }  # fmt: skip
+        refuse_options(of_pairs, "--probe compares no pictures and writes none")
+        if models and not layers:
+            of_layers = {"--extractor": None if extractor == "compact" else extractor}
+            refuse_options(
+                of_layers | {"--extractor-weights": extractor_weights}, "No --layers were asked for beside -m"
+            )
+        from percept_cli.commands.compare_probe import compare_probe
+
+        compare_probe(
+            probe, models or [], extractor, extractor_weights, layers.split(",") if layers else None, size, folds, seed,
+            device, precision, console,
+        )  # fmt: skip
+        return
+    refuse_options({"--model": models, "--size": size, "--folds": folds}, "That is only for --probe FOLDER")
+    if first is None or second is None:
+        raise UsageError("Give two images or two folders to compare with each other, or --probe FOLDER.")
     pairs, unmatched = find_pairs(first, second)
     heat_jobs = _plan_heat_maps(pairs, output, overwrite, skip_existing)
 

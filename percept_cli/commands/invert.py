@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from percept_cli import options
-from percept_cli.errors import UsageError, unknown_name
+from percept_cli.errors import UsageError, refuse_options, unknown_name
 
 if TYPE_CHECKING:
     from percept_cli.console import Progress
@@ -28,15 +28,25 @@ def invert(
         str, typer.Option("--layer", metavar="L1,L2,...", help="Layers; conv5 is the last convolution of block 5.")
     ] = "",
     method: Annotated[
-        str, typer.Option(metavar="optimize|generator", help="Search for the picture, or have a network tell.")
-    ] = "optimize",
+        str | None,
+        typer.Option(
+            metavar="optimize|generator",
+            help="Search for the picture, or have a network tell. Default: optimize, with -m generator.",
+        ),
+    ] = None,
     model: Annotated[
-        str | None, typer.Option("-m", "--model", help="With --method generator: a shipped inverter or a file.")
+        str | None,
+        typer.Option(
+            "-m", "--model", help="A shipped inverter or a file of one, or of an autoencoder, which needs no --layer."
+        ),
     ] = None,
     output: options.Output = None,
     name: options.Name = "{stem}_{op}.png",
     size: Annotated[
-        int | None, typer.Option(min=1, help="Side of the photograph's middle square, pixels. Default: 224.")
+        int | None,
+        typer.Option(
+            min=1, help="Side of the photograph's middle square, pixels. Default: 224; with an autoencoder all."
+        ),
     ] = None,
     samples: Annotated[int, typer.Option(min=1, help="Pictures a layer, from different starts.")] = 1,
     preset: Annotated[
@@ -86,23 +96,41 @@ def invert(
     percept invert photo.jpg --layer relu1_2,relu2_2,relu3_3 -o sheet.png
 
     percept invert photo.jpg --layer fc7 --extractor alexnet --samples 4
+
+    percept invert photo.jpg -m autoencoder.safetensors
     """
     from percept_cli.console import Console
     from percept_cli.core.inputs import expand_inputs
+    from percept_cli.core.manifest import find_inverter, role_of
     from percept_cli.core.outputs import plan_outputs
 
     console = Console(quiet, json)
-    if method not in METHODS:
+    if method is not None and method not in METHODS:
         raise UsageError(unknown_name("method", method, METHODS))
+    if model is not None and method == "optimize":
+        raise UsageError("-m names a generator: leave it or --method optimize out.")
+    method = method or ("optimize" if model is None else "generator")
+    if method == "generator":
+        if samples > 1:
+            raise UsageError("A generator makes one picture: leave --samples out, or use --method optimize.")
+        searching = {
+            "--preset": preset, "--steps": steps, "--optimizer": optimizer, "--tv-weight": tv_weight,
+            "--tv-exponent": tv_exponent, "--alpha-weight": alpha_weight, "--jitter": jitter,
+        }  # fmt: skip
+        refuse_options(searching, "A generator does not search")
+    autoencoder = model if model is not None and role_of(model) == "autoencoder" else None
     asked = [part.strip() for part in layer.split(",") if part.strip()]
-    if not asked:
-        raise UsageError("Give --layer, as in --layer conv5 or --layer relu1_2,relu3_3.")
-    if model is not None and method != "generator":
-        raise UsageError("-m names a generator: add --method generator.")
-    if model is not None and len(asked) > 1:
+    if autoencoder:
+        own = {
+            "--layer": layer, "--extractor-weights": extractor_weights,
+            "--extractor": extractor if extractor != "compact" else None,
+        }  # fmt: skip
+        refuse_options(own, f"{autoencoder} is an autoencoder, which makes its code by itself")
+    elif not asked:
+        known = f"{model} is no autoencoder. " if model else ""
+        raise UsageError(f"{known}Give --layer, as in --layer conv5 or --layer relu1_2,relu3_3.")
+    elif model is not None and len(asked) > 1:
         raise UsageError("-m is an inverter of one layer: give one --layer, or leave -m out for the shipped ones.")
-    if method == "generator" and samples > 1:
-        raise UsageError("A generator makes one picture of a layer: leave --samples out, or use --method optimize.")
     if photos or from_file is not None:
         items = expand_inputs(photos or [], recursive=recursive, from_file=from_file, null_separated=null)
     else:
@@ -110,10 +138,21 @@ def invert(
         output = output or "./"  # beside the photograph is among scikit-image's files
         console.say(f"no image was given: {SAMPLE_PHOTO}, a sample photograph of scikit-image")
 
+    if autoencoder:
+        from percept_cli.commands.invert_autoencoder import reconstruct_images
+
+        label = Path(autoencoder).stem
+        jobs = plan_outputs(
+            items, output, name=name, op=label, model=label, overwrite=overwrite, skip_existing=skip_existing
+        )  # fmt: skip
+        reconstruct_images(
+            jobs, autoencoder, size, console, device=device, precision=precision, threads=threads, quality=quality
+        )
+        return
+
     # The names of files hold full names of layers, which the architecture knows; its import brings torch.
     from percept_cli.core.extractors import create_architecture
     from percept_cli.core.inversion import shallow_to_deep
-    from percept_cli.core.manifest import find_inverter
 
     architecture = create_architecture(extractor)
     layers = shallow_to_deep(architecture, asked)
@@ -140,16 +179,14 @@ def invert(
 
     from percept_cli.commands.batch import process_images
     from percept_cli.core.contact_sheet import Tile, contact_sheet, wrap
-    from percept_cli.core.extractors import FeatureExtractor
     from percept_cli.core.extractors.loading import create_extractor
     from percept_cli.core.generators.inversion import run_inverter
     from percept_cli.core.generators.loading import check_inverter, load_inverter
     from percept_cli.core.images import Photo, middle_square
     from percept_cli.core.inversion import (
-        USUAL_SIDE,
         check_options,
+        choose_side,
         feature_error,
-        fixed_side,
         for_sample,
         image_error,
         reconstruct,
@@ -160,20 +197,7 @@ def invert(
 
     for each in settings.values():
         check_options(each)
-    side = size or USUAL_SIDE
-    # Without its weights: what cannot be is refused before anything is downloaded.
-    with torch.device("meta"):
-        outline = FeatureExtractor(architecture, layers)
-    needed = fixed_side(outline)
-    if needed is not None:
-        if side != needed:
-            raise UsageError(f"Fully connected layers of {extractor} take {needed}x{needed} pixels: leave --size out.")
-        console.say(f"fully connected layers of {extractor} take {needed}x{needed} pixels")
-    if side < outline.smallest_side:
-        raise UsageError(
-            f"{layers[-1]} of {extractor} is too deep for {side}x{side} pixels: give --size {outline.smallest_side} "
-            "or more, or a shallower layer."
-        )
+    side = choose_side(architecture, layers, size, announce=console.say)
     runtime = choose_runtime(device, precision, threads)
     console.say(runtime.reason)
     seed_everything(seed)

@@ -1,5 +1,6 @@
 """Contact sheets: pictures in rows, each with its caption."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -27,6 +28,11 @@ def wrap(tiles: Sequence[Tile], columns: int) -> list[list[Tile]]:
     rows = -(-len(tiles) // columns)
     width = -(-len(tiles) // rows) if rows else columns
     return [list(tiles[start : start + width]) for start in range(0, len(tiles), width)]
+
+
+def square_sheet(tiles: Sequence[Tile]) -> list[list[Tile]]:
+    """Tiles in about as many rows as columns."""
+    return wrap(tiles, math.ceil(math.sqrt(len(tiles))))
 
 
 def contact_sheet(rows: Sequence[Sequence[Tile]]) -> Tensor:

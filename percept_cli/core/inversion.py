@@ -1,7 +1,7 @@
 """What a layer keeps of an image: a picture is optimised until its features there are those of the image."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -194,6 +194,37 @@ def fixed_side(extractor: FeatureExtractor) -> int | None:
     network never learned.
     """
     return USUAL_SIDE if any(isinstance(module, nn.Linear) for module in extractor.modules()) else None
+
+
+def choose_side(
+    architecture: Architecture,
+    layers: Sequence[str],
+    asked: int | None,
+    usual: int = USUAL_SIDE,
+    announce: Callable[[str], None] | None = None,
+) -> int:
+    """The side, in pixels, of square pictures for layers: as asked, else the usual one or the only one they take.
+
+    Nothing is loaded for it. `announce` is told of the latter. Raises UsageError for a side that the layers do not take.
+    """
+    with torch.device("meta"):
+        outline = FeatureExtractor(architecture, layers)
+    needed = fixed_side(outline)
+    if needed is not None:
+        if asked not in (None, needed):
+            raise UsageError(
+                f"Fully connected layers of {architecture.name} take {needed}x{needed} pixels: leave --size out."
+            )
+        if announce:
+            announce(f"fully connected layers of {architecture.name} take {needed}x{needed} pixels")
+        return needed
+    side = asked or usual
+    if side < outline.smallest_side:
+        raise UsageError(
+            f"{shallow_to_deep(architecture, layers)[-1]} of {architecture.name} is too deep for {side}x{side} pixels: "
+            f"give --size {outline.smallest_side} or more, or a shallower layer."
+        )
+    return side
 
 
 def shallow_to_deep(architecture: Architecture, layers: Sequence[str]) -> list[str]:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
+from safetensors import SafetensorError, safe_open
+
 from percept_cli.errors import ModelError, unknown_name
 
 LOOKS = ("faithful", "natural")
@@ -64,6 +66,24 @@ def find_model(name: str, role: str) -> Model:
     if name not in models:
         raise ModelError(unknown_name(f"{role} model", name, models, hint="A file is given by its path."))
     return models[name]
+
+
+def role_of(given: str) -> str:
+    """What a shipped model, or a file that percept wrote, is for; empty for a name or a file of another kind.
+
+    Raises ModelError for the path of a file that is not there.
+    """
+    path = Path(given)
+    if not path.suffix and not path.is_file():
+        shipped = shipped_models().get(given)
+        return shipped.role if shipped else ""
+    if not path.is_file():
+        raise ModelError(f"{path}: there is no such weights file.")
+    try:
+        with safe_open(path, framework="np") as file:
+            return str((file.metadata() or {}).get("role", ""))
+    except (OSError, SafetensorError):
+        return ""
 
 
 def find_upscaler(scale: int, look: str | None = None) -> Model:

@@ -47,6 +47,12 @@ class LoadedGenerator:
         """How many times an upscaler enlarges."""
         return int(self.network.scale)  # type: ignore[arg-type]
 
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """How percept trained it; empty where its file does not tell."""
+        known: dict[str, Any] = json.loads(self.metadata.get("recipe", "{}"))
+        return known
+
 
 def load_style_generator(given: str) -> LoadedGenerator:
     """A style generator by the name of a shipped model, or from a file that its keys or metadata identify.

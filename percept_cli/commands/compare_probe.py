@@ -1,0 +1,169 @@
+"""What `percept compare --probe` does: codes and layers compared by what a linear classifier can tell from them."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from percept_cli.console import Console
+
+if TYPE_CHECKING:
+    from percept_cli.core.probe import PooledRows, ProbeResult
+
+BATCH = 16  # pictures through the networks at a time
+
+
+def compare_probe(
+    folder: Path,
+    models: Sequence[str],
+    extractor: str,
+    extractor_weights: str | None,
+    layers: Sequence[str] | None,
+    size: int | None,
+    folds: int | None,
+    seed: int,
+    device: str,
+    precision: str,
+    console: Console,
+) -> None:
+    """The accuracy of a linear classifier on pixels, on the autoencoders' codes and on the extractor's layers.
+
+    layers: None for the extractor's own, or for none of it where there are models. Raises UsageError for a folder that
+    cannot be probed, typer.Exit with 3 when some of its files cannot be read.
+    """
+    from percept_cli.core.labelled import USUAL_FOLDS, check_folds, find_labelled
+    from percept_cli.errors import ExitCode, ImageError
+
+    count = folds or USUAL_FOLDS
+    found = find_labelled(folder)
+    check_folds(found.classes, count)
+    if found.unlabelled:
+        console.warn(f"files in {folder} itself, in no folder of a class, have none: {len(found.unlabelled)} left out")
+
+    # Only now the heavy imports: a wrong folder is answered at once.
+    import torch
+
+    from percept_cli.core import probe
+    from percept_cli.core.comparison import perceptual_layers
+    from percept_cli.core.decoding import load_image
+    from percept_cli.core.extractors import create_architecture
+    from percept_cli.core.extractors.loading import create_extractor
+    from percept_cli.core.generators.autoencoder import Autoencoder
+    from percept_cli.core.generators.loading import load_autoencoder
+    from percept_cli.core.images import middle_square
+    from percept_cli.core.inversion import choose_side
+    from percept_cli.core.restyling import visible_pixels
+    from percept_cli.core.runtime import choose_runtime, memory_errors
+
+    taps = perceptual_layers(extractor, layers) if layers or not models else ()
+    side = size or probe.USUAL_SIDE
+    if taps:
+        side = choose_side(create_architecture(extractor), taps, size, probe.USUAL_SIDE, console.say)
+
+    runtime = choose_runtime(device, precision)
+    console.say(runtime.reason)
+    autoencoders: dict[str, Autoencoder] = {}
+    stems = Counter(Path(given).stem for given in set(models))
+    for given in dict.fromkeys(models):
+        network = runtime.prepare(load_autoencoder(given).network)
+        assert isinstance(network, Autoencoder)
+        stem = Path(given).stem
+        autoencoders[f"code of {stem if stems[stem] == 1 else given}"] = network
+    frozen = None
+    if taps:
+        frozen = runtime.freeze(create_extractor(extractor, taps, extractor_weights, seed, console.say))
+    table: dict[str, probe.PooledRows] = {name: probe.PooledRows() for name in ("pixels", *autoencoders, *taps)}
+
+    @torch.inference_mode()
+    def describe(squares: list[torch.Tensor]) -> None:
+        """Adds pictures, each (1, 3, side, side), to the rows of every kind of features."""
+        images = torch.cat(squares)
+        table["pixels"].add(images)
+        placed = runtime.place(images)
+        for name, network in autoencoders.items():
+            with runtime.autocast():
+                table[name].add(network.encode(placed)[0])
+        if frozen is not None:
+            for name, features in frozen(placed).items():
+                table[name].add(features)
+
+    failures: list[Path] = []
+    classes: list[str] = []
+    waiting: list[torch.Tensor] = []
+    with console.progress(len(found.files), "picture") as progress, memory_errors(f"{BATCH} pictures of {side}x{side}"):
+        for path, name in zip(found.files, found.classes, strict=True):
+            try:
+                waiting.append(middle_square(visible_pixels(load_image(path), None)[1], side))
+                classes.append(name)
+            except ImageError as error:
+                failures.append(path)
+                console.error(str(error) if str(path) in str(error) else f"{path}: {error}")
+                if console.as_json:
+                    console.result("", file=path, status="failed", error=str(error))
+            if len(waiting) == BATCH:
+                describe(waiting)
+                waiting = []
+            progress.advance(1)
+        if waiting:
+            describe(waiting)
+    check_folds(classes, count)
+
+    assigned = probe.stratified_folds(classes, count, seed)
+    split = f"{count} stratified folds, seed {seed}; each is told by a classifier of the others"
+    report = _Report(console, classes, f"middle squares of {side}x{side} pixels", split, table)
+    with console.progress(len(table), "probe") as progress:
+        for name, rows in table.items():
+            report.row(name, probe.probe(rows.values, classes, assigned))
+            progress.advance(1)
+    if failures:
+        console.error(f"{len(failures)} of {len(found.files)} pictures could not be read and were left out")
+        raise typer.Exit(ExitCode.SOME_FAILED)
+
+
+class _Report:
+    """The protocol, the share of the largest class, then a row for every kind of features."""
+
+    def __init__(
+        self, console: Console, classes: Sequence[str], squares: str, split: str, table: "Mapping[str, PooledRows]"
+    ):
+        self.console, self.counts, self.table = console, dict(Counter(classes)), table
+        self.total, self.largest = len(classes), max(self.counts.values())
+        self.protocol = {
+            "pictures": f"{self.total} of {len(self.counts)} classes, {squares}",
+            "classes": ", ".join(f"{name} {number}" for name, number in self.counts.items()),
+            "classifier": "ridge regression of one-hot classes on standardised values, its penalty by leave-one-out",
+            "split": split,
+            "chance": "the share of the largest class; ±: standard error",
+        }
+        if console.as_json:
+            return
+        for subject, text in self.protocol.items():
+            console.result(f"{subject}: {text}")
+        console.result(f"\n{self._line('', 'values', 'correct', 'accuracy')}")
+        chance = f"{100 * self.largest / self.total:5.1f} %"
+        console.result(self._line("chance", "", f"{self.largest} of {self.total}", chance))
+
+    def row(self, name: str, result: "ProbeResult") -> None:
+        """Prints what one kind of features reached."""
+        rows, correct = self.table[name], sum(result.correct.values())
+        accuracy = f"{100 * result.accuracy:5.1f} % ± {100 * result.standard_error:.1f}"
+        self.console.result(
+            self._line(name, self._shape(rows), f"{correct} of {self.total}", accuracy), features=name, status="done",
+            shape=rows.shape, pooled=rows.pooled, accuracy=round(result.accuracy, 5),
+            standard_error=round(result.standard_error, 5), chance=round(self.largest / self.total, 5),
+            correct=correct, pictures=self.total, correct_by_class=result.correct, classes=self.counts,
+            protocol=self.protocol,
+        )  # fmt: skip
+
+    def _line(self, name: str, shape: str, correct: str, accuracy: str) -> str:
+        names, shapes = [*self.table, "chance"], [self._shape(rows) for rows in self.table.values()]
+        count = len(f"{self.total} of {self.total}")
+        parts = name.ljust(max(map(len, names))), shape.ljust(max(map(len, shapes))), correct.rjust(max(count, 7))
+        return "  ".join((*parts, accuracy))
+
+    @staticmethod
+    def _shape(rows: "PooledRows") -> str:
+        text, kept = ("x".join(map(str, each)) for each in (rows.shape, rows.pooled))
+        return text if text == kept else f"{text} as {kept}"

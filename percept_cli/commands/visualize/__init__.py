@@ -1,0 +1,8 @@
+"""`percept visualize WHAT`: pictures of what networks hold; one file a picture."""
+
+import typer
+
+from percept_cli.commands.visualize.samples import samples
+
+visualize = typer.Typer(help="Look inside networks: draws from an autoencoder.", no_args_is_help=True)
+visualize.command("samples")(samples)
