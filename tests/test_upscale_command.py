@@ -381,3 +381,27 @@ def test_24_megapixels_take_at_most_1500_megabytes(here: Path, photos: Path, sta
     assert process.returncode == 0, stderr
     assert size_of(here / "larger.png") == (6000, 4000)
     assert int(stdout) <= 1500
+
+
+# Models between two
+
+
+def test_a_blended_model_lies_between_the_two_that_it_was_made_of(here: Path, shipped: Path, percept: Callable) -> None:
+    """Weight by weight, with both recipes in the file; it enlarges, and its look is not the faithful one any more."""
+    names = ("swift-x2-faithful", "swift-x2-natural")
+    outcome = percept("models", "blend", *names, "-o", "between.safetensors", "--share", 0.25)
+    assert outcome.code == 0, outcome.stderr
+    faithful, natural, between = (load_upscaler(name).network.state_dict() for name in (*names, "between.safetensors"))
+    for name, weights in between.items():
+        torch.testing.assert_close(weights, 0.75 * faithful[name] + 0.25 * natural[name])
+    metadata = load_upscaler("between.safetensors").metadata
+    assert metadata["look"] == "natural"
+    assert set(json.loads(metadata["recipe"])["blend"]) == set(names)
+    assert percept("upscale", "img.png", "-m", "between.safetensors").code == 0
+
+
+def test_models_of_two_kinds_are_not_blended(here: Path, shipped: Path, percept: Callable) -> None:
+    outcome = percept("models", "blend", "swift-x2-faithful", "swift-x4-faithful", "-o", "between.safetensors")
+    assert outcome.code == 2
+    assert "differ in arguments" in outcome.stderr
+    assert not (here / "between.safetensors").exists()

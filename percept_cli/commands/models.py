@@ -69,6 +69,34 @@ def inspect_model(
     console.result("\n".join(f"{key}: {value}" for key, value in fields.items()), **fields)
 
 
+@models.command("blend")
+def blend_models(
+    first: Annotated[str, typer.Argument(help="A shipped name or a file.")],
+    second: Annotated[str, typer.Argument(help="Another of the same kind.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The model to write.")],
+    share: Annotated[float, typer.Option(min=0.0, max=1.0, help="Of the second: 0 is the first, 1 the second.")] = 0.5,
+    overwrite: options.Overwrite = False,
+    json: options.Json = False,
+) -> None:
+    """Write a model between two of one architecture: two styles, two looks, two stages of one training.
+
+    percept models blend wave starry-night -o between.safetensors
+    """
+    from percept_cli.core.generators.blending import blend_files
+    from percept_cli.core.manifest import shipped_models
+    from percept_cli.core.weights import save_weights
+    from percept_cli.errors import UsageError
+
+    if output.suffix != ".safetensors":
+        raise UsageError(f"--output {output}: a model is a .safetensors file; give a name that ends so.")
+    if output.exists() and not overwrite:
+        raise UsageError(f"{output} exists. Give --overwrite to replace it, or another --output.")
+    shipped = shipped_models()
+    one, other = (shipped[name].path if name in shipped else Path(name) for name in (first, second))
+    save_weights(output, *blend_files(one, other, share))
+    Console(as_json=json).result(str(output), output=str(output), share=share)
+
+
 @models.command("verify")
 def verify_models(json: options.Json = False) -> None:
     """Check the shipped models against their checksums.

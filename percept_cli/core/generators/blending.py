@@ -1,13 +1,17 @@
-"""Upscalers between two looks: their weights interpolated, or their pictures."""
+"""Between two networks: their weights interpolated, or their pictures."""
 
 import copy
+import json
 import math
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from percept_cli.core.generators.loading import LoadedGenerator, load_upscaler
+from percept_cli.core.weights import load_weights_and_metadata
 from percept_cli.errors import UsageError
 
 
@@ -53,11 +57,37 @@ def blend_upscalers(first: LoadedGenerator, second: LoadedGenerator, share: floa
         network: nn.Module = BlendedUpscaler(first.network, second.network, share)
         return LoadedGenerator(network, name, "blend", {}, "the looks differ in architecture: their pictures are mixed")
     network = copy.deepcopy(first.network)
-    others = second.network.state_dict()
-    network.load_state_dict(
-        {
-            key: torch.lerp(tensor, others[key], share) if tensor.is_floating_point() else tensor
-            for key, tensor in network.state_dict().items()
-        }
-    )
+    network.load_state_dict(blend_weights(network.state_dict(), second.network.state_dict(), share))
     return LoadedGenerator(network, name, first.architecture, first.metadata)
+
+
+def blend_weights(first: Mapping[str, Tensor], second: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
+    """Tensors of the same names and shapes, each (1 - share) · first + share · second, computed in float32."""
+    return {
+        name: torch.lerp(tensor.float(), second[name].float(), share).to(tensor.dtype)
+        if tensor.is_floating_point()
+        else tensor
+        for name, tensor in first.items()
+    }
+
+
+def blend_files(first: Path, second: Path, share: float) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The weights and metadata of a model between two files of percept's own; share 0 is the first, 1 the second.
+
+    Two looks give one between them (Wang et al. 2018, section 3.4), two stages of one training often a better one than
+    either (Wortsman et al. 2022, "model soups"). Raises UsageError for files whose weights do not correspond.
+    """
+    (weights, metadata), (others, other) = (load_weights_and_metadata(path) for path in (first, second))
+    for key in ("role", "architecture", "arguments", "extractor", "layer"):
+        if metadata.get(key) != other.get(key):
+            raise UsageError(
+                f"{first} and {second} differ in {key} ({metadata.get(key)}, {other.get(key)}): their weights do not "
+                "correspond. Give two models of one kind."
+            )
+    if not metadata.get("role"):
+        raise UsageError(f"{first} and {second} are not percept's own files: what they are is not known.")
+    recipes = {path.stem: json.loads(each.get("recipe", "{}")) for path, each in ((first, metadata), (second, other))}
+    blended: dict[str, Any] = metadata | {"recipe": {"blend": recipes, "share": share}}
+    if metadata.get("look") != other.get("look"):
+        blended["look"] = "natural"
+    return blend_weights(weights, others, share), blended
