@@ -11,6 +11,7 @@ from typing import Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor
 
@@ -119,6 +120,14 @@ class PhotoReader:
             self._cached_bytes += weight
         return photo
 
+    def read_next(self, order: Sequence[int] | NDArray[np.int64], position: int) -> Image.Image:
+        """The photograph at a place of an endless order, or the next that can be read. UsageError when none can."""
+        for offset in range(len(order)):
+            photo = self.read(int(order[(position + offset) % len(order)]))
+            if photo is not None:
+                return photo
+        raise UsageError(f"None of the {len(order)} training images could be read; the first: {self.photos[0]}.")
+
 
 @dataclass
 class Crops:
@@ -159,11 +168,7 @@ class Crops:
         # A new shuffle each epoch: every photograph once before any twice.
         epoch, position = divmod(number, len(self.photos))
         order = np.random.default_rng((self.seed, epoch, 1)).permutation(len(self.photos))
-        for offset in range(len(self.photos)):
-            photo = self._reader.read(int(order[(position + offset) % len(self.photos)]))
-            if photo is not None:
-                return self._crop(photo, random)
-        raise UsageError(f"None of the {len(self.photos)} training images could be read; the first: {self.photos[0]}.")
+        return self._crop(self._reader.read_next(order, position), random)
 
     def _crop(self, photo: Image.Image, random: np.random.Generator) -> Tensor:
         if self.native:
