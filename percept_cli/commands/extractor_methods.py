@@ -16,17 +16,19 @@ from percept_cli.core.extractors.loading import create_extractor, parse_named_fi
 from percept_cli.core.preview import place_preview
 from percept_cli.core.runtime import seed_everything
 from percept_cli.core.training import Parts, Training
-from percept_cli.core.unsupervised import ACTIVATIONS, create_learner, match_scales
+from percept_cli.core.unsupervised import ACTIVATIONS, Headed, create_learner, match_scales
 from percept_cli.core.weights import load_weights
 
 DEFAULT_TEACHERS = ("vgg19", "squeezenet1_0")
 HELD_OUT_SIZE = 256
 # Photographs by which the layers of a network without a teacher get their scales
-SCALE_CROPS, SCALE_SIZE = 16, 128
+SCALE_CROPS, SCALE_SIZE = 8, 96
 # On the sheet of examples, and pairs that a ranking is measured on
-SHOWN, MEASURED_PAIRS = 8, 256
+SHOWN, MEASURED_PAIRS = 8, 128
 # Wang & Gupta 2015, section 4.2: negatives at random to begin with, hard ones after that.
 RANDOM_SHARE = 0.4
+# The head's learning rate to the trunk's: at the trunk's own, the head knows no class when the trunk has moved on.
+HEAD_SHARE = 20.0
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ def learn_exemplars(run: TrainingRun, plan: Plan, classes: int) -> None:
     """Tells the surrogate classes apart (Exemplar-CNN, see `core/exemplar.py`)."""
     runtime, (rank, world) = run.runtime, run.shard
     seed_everything(plan.seed)
-    network = exemplar.SurrogateClassifier(create_learner(), classes)
+    network = Headed(create_learner(), classes)
     seeds = exemplar.sample_seed_patches(plan.photos, classes, plan.size, plan.seed, plan.steps * plan.batch * world)
     colors = exemplar.principal_colors(seeds.patches[:: max(1, classes // 500)].float() / 255)
 
@@ -128,6 +130,7 @@ def learn_exemplars(run: TrainingRun, plan: Plan, classes: int) -> None:
     _train(run, plan, network, seeds, compute_loss, settings)
     if not run.is_main:
         return
+    network.eval()
     accuracy = exemplar.surrogate_accuracy(network, seeds, colors, plan.size, runtime)
     run.console.result(
         f"surrogate accuracy {accuracy:.4f} of {classes} classes under held-out transformations",
@@ -143,7 +146,7 @@ def rank_frames(run: TrainingRun, plan: Plan, margin: float, gap: int, held_out:
     console.say(f"--data: {clips}")
     pairs = ranking.FramePairs(clips, plan.size, gap, plan.seed, plan.steps * plan.batch * world)
     seed_everything(plan.seed)
-    network = ranking.PatchEmbedding(create_learner())
+    network = Headed(create_learner(), ranking.EMBEDDING)
     random_steps = round(RANDOM_SHARE * plan.steps)
 
     def distances(network: nn.Module, examples: Tensor, clips: list[int]) -> ranking.Distances:
@@ -168,6 +171,7 @@ def rank_frames(run: TrainingRun, plan: Plan, margin: float, gap: int, held_out:
     others = ranking.find_clips(find_photos(held_out), gap) if held_out else clips
     # Patches of other places, of the training's own clips unless there are others.
     measured = ranking.FramePairs(others, plan.size, gap, plan.seed + 1, MEASURED_PAIRS)
+    network.eval()
     with torch.no_grad():
         examples = torch.stack([measured[number] for number in range(MEASURED_PAIRS)])
         found = distances(network, examples, [measured.clip(number) for number in range(MEASURED_PAIRS)])
@@ -184,14 +188,15 @@ def rank_frames(run: TrainingRun, plan: Plan, margin: float, gap: int, held_out:
 def _train(
     run: TrainingRun,
     plan: Plan,
-    network: nn.Module,
+    network: Headed,
     examples: Examples,
     compute_loss: Any,
     settings: dict[str, Any],
 ) -> None:
     placed = run.place(network)
-    learning = [parameter for parameter in placed.parameters() if parameter.requires_grad]
-    training = Training(placed, torch.optim.Adam(learning, betas=(0.9, 0.99)), plan.steps)
+    trunk = [parameter for parameter in network.extractor.parameters() if parameter.requires_grad]
+    groups: list[dict[str, Any]] = [{"params": trunk}, {"params": network.head.parameters(), "share": HEAD_SHARE}]
+    training = Training(placed, torch.optim.Adam(groups, betas=(0.9, 0.99)), plan.steps)
     run.train(training, examples, plan.batch, compute_loss, plan.learning_rate, settings, warmup=200, clip_norm=1.0)
 
 

@@ -22,8 +22,8 @@ class Usual:
 
 METHODS = {
     "distil": Usual(8000, 8, 128, 2e-3),
-    "exemplar": Usual(10_000, 64, 32, 1e-3),
-    "video": Usual(10_000, 32, 64, 1e-3),
+    "exemplar": Usual(10_000, 64, 32, 1.5e-4),
+    "video": Usual(10_000, 32, 64, 1.5e-4),
 }
 # Options that only some methods have
 OWN = {
@@ -76,7 +76,7 @@ def train_extractor(
         typer.Option(min=32, help="Side of a crop in pixels, a multiple of 16. Default: 128; exemplar 32, video 64."),
     ] = None,
     learning_rate: Annotated[
-        float | None, typer.Option(min=0.0, help="Peak of the schedule. Default: 2e-3; others 1e-3.")
+        float | None, typer.Option(min=0.0, help="Peak of the schedule. Default: 2e-3; others 1.5e-4.")
     ] = None,
     start: Annotated[
         Path | None, typer.Option(help="A `compact` trained before, to go on from with a new schedule.")

@@ -13,9 +13,7 @@ from torch import Tensor, nn
 
 from percept_cli.core.dataset import PhotoReader
 from percept_cli.core.detail import draw_place, draw_side, gradient_energy
-from percept_cli.core.extractors import FeatureExtractor
 from percept_cli.core.runtime import Runtime
-from percept_cli.core.unsupervised import DEEPEST_CHANNELS, pooled_features
 
 # The paper's ranges (section 2): of the patch's side, times, degrees; then of colours in [0, 1].
 TRANSLATION = 0.2
@@ -210,23 +208,6 @@ def _cut_surroundings(photo: Image.Image, top: int, left: int, own: int, side: i
     inside = (box[0] - window[0], box[1] - window[1], box[2] - window[0], box[3] - window[1])
     levels = np.asarray(around.resize((side, side), Image.Resampling.BICUBIC, box=inside))
     return torch.from_numpy(levels.copy()).permute(2, 0, 1)
-
-
-class SurrogateClassifier(nn.Module):
-    """An extractor and, on the means of its deepest features, a linear classifier of the surrogate classes.
-
-    Departs from the paper, whose classifier has a hidden layer with dropout over features in their places.
-    """
-
-    def __init__(self, extractor: FeatureExtractor, classes: int):
-        super().__init__()
-        self.extractor = extractor
-        self.classifier = nn.Linear(DEEPEST_CHANNELS, classes)
-
-    def forward(self, patches: Tensor) -> Tensor:
-        """The logits (N, classes) of patches (N, 3, H, W) in [0, 1]."""
-        logits: Tensor = self.classifier(pooled_features(self.extractor, patches))
-        return logits
 
 
 def surrogate_loss(logits: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:

@@ -10,12 +10,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image, ImageOps
-from torch import Tensor, nn
+from torch import Tensor
 
 from percept_cli.core.dataset import PhotoReader
 from percept_cli.core.detail import draw_place, draw_side, gradient_energy
-from percept_cli.core.extractors import FeatureExtractor
-from percept_cli.core.unsupervised import DEEPEST_CHANNELS, pooled_features
 from percept_cli.errors import UsageError
 
 # Section 4.2 of the paper: the values of fc7, the margin of eq. 2 and the hard negatives of a patch
@@ -166,20 +164,6 @@ def _nearby(box: Box, extent: tuple[int, int], random: np.random.Generator) -> B
         centre = start + own * (0.5 + random.uniform(-DISPLACEMENT, DISPLACEMENT))
         corner.append(min(max(centre - side / 2, 0.0), length - side))
     return corner[0], corner[1], corner[0] + side, corner[1] + side
-
-
-class PatchEmbedding(nn.Module):
-    """An extractor and, on the means of its deepest features, the linear map in whose values patches are ranked."""
-
-    def __init__(self, extractor: FeatureExtractor):
-        super().__init__()
-        self.extractor = extractor
-        self.embedding = nn.Linear(DEEPEST_CHANNELS, EMBEDDING)
-
-    def forward(self, patches: Tensor) -> Tensor:
-        """Patches (N, 3, H, W) in [0, 1] to (N, 1024)."""
-        values: Tensor = self.embedding(pooled_features(self.extractor, patches))
-        return values
 
 
 @dataclass(frozen=True)

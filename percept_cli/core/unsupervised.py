@@ -37,10 +37,25 @@ def is_readout(name: str) -> bool:
     return name in CONVOLUTIONS[:-1]
 
 
-def pooled_features(extractor: FeatureExtractor, images: Tensor) -> Tensor:
-    """The means of the deepest features over the image, (N, C), which is what a loss of the whole image is taken on."""
-    features: Tensor = extractor(images, (DEEPEST,))[DEEPEST]
-    return features.mean(dim=(2, 3))
+class Headed(nn.Module):
+    """A learner and the head that it is trained under: a linear map of the means of its deepest features.
+
+    Departs from the papers, whose heads are fully connected layers over the features in their places. The means are
+    normalised over the batch: what all patches have in common would hide for long what they have not, and patches
+    could be ranked by a constant.
+    """
+
+    def __init__(self, extractor: FeatureExtractor, outputs: int):
+        super().__init__()
+        self.extractor = extractor
+        self.head = nn.Sequential(
+            nn.BatchNorm1d(DEEPEST_CHANNELS, affine=False), nn.Linear(DEEPEST_CHANNELS, outputs, bias=False)
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images (N, 3, H, W) in [0, 1] to (N, outputs)."""
+        outputs: Tensor = self.head(self.extractor(images, (DEEPEST,))[DEEPEST].mean(dim=(2, 3)))
+        return outputs
 
 
 @torch.no_grad()
