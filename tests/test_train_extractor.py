@@ -23,7 +23,7 @@ from percept_cli.errors import ModelError, UsageError
 from tests.test_training import assert_resumes_to_the_same_bits, read_log
 
 Command = Callable[..., list[object]]
-STEPS = 24
+STEPS = 20
 METHODS = pytest.mark.parametrize("method", ["exemplar", "video"])
 
 
@@ -32,10 +32,9 @@ def command(photos: Path) -> Command:
     """`command(method, output, *further)`: the arguments of a small training; a further option overrides."""
 
     def arguments(method: str, output: Path, *further: object) -> list[object]:
-        own = ["--classes", 5] if method == "exemplar" else ["--gap", 0]
+        own = ["--classes", 5, "--batch", 6] if method == "exemplar" else ["--gap", 0, "--batch", 3]
         return [
-            "train", "extractor", "--method", method, "--data", photos, "-o", output, "--steps", STEPS, "--batch", 8,
-            "--size", 32, "--device", "cpu", "--precision", "fp32", "--threads", 1, *own, *further,
+            "train", "extractor", "--method", method, "--data", photos, "-o", output, "--steps", STEPS, "--size", 32, "--device", "cpu", "--precision", "fp32", "--threads", 1, *own, *further,
         ]  # fmt: skip
 
     return arguments
@@ -221,9 +220,7 @@ def test_bad_options_get_one_sentence(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_one_photograph_cannot_be_ranked(percept: Callable, command: Command, photos: Path, tmp_path: Path) -> None:
-    outcome = percept(*command("video", tmp_path / "mine.safetensors", "--data", photos / "hill.png"))
-    alone = ["train", "extractor", "--method", "video", "--data", photos / "hill.png", "-o", tmp_path / "a.safetensors"]
-    assert outcome.code == 0  # beside the others
-    outcome = percept(*alone)
+def test_one_photograph_cannot_be_ranked(percept: Callable, photos: Path, tmp_path: Path) -> None:
+    output = tmp_path / "mine.safetensors"
+    outcome = percept("train", "extractor", "--method", "video", "--data", photos / "hill.png", "-o", output)
     assert outcome.code == 2 and "two clips or photographs" in outcome.stderr
