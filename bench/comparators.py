@@ -1,9 +1,9 @@
-"""Whether an extractor sees pictures as people do, in four questions: `python bench/comparators.py PHOTOS EXTRACTOR...`
+"""Whether an extractor sees pictures as people do, by four pictures: `python bench/comparators.py PHOTOS EXTRACTOR...`
 
-To people a photograph moved by a pixel or two, or a little darker, is the same; blurred it is worse; another photograph is
-something else. So each layer's perceptual distance is taken of the middle of photographs to that middle moved, darkened and blurred,
-relative to the distance of another photograph. The last two columns are the share of photographs for which the moved and the
-darkened one is nearer than the blurred one: 1.00 for people, 0.50 by chance.
+To people a photograph moved by a pixel or two, or a little darker, is the same; blurred it is worse; another is something
+else. So each layer's perceptual distance is taken of the middle of photographs to that middle moved, darkened and blurred,
+relative to the distance of another photograph. The last two columns are the share of photographs for which the moved and
+the darkened one is nearer than the blurred one: 1.00 for people, 0.50 by chance.
 
 An EXTRACTOR is a name, a file of `percept train extractor`, or NAME=random.
 """
