@@ -51,7 +51,7 @@ def test_what_is_no_clip_is_photographs(two_clips: list[Path], tmp_path: Path) -
     mixed = find_clips(list(tmp_path.rglob("*.png")), gap=2)
     assert sorted(map(len, mixed.frames)) == [1] * 13 + [12]
     assert str(mixed) == (
-        "1 clips with 12 frames; 13 photographs, whose later frame is an overlapping crop of the same photograph"
+        "1 clip with 12 frames; 13 photographs, whose later frame is an overlapping crop of the same photograph"
     )
     with pytest.raises(UsageError, match="two clips or photographs"):
         find_clips(two_clips[:1], gap=2)

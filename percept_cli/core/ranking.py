@@ -40,7 +40,7 @@ class Clips:
     def __str__(self) -> str:
         moving = [clip for clip in self.frames if len(clip) > 1]
         alone = len(self.frames) - len(moving)
-        parts = [f"{len(moving)} clips with {sum(map(len, moving))} frames"] if moving else []
+        parts = [f"{len(moving)} clip{'s' * (len(moving) > 1)} with {sum(map(len, moving))} frames"] if moving else []
         if alone:
             parts.append(f"{alone} photographs, whose later frame is an overlapping crop of the same photograph")
         return "; ".join(parts)
