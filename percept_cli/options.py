@@ -16,7 +16,11 @@ Resume = Annotated[bool, typer.Option("--resume", help="Continue a stopped run t
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")]
 SkipExisting = Annotated[bool, typer.Option("--skip-existing", help="Leave outputs that exist as they are.")]
 Extractor = Annotated[
-    str, typer.Option(help="compact, vgg16, vgg19, alexnet, squeezenet1_0 or squeezenet1_1.", rich_help_panel="Losses")
+    str,
+    typer.Option(
+        help="compact, vgg16, vgg19, alexnet, squeezenet1_0, squeezenet1_1, or a FILE of one you trained.",
+        rich_help_panel="Losses",
+    ),
 ]
 ExtractorWeights = Annotated[
     str | None,
@@ -62,7 +66,7 @@ UnrelatedScaling = Annotated[
 Comparator = Annotated[
     str,
     typer.Option(
-        help="Whose features are compared: an extractor, random (AlexNet untrained) or discriminator.",
+        help="Whose features are compared: an extractor or a FILE of one, random (AlexNet untrained) or discriminator.",
         rich_help_panel="Losses",
     ),
 ]

@@ -13,7 +13,9 @@ from percept_cli.app import app
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
-GUIDES = (ROOT / "docs" / "inversion-training.md").read_text(encoding="utf-8")
+GUIDES = "\n".join(
+    (ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("inversion-training.md", "extractors.md")
+)
 GUIDE_BLOCKS = re.findall(r"```(\w+)\n(.*?)```", GUIDES, re.DOTALL)
 COMMANDS = [
     shlex.split(line.split("percept ", 1)[1], comments=True)

@@ -15,6 +15,7 @@ from percept_cli.core.deepsim import (
     discriminator_taps,
     find_weights,
 )
+from percept_cli.core.extractors.loading import RANDOM, named_extractor
 from percept_cli.core.generators.discriminator import DeepsimDiscriminator
 from percept_cli.core.training import Rival, Training
 from percept_cli.errors import UsageError
@@ -57,6 +58,8 @@ class LossOptions:
         pixel: str = "mse",
     ) -> "LossOptions":
         """From what was given. weights: of the image, feature and adversarial losses. Raises UsageError."""
+        if comparator not in (RANDOM, DISCRIMINATOR):
+            comparator, comparator_weights = named_extractor(comparator, comparator_weights)
         options = cls(
             find_weights(loss, scaling, *weights), loss, scaling, comparator,
             tuple(layers.split(",")) if layers else None, comparator_weights, discriminator_channels, code_branch, size,

@@ -152,8 +152,10 @@ def invert(
 
     # The names of files hold full names of layers, which the architecture knows; its import brings torch.
     from percept_cli.core.extractors import create_architecture
+    from percept_cli.core.extractors.loading import named_extractor
     from percept_cli.core.inversion import shallow_to_deep
 
+    extractor, extractor_weights = named_extractor(extractor, extractor_weights)
     architecture = create_architecture(extractor)
     layers = shallow_to_deep(architecture, asked)
     for given in asked:

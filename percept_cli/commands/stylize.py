@@ -128,7 +128,7 @@ def stylize(
 
     else:
         from percept_cli.core.encoding import save_image
-        from percept_cli.core.extractors.loading import create_extractor
+        from percept_cli.core.extractors.loading import create_extractor, named_extractor
         from percept_cli.core.gatys import StyleOptions, optimize_style
         from percept_cli.core.images import unpremultiply
         from percept_cli.core.restyling import finish, visible_pixels
@@ -138,6 +138,7 @@ def stylize(
             precision = "fp32"  # its line search compares losses more finely than bf16 tells them apart
         runtime = choose_runtime(device, precision, threads)
         console.say(runtime.reason)
+        extractor, extractor_weights = named_extractor(extractor, extractor_weights)
         content_taps, style_layer_taps = style_taps(extractor, content_layers, style_layers)
         if content_layers or style_layers:
             console.say(f"content at {', '.join(content_taps)}; style at {', '.join(style_layer_taps)} of {extractor}")

@@ -1,5 +1,7 @@
-"""`percept train extractor`: distil the small extractor `compact` from real networks."""
+"""`percept train extractor`: distil the small extractor `compact` from real networks, or train one without any."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -7,14 +9,41 @@ import typer
 
 from percept_cli import options
 
-DEFAULT_TEACHERS = ("vgg19", "squeezenet1_0")
-HELD_OUT_SIZE = 256
+
+@dataclass(frozen=True)
+class Usual:
+    """What a method does unless told otherwise."""
+
+    steps: int
+    batch: int
+    size: int
+    learning_rate: float
+
+
+METHODS = {
+    "distil": Usual(8000, 8, 128, 2e-3),
+    "exemplar": Usual(10_000, 64, 32, 1.5e-4),
+    "video": Usual(10_000, 32, 64, 1.5e-4),
+}
+# Options that only some methods have
+OWN = {
+    "--teacher": ("distil",),
+    "--start": ("distil",),
+    "--held-out": ("distil", "video"),
+    "--classes": ("exemplar",),
+    "--margin": ("video",),
+    "--gap": ("video",),
+}
+EXEMPLAR, VIDEO = "Exemplar-CNN (--method exemplar)", "VideoNet (--method video)"
 
 
 def train_extractor(
     output: Annotated[Path, typer.Option("-o", "--output", help="The weights file to write.")] = Path(
         "compact.safetensors"
     ),
+    method: Annotated[
+        str, typer.Option(help="distil: from real networks; exemplar or video: from images alone.")
+    ] = "distil",
     teacher: Annotated[
         list[str] | None,
         typer.Option(help="NAME or NAME=FILE of a real network: vgg19, squeezenet1_0.", metavar="NAME[=FILE]"),
@@ -23,10 +52,32 @@ def train_extractor(
     held_out: Annotated[
         list[Path] | None, typer.Option("--held-out", help="Photographs to measure on, never trained on.")
     ] = None,
-    steps: Annotated[int, typer.Option(min=1, help="Optimiser updates.")] = 8000,
-    batch: Annotated[int, typer.Option(min=1, help="Crops a step.")] = 8,
-    size: Annotated[int, typer.Option(min=32, help="Side of a crop in pixels, a multiple of 16.")] = 128,
-    learning_rate: Annotated[float, typer.Option(min=0.0, help="Peak of the schedule.")] = 2e-3,
+    classes: Annotated[
+        int | None, typer.Option(min=2, help="Patches to tell apart. Default: 2000.", rich_help_panel=EXEMPLAR)
+    ] = None,
+    margin: Annotated[
+        float | None,
+        typer.Option(min=0.0, help="By which others must be farther. Default: 0.5.", rich_help_panel=VIDEO),
+    ] = None,
+    gap: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Frames from a patch to its later one; 0: every image is a photograph. Default: 8.",
+            rich_help_panel=VIDEO,
+        ),
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Optimiser updates. Default: 8000; others 10000.")] = None,
+    batch: Annotated[
+        int | None, typer.Option(min=1, help="Crops a step. Default: 8; exemplar 64, video 32 pairs.")
+    ] = None,
+    size: Annotated[
+        int | None,
+        typer.Option(min=32, help="Side of a crop in pixels, a multiple of 16. Default: 128; exemplar 32, video 64."),
+    ] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(min=0.0, help="Peak of the schedule. Default: 2e-3; others 1.5e-4.")
+    ] = None,
     start: Annotated[
         Path | None, typer.Option(help="A `compact` trained before, to go on from with a new schedule.")
     ] = None,
@@ -39,75 +90,51 @@ def train_extractor(
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """Distil `compact`, a small extractor with VGG's layer names, from real networks.
+    """Train a small extractor with VGG's layer names: from real networks, or from photographs or clips alone.
 
     percept train extractor --teacher vgg19 --teacher squeezenet1_0 --data photos/ --held-out others/
-    """
-    import torch
 
+    percept train extractor --method exemplar --data photos/ -o mine.safetensors
+
+    percept train extractor --method video --data clips/ -o mine.safetensors
+    """
     from percept_cli.commands.training_run import TrainingRun, training_photos
     from percept_cli.console import Console
-    from percept_cli.core import distillation
-    from percept_cli.core.dataset import Crops, batches_from, find_photos, fingerprint, load_square
-    from percept_cli.core.extractors.loading import create_extractor, parse_named_file
-    from percept_cli.core.runtime import seed_everything
-    from percept_cli.core.training import Training
-    from percept_cli.core.weights import load_weights
-    from percept_cli.errors import UsageError
+    from percept_cli.errors import UsageError, unknown_name
 
     console = Console(quiet, json)
+    if method not in METHODS:
+        raise UsageError(unknown_name("method", method, METHODS))
+    _refuse_others(
+        method,
+        {"--teacher": teacher, "--start": start, "--held-out": held_out, "--classes": classes, "--margin": margin,
+         "--gap": gap},
+    )  # fmt: skip
+    usual = METHODS[method]
+    steps, batch, size = steps or usual.steps, batch or usual.batch, size or usual.size
+    rate = usual.learning_rate if learning_rate is None else learning_rate
     if size % 16:
         raise UsageError(f"--size {size}: give a multiple of 16.")
+    if method == "video" and batch < 2:
+        raise UsageError("--batch 1: patches are ranked against others of their batch. Give 2 or more.")
     photos = training_photos(data, "extractor", console)
     run = TrainingRun.open(output, overwrite, resume, device, precision, threads, console)
-    runtime, (rank, world) = run.runtime, run.shard
-    named = [parse_named_file("--teacher", given) for given in teacher or DEFAULT_TEACHERS]
-    teachers = distillation.Teachers(
-        {
-            name: runtime.freeze(create_extractor(name, distillation.teacher_taps(name), file, announce=console.say))
-            for name, file in named
-        }
-    )
 
-    seed_everything(seed)
-    student = distillation.create_student()
-    crops = Crops(photos, size, seed, steps * batch * world)
-    statistics = distillation.measure_statistics(
-        teachers, (crops_ for crops_, _ in zip(batches_from(crops, batch, 0), range(32), strict=False)), runtime
-    )
-    if start:
-        distillation.continue_from(student, load_weights(start), statistics, str(start))
+    from percept_cli.commands.extractor_methods import Plan, distil, learn_exemplars, rank_frames
+
+    plan = Plan(photos, steps, batch, size, rate, seed)
+    if method == "distil":
+        distil(run, plan, teacher, held_out, start)
+    elif method == "exemplar":
+        learn_exemplars(run, plan, 2000 if classes is None else classes)
     else:
-        distillation.centre_readouts(student, statistics)
-    network = run.place(student)
-    training = Training(network, torch.optim.Adam(network.parameters(), betas=(0.9, 0.99)), steps)
-    settings = {"steps": steps, "batch": batch, "size": size, "learning_rate": learning_rate, "seed": seed,
-                "start": start.stem if start else "",
-                "teachers": [name for name, _ in named], "photos": len(photos), "photos_digest": fingerprint(photos)}  # fmt: skip
+        rank_frames(run, plan, 0.5 if margin is None else margin, 8 if gap is None else gap, held_out)
 
-    def compute_loss(network, images, step):  # type: ignore[no-untyped-def]
-        disturbed = distillation.disturb(images, seed, step * world + rank)
-        return distillation.distillation_loss(network, teachers, statistics, disturbed, step, runtime)
 
-    run.train(training, crops, batch, compute_loss, learning_rate, settings, warmup=200, clip_norm=1.0)
-    if not run.is_main:
-        return
+def _refuse_others(method: str, given: Mapping[str, object]) -> None:
+    """Raises UsageError for an option that belongs to another method."""
+    from percept_cli.errors import UsageError
 
-    distillation.fold_scales(student, statistics)
-    weights = {name: tensor.to(torch.float16) for name, tensor in student.named_weights().items()}
-    figures = {}
-    if held_out:
-        exact = distillation.Teachers(
-            {name: create_extractor(name, distillation.teacher_taps(name), file) for name, file in named}
-        )
-        student.load_weights(weights, str(output))  # measured as it is saved, rounded to 16 bits
-        pictures = [load_square(path, HELD_OUT_SIZE) for path in find_photos(held_out)]
-        figures = distillation.measure_unexplained(student.cpu().float(), exact.cpu().float(), pictures)
-    recipe = {**settings, "final_loss": "mean unexplained variance behind a leaky ReLU"}
-    run.save(
-        weights,
-        {"role": "extractor", "architecture": "compact", "recipe": recipe, "unexplained_variance": figures},
-    )
-    for layer, share in figures.items():
-        console.result(f"{layer}  unexplained variance {share:.4f}", layer=layer, unexplained_variance=share)
-    console.result(str(output), output=str(output), steps=steps)
+    for option, value in given.items():
+        if value is not None and method not in OWN[option]:
+            raise UsageError(f"{option} is for --method {' and '.join(OWN[option])}, not for {method}: leave it out.")

@@ -61,7 +61,7 @@ def train_invert(
     from percept_cli.commands.training_run import TrainingRun, training_photos
     from percept_cli.console import Console
     from percept_cli.core.dataset import Crops, fingerprint
-    from percept_cli.core.extractors.loading import create_extractor
+    from percept_cli.core.extractors.loading import create_extractor, named_extractor
     from percept_cli.core.generators.loading import start_inverter
     from percept_cli.core.optimizers import create_optimizer
     from percept_cli.core.runtime import seed_everything
@@ -74,6 +74,7 @@ def train_invert(
         comparator_weights, discriminator_channels, code_branch, size,
     )  # fmt: skip
 
+    extractor, extractor_weights = named_extractor(extractor, extractor_weights)
     seed_everything(seed)
     whole = create_extractor(extractor, [layer], extractor_weights, seed, console.say)
     layer = whole.layers[0]

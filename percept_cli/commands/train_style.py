@@ -72,7 +72,7 @@ def train_style(
     from percept_cli.commands.training_run import TrainingRun, training_photos
     from percept_cli.console import Console
     from percept_cli.core.dataset import Crops, fingerprint
-    from percept_cli.core.extractors.loading import create_extractor
+    from percept_cli.core.extractors.loading import create_extractor, named_extractor
     from percept_cli.core.generators.loading import start_style_generator
     from percept_cli.core.optimizers import create_optimizer
     from percept_cli.core.runtime import seed_everything
@@ -82,6 +82,7 @@ def train_style(
 
     console = Console(quiet, json)
     output = output or Path(f"{style[0].stem}.safetensors")
+    extractor, extractor_weights = named_extractor(extractor, extractor_weights)
     weights = parse_blend(blend, len(style))
     styles = load_styles(style, style_size)
     photos = training_photos(data, "style", console)

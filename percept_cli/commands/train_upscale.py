@@ -81,7 +81,7 @@ def train_upscale(
     from percept_cli.console import Console
     from percept_cli.core.dataset import Crops, fingerprint
     from percept_cli.core.degradation import DEGRADATIONS, degrade
-    from percept_cli.core.extractors.loading import create_extractor
+    from percept_cli.core.extractors.loading import create_extractor, named_extractor
     from percept_cli.core.generators.loading import start_upscaler
     from percept_cli.core.generators.upscale import SCALES
     from percept_cli.core.optimizers import create_optimizer
@@ -108,6 +108,7 @@ def train_upscale(
         raise UsageError(f"--scale {scale}: give one of {', '.join(map(str, SCALES))}.")
     if recipe.degradation not in DEGRADATIONS:
         raise UsageError(unknown_name("degradation", recipe.degradation, DEGRADATIONS))
+    extractor, extractor_weights = named_extractor(extractor, extractor_weights)
     output = output or Path(f"{preset}-x{scale}.safetensors")
     photos = training_photos(data, "upscaler", console)
     run = TrainingRun.open(output, overwrite, resume, device, precision, threads, console)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from percept_cli.console import Console, JsonLinesLog
 from percept_cli.core.checkpoint import load_checkpoint, save_checkpoint
-from percept_cli.core.dataset import Crops, batches_from, find_photos, sample_photos
+from percept_cli.core.dataset import Examples, batches_from, find_photos, sample_photos
 from percept_cli.core.preview import place_preview, render_preview
 from percept_cli.core.runtime import Runtime, choose_runtime, memory_errors
 from percept_cli.core.training import (
@@ -94,7 +94,7 @@ class TrainingRun:
     def train(
         self,
         training: Training,
-        crops: Crops,
+        examples: Examples,
         batch: int,
         compute_loss: Callable[[nn.Module, Tensor, int], tuple[Tensor, Parts]],
         learning_rate: float,
@@ -119,12 +119,12 @@ class TrainingRun:
             if shown and rest == 0:
                 place_preview(self.preview, render_preview(unwrap(training.network), shown[1], self.runtime), position)
 
-        batches = batches_from(crops, batch, training.step, *self.shard)
+        batches = batches_from(examples, batch, training.step, *self.shard)
         schedule = cosine_schedule(learning_rate, training.steps, warmup=min(warmup, training.steps // 10))
         loop = train(training, batches, compute_loss, schedule, self.runtime, self.accelerator, clip_norm)
         with memory_errors("training; a smaller --batch or smaller crops help too"):
             report_training(loop, training, self.folder, settings, self.console, self.is_main, look)
-        for path, reason in crops.unreadable.items():
+        for path, reason in examples.unreadable.items():
             self.console.warn(f"{path} could not be read and was left out: {reason}")
 
     def save(self, weights: Mapping[str, Tensor], metadata: dict[str, Any]) -> None:

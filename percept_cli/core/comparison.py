@@ -9,7 +9,7 @@ from torch import Tensor
 
 from percept_cli.core.decoding import load_image
 from percept_cli.core.extractors import FeatureExtractor, create_architecture
-from percept_cli.core.extractors.loading import create_extractor
+from percept_cli.core.extractors.loading import create_extractor, named_extractor
 from percept_cli.core.feature_distances import distance_maps
 from percept_cli.core.images import Photo, premultiply
 from percept_cli.core.learned_metrics import BACKBONES, create_learned_metric
@@ -162,6 +162,7 @@ def create_comparison(
     for name in names:
         if name not in METRICS:
             raise UsageError(unknown_name("metric", name, METRICS))
+    extractor, extractor_weights = named_extractor(extractor, extractor_weights)
     taps = perceptual_layers(extractor, layers)
     metrics: list[Metric] = []
     omitted: dict[str, str] = {}

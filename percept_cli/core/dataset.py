@@ -3,13 +3,15 @@
 import hashlib
 import importlib.util
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor
 
@@ -67,6 +69,66 @@ def sample_photos() -> list[Path]:
     return [folder / name for name in SAMPLE_PHOTOS if (folder / name).exists()]
 
 
+class Examples(Protocol):
+    """What a training takes its batches from: example number n is a function of n alone, of one shape for all."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, number: int) -> Tensor: ...
+
+    @property
+    def unreadable(self) -> Mapping[Path, str]:
+        """Which files could not be read so far, and why."""
+
+
+@dataclass
+class PhotoReader:
+    """Photographs by their number, upright and RGB, kept in memory while there is room.
+
+    short_side: photographs are shrunk to a short side of so many pixels, None leaves them as they are. A file that
+    cannot be read is None and is named in `unreadable`.
+    """
+
+    photos: Sequence[Path]
+    short_side: int | None = None
+    unreadable: dict[Path, str] = field(default_factory=dict)
+    _cache: dict[int, Image.Image] = field(default_factory=dict)
+    _cached_bytes: int = 0
+
+    def read(self, index: int) -> Image.Image | None:
+        """The photograph of that number, None when it cannot be read."""
+        if index in self._cache:
+            return self._cache[index]
+        path = self.photos[index]
+        if path in self.unreadable:
+            return None
+        try:
+            with Image.open(path) as file:
+                # JPEG decodes at half, quarter or eighth size for little.
+                if self.short_side:
+                    file.draft("RGB", (self.short_side, self.short_side))
+                photo = ImageOps.exif_transpose(file).convert("RGB")
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            self.unreadable[path] = str(error)
+            return None
+        excess = min(photo.size) / self.short_side if self.short_side else 1.0
+        if excess > 1:
+            photo = photo.resize((round(photo.width / excess), round(photo.height / excess)), Image.Resampling.BOX)
+        weight = photo.width * photo.height * 3
+        if self._cached_bytes + weight <= CACHE_BYTES:
+            self._cache[index] = photo
+            self._cached_bytes += weight
+        return photo
+
+    def read_next(self, order: Sequence[int] | NDArray[np.int64], position: int) -> Image.Image:
+        """The photograph at a place of an endless order, or the next that can be read. UsageError when none can."""
+        for offset in range(len(order)):
+            photo = self.read(int(order[(position + offset) % len(order)]))
+            if photo is not None:
+                return photo
+        raise UsageError(f"None of the {len(order)} training images could be read; the first: {self.photos[0]}.")
+
+
 @dataclass
 class Crops:
     """Square random crops, (3, size, size) RGB float32 in [0, 1]; crop number n is a function of (seed, n) alone.
@@ -87,9 +149,16 @@ class Crops:
     count: int
     smallest: float = 0.5
     native: bool = False
-    unreadable: dict[Path, str] = field(default_factory=dict)
-    _cache: dict[int, Image.Image] = field(default_factory=dict)
-    _cached_bytes: int = 0
+    _reader: PhotoReader = field(init=False)
+
+    def __post_init__(self) -> None:
+        # Enough for crops of `size`; a native one is of the file's own pixels.
+        self._reader = PhotoReader(self.photos, None if self.native else 4 * self.size)
+
+    @property
+    def unreadable(self) -> dict[Path, str]:
+        """Which photographs could not be read so far, and why."""
+        return self._reader.unreadable
 
     def __len__(self) -> int:
         return self.count
@@ -99,11 +168,7 @@ class Crops:
         # A new shuffle each epoch: every photograph once before any twice.
         epoch, position = divmod(number, len(self.photos))
         order = np.random.default_rng((self.seed, epoch, 1)).permutation(len(self.photos))
-        for offset in range(len(self.photos)):
-            photo = self._read(int(order[(position + offset) % len(self.photos)]))
-            if photo is not None:
-                return self._crop(photo, random)
-        raise UsageError(f"None of the {len(self.photos)} training images could be read; the first: {self.photos[0]}.")
+        return self._crop(self._reader.read_next(order, position), random)
 
     def _crop(self, photo: Image.Image, random: np.random.Generator) -> Tensor:
         if self.native:
@@ -135,30 +200,6 @@ class Crops:
             levels = levels[:, ::-1]
         return torch.from_numpy(levels.copy()).permute(2, 0, 1).float() / 255
 
-    def _read(self, index: int) -> Image.Image | None:
-        if index in self._cache:
-            return self._cache[index]
-        path = self.photos[index]
-        if path in self.unreadable:
-            return None
-        try:
-            with Image.open(path) as file:
-                # JPEG decodes at half, quarter or eighth size for little: enough for crops of `size`.
-                if not self.native:
-                    file.draft("RGB", (4 * self.size, 4 * self.size))
-                photo = ImageOps.exif_transpose(file).convert("RGB")
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            self.unreadable[path] = str(error)
-            return None
-        excess = min(photo.size) / (4 * self.size)
-        if excess > 1 and not self.native:
-            photo = photo.resize((round(photo.width / excess), round(photo.height / excess)), Image.Resampling.BOX)
-        weight = photo.width * photo.height * 3
-        if self._cached_bytes + weight <= CACHE_BYTES:
-            self._cache[index] = photo
-            self._cached_bytes += weight
-        return photo
-
 
 def load_square(path: Path, side: int) -> Tensor:
     """The middle of a photograph, (1, 3, side, side) RGB in [0, 1], scaled so that its short side is `side`."""
@@ -167,20 +208,20 @@ def load_square(path: Path, side: int) -> Tensor:
     return torch.from_numpy(np.asarray(photo).copy()).permute(2, 0, 1)[None].float() / 255
 
 
-def batches_from(crops: Crops, batch: int, first: int, rank: int = 0, world: int = 1) -> Iterator[Tensor]:
-    """The crops from batch number `first` on, (batch, 3, size, size), those of process `rank` out of `world`.
+def batches_from(examples: Examples, batch: int, first: int, rank: int = 0, world: int = 1) -> Iterator[Tensor]:
+    """The examples from batch number `first` on, crops as (batch, 3, size, size), those of process `rank` of `world`.
 
     The next batches are read in threads while the caller works on this one; Pillow decodes outside Python's lock.
     """
 
     def load(step: int) -> Tensor:
         start = (step * world + rank) * batch
-        return torch.stack([crops[number] for number in range(start, start + batch)])
+        return torch.stack([examples[number] for number in range(start, start + batch)])
 
     with ThreadPoolExecutor(READERS) as pool:
         waiting: deque[Future[Tensor]] = deque()
         try:
-            for step in range(first, len(crops) // (batch * world)):
+            for step in range(first, len(examples) // (batch * world)):
                 waiting.append(pool.submit(load, step))
                 if len(waiting) > READERS:
                     yield waiting.popleft().result()

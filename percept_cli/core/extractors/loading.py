@@ -6,13 +6,14 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from percept_cli.core.extractors import create_architecture
+from percept_cli.core.extractors import ARCHITECTURES, create_architecture
 from percept_cli.core.extractors.graph import IMAGENET_MEAN, IMAGENET_STD, FeatureExtractor
 from percept_cli.core.manifest import find_model
-from percept_cli.core.weights import TORCHVISION_FILES, load_weights, torchvision_weights
-from percept_cli.errors import UsageError
+from percept_cli.core.weights import TORCHVISION_FILES, load_weights, load_weights_and_metadata, torchvision_weights
+from percept_cli.errors import ModelError, UsageError
 
 RANDOM = "random"
+WEIGHTS_SUFFIXES = frozenset({".safetensors", ".pth", ".pt"})
 
 # The first biases of the VGG networks as Oxford released them; both share them to two digits.
 OXFORD_BIASES = (0.730, 0.065, 0.034, 0.826)
@@ -26,13 +27,14 @@ def create_extractor(
     seed: int = 0,
     announce: Callable[[str], None] | None = None,
 ) -> FeatureExtractor:
-    """A frozen extractor by name, tapped at the layers, with its weights.
+    """A frozen extractor by name, or from a file that says which it is, tapped at the layers, with its weights.
 
     weights: None for the usual ones (`compact` ships with percept, the others are torchvision's, downloaded once), a
     safetensors or PyTorch file, or `random` for untrained weights drawn from `seed` (the comparator of Dosovitskiy &
     Brox 2016, section 4). `announce` gets sentences for the user. Raises UsageError for an unknown name or layer and
     ModelError for weights that are missing, damaged or of another network.
     """
+    name, weights = named_extractor(name, weights)
     extractor = FeatureExtractor(create_architecture(name), layers)
     if weights == RANDOM:
         randomise(extractor, seed)
@@ -51,6 +53,29 @@ def create_extractor(
         state = convert_oxford_vgg(state)
     extractor.load_weights(state, str(path))
     return extractor
+
+
+def named_extractor(given: str, weights: str | Path | None = None) -> tuple[str, str | None]:
+    """The name and the weights of what is given for an extractor: as they are, or those of a file of percept's own.
+
+    Raises UsageError for a file that other weights are given beside, and ModelError for one that is no extractor, or
+    does not say of which network.
+    """
+    beside = None if weights is None else str(weights)
+    if Path(given).suffix not in WEIGHTS_SUFFIXES:
+        return given, beside
+    if beside is not None:
+        raise UsageError(f"{given} is an extractor with its weights: leave out {beside}, or give a name beside it.")
+    _, metadata = load_weights_and_metadata(Path(given))
+    role, architecture = metadata.get("role"), metadata.get("architecture", "")
+    if role is not None and role != "extractor":
+        raise ModelError(f"{given} is no extractor, its role is '{role}'. Give a file of `percept train extractor`.")
+    if architecture not in ARCHITECTURES:
+        raise ModelError(
+            f"{given} does not say of which network it is. Give that one's name as the extractor, and this file as its "
+            f"weights. Known: {', '.join(ARCHITECTURES)}."
+        )
+    return architecture, given
 
 
 def randomise(extractor: FeatureExtractor, seed: int) -> None:
