@@ -12,7 +12,7 @@ from percept_cli.core.generators.classics import CLASSICS
 from percept_cli.errors import UsageError, unknown_name
 
 SCALES = (2, 3, 4, 8)
-# Small pixels: with 3 edges grew ragged, with more than 5 dots were left between textures.
+# Small pixels: with 3 edges grew ragged, with 9 some dots were left.
 EVEN_WINDOW = 5
 
 
@@ -55,28 +55,27 @@ class SwiftGenerator(nn.Module):
 
 
 class SwiftEvenGenerator(SwiftGenerator):
-    """`swift` that cannot draw dots of the enlargement's period, for losses that would reward them (see `even_out`)."""
+    """`swift` that can draw no dots of the enlargement's period and shift no colour (see `even_out`).
+
+    For losses that would reward both: features, textures, a discriminator.
+    """
 
     def __init__(self, scale: int = 4, channels: int = 64, blocks: int = 8):
         super().__init__(scale, channels, blocks)
         self.receptive_radius += EVEN_WINDOW // 2
 
     def arrange(self, places: Tensor) -> Tensor:
-        return even_out(places, self.scale)
+        return even_out(places)
 
 
-def even_out(places: Tensor, scale: int, window: int = EVEN_WINDOW) -> Tensor:
-    """Detail before a sub-pixel convolution's arrangement, (N, C·s², h, w), without what repeats at every period.
+def even_out(places: Tensor, window: int = EVEN_WINDOW) -> Tensor:
+    """Detail before a sub-pixel convolution's arrangement, (N, C·s², h, w), less its averages over squares of `window`.
 
-    The s² places of a period are averaged over squares of `window` small pixels each; where their averages differ, the
-    same mark stands in every period of the square: a grid of dots, which no photograph has and which feature, texture
-    and adversarial losses reward for being as rough as the texture that it stands for. Each place gives up its
-    difference from the mean of all.
+    Where the averages of the s² places of a period differ, the same mark stands in every period of the square: a grid of
+    dots, which no photograph has and which feature, texture and adversarial losses reward for being as rough as the
+    texture that it stands for. What they have in common shifts the colour, which the small image knows better.
     """
-    count, channels, height, width = places.shape
-    averages = F.avg_pool2d(places, window, stride=1, padding=window // 2, count_include_pad=False)
-    averages = averages.view(count, channels // scale**2, scale**2, height, width)
-    return places - (averages - averages.mean(2, keepdim=True)).view_as(places)
+    return places - F.avg_pool2d(places, window, stride=1, padding=window // 2, count_include_pad=False)
 
 
 class PlainBlock(nn.Module):
