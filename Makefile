@@ -35,6 +35,7 @@ lint: install  ## Check style and types
 
 bench: install  ## Measure: speed as ratios within one run, precision in grey levels
 	$(BIN)/python bench/bench.py
+	$(BIN)/python bench/contextual.py
 
 pictures: install  ## Make the README's picture anew
 	$(BIN)/python bench/pictures.py $(PHOTO) docs/styles.jpg

@@ -1,6 +1,17 @@
 """Losses: pure functions on features and images, terms that bind them to layers and targets, and their weighted sum."""
 
+from percept_cli.core.losses.contextual import contextual_loss, contextual_similarity
 from percept_cli.core.losses.perceptual import PerceptualLoss
 from percept_cli.core.losses.terms import FeatureTerm, PhaseTerm, PixelTerm, StyleTerm, TextureTerm, TotalVariationTerm
 
-__all__ = ["FeatureTerm", "PerceptualLoss", "PhaseTerm", "PixelTerm", "StyleTerm", "TextureTerm", "TotalVariationTerm"]
+__all__ = [
+    "FeatureTerm",
+    "PerceptualLoss",
+    "PhaseTerm",
+    "PixelTerm",
+    "StyleTerm",
+    "TextureTerm",
+    "TotalVariationTerm",
+    "contextual_loss",
+    "contextual_similarity",
+]
