@@ -25,14 +25,14 @@ def distances_of(x: Tensor, y: Tensor, distance: str) -> Tensor:
 
 
 def dense_similarity(x: Tensor, y: Tensor, bandwidth: float = 0.5, distance: str = "cosine") -> Tensor:
-    """Mechrez et al. 2018, eqs. 1 to 4, as written, for each image."""
+    """Mechrez et al. 2018, section 3.1, as written, for each image."""
     similarities = []
     for first, second in zip(x, y.expand(len(x), -1, -1, -1), strict=True):
         d = distances_of(first.flatten(1).T, second.flatten(1).T, distance)
-        relative = d / (d.min(dim=1, keepdim=True).values + 1e-5)  # eq. 2: over the target's points
-        w = torch.exp((1 - relative) / bandwidth)  # eq. 3
-        shares = w / w.sum(dim=1, keepdim=True)  # eq. 4
-        similarities.append(shares.max(dim=0).values.mean())  # eq. 1: for each target point its best
+        relative = d / (d.min(dim=1, keepdim=True).values + 1e-5)  # over the target's points
+        w = torch.exp((1 - relative) / bandwidth)
+        shares = w / w.sum(dim=1, keepdim=True)
+        similarities.append(shares.max(dim=0).values.mean())  # for each target point its best
     return torch.stack(similarities)
 
 

@@ -23,7 +23,8 @@ def compare(
     metrics: Annotated[
         str,
         typer.Option(
-            metavar="M1,M2,...", help="Of psnr, ssim, ms_ssim, perceptual, lpips, lpips_vgg, lpips_squeeze, dists."
+            metavar="M1,M2,...",
+            help="Of psnr, ssim, ms_ssim, perceptual, contextual, lpips, lpips_vgg, lpips_squeeze, dists.",
         ),
     ] = "psnr,ssim,ms_ssim,perceptual",
     border: Annotated[
@@ -34,7 +35,7 @@ def compare(
     ] = 0,
     layers: Annotated[
         str | None,
-        typer.Option(metavar="L1,L2,...", help="Of the perceptual distance. Default: the extractor's own."),
+        typer.Option(metavar="L1,L2,...", help="Of perceptual and contextual. Default: the extractor's own."),
     ] = None,
     output: Annotated[
         str | None,

@@ -2,10 +2,23 @@
 
 from percept_cli.core.losses.contextual import contextual_loss, contextual_similarity
 from percept_cli.core.losses.perceptual import PerceptualLoss
-from percept_cli.core.losses.terms import FeatureTerm, PhaseTerm, PixelTerm, StyleTerm, TextureTerm, TotalVariationTerm
+from percept_cli.core.losses.terms import (
+    ContextualStyleTerm,
+    ContextualTerm,
+    FeatureTerm,
+    LowFrequencyTerm,
+    PhaseTerm,
+    PixelTerm,
+    StyleTerm,
+    TextureTerm,
+    TotalVariationTerm,
+)
 
 __all__ = [
+    "ContextualStyleTerm",
+    "ContextualTerm",
     "FeatureTerm",
+    "LowFrequencyTerm",
     "PerceptualLoss",
     "PhaseTerm",
     "PixelTerm",

@@ -34,7 +34,7 @@ def contextual_loss(
     generator: torch.Generator | None = None,
     block_rows: int | None = None,
 ) -> Tensor:
-    """−log CX(x, y) (Mechrez et al. 2018, eq. 5), mean over images: a scalar, 0 when every y_j is some x_i's only match.
+    """−log CX(x, y) (Mechrez et al. 2018, section 3.2), mean over images: a scalar, 0 when every y_j is some x_i's only match.
 
     The arguments are those of `contextual_similarity`, which raises the same errors.
     """
@@ -53,7 +53,7 @@ def contextual_similarity(
     generator: torch.Generator | None = None,
     block_rows: int | None = None,
 ) -> Tensor:
-    """CX(x, y) = 1/M Σ_j max_i CX_ij of each image (Mechrez et al. 2018, eqs. 1 to 4), in (0, 1]: (N,), float32 or finer.
+    """CX(x, y) = 1/M Σ_j max_i CX_ij of each image (Mechrez et al. 2018, section 3.1), in (0, 1]: (N,), float32 or finer.
 
     x: features (N, C, H, W), of the picture that is made; y: (N or 1, C, h, w), of the one that it shall resemble, of
     any size. CX_ij is the share of y_j among all y in x_i's likeness to them, exp((1 − d_ij / min_j d_ij) / bandwidth):
@@ -118,7 +118,7 @@ def _column_maxima(
 class _ColumnMaxima(torch.autograd.Function):
     """max_i log CX_ij of points x (N, C) and y (M, C) for every j: (M,).
 
-    With m_i = min_j d_ij and a_i = 1 / (bandwidth · (m_i + ε)), eqs. 2 to 4 of the paper come to
+    With m_i = min_j d_ij and a_i = 1 / (bandwidth · (m_i + ε)), the definition comes to
 
         log CX_ij = −a_i d_ij − log Σ_k exp(−a_i d_ik),
 
