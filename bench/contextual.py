@@ -1,7 +1,7 @@
 """Memory and time of the contextual loss and its gradient, streaming against the dense formula: part of `make bench`.
 
-    python bench/contextual.py                          maps of 32² to 128² points: a table
-    python bench/contextual.py --sides 256              65,536 points (a minute or two; the dense formula is left out)
+    python bench/contextual.py                          maps of 32² to 128² points: a table; dense up to 96²
+    python bench/contextual.py --sides 256              65,536 points (minutes)
 
 Each figure is that of a process of its own: the most memory that the loss took on top of the features and of what torch
 itself does, and the processor time of the second of two runs, which a busy machine changes little.
@@ -27,7 +27,7 @@ from percept_cli.core.runtime import choose_runtime
 CHANNELS = 256  # of relu3_x
 BANDWIDTH = 0.5
 METHODS = ("dense fp32", "streaming fp32", "streaming bf16")
-LARGEST_DENSE = 128  # 1 GB a matrix, of which it keeps some ten
+LARGEST_DENSE = 96  # 340 MB a matrix, of which it keeps some ten
 
 
 def dense_contextual_loss(x: Tensor, y: Tensor) -> Tensor:
@@ -72,7 +72,7 @@ def _peak_megabytes() -> float:
 def main() -> None:
     """Prints a row for each size of map."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sides", type=int, nargs="*", default=[32, 64, 128])
+    parser.add_argument("--sides", type=int, nargs="*", default=[32, 64, 96, 128])
     parser.add_argument("--one", nargs=2, metavar=("METHOD", "SIDE"), help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.one:

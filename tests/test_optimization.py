@@ -203,14 +203,14 @@ def test_contextual_style_is_its_own_loss(extractor: FeatureExtractor, content: 
 def test_features_in_tiles_give_the_same_picture(
     loss: str, extractor: FeatureExtractor, content: Tensor, style: Tensor
 ) -> None:
-    """Step by step, to the rounding of float32."""
+    """Step by step, to the rounding of float32, which moves single pixels: Adam makes a step of any gradient."""
     asked = options(steps=3, style_loss=loss, style_layers=("relu2_1",))
     tiled = TiledExtractor(extractor, 32)
     for whole, part in zip(
         *(optimize_style(content, [style], e, RUNTIME, asked) for e in (extractor, tiled)), strict=True
     ):
         assert part.total == pytest.approx(whole.total, rel=1e-4)
-        torch.testing.assert_close(part.image, whole.image, atol=2e-3, rtol=0)
+        assert (part.image - whole.image).abs().mean() < 1e-4
 
 
 def test_unknown_names_get_a_suggestion(extractor: FeatureExtractor, content: Tensor, style: Tensor) -> None:

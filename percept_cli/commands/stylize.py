@@ -72,6 +72,14 @@ def stylize(
         float,
         typer.Option(help="Of --loss contextual: smaller counts only what is most alike.", rich_help_panel="Losses"),
     ] = 0.1,
+    points: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Of --loss contextual: drawn at each step from layers that have more; 0 compares all.",
+            rich_help_panel="Losses",
+        ),
+    ] = 4225,
     content_weight: options.ContentWeight = 1.0,
     style_weight: options.StyleWeight = 1.0,
     tv_weight: options.TotalVariationWeight = 1.0,
@@ -165,9 +173,11 @@ def stylize(
         content_taps, style_layer_taps = style_taps(extractor, content_layers, style_layers, loss)
         if content_layers or style_layers or loss != "gram":
             console.say(f"content at {', '.join(content_taps)}; style at {', '.join(style_layer_taps)} of {extractor}")
+        # L-BFGS compares losses along a line, which have to be those of the same points.
+        drawn = None if points == 0 or optimizer == "lbfgs" else points
         asked = StyleOptions(
             steps, optimizer, init, style_size, seed, parse_blend(blend, len(style or [])), content_taps, style_layer_taps,
-            content_weight, style_weight, tv_weight, scaling, loss, bandwidth,
+            content_weight, style_weight, tv_weight, scaling, loss, bandwidth, drawn,
         )  # fmt: skip
         seed_everything(seed)
         frozen = runtime.freeze(

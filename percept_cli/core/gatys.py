@@ -10,7 +10,7 @@ from torch import Tensor
 from percept_cli.core.images import resize_image
 from percept_cli.core.optimization import OptimizationStep, optimize_image
 from percept_cli.core.runtime import Runtime
-from percept_cli.core.style import BANDWIDTH, create_style_loss
+from percept_cli.core.style import BANDWIDTH, CONTEXTUAL_POINTS, create_style_loss
 from percept_cli.core.tiled_features import AnyExtractor
 from percept_cli.errors import UsageError, unknown_name
 
@@ -37,6 +37,7 @@ class StyleOptions:
     scaling: str = "typical"
     style_loss: str = "gram"
     bandwidth: float = BANDWIDTH
+    points: int | None = CONTEXTUAL_POINTS
 
 
 def scales(height: int, width: int) -> list[tuple[int, int]]:
@@ -87,6 +88,8 @@ def optimize_style(
             scaling=options.scaling,
             style_loss=options.style_loss,
             bandwidth=options.bandwidth,
+            points=options.points,
+            seed=options.seed,
         )
         start = _start(target, styles[0], options) if image is None else resize_image(image, height, width)
         compare = partial(loss, target_images=target)

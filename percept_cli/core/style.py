@@ -18,12 +18,14 @@ TOTAL_VARIATION_BALANCE = 0.02
 # pytorch/examples' weights, for features of torchvision's networks and Gram matrices over C·H·W
 PAPER_CONTENT, PAPER_STYLE, PAPER_TOTAL_VARIATION = 1e5, 1e10, 1e2
 
-# Of the contextual loss. The paper's deeper layers: shallower ones have many more points and know less of what is where.
+# Of the contextual loss. Without relu2_2 nothing holds the colours; it is also what would take the time, were its points
+# not drawn as the authors draw them. Cosines do not see grain as long as its direction fits: more total variation.
 CONTEXTUAL_BALANCE = 7.0
-PAPER_CONTEXTUAL = 1.0
+CONTEXTUAL_TOTAL_VARIATION_BALANCE = 0.1
 CONTEXTUAL_CONTENT_LAYER = "relu4_2"
-CONTEXTUAL_STYLE_LAYERS = ("relu3_2", "relu4_2")
+CONTEXTUAL_STYLE_LAYERS = ("relu2_2", "relu3_2", "relu4_2")
 BANDWIDTH = 0.1
+CONTEXTUAL_POINTS = 65 * 65
 
 SCALINGS = ("typical", "paper")
 STYLE_LOSSES = ("gram", "contextual")
@@ -43,7 +45,7 @@ def style_taps(
     if style_loss == "contextual":
         known = set(CONTEXTUAL_STYLE_LAYERS) <= set(architecture.layer_names)
         usual_content = CONTEXTUAL_CONTENT_LAYER if known else usual_style[-1]
-        usual_style = CONTEXTUAL_STYLE_LAYERS if known else usual_style[-2:]
+        usual_style = CONTEXTUAL_STYLE_LAYERS if known else usual_style[-3:]
     content = content_layers.split(",") if content_layers else [usual_content]
     style = style_layers.split(",") if style_layers else usual_style
     return tuple(architecture.resolve(name) for name in content), tuple(architecture.resolve(name) for name in style)
@@ -96,13 +98,16 @@ def create_style_loss(
     scaling: str = "typical",
     style_loss: str = "gram",
     bandwidth: float = BANDWIDTH,
+    points: int | None = CONTEXTUAL_POINTS,
+    seed: int = 0,
 ) -> PerceptualLoss:
     """Johnson's perceptual loss for one style or a blend: content, style and total variation.
 
     styles: each (1, 3, H, W); photographs (N, 3, H, W), untouched, whose distance from the style is 1.0. scaling:
     `typical` (each term divided by what is typical for it, so weights mean the same with every extractor and style:
     weight 1.0 is the usual balance) or `paper` (raw squared errors and Gram distances with the weights of
-    pytorch/examples at 1.0). style_loss: `gram`, or `contextual` with its bandwidth, which takes the style from what
+    pytorch/examples at 1.0). style_loss: `gram`, or `contextual` with its bandwidth, on all points
+    or on so many drawn from the seed, which takes the style from what
     is alike in both pictures instead of from all over (Mechrez et al. 2018).
     """
     _check_style_loss(style_loss)
@@ -111,16 +116,20 @@ def create_style_loss(
     typical = scaling == "typical"
     contextual = style_loss == "contextual"
     style_term = (
-        ContextualStyleTerm(style_layers, bandwidth, typical) if contextual else StyleTerm(style_layers, typical)
+        ContextualStyleTerm(style_layers, bandwidth, typical, points, seed)
+        if contextual
+        else StyleTerm(style_layers, typical)
     )
     style_term.set_target([extractor(style, style_term.layers) for style in styles], style_weights)
     style_term.calibrate(extractor(photographs, style_term.layers))
     content_term = FeatureTerm({layer: 1 / len(content_layers) for layer in content_layers}, typical=typical)
-    balance = (
-        (1.0, CONTEXTUAL_BALANCE if contextual else STYLE_BALANCE, TOTAL_VARIATION_BALANCE)
-        if typical
-        else (PAPER_CONTENT, PAPER_CONTEXTUAL if contextual else PAPER_STYLE, PAPER_TOTAL_VARIATION)
-    )
+    if contextual:
+        # Raw for `paper`; the paper's own content term is a contextual loss too.
+        balance = (1.0, CONTEXTUAL_BALANCE, CONTEXTUAL_TOTAL_VARIATION_BALANCE) if typical else (1.0, 1.0, 1.0)
+    else:
+        balance = (1.0, STYLE_BALANCE, TOTAL_VARIATION_BALANCE) if typical else (
+            PAPER_CONTENT, PAPER_STYLE, PAPER_TOTAL_VARIATION
+        )  # fmt: skip
     return PerceptualLoss(
         {
             "content": (content_term, balance[0] * content_weight),

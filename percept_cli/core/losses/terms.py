@@ -125,14 +125,23 @@ class ContextualStyleTerm(Term):
     """Contextual loss against fixed style images (Mechrez et al. 2018): like comes to look like like, place by place.
 
     It asks that everything in the style be found somewhere in the images, with what resembles it: sky in sky, eyes in
-    eyes. bandwidth: smaller is choosier. With `typical=True` each layer is divided by what untouched photographs cost
+    eyes. bandwidth: smaller is choosier. points: so many are drawn anew each time from a layer that has more, from the
+    seed; None compares all of them. With `typical=True` each layer is divided by what untouched photographs cost
     there (see `calibrate`) and the layers are averaged, as in `StyleTerm`; with False the layers are summed raw.
     """
 
-    def __init__(self, layers: Sequence[str], bandwidth: float, typical: bool = True):
+    def __init__(
+        self,
+        layers: Sequence[str],
+        bandwidth: float,
+        typical: bool = True,
+        points: int | None = None,
+        seed: int = 0,
+    ):
         super().__init__()
         self.layers, self.target_layers = tuple(layers), ()
-        self.bandwidth, self.typical = bandwidth, typical
+        self.bandwidth, self.typical, self.points = bandwidth, typical, points
+        self.generator = torch.Generator().manual_seed(seed)
         self.weights: list[float] = []
         self.scales: dict[str, float] = {}
 
@@ -159,10 +168,13 @@ class ContextualStyleTerm(Term):
             parts = {layer: part / (self.scales[layer] * len(self.layers)) for layer, part in parts.items()}
         return parts
 
+    def _styles(self, layer: str) -> list[tuple[Tensor, float]]:
+        return [(self.get_buffer(f"style_{layer}_{number}"), weight) for number, weight in enumerate(self.weights)]
+
     def _distance(self, layer: str, features: Tensor) -> Tensor:
         losses = [
-            weight * contextual_loss(features, self.get_buffer(f"style_{layer}_{number}"), self.bandwidth)
-            for number, weight in enumerate(self.weights)
+            weight * contextual_loss(features, style, self.bandwidth, points=self.points, generator=self.generator)
+            for style, weight in self._styles(layer)
             if weight
         ]
         return torch.stack(losses).sum() / sum(self.weights)
