@@ -38,6 +38,7 @@ lint: install  ## Check style and types
 
 bench: install  ## Measure: speed as ratios within one run, precision in grey levels
 	$(BIN)/python bench/bench.py
+	$(BIN)/python bench/contextual.py
 
 bench-deepsim: install  ## Repeat DeePSiM's experiment: DATA=photos/ HELD_OUT=others/ [SQUEEZENET=file] [JUDGE=vgg19=file]
 	$(if $(and $(DATA),$(HELD_OUT)),,$(error Give folders of photographs: make bench-deepsim DATA=photos/ HELD_OUT=others/))

@@ -225,6 +225,9 @@ def test_a_wrong_command_line_is_2(arguments: list[str], message: str, tree: Pat
         (["--optimizer", "adams"], "Unknown optimizer 'adams'. Did you mean 'adam'?"),
         (["--init", "contents"], "Unknown init 'contents'. Did you mean 'content'?"),
         (["--scaling", "papers"], "Unknown scaling 'papers'. Did you mean 'paper'?"),
+        (["--loss", "grams"], "Unknown loss 'grams'. Did you mean 'gram'?"),
+        (["--loss", "contextual", "--bandwidth", "0"], "A bandwidth of 0.0: give a number above 0"),
+        (["--tile", "small"], "--tile is 'small'; give auto, off or"),
     ],
     ids=name_of,
 )
@@ -438,6 +441,28 @@ def test_any_picture_is_a_style(tree: Path, style_picture: Path, percept: Callab
     assert data["a"] == data["b"]
     assert len(set(data.values())) == 3
     assert size_of(tree / "a.png") == size_of(tree / "preview.png") == (75, 61)
+
+
+def test_a_contextual_style_has_layers_of_its_own(tree: Path, style_picture: Path, percept: Callable) -> None:
+    """`--loss contextual` says where it looks, a bandwidth and fewer points change the picture, and tiles do not."""
+    command = (
+        "stylize", "photos/hill.png", "--style", style_picture, "--loss", "contextual", "--extractor-weights", "random",
+        "--style-size", 48, "--steps", 2, "--device", "cpu", "--precision", "fp32", "--threads", 1,
+    )  # fmt: skip
+    for name, further in (
+        ("whole", ()), ("wide", ("--bandwidth", 1)), ("tiles", ("--tile", 48)), ("all", ("--points", 0)),
+        ("some", ("--points", 100)), ("again", ("--points", 100)), ("other", ("--points", 100, "--seed", 1)),
+    ):  # fmt: skip
+        outcome = percept(*command, *further, "-o", f"{name}.png")
+        assert outcome.code == 0, outcome.stderr
+        assert "style at relu2_2, relu3_2, relu4_2" in outcome.stderr
+    whole, wide, tiles = (load_image(tree / f"{name}.png").pixels for name in ("whole", "wide", "tiles"))
+    data = {name: (tree / f"{name}.png").read_bytes() for name in ("whole", "all", "some", "again", "other")}
+    assert data["whole"] == data["all"]  # no layer has as many points as are drawn by default
+    assert data["some"] == data["again"]
+    assert len(set(data.values())) == 3
+    torch.testing.assert_close(tiles, whole, atol=1.01 / 255, rtol=0)
+    assert not torch.allclose(wide, whole, atol=1.01 / 255)
 
 
 def test_a_bare_layer_name_is_answered_with_the_layer_it_was(

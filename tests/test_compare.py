@@ -207,6 +207,22 @@ def test_extractor_layers_weights_and_seed_reach_the_distance(folders: Path, per
     assert figures_of(percept, *pair, *random)["perceptual"] == figures[2]
 
 
+def test_the_contextual_loss_forgets_places_and_equal_images_have_none(folders: Path, percept: Callable) -> None:
+    """A picture turned around is further in pixels than in context; layers are the option's, or one of depth."""
+    with Image.open("a/hill.png") as image:
+        image.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save("b/turned.png")
+    metric = (*CPU, "--metrics", "contextual,psnr", "--extractor-weights", "random")
+    equal = figures_of(percept, "a/hill.png", "a/hill.png", *metric)
+    turned = figures_of(percept, "a/hill.png", "b/turned.png", *metric)
+    brighter = figures_of(percept, "a/hill.png", "b/hill_new.png", *metric)
+    assert equal["contextual"] == pytest.approx(0, abs=1e-4)
+    assert 0 < brighter["contextual"] < turned["contextual"] < 4
+    layers = ("--layers", "relu2_1,relu3_1")
+    assert figures_of(percept, "a/hill.png", "b/turned.png", *metric, *layers)["contextual"] != turned["contextual"]
+    outcome = percept("compare", "a/hill.png", "b/turned.png", *metric, *layers, "--json")
+    assert "relu2_1, relu3_1" in lines_of(outcome.stdout)[0]["protocol"]["contextual"]
+
+
 def test_precision_is_fp32_unless_asked(folders: Path, percept: Callable) -> None:
     """bf16 gives nearly the same figure and says so in the protocol."""
     pair = ("compare", "a/hill.png", "b/hill_new.png", *CPU, "--metrics", "perceptual", "--json")

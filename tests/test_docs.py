@@ -14,7 +14,8 @@ ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
 GUIDES = "\n".join(
-    (ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("inversion-training.md", "extractors.md")
+    (ROOT / "docs" / name).read_text(encoding="utf-8")
+    for name in ("contextual.md", "extractors.md", "inversion-training.md")
 )
 GUIDE_BLOCKS = re.findall(r"```(\w+)\n(.*?)```", GUIDES, re.DOTALL)
 COMMANDS = [
@@ -48,6 +49,12 @@ def test_the_readmes_training_loop_runs() -> None:
     assert set(names["parts"]) == {"pixel", "feature.relu2_2", "feature.relu3_3"}
     assert names["total"].item() == pytest.approx(sum(part.item() for part in names["parts"].values()), rel=1e-5)
     assert torch.isfinite(names["output"].grad).all() and names["output"].grad.abs().sum() > 0
+
+
+def test_the_guides_python_runs() -> None:
+    for language, block in GUIDE_BLOCKS:
+        if language == "python":
+            exec(block, {})
 
 
 def test_every_shipped_model_is_whole_and_described() -> None:

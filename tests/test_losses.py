@@ -9,12 +9,16 @@ from torch import Tensor
 from percept_cli.core.extractors import FeatureExtractor
 from percept_cli.core.extractors.loading import create_extractor
 from percept_cli.core.losses import (
+    ContextualStyleTerm,
+    ContextualTerm,
     FeatureTerm,
+    LowFrequencyTerm,
     PerceptualLoss,
     PixelTerm,
     StyleTerm,
     TextureTerm,
     TotalVariationTerm,
+    contextual_loss,
 )
 from percept_cli.core.losses.functional import (
     charbonnier_loss,
@@ -22,6 +26,7 @@ from percept_cli.core.losses.functional import (
     feature_l1_loss,
     feature_reconstruction_loss,
     gram_matrix,
+    low_frequency_loss,
     match_histogram,
     patch_gram_loss,
     patch_grams,
@@ -503,6 +508,59 @@ def test_pixels_are_compared_raw():
     torch.testing.assert_close(PixelTerm("charbonnier")(images, {}, pictures, {})[""], rounded)
 
 
+# --- context
+
+
+def test_untouched_photographs_cost_one_in_context_and_the_style_nothing(extractor):
+    term = contextual_style_term(extractor)
+
+    parts = call(term, extractor(photographs()))
+    assert set(parts) == {"relu3_1", "relu3_3"}
+    assert all(part.item() == pytest.approx(0.5, rel=1e-4) for part in parts.values())
+    assert sum(call(term, extractor(noise_images(seed=3))).values()).item() < 1e-4
+
+
+def test_raw_context_is_the_contextual_loss_with_the_style_as_target(extractor):
+    style, picture = extractor(noise_images(seed=3)), extractor(photographs(1))
+
+    for layer, part in call(contextual_style_term(extractor, typical=False), picture).items():
+        torch.testing.assert_close(part, contextual_loss(picture[layer], style[layer], 0.5))
+        assert not torch.allclose(part, contextual_loss(style[layer], picture[layer], 0.5))
+
+
+def test_a_contextual_blend_is_the_weighted_mean():
+    styles = [{"relu1_1": noise(1, 4, 6, 5, seed=seed)} for seed in (1, 2)]
+    features = noise(2, 4, 7, 7, seed=3)
+    term = ContextualStyleTerm(["relu1_1"], 0.5, typical=False)
+    term.set_target(styles, weights=[3.0, 1.0])
+
+    first, second = (contextual_loss(features, style["relu1_1"], 0.5) for style in styles)
+    torch.testing.assert_close(call(term, {"relu1_1": features})["relu1_1"], 0.75 * first + 0.25 * second)
+
+
+def test_context_is_asked_of_the_compared_images():
+    features, targets = {"relu2_1": noise(2, 4, 6, 6)}, {"relu2_1": noise(2, 4, 6, 6, seed=1)}
+
+    part = call(ContextualTerm({"relu2_1": 0.5}, 0.1), features, targets)["relu2_1"]
+    torch.testing.assert_close(part, 0.5 * contextual_loss(features["relu2_1"], targets["relu2_1"], 0.1))
+
+
+def test_low_frequencies_by_hand():
+    """A difference of one level counts in full, a checkerboard's hardly, and a dot as the square of the kernel."""
+    images = torch.zeros(1, 3, 64, 64)
+    board = ((torch.arange(64).view(-1, 1) + torch.arange(64)) % 2).float().expand(1, 3, 64, 64) - 0.5
+    dot = images.clone()
+    dot[..., 32, 32] = 1
+
+    middle = low_frequency_loss(images + 0.5, images).item()
+    assert 0.8 * 0.25 < middle < 0.25  # beyond the edge there is no difference
+    assert low_frequency_loss(board, images).item() < 1e-3 * 0.25
+    kernel = torch.exp(-0.5 * (torch.arange(-10.0, 11) / 3).square())
+    kernel /= kernel.sum()
+    assert low_frequency_loss(dot, images).item() == pytest.approx(kernel.square().sum().item() ** 2 / 64**2, rel=1e-4)
+    assert low_frequency_loss(dot, images, sigma=1.0) > low_frequency_loss(dot, images)
+
+
 # --- the weighted sum
 
 
@@ -517,6 +575,9 @@ TERMS = (
     "pixels_l1",
     "pixels_charbonnier",
     "texture",
+    "contextual_style",
+    "contextual",
+    "low_frequency",
 )
 
 
@@ -524,6 +585,13 @@ def style_term(extractor: FeatureExtractor, layers: tuple[str, ...] = LAYERS) ->
     term = StyleTerm(layers)
     term.set_target([extractor(noise_images(seed=3), layers)])
     term.calibrate(extractor(photographs(), layers))
+    return term
+
+
+def contextual_style_term(extractor: FeatureExtractor, typical: bool = True) -> ContextualStyleTerm:
+    term = ContextualStyleTerm(("relu3_1", "relu3_3"), 0.5, typical)
+    term.set_target([extractor(noise_images(seed=3), term.layers)])
+    term.calibrate(extractor(photographs(), term.layers))
     return term
 
 
@@ -539,6 +607,9 @@ def every_term(extractor: FeatureExtractor) -> dict[str, torch.nn.Module]:
         "pixels_l1": PixelTerm("l1"),
         "pixels_charbonnier": PixelTerm("charbonnier"),
         "texture": TextureTerm({"relu1_1": 0.5, "relu2_1": 1.0}, patch=8),
+        "contextual_style": contextual_style_term(extractor),
+        "contextual": ContextualTerm({"relu2_1": 0.5, "relu3_1": 1.0}, bandwidth=0.5),
+        "low_frequency": LowFrequencyTerm(),
     }
 
 
@@ -550,7 +621,8 @@ def test_the_total_is_the_sum_of_its_named_parts(extractor):
     assert list(parts) == [
         "content.relu3_3", "content_l1.relu1_1", "content_l1.relu3_1", "content_raw.relu2_1",
         "style.relu1_1", "style.relu2_1", "style.relu3_1", "style.relu3_3", "tv", "tv_1", "pixels", "pixels_l1",
-        "pixels_charbonnier", "texture.relu1_1", "texture.relu2_1",
+        "pixels_charbonnier", "texture.relu1_1", "texture.relu2_1", "contextual_style.relu3_1",
+        "contextual_style.relu3_3", "contextual.relu2_1", "contextual.relu3_1", "low_frequency",
     ]  # fmt: skip
     assert all(part.dim() == 0 and part.item() > 0 for part in parts.values())
     torch.testing.assert_close(total, torch.stack(list(parts.values())).sum())

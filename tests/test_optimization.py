@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,8 @@ from percept_cli.core.extractors.loading import create_extractor
 from percept_cli.core.gatys import COARSEST, StyleOptions, optimize_style, scales, split_steps
 from percept_cli.core.optimization import OptimizationStep, optimize_image
 from percept_cli.core.runtime import Runtime
-from percept_cli.core.style import STYLE_BALANCE
+from percept_cli.core.style import CONTEXTUAL_BALANCE, STYLE_BALANCE
+from percept_cli.core.tiled_features import TiledExtractor
 from percept_cli.errors import UsageError
 
 RUNTIME = Runtime(torch.device("cpu"), torch.float32, "")
@@ -183,12 +185,41 @@ def test_blending_all_of_one_style_is_that_style(extractor: FeatureExtractor, co
     assert not torch.equal(last([style, content.flip(1)], [1.0, 1.0]), alone)
 
 
+def test_contextual_style_is_its_own_loss(extractor: FeatureExtractor, content: Tensor, style: Tensor) -> None:
+    """It starts at the balance of an untouched photograph, falls, and ends in another picture than Gram's."""
+    asked = options(steps=8, style_loss="contextual", style_layers=("relu2_1",))
+    small = content[..., ::2, ::2]
+    steps = list(optimize_style(small, [style[..., ::2, ::2]], extractor, RUNTIME, asked))
+    *_, gram = optimize_style(small, [style[..., ::2, ::2]], extractor, RUNTIME, replace(asked, style_loss="gram"))
+    *_, wide = optimize_style(small, [style[..., ::2, ::2]], extractor, RUNTIME, replace(asked, bandwidth=1.0))
+
+    assert steps[0].parts["style.relu2_1"] == pytest.approx(CONTEXTUAL_BALANCE, rel=1e-3)
+    assert steps[-1].total < 0.8 * steps[0].total
+    assert not torch.allclose(steps[-1].image, gram.image, atol=0.01)
+    assert not torch.allclose(steps[-1].image, wide.image, atol=0.01)
+
+
+@pytest.mark.parametrize("loss", ["gram", "contextual"])
+def test_features_in_tiles_give_the_same_picture(
+    loss: str, extractor: FeatureExtractor, content: Tensor, style: Tensor
+) -> None:
+    """Step by step, to the rounding of float32, which moves single pixels: Adam makes a step of any gradient."""
+    asked = options(steps=3, style_loss=loss, style_layers=("relu2_1",))
+    tiled = TiledExtractor(extractor, 32)
+    for whole, part in zip(
+        *(optimize_style(content, [style], e, RUNTIME, asked) for e in (extractor, tiled)), strict=True
+    ):
+        assert part.total == pytest.approx(whole.total, rel=1e-4)
+        assert (part.image - whole.image).abs().mean() < 1e-4
+
+
 def test_unknown_names_get_a_suggestion(extractor: FeatureExtractor, content: Tensor, style: Tensor) -> None:
-    """Of an optimiser, a start, a scaling."""
+    """Of an optimiser, a start, a scaling, a loss."""
     for name, wrong, right in (
         ("optimizer", "adm", "adam"),
         ("init", "nose", "noise"),
         ("scaling", "papers", "paper"),
+        ("style_loss", "contextul", "contextual"),
     ):
         with pytest.raises(UsageError, match=f"'{wrong}'. Did you mean '{right}'"):
             next(optimize_style(content, [style], extractor, RUNTIME, options(**{name: wrong})))

@@ -60,6 +60,16 @@ def test_every_loss_has_its_name_in_the_log(unbroken: Path) -> None:
     assert names == {"pixel", "feature", "texture", "adversarial", "discriminator"}
 
 
+def test_context_is_compared_at_its_own_layers(percept: Callable, command: Command, tmp_path: Path) -> None:
+    """`--contextual-weight` and `--low-frequency-weight` are terms of their own; alone they make a natural upscaler."""
+    output = tmp_path / "model.safetensors"
+    terms = ("--contextual-weight", 0.5, "--contextual-layers", "relu2_1,relu3_1", "--low-frequency-weight", 3)
+    assert percept(*command(output, "--pixel-weight", 0, *terms)).code == 0
+    parts = read_log(output)[0]["parts"]
+    assert set(parts) == {"contextual.relu2_1", "contextual.relu3_1", "low_frequency"}
+    assert load_upscaler(str(output)).metadata["look"] == "natural"
+
+
 def test_the_result_says_what_it_is(unbroken: Path, percept: Callable, command: Command, tmp_path: Path) -> None:
     """Pixels alone make a faithful upscaler; features, textures or a discriminator a natural one."""
     natural = load_upscaler(str(unbroken), 2)
@@ -134,6 +144,8 @@ def test_taps_are_only_what_the_weights_ask_for() -> None:
     """A loss of weight 0 costs no features."""
     assert upscale_taps(Recipe("swift")) == []
     assert upscale_taps(Recipe("swift", feature_weight=1.0, feature_layers=("relu2_2",))) == ["relu2_2"]
+    assert upscale_taps(Recipe("swift", contextual_weight=1.0)) == ["relu3_4"]
+    assert upscale_taps(Recipe("swift", low_frequency_weight=1.0)) == []
     assert upscale_taps(Recipe("swift", texture_weight=1.0, texture_layers=("relu1_1",))) == ["relu1_1"]
 
 

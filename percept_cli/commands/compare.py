@@ -45,7 +45,8 @@ def compare(
     metrics: Annotated[
         str,
         typer.Option(
-            metavar="M1,M2,...", help="Of psnr, ssim, ms_ssim, perceptual, lpips, lpips_vgg, lpips_squeeze, dists."
+            metavar="M1,M2,...",
+            help="Of psnr, ssim, ms_ssim, perceptual, contextual, lpips, lpips_vgg, lpips_squeeze, dists.",
         ),
     ] = USUAL_METRICS,
     border: Annotated[
@@ -56,7 +57,7 @@ def compare(
     ] = 0,
     layers: Annotated[
         str | None,
-        typer.Option(metavar="L1,L2,...", help="Of the distance or the probe. Default: the extractor's own."),
+        typer.Option(metavar="L1,L2,...", help="Of the distances or the probe. Default: the extractor's own."),
     ] = None,
     output: Annotated[
         str | None,

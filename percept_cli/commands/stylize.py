@@ -61,12 +61,39 @@ def stylize(
         Path | None,
         typer.Option(help="With --style: a PNG of the picture as it grows.", rich_help_panel="Optimisation"),
     ] = None,
+    loss: Annotated[
+        str,
+        typer.Option(
+            help="With --style: gram takes its texture all over, contextual from what is alike in both pictures.",
+            rich_help_panel="Losses",
+        ),
+    ] = "gram",
+    bandwidth: Annotated[
+        float,
+        typer.Option(help="Of --loss contextual: smaller counts only what is most alike.", rich_help_panel="Losses"),
+    ] = 0.1,
+    points: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Of --loss contextual: drawn at each step from layers that have more; 0 compares all.",
+            rich_help_panel="Losses",
+        ),
+    ] = 4225,
     content_weight: options.ContentWeight = 1.0,
     style_weight: options.StyleWeight = 1.0,
     tv_weight: options.TotalVariationWeight = 1.0,
     scaling: options.Scaling = "typical",
     content_layers: options.ContentLayers = None,
     style_layers: options.StyleLayers = None,
+    tile: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|off|N",
+            help="With --style: features in tiles of N pixels, for less memory; auto: beyond a megapixel.",
+            rich_help_panel="Optimisation",
+        ),
+    ] = "auto",
     extractor: options.Extractor = "compact",
     extractor_weights: options.ExtractorWeights = None,
     recursive: options.Recursive = False,
@@ -87,6 +114,8 @@ def stylize(
     percept stylize photo.jpg -m starry-night
 
     percept stylize photo.jpg --style painting.jpg -o restyled.jpg
+
+    percept stylize portrait.jpg --style other-portrait.jpg --loss contextual
 
     percept stylize holiday/ -r -m wave -o restyled/
     """
@@ -133,18 +162,23 @@ def stylize(
         from percept_cli.core.images import unpremultiply
         from percept_cli.core.restyling import finish, visible_pixels
         from percept_cli.core.style import load_styles, parse_blend, style_taps
+        from percept_cli.core.tiled_features import tile_extractor
+        from percept_cli.core.tiling import parse_tile
 
+        parsed_tile = parse_tile(tile)
         if optimizer == "lbfgs" and precision == "auto":
             precision = "fp32"  # its line search compares losses more finely than bf16 tells them apart
         runtime = choose_runtime(device, precision, threads)
         console.say(runtime.reason)
         extractor, extractor_weights = named_extractor(extractor, extractor_weights)
-        content_taps, style_layer_taps = style_taps(extractor, content_layers, style_layers)
-        if content_layers or style_layers:
+        content_taps, style_layer_taps = style_taps(extractor, content_layers, style_layers, loss)
+        if content_layers or style_layers or loss != "gram":
             console.say(f"content at {', '.join(content_taps)}; style at {', '.join(style_layer_taps)} of {extractor}")
+        # L-BFGS compares losses along a line, which have to be those of the same points.
+        drawn = None if points == 0 or optimizer == "lbfgs" else points
         asked = StyleOptions(
             steps, optimizer, init, style_size, seed, parse_blend(blend, len(style or [])), content_taps, style_layer_taps,
-            content_weight, style_weight, tv_weight, scaling,
+            content_weight, style_weight, tv_weight, scaling, loss, bandwidth, drawn,
         )  # fmt: skip
         seed_everything(seed)
         frozen = runtime.freeze(
@@ -159,7 +193,8 @@ def stylize(
                     f"{photo.width}x{photo.height} pixels are too few for {extractor}: give --size {frozen.smallest_side}."
                 )
             with console.progress(steps, "step") as progress, memory_errors(f"{photo.width}x{photo.height} pixels"):
-                for step in optimize_style(pixels, styles, frozen, runtime, asked):
+                fitting = tile_extractor(frozen, parsed_tile, *pixels.shape[-2:])
+                for step in optimize_style(pixels, styles, fitting, runtime, asked):
                     progress.advance(1, {"loss": step.total, **step.parts})
                     if preview is not None and step.index % PREVIEW_EVERY == 0:
                         save_image(Photo(step.image.cpu()), preview)

@@ -24,7 +24,8 @@ def train_upscale(
     preset: Annotated[
         str,
         typer.Option(
-            help="swift, swift-natural, or a paper's: srcnn, johnson-2016, srresnet, srgan, enhancenet, esrgan. "
+            help="swift, swift-natural, or a paper's: srcnn, johnson-2016, srresnet, srgan, enhancenet, esrgan, "
+            "natural-statistics. "
             "The other options change it."
         ),
     ] = "swift",
@@ -48,6 +49,14 @@ def train_upscale(
     ] = None,
     texture_weight: Annotated[float | None, typer.Option(min=0.0, rich_help_panel="Losses")] = None,
     texture_layers: Annotated[str | None, typer.Option(metavar="L1,L2,...", rich_help_panel="Losses")] = None,
+    contextual_weight: Annotated[
+        float | None,
+        typer.Option(min=0.0, help="The same features, not in the same places.", rich_help_panel="Losses"),
+    ] = None,
+    contextual_layers: Annotated[str | None, typer.Option(metavar="L1,L2,...", rich_help_panel="Losses")] = None,
+    low_frequency_weight: Annotated[
+        float | None, typer.Option(min=0.0, help="Squared error of blurred images.", rich_help_panel="Losses")
+    ] = None,
     adversarial_weight: Annotated[float | None, typer.Option(min=0.0, rich_help_panel="Losses")] = None,
     adversarial: Annotated[str | None, typer.Option(help="standard or relativistic.", rich_help_panel="Losses")] = None,
     discriminator_channels: Annotated[
@@ -99,7 +108,9 @@ def train_upscale(
         "feature_layers": tuple(feature_layers.split(",")) if feature_layers else None,
         "feature_distance": feature_distance,
         "texture_weight": texture_weight, "texture_layers": tuple(texture_layers.split(",")) if texture_layers else None,
-        "adversarial_weight": adversarial_weight, "adversarial": adversarial,
+        "contextual_weight": contextual_weight,
+        "contextual_layers": tuple(contextual_layers.split(",")) if contextual_layers else None,
+        "low_frequency_weight": low_frequency_weight, "adversarial_weight": adversarial_weight, "adversarial": adversarial,
         "discriminator_channels": discriminator_channels, "tv_weight": tv_weight,
         "scaling": scaling,
     }  # fmt: skip

@@ -13,6 +13,7 @@ from percept_cli.core.extractors.loading import create_extractor, named_extracto
 from percept_cli.core.feature_distances import distance_maps
 from percept_cli.core.images import Photo, premultiply
 from percept_cli.core.learned_metrics import BACKBONES, create_learned_metric
+from percept_cli.core.losses import contextual_loss
 from percept_cli.core.metrics import (
     MS_SSIM_SMALLEST_SIDE,
     SSIM_SMALLEST_SIDE,
@@ -36,10 +37,13 @@ from percept_cli.core.weights import (
 )
 from percept_cli.errors import ImageError, ModelError, UsageError, unknown_name
 
-METRICS = ("psnr", "ssim", "ms_ssim", "perceptual", *BACKBONES)
+METRICS = ("psnr", "ssim", "ms_ssim", "perceptual", "contextual", *BACKBONES)
 
 # One layer of each of the first three blocks; the others' own style layers stand in where these names do not exist.
 PERCEPTUAL_LAYERS = ("relu1_2", "relu2_2", "relu3_4")
+# Mechrez et al. 2018b, Maintaining Natural Image Statistics with the Contextual Loss
+CONTEXTUAL_LAYER = "relu3_4"
+CONTEXTUAL_BANDWIDTH = 0.1
 
 
 @dataclass(frozen=True)
@@ -154,7 +158,7 @@ def create_comparison(
     seed: int = 0,
     announce: Callable[[str], None] | None = None,
 ) -> Comparison:
-    """The metrics of those names, with their networks; `layers` are those of the perceptual distance.
+    """The metrics of those names, with their networks; `layers` are those of the perceptual distance and the contextual loss.
 
     LPIPS and DISTS are omitted when the weights of their network are not in the cache: they are never downloaded here.
     Raises UsageError for an unknown name and ModelError for weights that cannot be had when no metric is left.
@@ -171,6 +175,11 @@ def create_comparison(
             frozen = runtime.freeze(create_extractor(extractor, taps, extractor_weights, seed, announce))
             source = f" ({extractor_weights})" if extractor_weights else ""
             metrics.append(_perceptual(frozen, f"{extractor}{source}", runtime))
+        elif name == "contextual":
+            chosen = taps if layers else contextual_layers(extractor)
+            frozen = runtime.freeze(create_extractor(extractor, chosen, extractor_weights, seed, announce))
+            source = f" ({extractor_weights})" if extractor_weights else ""
+            metrics.append(_contextual(frozen, f"{extractor}{source}", runtime))
         elif name in BACKBONES:
             weights = cached_torchvision_weights(BACKBONES[name])
             if weights is None:
@@ -191,6 +200,12 @@ def perceptual_layers(extractor: str, layers: Sequence[str] | None) -> tuple[str
         return tuple(architecture.resolve(layer) for layer in layers)
     usual = set(PERCEPTUAL_LAYERS) <= set(architecture.layer_names)
     return PERCEPTUAL_LAYERS if usual else architecture.style_layers
+
+
+def contextual_layers(extractor: str) -> tuple[str, ...]:
+    """The layer of the contextual loss unless others are asked for: the paper's, or that extractor's for content."""
+    architecture = create_architecture(extractor)
+    return (CONTEXTUAL_LAYER if CONTEXTUAL_LAYER in architecture.layer_names else architecture.content_layer,)
 
 
 def load_pair(first: Path, second: Path) -> tuple[Tensor, Tensor, tuple[str, ...]]:
@@ -273,6 +288,19 @@ def _perceptual(extractor: FeatureExtractor, source: str, runtime: Runtime) -> M
         f"{runtime.precision}, whole image; 0 is equal"
     )
     return Metric("perceptual", ("perceptual",), measure, extractor.smallest_side, False, protocol)
+
+
+def _contextual(extractor: FeatureExtractor, source: str, runtime: Runtime) -> Metric:
+    def measure(images: Tensor, target: Tensor) -> Measurement:
+        features, targets = (extractor(runtime.place(pixels)) for pixels in (images, target))
+        losses = [contextual_loss(features[layer], targets[layer], CONTEXTUAL_BANDWIDTH) for layer in extractor.layers]
+        return Measurement({"contextual": torch.stack(losses).mean().item()})
+
+    protocol = (
+        f"contextual loss of A's features against B's, cosine, bandwidth {CONTEXTUAL_BANDWIDTH}, of {source}, mean of "
+        f"{', '.join(extractor.layers)}, {runtime.precision}, every point of the whole image; 0 is equal"
+    )
+    return Metric("contextual", ("contextual",), measure, extractor.smallest_side, False, protocol)
 
 
 def _learned(name: str, weights: Path, runtime: Runtime) -> Metric:

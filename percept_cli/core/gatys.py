@@ -7,11 +7,11 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from percept_cli.core.extractors import FeatureExtractor
 from percept_cli.core.images import resize_image
 from percept_cli.core.optimization import OptimizationStep, optimize_image
 from percept_cli.core.runtime import Runtime
-from percept_cli.core.style import create_style_loss
+from percept_cli.core.style import BANDWIDTH, CONTEXTUAL_POINTS, create_style_loss
+from percept_cli.core.tiled_features import AnyExtractor
 from percept_cli.errors import UsageError, unknown_name
 
 INITS = ("content", "noise", "style")
@@ -35,6 +35,9 @@ class StyleOptions:
     style_weight: float = 1.0
     total_variation_weight: float = 1.0
     scaling: str = "typical"
+    style_loss: str = "gram"
+    bandwidth: float = BANDWIDTH
+    points: int | None = CONTEXTUAL_POINTS
 
 
 def scales(height: int, width: int) -> list[tuple[int, int]]:
@@ -58,7 +61,7 @@ def split_steps(steps: int, count: int) -> list[int]:
 
 
 def optimize_style(
-    content: Tensor, styles: Sequence[Tensor], extractor: FeatureExtractor, runtime: Runtime, options: StyleOptions
+    content: Tensor, styles: Sequence[Tensor], extractor: AnyExtractor, runtime: Runtime, options: StyleOptions
 ) -> Iterator[OptimizationStep]:
     """Restyles one photograph (1, 3, H, W) in [0, 1] after style images, each (1, 3, h, w), yielding every step.
 
@@ -83,6 +86,10 @@ def optimize_style(
             style_weight=options.style_weight,
             total_variation_weight=options.total_variation_weight,
             scaling=options.scaling,
+            style_loss=options.style_loss,
+            bandwidth=options.bandwidth,
+            points=options.points,
+            seed=options.seed,
         )
         start = _start(target, styles[0], options) if image is None else resize_image(image, height, width)
         compare = partial(loss, target_images=target)

@@ -22,6 +22,9 @@ class Recipe:
     feature_distance: str = "mse"
     texture_weight: float = 0.0
     texture_layers: tuple[str, ...] = ("relu1_1", "relu2_1", "relu3_1")
+    contextual_weight: float = 0.0
+    contextual_layers: tuple[str, ...] = ("relu3_4",)
+    low_frequency_weight: float = 0.0
     adversarial_weight: float = 0.0
     adversarial: str = "standard"
     discriminator_channels: int = 64
@@ -113,6 +116,20 @@ RECIPES: dict[str, Recipe] = {
         scaling="paper",
         steps=400_000,
         patch=32,
+        optimizer="adam",
+        learning_rate=1e-4,
+    ),
+    # Mechrez et al. 2018b, "Maintaining Natural Image Statistics with the Contextual Loss": relu3_4, a bandwidth of 0.1
+    # (see `upscale_loss`), images blurred by sigma 3, SRGAN's network and adversarial loss; from an srresnet.
+    "natural-statistics": Recipe(
+        "srresnet",
+        pixel_weight=0.0,
+        contextual_weight=0.1,
+        low_frequency_weight=10.0,
+        adversarial_weight=1e-3,
+        scaling="paper",
+        steps=100_000,
+        patch=24,
         optimizer="adam",
         learning_rate=1e-4,
     ),

@@ -1,4 +1,4 @@
-"""The loss of a recipe: pixels, features, textures, smoothness and a discriminator, each its own named term."""
+"""The loss of a recipe: pixels, features, textures, context, smoothness and a discriminator, each its own named term."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,13 +15,23 @@ from percept_cli.core.losses.adversarial import (
     relativistic_discriminator_loss,
 )
 from percept_cli.core.losses.perceptual import PerceptualLoss
-from percept_cli.core.losses.terms import FeatureTerm, PixelTerm, Term, TextureTerm, TotalVariationTerm
+from percept_cli.core.losses.terms import (
+    ContextualTerm,
+    FeatureTerm,
+    LowFrequencyTerm,
+    PixelTerm,
+    Term,
+    TextureTerm,
+    TotalVariationTerm,
+)
 from percept_cli.core.recipes import Recipe
 from percept_cli.core.runtime import Runtime
 from percept_cli.errors import UsageError, unknown_name
 
 # EnhanceNet: Gram matrices of patches of 16x16 pixels
 TEXTURE_PATCH = 16
+# Mechrez et al. 2018b
+CONTEXTUAL_BANDWIDTH = 0.1
 ADVERSARIES = ("standard", "relativistic")
 
 LossAndParts = tuple[Tensor, dict[str, Tensor]]
@@ -30,7 +40,8 @@ LossAndParts = tuple[Tensor, dict[str, Tensor]]
 def upscale_taps(recipe: Recipe) -> list[str]:
     """The layers that a recipe's losses read, none when it compares pixels alone."""
     taps = list(recipe.feature_layers) if recipe.feature_weight else []
-    return [*taps, *recipe.texture_layers] if recipe.texture_weight else taps
+    taps += recipe.texture_layers if recipe.texture_weight else ()
+    return [*taps, *recipe.contextual_layers] if recipe.contextual_weight else taps
 
 
 def create_upscale_loss(recipe: Recipe, extractor: FeatureExtractor | None) -> PerceptualLoss | None:
@@ -38,10 +49,13 @@ def create_upscale_loss(recipe: Recipe, extractor: FeatureExtractor | None) -> P
     typical = is_typical(recipe.scaling)
     features = {layer: 1 / len(recipe.feature_layers) for layer in recipe.feature_layers}
     textures = {layer: 1 / len(recipe.texture_layers) for layer in recipe.texture_layers}
+    contextual = {layer: 1 / len(recipe.contextual_layers) for layer in recipe.contextual_layers}
     terms: dict[str, tuple[Term, float]] = {
         "pixel": (PixelTerm(recipe.pixel), recipe.pixel_weight),
         "feature": (FeatureTerm(features, recipe.feature_distance, typical=typical), recipe.feature_weight),
         "texture": (TextureTerm(textures, TEXTURE_PATCH, typical=typical), recipe.texture_weight),
+        "contextual": (ContextualTerm(contextual, CONTEXTUAL_BANDWIDTH), recipe.contextual_weight),
+        "low_frequency": (LowFrequencyTerm(), recipe.low_frequency_weight),
         "tv": (TotalVariationTerm(typical=typical), recipe.tv_weight),
     }
     if not any(weight for _, weight in terms.values()):

@@ -1,6 +1,28 @@
 """Losses: pure functions on features and images, terms that bind them to layers and targets, and their weighted sum."""
 
+from percept_cli.core.losses.contextual import contextual_loss, contextual_similarity
 from percept_cli.core.losses.perceptual import PerceptualLoss
-from percept_cli.core.losses.terms import FeatureTerm, PixelTerm, StyleTerm, TextureTerm, TotalVariationTerm
+from percept_cli.core.losses.terms import (
+    ContextualStyleTerm,
+    ContextualTerm,
+    FeatureTerm,
+    LowFrequencyTerm,
+    PixelTerm,
+    StyleTerm,
+    TextureTerm,
+    TotalVariationTerm,
+)
 
-__all__ = ["FeatureTerm", "PerceptualLoss", "PixelTerm", "StyleTerm", "TextureTerm", "TotalVariationTerm"]
+__all__ = [
+    "ContextualStyleTerm",
+    "ContextualTerm",
+    "FeatureTerm",
+    "LowFrequencyTerm",
+    "PerceptualLoss",
+    "PixelTerm",
+    "StyleTerm",
+    "TextureTerm",
+    "TotalVariationTerm",
+    "contextual_loss",
+    "contextual_similarity",
+]

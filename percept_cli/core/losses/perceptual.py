@@ -5,23 +5,23 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from percept_cli.core.extractors import FeatureExtractor
 from percept_cli.core.extractors.loading import create_extractor
 from percept_cli.core.losses.terms import Term
+from percept_cli.core.tiled_features import AnyExtractor
 from percept_cli.errors import UsageError
 
 
 class PerceptualLoss(nn.Module):
     """A perceptual loss: named terms with weights, over features that are computed once.
 
-    terms: `{name: (term, weight)}`; a larger weight is more of that term. extractor: a FeatureExtractor, or the name of
-    one, tapped at just the layers the terms want. A term of weight 0 is left out.
+    terms: `{name: (term, weight)}`; a larger weight is more of that term. extractor: a FeatureExtractor, in tiles or
+    not, or the name of one, tapped at just the layers the terms want. A term of weight 0 is left out.
 
     Called with images and the images they are compared with, both (N, 3, H, W) RGB in [0, 1], it returns the scalar to
     minimise and its parts, weighted and named as the log shows them: `style.relu3_1`.
     """
 
-    def __init__(self, terms: Mapping[str, tuple[Term, float]], extractor: FeatureExtractor | str = "compact"):
+    def __init__(self, terms: Mapping[str, tuple[Term, float]], extractor: AnyExtractor | str = "compact"):
         super().__init__()
         if not any(weight for _, weight in terms.values()):
             raise UsageError("A perceptual loss needs a term of a weight other than 0.")
@@ -29,6 +29,7 @@ class PerceptualLoss(nn.Module):
         self.terms = nn.ModuleDict({name: term for name, (term, _) in used.items()})
         self.weights = {name: weight for name, (_, weight) in used.items()}
         layers = [layer for term, _ in used.values() for layer in term.layers]
+        self.extractor: AnyExtractor | None
         if isinstance(extractor, str):
             self.extractor = create_extractor(extractor, layers) if layers else None
         else:

@@ -10,12 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from percept_cli.core.losses.contextual import contextual_loss
 from percept_cli.core.losses.functional import (
     PIXEL_DISTANCES,
     feature_cosine_loss,
     feature_l1_loss,
     feature_reconstruction_loss,
     gram_matrix,
+    low_frequency_loss,
     patch_grams,
     pixel_loss,
     style_reconstruction_loss,
@@ -125,6 +127,87 @@ class StyleTerm(Term):
         return parts
 
 
+class ContextualStyleTerm(Term):
+    """Contextual loss against fixed style images (Mechrez et al. 2018): like comes to look like like, place by place.
+
+    It asks that everything in the style be found somewhere in the images, with what resembles it: sky in sky, eyes in
+    eyes. bandwidth: smaller is choosier. points: so many are drawn anew each time from a layer that has more, from the
+    seed; None compares all of them. With `typical=True` each layer is divided by what untouched photographs cost
+    there (see `calibrate`) and the layers are averaged, as in `StyleTerm`; with False the layers are summed raw.
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[str],
+        bandwidth: float,
+        typical: bool = True,
+        points: int | None = None,
+        seed: int = 0,
+    ):
+        super().__init__()
+        self.layers, self.target_layers = tuple(layers), ()
+        self.bandwidth, self.typical, self.points = bandwidth, typical, points
+        self.generator = torch.Generator().manual_seed(seed)
+        self.weights: list[float] = []
+        self.scales: dict[str, float] = {}
+
+    @torch.no_grad()
+    def set_target(self, styles: Sequence[Features], weights: Sequence[float] | None = None) -> None:
+        """Takes the features of one style, or of several, whose losses are then averaged by weight."""
+        self.weights = list(weights or [1.0] * len(styles))
+        for layer in self.layers:
+            for number, style in enumerate(styles):
+                self.register_buffer(f"style_{layer}_{number}", style[layer].clone(), persistent=False)
+
+    @torch.no_grad()
+    def calibrate(self, photographs: Features) -> None:
+        """Measures the features of untouched photographs (N, C, h, w), whose mean distance from the style becomes 1.0."""
+        for layer in self.layers:
+            # A photograph in its own style is at no distance: the smallest scale keeps the loss finite.
+            self.scales[layer] = max(self._distance(layer, photographs[layer]).item(), 1e-2)
+
+    def forward(
+        self, images: Tensor, features: Features, target_images: Tensor, targets: Features
+    ) -> dict[str, Tensor]:
+        parts = {layer: self._distance(layer, features[layer]) for layer in self.layers}
+        if self.typical:
+            parts = {layer: part / (self.scales[layer] * len(self.layers)) for layer, part in parts.items()}
+        return parts
+
+    def _styles(self, layer: str) -> list[tuple[Tensor, float]]:
+        return [(self.get_buffer(f"style_{layer}_{number}"), weight) for number, weight in enumerate(self.weights)]
+
+    def _distance(self, layer: str, features: Tensor) -> Tensor:
+        losses = [
+            weight * contextual_loss(features, style, self.bandwidth, points=self.points, generator=self.generator)
+            for style, weight in self._styles(layer)
+            if weight
+        ]
+        return torch.stack(losses).sum() / sum(self.weights)
+
+
+class ContextualTerm(Term):
+    """Contextual loss against the compared images (Mechrez et al. 2018): the same features, not in the same places.
+
+    layers: `{layer name: weight}`. It is raw with every extractor: a contextual loss has no scale of features, 0 is the
+    same and an unrelated picture costs 1 to 3.
+    """
+
+    def __init__(self, layers: Mapping[str, float], bandwidth: float):
+        super().__init__()
+        self.weights = dict(layers)
+        self.layers = self.target_layers = tuple(layers)
+        self.bandwidth = bandwidth
+
+    def forward(
+        self, images: Tensor, features: Features, target_images: Tensor, targets: Features
+    ) -> dict[str, Tensor]:
+        return {
+            layer: weight * contextual_loss(features[layer], targets[layer], self.bandwidth)
+            for layer, weight in self.weights.items()
+        }
+
+
 class TextureTerm(Term):
     """Texture of patches against those of the compared images (Sajjadi et al. 2017, EnhanceNet).
 
@@ -195,3 +278,12 @@ class PixelTerm(Term):
         self, images: Tensor, features: Features, target_images: Tensor, targets: Features
     ) -> dict[str, Tensor]:
         return {"": pixel_loss(images, target_images, self.distance)}
+
+
+class LowFrequencyTerm(Term):
+    """Squared difference of blurred images (see `low_frequency_loss`), raw: colours and shapes without their detail."""
+
+    def forward(
+        self, images: Tensor, features: Features, target_images: Tensor, targets: Features
+    ) -> dict[str, Tensor]:
+        return {"": low_frequency_loss(images, target_images)}
