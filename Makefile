@@ -46,5 +46,6 @@ bench-deepsim: install  ## Repeat DeePSiM's experiment: DATA=photos/ HELD_OUT=ot
 	$(if $(SQUEEZENET),$(DEEPSIM) --out $(OUT)/squeezenet1_0 --extractor squeezenet1_0 \
 		--extractor-weights $(SQUEEZENET) --ablate none $(if $(JUDGE),--judge $(JUDGE)) $(TRAINED))
 
-pictures: install  ## Make the README's picture anew
+pictures: install  ## Make the pictures of README and docs anew
 	$(BIN)/python bench/pictures.py $(PHOTO) docs/styles.jpg
+	$(BIN)/python bench/sheets.py docs

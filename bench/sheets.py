@@ -1,0 +1,82 @@
+"""The sheets of docs/: what the shipped upscalers and inverters make of scikit-image's photographs (`make pictures`)."""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from percept_cli.core.contact_sheet import Tile, contact_sheet
+from percept_cli.core.dataset import sample_photos
+from percept_cli.core.decoding import load_image
+from percept_cli.core.degradation import degrade
+from percept_cli.core.encoding import save_image
+from percept_cli.core.extractors.loading import create_extractor
+from percept_cli.core.generators.inversion import run_inverter
+from percept_cli.core.generators.loading import load_inverter, load_upscaler
+from percept_cli.core.images import Photo, floats, middle_square
+from percept_cli.core.manifest import shipped_models
+from percept_cli.core.runtime import Runtime, choose_runtime
+from percept_cli.core.upscaling import upscale
+
+# Of each photograph: where a square of 4 times SMALL pixels begins, from the top and the left
+CROPS = {"astronaut": (60, 130), "coffee": (120, 200), "chelsea": (30, 90)}
+SMALL, SCALE = 56, 4
+INVERTED, SIDE = ("astronaut", "coffee", "chelsea"), 224
+
+
+def sample(name: str) -> Tensor:
+    """A photograph of scikit-image, (1, 3, H, W)."""
+    return load_image(next(path for path in sample_photos() if path.stem == name)).pixels
+
+
+def upscaling_sheet(runtime: Runtime) -> Tensor:
+    """A row for each crop: shrunk and enlarged by bicubic interpolation, in both looks, and as it was."""
+    networks = {
+        look: runtime.prepare(load_upscaler(f"swift-x{SCALE}-{look}").network) for look in ("faithful", "natural")
+    }
+    rows = []
+    for name, (top, left) in CROPS.items():
+        side = SMALL * SCALE
+        original = sample(name)[..., top : top + side, left : left + side]
+        small = degrade(original, SCALE, "bicubic", np.random.default_rng(0))
+        bicubic = torch.nn.functional.interpolate(small, scale_factor=SCALE, mode="bicubic").clamp(0, 1)
+        tiles = [Tile(bicubic, ("bicubic",))]
+        for look, network in networks.items():
+            tiles.append(Tile(floats(upscale(Photo(small), network, runtime).pixels), (look,)))
+        rows.append([*tiles, Tile(original, ("original",))])
+    return contact_sheet(rows)
+
+
+def inversion_sheet(runtime: Runtime) -> Tensor:
+    """A row for each photograph: itself, and what each shipped inverter makes of its features."""
+    rows = []
+    models = [model for model in shipped_models().values() if model.role == "inverter"]
+    for name in INVERTED:
+        original = middle_square(sample(name), SIDE)
+        tiles = [Tile(original, ("photograph",))]
+        for model in models:
+            inverter = load_inverter(model.name)
+            layer = inverter.metadata["layer"]
+            extractor = runtime.freeze(create_extractor(inverter.metadata["extractor"], [layer]))
+            with torch.no_grad():
+                code = extractor(runtime.place(original))[layer]
+            result = run_inverter(runtime.prepare(inverter.network), code, original.shape[-2:], runtime)
+            tiles.append(Tile(result.cpu().float(), (f"from {layer}",)))
+        rows.append(tiles)
+    return contact_sheet(rows)
+
+
+def main() -> None:
+    """Writes upscaling.jpg and inverters.jpg into a folder."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    given = parser.parse_args()
+    runtime = choose_runtime()
+    save_image(Photo(upscaling_sheet(runtime)), given.folder / "upscaling.jpg", quality=90)
+    save_image(Photo(inversion_sheet(runtime)), given.folder / "inverters.jpg", quality=90)
+
+
+if __name__ == "__main__":
+    main()
