@@ -13,7 +13,8 @@ from percept_cli.app import app
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
-GUIDES = (ROOT / "docs" / "inversion-training.md").read_text(encoding="utf-8")
+GALLERY = (ROOT / "docs" / "gallery.md").read_text(encoding="utf-8")
+GUIDES = (ROOT / "docs" / "inversion-training.md").read_text(encoding="utf-8") + GALLERY
 GUIDE_BLOCKS = re.findall(r"```(\w+)\n(.*?)```", GUIDES, re.DOTALL)
 COMMANDS = [
     shlex.split(line.split("percept ", 1)[1], comments=True)
@@ -35,6 +36,15 @@ def test_every_command_of_the_readme_and_guides_exists_with_its_options(words: l
     known = {option for parameter in command.params for option in parameter.opts}
     given = {word for word in words if re.fullmatch(r"-\w|--[a-z-]+", word)}
     assert given <= known
+
+
+def test_every_picture_of_the_gallery_is_small_and_made_by_its_command() -> None:
+    """`make gallery` runs the page's own commands: each picture is the output of one of them."""
+    pictures = re.findall(r"!\[.+?\]\((.+?)\)", GALLERY)
+    assert pictures
+    for picture in pictures:
+        assert re.search(rf"^percept visualize .*-o docs/{re.escape(picture)}\b", GALLERY, re.MULTILINE), picture
+        assert (ROOT / "docs" / picture).stat().st_size < 200_000, picture
 
 
 def test_the_readmes_training_loop_runs() -> None:
