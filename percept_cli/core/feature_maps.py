@@ -90,15 +90,17 @@ def activation_pair(architecture: Architecture, layer: str) -> tuple[str, str]:
     Raises UsageError for a layer that belongs to no ReLU, as a pooling.
     """
     name = architecture.resolve(layer)
-    sources = {each.name: each.sources[0] for each in architecture.layers if len(each.sources) == 1}
-    known = architecture.layer_names
-    for before, after in ((sources[each], each) for each in known if is_activation(architecture, each)):
-        if name in (before, after) and before in known:
-            return before, after
+    for pair in activation_pairs(architecture):
+        if name in pair:
+            return pair
     raise UsageError(f"{name} of {architecture.name} stands on neither side of a ReLU: leave it or --before-after out.")
 
 
-def is_activation(architecture: Architecture, layer: str) -> bool:
-    """Whether a layer is a ReLU's output."""
-    builds = {each.name: each.build for each in architecture.layers}
-    return getattr(builds[layer], "func", builds[layer]) is nn.ReLU
+def activation_pairs(architecture: Architecture) -> list[tuple[str, str]]:
+    """Every layer that goes through a ReLU: the names (before, after), from shallow to deep."""
+    known = architecture.layer_names
+    return [
+        (each.sources[0], each.name)
+        for each in architecture.layers
+        if each.name in known and each.sources[0] in known and getattr(each.build, "func", each.build) is nn.ReLU
+    ]

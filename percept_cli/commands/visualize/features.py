@@ -98,6 +98,8 @@ def features(
         layers = [each for number, each in enumerate(layers) if pairs[each] not in [pairs[n] for n in layers[:number]]]
     rows = [Taps(each, pairs[each]) for each in layers]
     subject = load_subject(photo, size, console)
+    if subject.scaled and size is None:
+        console.say(f"{photo.name}: {subject.notes[0]}; --size N for another short side")
     runtime = choose_runtime(device, precision, threads)
     console.say(runtime.reason)
     sides = [side for row in rows for side in row.sides]

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,11 +15,13 @@ from percept_cli.errors import UsageError, unknown_name
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from percept_cli.core.plots import Plot
+
 Numbers = Annotated[
     Path | None, typer.Option("--data", metavar="FILE.json|csv", help="The numbers behind the picture.")
 ]
 Picture = Annotated[str | None, typer.Option("-o", "--output", help="A file, a folder that ends in /, or -.")]
-Plot = Annotated[
+PlotFile = Annotated[
     str | None, typer.Option("-o", "--output", help="A file, also .svg, a folder that ends in /, or - for a PNG.")
 ]
 SVG = ".svg"
@@ -79,7 +81,7 @@ def write_numbers(records: Sequence[Record], job: Job) -> None:
         atomic_write_bytes(job.destination, encode_records(records, job.destination.suffix.lower()))
 
 
-def write_picture(picture: "Tensor", job: Job, console: Console, *, quality: int = 95, **fields: object) -> None:
+def write_picture(picture: "Tensor", job: Job, console: Console, *, quality: int = 95, **fields: Any) -> None:
     """Writes a picture (1, 3, H, W) in [0, 1] and reports it with these fields. Raises ImageError where that fails."""
     from percept_cli.core.encoding import encode_image, save_image
     from percept_cli.core.images import Photo
@@ -93,6 +95,18 @@ def write_picture(picture: "Tensor", job: Job, console: Console, *, quality: int
     console.result(
         str(job.destination), output=job.destination, status="done", width=photo.width, height=photo.height, **fields
     )
+
+
+def write_plot(plot: "Plot", job: Job, console: Console, **fields: Any) -> None:
+    """Writes a plot as SVG or as the picture that the name asks for. Raises as `write_picture` and `render` do."""
+    from percept_cli.core.files import atomic_write_bytes
+    from percept_cli.core.plots import render, render_svg
+
+    if job.destination is None or job.destination.suffix.lower() != SVG:
+        write_picture(render(plot), job, console, **fields)
+        return
+    atomic_write_bytes(job.destination, render_svg(plot))
+    console.result(str(job.destination), output=job.destination, status="done", **fields)
 
 
 def _refuse_source(job: Job, sources: Sequence[Path], option: str) -> None:

@@ -18,6 +18,7 @@ class Subject:
 
     pixels: "Tensor"
     notes: tuple[str, ...]
+    scaled: bool
 
 
 def choose_photo(image: Path | None, console: Console) -> Path:
@@ -32,10 +33,10 @@ def choose_photo(image: Path | None, console: Console) -> Path:
     return path
 
 
-def load_subject(path: Path, size: int | None, console: Console) -> Subject:
-    """A photograph with a short side of `size` pixels; without a size as it is, or `SHORT_SIDE` where it is larger.
+def load_subject(path: Path, size: int | None, console: Console, usual: int = SHORT_SIDE) -> Subject:
+    """A photograph with a short side of `size` pixels; without a size as it is, or at the usual one where it is larger.
 
-    That it was scaled is said and noted. Transparent pictures are laid over black. Raises ImageError for files that
+    That it was scaled is noted. Transparent pictures are laid over black. Raises ImageError for files that
     cannot be read.
     """
     from percept_cli.core.decoding import load_image
@@ -47,11 +48,9 @@ def load_subject(path: Path, size: int | None, console: Console) -> Subject:
         console.warn(f"{path}: {note}")
     _, pixels = visible_pixels(photo, None)
     short = min(photo.height, photo.width)
-    wanted = size or min(short, SHORT_SIDE)
+    wanted = size or min(short, usual)
     if wanted == short:
-        return Subject(pixels, (f"{photo.width}x{photo.height} pixels",))
+        return Subject(pixels, (f"{photo.width}x{photo.height} pixels",), False)
     height, width = fit_short_side(photo.height, photo.width, wanted)
     note = f"scaled from {photo.width}x{photo.height} to {width}x{height} pixels"
-    if size is None:
-        console.say(f"{path.name}: {note}; --size N for another short side")
-    return Subject(resize_image(pixels, height, width), (note,))
+    return Subject(resize_image(pixels, height, width), (note,), True)
