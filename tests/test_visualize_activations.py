@@ -59,7 +59,8 @@ def test_the_numbers_are_those_of_both_sides_and_all_photographs(
     from percept_cli.core.extractors.loading import create_extractor
 
     run(percept, photos, tmp_path / "a.png", "--data", tmp_path / "a.csv")
-    rows = list(csv.DictReader((tmp_path / "a.csv").open()))
+    with (tmp_path / "a.csv").open() as file:
+        rows = list(csv.DictReader(file))
     assert {row["layer"] for row in rows} == {"conv1_1", "relu1_1", "conv2_2", "relu2_2"}
     assert {Path(row["photograph"]).name for row in rows} == {"hill.png", "lake.jpg"} and len(rows) == 8
     with torch.no_grad():

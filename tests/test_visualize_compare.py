@@ -112,7 +112,8 @@ def test_three_files_of_two_sizes_end_to_end(percept: Callable, trio: Path, monk
     report = json.loads(outcome.stdout)
     assert report["output"] == "a_compared.png" and report["width"] == WIDTH
     assert report["places"] == [{"top": 32, "left": 80, "side": 16}]
-    rows = list(csv.DictReader((trio / "n.csv").open()))
+    with (trio / "n.csv").open() as file:
+        rows = list(csv.DictReader(file))
     assert [(row["picture"], row["place"]) for row in rows] == [
         ("hole", "0"), ("hole", "1"), ("small", "0"), ("small", "1")
     ]  # fmt: skip
