@@ -56,7 +56,7 @@ def test_a_log_gives_its_parts_total_first_and_the_last_line_may_be_cut(tmp_path
     log.write_text(log.read_text().split("\n")[0] + '\n{"step": 2, "total": 1, "parts": {"adversarial": 0.5}}\n')
     late = read_history(log, "a").parts["adversarial"]
     assert np.isnan(late[0]) and late[1] == 0.5
-    assert smoothing_window(History("", np.arange(1000), {}), None) == 20
+    assert smoothing_window(History("", np.arange(1000), {}), None) == 21
 
 
 def test_parts_are_chosen_by_name_or_by_what_stands_before_the_dot(tmp_path: Path) -> None:

@@ -94,8 +94,8 @@ def smoothed(values: np.ndarray, window: int) -> np.ndarray:
 
 
 def smoothing_window(history: History, window: int | None) -> int:
-    """How many steps are averaged: as given, or a fiftieth of the training."""
-    return window or max(1, len(history.steps) // SMOOTHED_SHARE)
+    """How many steps are averaged, as many before a step as after it: as given or a fiftieth of the training, made odd."""
+    return (window or max(1, len(history.steps) // SMOOTHED_SHARE)) // 2 * 2 + 1
 
 
 def wants_log_axis(curves: Sequence[np.ndarray]) -> bool:

@@ -8,7 +8,7 @@ from PIL import Image
 
 from percept_cli.core import look
 from percept_cli.core.history import TOTAL, History, smoothed, smoothing_window, wants_log_axis
-from percept_cli.core.plots import Plot
+from percept_cli.core.plots import Plot, plain_log_axis
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -64,7 +64,7 @@ def _panel(axes: "Axes", histories: Sequence[History], part: str, window: int | 
         axes.plot(history.steps, values, color=_color(number), alpha=0.25, linewidth=0.8)
         axes.plot(history.steps, curves[-1], color=_color(number), linewidth=2)
     if wants_log_axis(curves):
-        axes.set_yscale("log")
+        plain_log_axis(axes)
     axes.set_title("total loss" if part == TOTAL else part)
 
 

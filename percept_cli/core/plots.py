@@ -113,3 +113,13 @@ def label_layers(axes: "Axes", layers: Sequence[str]) -> None:
     """Layers from shallow to deep below an axis, turned so that all can be read."""
     axes.set_xticks(range(len(layers)), layers, rotation=45, ha="right", rotation_mode="anchor")
     axes.set_xlim(-0.5, len(layers) - 0.5)
+
+
+def plain_log_axis(axes: "Axes") -> None:
+    """A logarithmic axis of values, its figures written out: 0.2, 0.5, 1 and not powers of ten."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=8))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())

@@ -8,9 +8,10 @@ from percept_cli.commands.visualize.features import features
 from percept_cli.commands.visualize.gram import gram
 from percept_cli.commands.visualize.history import history
 from percept_cli.commands.visualize.samples import samples
+from percept_cli.commands.visualize.spectrum import spectrum
 
 visualize = typer.Typer(
-    help="Look inside networks and results: features, activations, comparisons, histories, styles, draws from an autoencoder.",
+    help="Look inside networks and results: pictures that answer, and the numbers behind them.",
     no_args_is_help=True,
 )
 visualize.command("features")(features)
@@ -19,3 +20,4 @@ visualize.command("compare")(compare)
 visualize.command("gram")(gram)
 visualize.command("history")(history)
 visualize.command("samples")(samples)
+visualize.command("spectrum")(spectrum)
