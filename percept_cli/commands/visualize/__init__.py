@@ -7,6 +7,7 @@ from percept_cli.commands.visualize.compare import compare
 from percept_cli.commands.visualize.features import features
 from percept_cli.commands.visualize.gram import gram
 from percept_cli.commands.visualize.history import history
+from percept_cli.commands.visualize.receptive_field import receptive_field
 from percept_cli.commands.visualize.samples import samples
 from percept_cli.commands.visualize.spectrum import spectrum
 
@@ -19,5 +20,6 @@ visualize.command("activations")(activations)
 visualize.command("compare")(compare)
 visualize.command("gram")(gram)
 visualize.command("history")(history)
+visualize.command("receptive-field")(receptive_field)
 visualize.command("samples")(samples)
 visualize.command("spectrum")(spectrum)
