@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from percept_cli.core.activation_statistics import DARKER, layer_figures
 from percept_cli.core.extractors import create_architecture
@@ -85,6 +86,10 @@ def test_one_bad_photograph_does_not_stop_the_others(percept: Callable, photos: 
     arguments = ("--layer", "relu1_1", "-o", tmp_path / "a.svg", "--json", *CPU)
     outcome = percept("visualize", "activations", tmp_path / "bad.png", *arguments)
     assert outcome.code == 4 and not (tmp_path / "a.svg").exists()
+    Image.new("RGB", (3, 3)).save(tmp_path / "tiny.png")
+    deep = ("--layer", "relu2_1,relu4_1", "-o", tmp_path / "b.svg", *CPU)
+    outcome = percept("visualize", "activations", tmp_path / "tiny.png", *deep)
+    assert outcome.code == 4 and "is 3x3 pixels, but relu4_1 of compact needs 8 a side" in outcome.stderr
     outcome = percept("visualize", "activations", tmp_path / "bad.png", photos / "hill.png", *arguments)
     assert outcome.code == 3 and json.loads(outcome.stdout)["photographs"] == 1
 
@@ -95,6 +100,7 @@ def test_one_bad_photograph_does_not_stop_the_others(percept: Callable, photos: 
         (["--layer", "pool2"], "pool2 of compact stands on neither side of a ReLU"),
         (["--extractor", "alexnet", "--layer", "fc6"], "relu6 of alexnet is a code of the whole picture"),
         (["-o", "plot.pdf"], "Unknown output extension"),
+        (["-"], "Standard input has no name to stand in a figure"),
     ],
     ids=str,
 )

@@ -5,6 +5,7 @@ import typer
 from percept_cli.commands.visualize.activations import activations
 from percept_cli.commands.visualize.compare import compare
 from percept_cli.commands.visualize.features import features
+from percept_cli.commands.visualize.filters import filters
 from percept_cli.commands.visualize.gram import gram
 from percept_cli.commands.visualize.history import history
 from percept_cli.commands.visualize.receptive_field import receptive_field
@@ -18,6 +19,7 @@ visualize = typer.Typer(
 visualize.command("features")(features)
 visualize.command("activations")(activations)
 visualize.command("compare")(compare)
+visualize.command("filters")(filters)
 visualize.command("gram")(gram)
 visualize.command("history")(history)
 visualize.command("receptive-field")(receptive_field)

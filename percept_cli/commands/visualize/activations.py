@@ -51,7 +51,7 @@ def activations(
         write_numbers,
         write_plot,
     )
-    from percept_cli.commands.visualize.subjects import load_subject
+    from percept_cli.commands.visualize.subjects import load_subject, photo_files
     from percept_cli.console import Console
     from percept_cli.core.inputs import expand_inputs
     from percept_cli.errors import ExitCode, ImageError
@@ -59,7 +59,7 @@ def activations(
     console = Console(quiet, json)
     if photos or from_file is not None:
         items = expand_inputs(photos or [], recursive=recursive, from_file=from_file, null_separated=null)
-        paths = [item.source for item in items if item.source is not None]
+        paths = photo_files(items)
     else:
         from percept_cli.core.dataset import sample_photos
 
@@ -90,6 +90,12 @@ def activations(
         for path in paths:
             try:
                 subject = load_subject(path, size, console, usual=SIDE)
+                height, width = subject.pixels.shape[-2:]
+                if min(height, width) < frozen.smallest_side:
+                    raise ImageError(
+                        f"'{path}' is {width}x{height} pixels, but {taps[-1]} of {extractor} needs "
+                        f"{frozen.smallest_side} a side: give --size or shallower layers."
+                    )
                 scaled += subject.scaled
                 with memory_errors(str(path)):
                     measured.update(measure_activations(frozen, [(str(path), runtime.place(subject.pixels))]))

@@ -46,14 +46,14 @@ def gram(
         write_numbers,
         write_plot,
     )
-    from percept_cli.commands.visualize.subjects import load_subject
+    from percept_cli.commands.visualize.subjects import load_subject, photo_files
     from percept_cli.console import Console
     from percept_cli.core.inputs import expand_inputs
     from percept_cli.errors import UsageError
 
     console = Console(quiet, json)
     items = expand_inputs(styles or [], recursive=recursive, from_file=from_file, null_separated=null)
-    paths = [item.source for item in items if item.source is not None]
+    paths = photo_files(items)
     if len(paths) < 2:
         raise UsageError("Distances are between pictures: give two or more, as files or folders.")
     flags = {"overwrite": overwrite, "skip_existing": skip_existing}

@@ -1,10 +1,13 @@
 """The photographs that `percept visualize` looks at: found, read, and made small enough to look at quickly."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from percept_cli.console import Console
+from percept_cli.core.inputs import InputItem
+from percept_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,6 +34,13 @@ def choose_photo(image: Path | None, console: Console) -> Path:
     assert path is not None
     console.say(f"no image was given: {SAMPLE_PHOTO}, a sample photograph of scikit-image")
     return path
+
+
+def photo_files(items: Sequence[InputItem]) -> list[Path]:
+    """The files of a batch. Raises UsageError for standard input, whose picture has no name to stand in a figure."""
+    if any(item.source is None for item in items):
+        raise UsageError("Standard input has no name to stand in a figure: give files or folders.")
+    return [item.source for item in items if item.source is not None]
 
 
 def load_subject(path: Path, size: int | None, console: Console, usual: int = SHORT_SIDE) -> Subject:
