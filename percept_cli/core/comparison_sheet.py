@@ -13,8 +13,9 @@ from percept_cli.core.images import resize_image
 from percept_cli.core.metrics import psnr
 
 COLUMNS = 4
-GAP = 6
-SMALLEST_CROP = 120  # pixels of the sheet
+GAP, COLUMN_GAP = 6, 18  # pixels of the sheet
+TALLEST = 800
+SMALLEST_CROP = 118
 
 
 @dataclass(frozen=True)
@@ -56,14 +57,14 @@ def comparison_sheet(pictures: Sequence[Shown], places: Sequence[Place], heat: H
         names = look.text([shown.label], width), look.text([_against(shown, pictures[0])], width, color=look.MUTED)
         cells.append(look.down([*names, look.down(parts, gap=GAP)], gap=1))
     columns = _columns(len(cells))
-    rows = [look.across(cells[start : start + columns], gap=GAP) for start in range(0, len(cells), columns)]
+    rows = [look.across(cells[start : start + columns], gap=COLUMN_GAP) for start in range(0, len(cells), columns)]
     return look.down(rows, gap=2 * look.GAP)
 
 
 def column_width(count: int) -> int:
     """How wide each of so many pictures is on the sheet, in pixels."""
     columns = _columns(count)
-    return (look.WIDTH - 2 * look.GAP - GAP * (columns - 1)) // columns
+    return (look.WIDTH - 2 * look.GAP - COLUMN_GAP * (columns - 1)) // columns
 
 
 def crops_beside_each_other(width: int) -> int:
@@ -98,7 +99,8 @@ def difference_records(pictures: Sequence[Shown], places: Sequence[Place]) -> li
 
 
 def _with_outlines(pixels: Tensor, places: Sequence[Place], width: int) -> Tensor:
-    height = max(1, round(width * pixels.shape[-2] / pixels.shape[-1]))
+    factor = min(width / pixels.shape[-1], TALLEST / pixels.shape[-2])
+    height, width = max(1, round(pixels.shape[-2] * factor)), max(1, round(pixels.shape[-1] * factor))
     small = resize_image(pixels, height, width)
     down, across = height / pixels.shape[-2], width / pixels.shape[-1]
     for number, place in enumerate(places):

@@ -35,7 +35,10 @@ def gram_plot(
     side = min(7.0, max(3.0, 0.9 * count))
 
     def draw(figure: "Figure") -> None:
-        top, bottom = cast("Any", figure.subfigures(2, 1, height_ratios=[side + 1, 2.6]))
+        # With one layer the mean is that layer.
+        heights = [side + 1, 2.6] if len(distances) > 1 else [1]
+        parts = cast("Any", np.ravel(cast("Any", figure.subfigures(len(heights), 1, height_ratios=heights))))
+        top, below = parts[0], parts[1:]
         pictures, matrix, branches = top.subplots(1, 3, width_ratios=[0.8, side, 3.4])
         thumbs = np.concatenate([thumbnails[each][0].permute(1, 2, 0).numpy() for each in order])
         pictures.imshow(thumbs, extent=(0, 1, count - 0.5, -0.5), aspect="auto", interpolation="nearest")
@@ -45,7 +48,7 @@ def gram_plot(
             range(count), [names[each] for each in order], rotation=45, ha="right", rotation_mode="anchor"
         )
         matrix.set_yticks(range(count), [names[each] for each in order])
-        matrix.set_title("Mean over layers")
+        matrix.set_title("Mean over layers" if len(distances) > 1 else next(iter(distances)))
         if count <= WRITTEN_OUT:
             _write(matrix, mean[np.ix_(order, order)], most)
         for line in tree.lines:
@@ -57,15 +60,18 @@ def gram_plot(
         branches.spines["left"].set_visible(False)
         branches.set_title("Which belong together")
         branches.set_xlabel("distance at which they join")
-        panels = bottom.subplots(1, len(distances), squeeze=False)[0]
-        for axes, (layer, values) in zip(panels, distances.items(), strict=True):
-            _matrix(axes, values[np.ix_(order, order)], most)
-            axes.set_xticks([])
-            axes.set_yticks([])
-            axes.set_title(layer)
-        bottom.colorbar(image, ax=list(panels), label="distance", shrink=0.9)
+        if len(distances) == 1:
+            top.colorbar(image, ax=branches, label="distance", shrink=0.9)
+        for bottom in below:
+            panels = bottom.subplots(1, len(distances), squeeze=False)[0]
+            for axes, (layer, values) in zip(panels, distances.items(), strict=True):
+                _matrix(axes, values[np.ix_(order, order)], most)
+                axes.set_xticks([])
+                axes.set_yticks([])
+                axes.set_title(layer)
+            bottom.colorbar(image, ax=list(panels), label="distance", shrink=0.9)
 
-    return Plot(title, notes, draw, height=side + 4.4)
+    return Plot(title, notes, draw, height=side + (4.4 if len(distances) > 1 else 1.8))
 
 
 def _matrix(axes: "Axes", values: np.ndarray, most: float) -> "AxesImage":

@@ -28,21 +28,22 @@ def history_plot(
     fiftieth of the training.
     """
     shown = [history for history in histories if previews and history.preview is not None]
-    rows = -(-len(parts) // COLUMNS)
+    columns = min(COLUMNS, len(parts))
+    rows = -(-len(parts) // columns)
     windows = sorted({smoothing_window(history, window) for history in histories})
     averaged = " or ".join(str(number) for number in windows)
     notes = [f"Weighted parts of the loss at every step, faint; bold: mean over {averaged} steps."]
 
     def draw(figure: "Figure") -> None:
         heights = [STRIP_HEIGHT] * len(shown) + [PANEL_HEIGHT] * rows
-        grid = figure.add_gridspec(len(shown) + rows, COLUMNS, height_ratios=heights)
+        grid = figure.add_gridspec(len(shown) + rows, columns, height_ratios=heights)
         for number, history in enumerate(shown):
             _strip(figure.add_subplot(grid[number, :]), history)
         for number, part in enumerate(parts):
-            row, column = divmod(number, COLUMNS)
+            row, column = divmod(number, columns)
             axes = figure.add_subplot(grid[len(shown) + row, column])
             _panel(axes, histories, part, window)
-            if number + COLUMNS >= len(parts):
+            if number + columns >= len(parts):
                 axes.set_xlabel("step")
         if len(histories) > 1:
             handles = [

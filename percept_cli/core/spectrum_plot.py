@@ -46,7 +46,7 @@ def spectrum_plot(spectra: Sequence[Spectrum], scale: int, title: str) -> Plot:
     def draw(figure: "Figure") -> None:
         panels = figure.subplots(rows, columns, squeeze=False)
         for axes, spectrum in zip(panels.flat, spectra, strict=False):
-            _panel(axes, spectrum, low, high)
+            _panel(axes, spectrum, low, high, 390 / columns)
         for axes in panels.flat[len(spectra) :]:
             axes.set_axis_off()
         figure.colorbar(panels[0, 0].images[0], ax=list(panels.flat), label="power, dB", shrink=0.8)
@@ -54,7 +54,7 @@ def spectrum_plot(spectra: Sequence[Spectrum], scale: int, title: str) -> Plot:
     return Plot(title, notes, draw, height=1.2 + rows * (10.4 / columns if columns > 1 else 7.5))
 
 
-def _panel(axes: "Axes", spectrum: Spectrum, low: float, high: float) -> None:
+def _panel(axes: "Axes", spectrum: Spectrum, low: float, high: float, mark: float) -> None:
     side = len(spectrum.power)
     # Frequencies repeat: a little more than one turn is shown, so that marks at half a cycle are whole.
     margin = side // 14
@@ -71,10 +71,10 @@ def _panel(axes: "Axes", spectrum: Spectrum, low: float, high: float) -> None:
             if start < across < end and start < down < end
         ]
         rows, columns = [down for _, down in places], [across for across, _ in places]
-        axes.scatter(columns, rows, s=130, facecolors="none", edgecolors=color, linewidths=width)
+        axes.scatter(columns, rows, s=mark, facecolors="none", edgecolors=color, linewidths=width)
         if stands_out:
             axes.annotate(
-                f"{peak.height:.0f}", places[0], xytext=(0, -9), textcoords="offset points", ha="center", va="top",
+                f"{peak.height:.0f}", places[0], xytext=(0, -0.75 * mark**0.5), textcoords="offset points", ha="center", va="top",
                 color="white", weight="bold",
             )  # fmt: skip
     count = len(spectrum.patterns)

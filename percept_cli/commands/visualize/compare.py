@@ -108,7 +108,7 @@ def compare(
         if count and not places:
             notes.append("the pictures are equal: there is no place where they differ")
         elif places:
-            notes.append(f"enlarged: the {len(places)} squares of {places[0].region.height} pixels that differ most")
+            notes.append(f"below: the {len(places)} squares of {places[0].region.height} pixels that differ most")
         maps = _heat(shown, frozen, runtime, notes) if heat else None
         sheet = comparison_sheet(shown, places, maps)
     title = look.heading(f"Compared: {', '.join(names)}", notes)
