@@ -7,7 +7,7 @@ DEEPSIM = $(BIN)/python bench/deepsim.py $(foreach folder,$(DATA),--data $(folde
 TRAINED = $(if $(TRAIN),-- $(TRAIN))
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow lint bench bench-deepsim pictures
+.PHONY: help install demo test test-slow lint bench bench-deepsim pictures gallery
 
 help:  ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "make %-14s %s\n", $$1, $$2}'
@@ -49,3 +49,6 @@ bench-deepsim: install  ## Repeat DeePSiM's experiment: DATA=photos/ HELD_OUT=ot
 pictures: install  ## Make the pictures of README and docs anew
 	$(BIN)/python bench/pictures.py $(PHOTO) docs/styles.jpg
 	$(BIN)/python bench/sheets.py docs
+
+gallery: install  ## Make the pictures of docs/gallery.md anew, by its own commands
+	$(BIN)/python bench/gallery.py docs/gallery.md

@@ -13,9 +13,10 @@ from percept_cli.app import app
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
+GALLERY = (ROOT / "docs" / "gallery.md").read_text(encoding="utf-8")
 GUIDES = "\n".join(
     (ROOT / "docs" / name).read_text(encoding="utf-8")
-    for name in ("contextual.md", "extractors.md", "inversion-training.md")
+    for name in ("contextual.md", "extractors.md", "gallery.md", "inversion-training.md")
 )
 GUIDE_BLOCKS = re.findall(r"```(\w+)\n(.*?)```", GUIDES, re.DOTALL)
 COMMANDS = [
@@ -38,6 +39,15 @@ def test_every_command_of_the_readme_and_guides_exists_with_its_options(words: l
     known = {option for parameter in command.params for option in parameter.opts}
     given = {word for word in words if re.fullmatch(r"-\w|--[a-z-]+", word)}
     assert given <= known
+
+
+def test_every_picture_of_the_gallery_is_small_and_made_by_its_command() -> None:
+    """`make gallery` runs the page's own commands: each picture is the output of one of them."""
+    pictures = re.findall(r"!\[.+?\]\((.+?)\)", GALLERY)
+    assert pictures
+    for picture in pictures:
+        assert re.search(rf"^percept visualize .*-o docs/{re.escape(picture)}\b", GALLERY, re.MULTILINE), picture
+        assert (ROOT / "docs" / picture).stat().st_size < 200_000, picture
 
 
 def test_the_readmes_training_loop_runs() -> None:

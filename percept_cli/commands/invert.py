@@ -134,7 +134,7 @@ def invert(
     if photos or from_file is not None:
         items = expand_inputs(photos or [], recursive=recursive, from_file=from_file, null_separated=null)
     else:
-        items = [_sample_photo()]
+        items = [sample_photo()]
         output = output or "./"  # beside the photograph is among scikit-image's files
         console.say(f"no image was given: {SAMPLE_PHOTO}, a sample photograph of scikit-image")
 
@@ -283,7 +283,7 @@ def _settings(
     return replace(usual, seed=seed, **changes)  # type: ignore[arg-type]
 
 
-def _sample_photo() -> "InputItem":
+def sample_photo() -> "InputItem":
     """The photograph for a first run, which comes with scikit-image."""
     from percept_cli.core.dataset import sample_photos
     from percept_cli.core.inputs import InputItem

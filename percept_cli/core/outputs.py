@@ -47,6 +47,7 @@ def plan_outputs(
     op: str,
     model: str = "",
     extension: str | None = None,
+    others: Sequence[str] = (),
     overwrite: bool,
     skip_existing: bool,
 ) -> list[Job]:
@@ -55,7 +56,8 @@ def plan_outputs(
     `output` is a folder when it exists as one, ends in a slash or there is more than one input; `-` is standard
     output. Without it a result lies beside its input. In a folder, `name` is filled in with the fields `rel` (the
     input's folder below the one it came from), `stem`, `ext`, `op` and `model`; the tree is kept unless `name` places
-    `rel` itself. `extension` replaces the input's own; one that cannot be written becomes `.png`.
+    `rel` itself. `extension` replaces the input's own; one that cannot be written becomes `.png`. `others` are what a
+    file named by `output` may end in beside the extensions of images, as `.svg`.
     """
     if overwrite and skip_existing:
         raise UsageError("--overwrite and --skip-existing exclude each other: give one of them.")
@@ -68,7 +70,7 @@ def plan_outputs(
             raise UsageError(f"Standard output takes one image, not {len(items)}: give -o a folder.")
         return [Job(items[0].source, None)]
     if output is not None and not _is_folder(output, len(items)):
-        destinations: list[Path | None] = [_single_file(output, extension)]
+        destinations: list[Path | None] = [_single_file(output, extension, others)]
     else:
         folder = None if output is None else Path(output)
         destinations = []
@@ -103,14 +105,15 @@ def _is_folder(output: str, count: int) -> bool:
     return count > 1
 
 
-def _single_file(output: str, extension: str | None) -> Path:
+def _single_file(output: str, extension: str | None, others: Sequence[str]) -> Path:
     path = Path(output)
     if not path.suffix:
-        allowed = ", ".join(WRITABLE_FORMATS)
+        allowed = ", ".join((*WRITABLE_FORMATS, *others))
         raise UsageError(f"-o '{output}' has no extension: add one ({allowed}), or end it in '/' for a folder.")
-    given = normalise_extension(path.suffix)
-    if extension is not None and WRITABLE_FORMATS[given] != WRITABLE_FORMATS[extension]:
-        raise UsageError(f"-o '{output}' is a {given} file, but {extension} was asked for: leave one of them out.")
+    if path.suffix.lower() not in others:
+        given = normalise_extension(path.suffix)
+        if extension is not None and WRITABLE_FORMATS[given] != WRITABLE_FORMATS[extension]:
+            raise UsageError(f"-o '{output}' is a {given} file, but {extension} was asked for: leave one of them out.")
     if not path.parent.is_dir():
         raise UsageError(f"The folder '{path.parent}' of -o '{output}' does not exist: make it first.")
     return path

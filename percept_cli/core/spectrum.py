@@ -5,6 +5,7 @@ spectrum, while real texture spreads around them (Odena et al. 2016 on where the
 """
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -23,6 +24,19 @@ RING = (3, 7)
 FLOOR = 0.03
 
 
+@dataclass(frozen=True)
+class Peak:
+    """One frequency, `down` and `across` in cycles a pixel from 0 to below 1, and its `height` over what is around it, dB.
+
+    `period`: that of the patterns that have it, in pixels.
+    """
+
+    down: float
+    across: float
+    period: int
+    height: float
+
+
 def checkerboard_peaks(image: Tensor, scale: int) -> dict[int, float]:
     """How far patterns of the periods that enlarging by `scale` can leave stand out of the spectrum: `{period: dB}`.
 
@@ -32,23 +46,41 @@ def checkerboard_peaks(image: Tensor, scale: int) -> dict[int, float]:
     is itself periodic with just such a period, as a drawn chessboard may be, counts too.
     Raises ImageError for an image of less than 9 times `scale` pixels a side.
     """
-    height, width = image.shape[-2:]
-    smallest = scale * (RING[1] + 2)
-    if min(height, width) < smallest:
-        raise ImageError(f"The spectrum of an image enlarged {scale} times needs {smallest} pixels a side.")
-    # A multiple of the scale, so that each of the frequencies falls on a bin.
-    side = min(SEGMENT, height, width) // scale * scale
-    spectrum = log_power(image, side)
-    surroundings = _ring(side).to(spectrum.device)
     peaks: dict[int, float] = {}
+    for found in frequency_peaks(image, scale):
+        peaks[found.period] = max(peaks.get(found.period, -math.inf), found.height)
+    return dict(sorted(peaks.items()))
+
+
+def frequency_peaks(image: Tensor, scale: int, spectrum: Tensor | None = None) -> list[Peak]:
+    """What `checkerboard_peaks` takes the highest of: every frequency at which enlarging by `scale` can leave a pattern.
+
+    spectrum: the `log_power` of `spectrum_side` of the image, where that is there already. Raises ImageError as there.
+    """
+    side = spectrum_side(image, scale)
+    spectrum = log_power(image, side) if spectrum is None else spectrum
+    surroundings = _ring(side).to(spectrum.device)
+    peaks = []
     for down in range(scale):
         for across in range(scale):
             period = scale // math.gcd(scale, down, across)
             if period > 1:
                 centred = spectrum.roll((-down * side // scale, -across * side // scale), (0, 1))
-                peak = (centred[0, 0] - centred[surroundings].max()).item()
-                peaks[period] = max(peaks.get(period, -math.inf), peak)
-    return dict(sorted(peaks.items()))
+                height = (centred[0, 0] - centred[surroundings].max()).item()
+                peaks.append(Peak(down / scale, across / scale, period, height))
+    return peaks
+
+
+def spectrum_side(image: Tensor, scale: int) -> int:
+    """The side of the segments in which patterns of enlarging by `scale` are looked for: a multiple of it, in pixels.
+
+    So each of the frequencies falls on a bin. Raises ImageError as `checkerboard_peaks`.
+    """
+    height, width = image.shape[-2:]
+    smallest = scale * (RING[1] + 2)
+    if min(height, width) < smallest:
+        raise ImageError(f"The spectrum of an image enlarged {scale} times needs {smallest} pixels a side.")
+    return min(SEGMENT, height, width) // scale * scale
 
 
 def log_power(image: Tensor, side: int) -> Tensor:

@@ -1,25 +1,68 @@
-"""Where a picture of `percept visualize` goes, and how it gets there."""
+"""Where a picture of `percept visualize` and the numbers behind it go, and how they get there."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from percept_cli.console import Console
 from percept_cli.core.inputs import InputItem
 from percept_cli.core.outputs import Job, create_folders, plan_outputs
+from percept_cli.core.records import EXTENSIONS, Record, encode_records
+from percept_cli.errors import UsageError, unknown_name
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from percept_cli.core.plots import Plot
 
-def plan_picture(subject: str, what: str, output: str | None, *, overwrite: bool, skip_existing: bool) -> Job:
+Numbers = Annotated[
+    Path | None, typer.Option("--data", metavar="FILE.json|csv", help="The numbers behind the picture.")
+]
+Picture = Annotated[str | None, typer.Option("-o", "--output", help="A file, a folder that ends in /, or -.")]
+PlotFile = Annotated[
+    str | None, typer.Option("-o", "--output", help="A file, also .svg, a folder that ends in /, or - for a PNG.")
+]
+SVG = ".svg"
+
+
+def plan_picture(
+    subject: str,
+    what: str,
+    output: str | None,
+    *,
+    sources: Sequence[Path] = (),
+    plot: bool = False,
+    overwrite: bool,
+    skip_existing: bool,
+) -> Job:
     """The place of one picture: `{subject}_{what}.png` in the current folder or the one that `output` names, else `output`.
 
-    Raises UsageError as `plan_outputs` does.
+    A `plot` may also be an SVG file. Raises UsageError as `plan_outputs` does, and where it would be written over one
+    of its `sources`.
     """
     item = InputItem(None, Path(f"{subject}.png"))
     (job,) = plan_outputs(
-        [item], output or "./", name="{stem}_{op}.png", op=what, overwrite=overwrite, skip_existing=skip_existing
-    )
+        [item], output or "./", name="{stem}_{op}.png", op=what, others=(SVG,) if plot else (), overwrite=overwrite,
+        skip_existing=skip_existing,
+    )  # fmt: skip
+    _refuse_source(job, sources, "-o")
+    return job
+
+
+def plan_numbers(data: Path | None, sources: Sequence[Path] = (), *, overwrite: bool, skip_existing: bool) -> Job:
+    """The place of the numbers, without a destination where none are wanted. Raises UsageError as `plan_picture` does."""
+    if data is None:
+        return Job(None, None)
+    if data.suffix.lower() not in EXTENSIONS:
+        raise UsageError(unknown_name("extension of --data", data.suffix or str(data), EXTENSIONS))
+    if not data.parent.is_dir():
+        raise UsageError(f"The folder '{data.parent}' of --data '{data}' does not exist: make it first.")
+    if data.exists() and not (overwrite or skip_existing):
+        raise UsageError(f"--data '{data}' exists already: add --overwrite or --skip-existing.")
+    job = Job(None, data, skip=skip_existing and data.exists())
+    _refuse_source(job, sources, "--data")
     return job
 
 
@@ -30,7 +73,15 @@ def report_skipped(job: Job, console: Console) -> bool:
     return job.skip
 
 
-def write_picture(picture: "Tensor", job: Job, console: Console, **fields: object) -> None:
+def write_numbers(records: Sequence[Record], job: Job) -> None:
+    """Writes the numbers behind a picture where they are wanted. Raises ImageError where that fails."""
+    from percept_cli.core.files import atomic_write_bytes
+
+    if job.destination is not None and not job.skip:
+        atomic_write_bytes(job.destination, encode_records(records, job.destination.suffix.lower()))
+
+
+def write_picture(picture: "Tensor", job: Job, console: Console, *, quality: int = 95, **fields: Any) -> None:
     """Writes a picture (1, 3, H, W) in [0, 1] and reports it with these fields. Raises ImageError where that fails."""
     from percept_cli.core.encoding import encode_image, save_image
     from percept_cli.core.images import Photo
@@ -40,7 +91,25 @@ def write_picture(picture: "Tensor", job: Job, console: Console, **fields: objec
         console.write_binary(encode_image(photo, ".png")[0])
         return
     create_folders([job])
-    save_image(photo, job.destination)
+    save_image(photo, job.destination, quality=quality)
     console.result(
         str(job.destination), output=job.destination, status="done", width=photo.width, height=photo.height, **fields
     )
+
+
+def write_plot(plot: "Plot", job: Job, console: Console, **fields: Any) -> None:
+    """Writes a plot as SVG or as the picture that the name asks for. Raises as `write_picture` and `render` do."""
+    from percept_cli.core.files import atomic_write_bytes
+    from percept_cli.core.plots import render, render_svg
+
+    if job.destination is None or job.destination.suffix.lower() != SVG:
+        write_picture(render(plot), job, console, **fields)
+        return
+    atomic_write_bytes(job.destination, render_svg(plot))
+    console.result(str(job.destination), output=job.destination, status="done", **fields)
+
+
+def _refuse_source(job: Job, sources: Sequence[Path], option: str) -> None:
+    taken = {source.resolve() for source in sources}
+    if job.destination is not None and job.destination.resolve() in taken:
+        raise UsageError(f"'{job.destination}' is an input and would be written over: choose another {option}.")

@@ -1,0 +1,78 @@
+"""The figure of `percept visualize activations`: every layer before and after its activation, over all photographs."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from percept_cli.core import look
+from percept_cli.core.activation_statistics import DARKER, LayerFigures
+from percept_cli.core.plots import Plot, label_layers
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+SIDES = ("before the activation", "after it")
+
+
+def activation_plot(
+    measured: Mapping[str, Sequence[LayerFigures]], pairs: Sequence[tuple[str, str]], title: str, notes: Sequence[str]
+) -> Plot:
+    """Four panels over the layers: zeros, range, contrast and answer to brightness, each before and after.
+
+    Lines are medians over the photographs, bands reach from the least to the most. pairs: the layers' names (before,
+    after), from shallow to deep.
+    """
+    return Plot(title, notes, lambda figure: _draw(figure, measured, pairs), height=8.2)
+
+
+def _table(measured: Mapping[str, Sequence[LayerFigures]], layers: Sequence[str], name: str) -> np.ndarray:
+    """One figure, (photographs, layers)."""
+    by_layer = [{figures.layer: getattr(figures, name) for figures in row} for row in measured.values()]
+    return np.array([[row[layer] for layer in layers] for row in by_layer])
+
+
+def _curves(axes: "Axes", tables: Sequence[np.ndarray], title: str, unit: str) -> None:
+    for table, color, marker, side in zip(tables, look.LINES, "os", SIDES, strict=False):
+        places = np.arange(table.shape[1])
+        axes.plot(places, np.median(table, 0), color=color, marker=marker, label=side)
+        if len(table) > 1:
+            axes.fill_between(places, table.min(0), table.max(0), color=color, alpha=0.18, linewidth=0)
+    axes.set_title(title)
+    axes.set_ylabel(unit)
+    axes.set_ylim(bottom=0)
+
+
+def _ranges(axes: "Axes", measured: Mapping[str, Sequence[LayerFigures]], sides: Sequence[Sequence[str]]) -> None:
+    for number, (layers, color, side) in enumerate(zip(sides, look.LINES, SIDES, strict=False)):
+        low, median, high = (np.median(_table(measured, layers, name), 0) for name in ("low", "median", "high"))
+        places = np.arange(len(layers)) + 0.3 * (number - 0.5)
+        axes.vlines(places, low, high, color=color, linewidth=5, label=side)
+        axes.scatter(places, median, color="white", edgecolor=color, zorder=3, s=28)
+    axes.axhline(0, color=look.LINES[-1], linewidth=0.8)
+    axes.set_title("Range of the values")
+    axes.set_ylabel("percentiles 1, 50 and 99, over the rms")
+
+
+def _draw(figure: "Figure", measured: Mapping[str, Sequence[LayerFigures]], pairs: Sequence[tuple[str, str]]) -> None:
+    sides = [[pair[number] for pair in pairs] for number in range(2)]
+
+    def tables(name: str, factor: float = 1.0) -> list[np.ndarray]:
+        return [factor * _table(measured, layers, name) for layers in sides]
+
+    panels = figure.subplots(2, 2)
+    _curves(panels[0, 0], tables("zeros", 100), "Silent: values that are 0", "% of all values")
+    panels[0, 0].set_ylim(-2, 102)
+    _ranges(panels[0, 1], measured, sides)
+    _curves(panels[1, 0], tables("contrast", 100), "Contrast: what tells places apart", "deviation over the rms, %")
+    _curves(
+        panels[1, 1], tables("brightness"), f"Answer to {100 * (1 - DARKER):.0f} % less light",
+        "change (1: as another picture)",
+    )  # fmt: skip
+    for axes in panels.flat:
+        label_layers(axes, sides[1])
+        axes.grid(axis="x", visible=False)
+    figure.align_ylabels()
+    handles, labels = panels[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="upper right", ncols=2)

@@ -1,0 +1,154 @@
+"""Sheets of features: a row of labelled maps for every layer, with its colour bar and what the layer is."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from percept_cli.core import look
+from percept_cli.core.contact_sheet import Tile, contact_sheet, wrap
+from percept_cli.core.extractors import FeatureExtractor
+from percept_cli.core.extractors.graph import Grid
+from percept_cli.core.feature_maps import (
+    ChannelFigures,
+    channel_figures,
+    lay_over_pixels,
+    principal_components,
+    strongest_channels,
+)
+from percept_cli.core.images import resize_image
+from percept_cli.core.restyling import LUMA
+from percept_cli.errors import UsageError
+
+SIDE = 236  # pixels of the column that tells what a row is
+COLUMNS = 4
+TALLEST = 900
+BEYOND = 0.005  # of the units of a map: stronger than the scale reaches
+
+
+@dataclass(frozen=True)
+class Taps:
+    """One row of a sheet: the layer, and where asked for both sides of its activation, those in order."""
+
+    layer: str
+    sides: tuple[str, ...]
+
+
+class FeatureSheet:
+    """What an extractor makes of one picture (1, 3, H, W) in [0, 1], drawn layer by layer, the picture itself with the first.
+
+    `overlay` lays the maps over the picture. The records of what was drawn gather in `records`, a row each.
+    Raises UsageError for layers without places, as fully connected ones are.
+    """
+
+    def __init__(self, extractor: FeatureExtractor, image: Tensor, features: Mapping[str, Tensor], *, overlay: bool):
+        self.extractor, self.image, self.features, self.overlay = extractor, image.cpu().float(), features, overlay
+        self.records: list[dict[str, object]] = []
+        self.rows = 0
+        self.grids: dict[str, Grid] = {}
+        for layer in features:
+            grid = extractor.grid(layer)
+            if grid is None:
+                raise UsageError(
+                    f"{layer} of {extractor.architecture.name} is a code of the whole picture and has no map: "
+                    "give a layer before it."
+                )
+            self.grids[layer] = grid
+        weights = torch.tensor(LUMA).view(1, 3, 1, 1)
+        self.grey = (self.image * weights).sum(1, keepdim=True).expand(1, 3, -1, -1)
+
+    def channels(self, taps: Taps, count: int, chosen: Sequence[int] = ()) -> Tensor:
+        """The `count` strongest channels of a layer, or the chosen ones, as a row of the sheet.
+
+        Raises UsageError for a channel that is not there.
+        """
+        figures = {side: channel_figures(self._of(side)) for side in taps.sides}
+        own = figures[taps.layer]
+        for channel in chosen:
+            if not 0 <= channel < len(own):
+                raise UsageError(f"{taps.layer} has the channels 0 to {len(own) - 1}, not {channel}.")
+        shown = list(chosen) or strongest_channels(own, count)
+        for side in taps.sides:
+            self.records += [_record(side, figure, shown) for figure in figures[side]]
+        scale = self._scale(taps, shown)
+        tiles = []
+        width, height = self._tile_size(len(shown) * len(taps.sides))
+        for channel in shown:
+            for side in taps.sides:
+                values = self._map(side, self._of(side)[:, channel : channel + 1], height, width)
+                # Laid over the picture, what is near 0 lets it through.
+                opacity = 0.9 * (values.abs() / max(scale.high, 1e-30)).clamp(0, 1)
+                figure = figures[side][channel]
+                captions = (
+                    f"{side if len(taps.sides) > 1 else 'channel'} {channel}",
+                    f"{look.figure(figure.low)} to {look.figure(figure.high)}, {100 * figure.zeros:.0f} % zeros",
+                )
+                tiles.append(Tile(self._over(scale.paint(values), height, width, opacity), captions))
+        which = f"{len(shown)} of" if chosen else f"{len(shown)} strongest of"
+        facts = [f"{which} {len(own)} channels", self._extent(taps)]
+        return self._row(taps, facts, tiles, look.color_bar(scale, SIDE))
+
+    def components(self, taps: Taps) -> Tensor:
+        """The three principal components of a layer as red, green and blue, as a row of the sheet."""
+        tiles = []
+        width, height = self._tile_size(len(taps.sides))
+        for side in taps.sides:
+            found = principal_components(self._of(side))
+            for number, share in enumerate(found.shares):
+                self.records.append({"layer": side, "component": number + 1, "variance_share": round(share, 6)})
+            painted = self._map(side, found.image, height, width)
+            named = zip(("red", "green", "blue"), found.shares, strict=False)
+            captions = (side, ", ".join(f"{color} {100 * share:.0f} %" for color, share in named) + " of the variance")
+            tiles.append(Tile(self._over(painted, height, width, torch.tensor(0.5)), captions))
+        return self._row(taps, ["principal components 1 to 3 as red, green, blue", self._extent(taps)], tiles, None)
+
+    def _of(self, side: str) -> Tensor:
+        return self.features[side].float().cpu()
+
+    def _map(self, side: str, units: Tensor, height: int, width: int) -> Tensor:
+        seen = (self.image.shape[-2], self.image.shape[-1])
+        return lay_over_pixels(units, self.grids[side], seen, height, width)
+
+    def _over(self, painted: Tensor, height: int, width: int, opacity: Tensor) -> Tensor:
+        if not self.overlay:
+            return painted
+        return torch.lerp(resize_image(self.grey, height, width), painted, opacity)
+
+    def _tile_size(self, count: int) -> tuple[int, int]:
+        columns = min(COLUMNS, count)
+        width = (look.WIDTH - 2 * look.GAP - SIDE - look.GAP - 6 * (columns + 1)) // columns
+        height = round(width * self.image.shape[-2] / self.image.shape[-1])
+        if height > TALLEST:
+            width, height = max(1, round(width * TALLEST / height)), TALLEST
+        return width, max(1, height)
+
+    def _extent(self, taps: Taps) -> str:
+        features, grid = self.features[taps.layer], self.grids[taps.layer]
+        pixels = "1 pixel" if grid.stride == 1 else f"{grid.stride} pixels"
+        return f"{features.shape[-1]}x{features.shape[-2]} units, one every {pixels}"
+
+    def _scale(self, taps: Taps, shown: Sequence[int]) -> look.Scale:
+        """One scale for all maps of a row: what an activation takes away is what was blue before it."""
+        # Few units are several times as strong as all others, and would leave these in the dark.
+        ends = [self._of(side)[0, list(shown)].flatten(1).quantile(1 - BEYOND, dim=1).max() for side in taps.sides]
+        lows = [self._of(side)[0, list(shown)].flatten(1).quantile(BEYOND, dim=1).min() for side in taps.sides]
+        low, high = torch.stack(lows).min().item(), torch.stack(ends).max().item()
+        label = f"activation ({100 * BEYOND:.1f} % of a map beyond)"
+        return look.Scale.about_zero(max(-low, high), label) if low < 0 else look.Scale(0.0, high, label)
+
+    def _row(self, taps: Taps, facts: Sequence[str], tiles: Sequence[Tile], bar: Tensor | None) -> Tensor:
+        title = look.text([" and ".join(taps.sides)], SIDE, size=18)
+        parts = [title, look.text(facts, SIDE, size=look.SMALL, color=look.MUTED), *([bar] if bar is not None else [])]
+        if not self.rows:
+            height = max(1, round(SIDE * self.image.shape[-2] / self.image.shape[-1]))
+            parts.append(
+                look.down([resize_image(self.image, height, SIDE), look.text(["the photograph"], SIDE)], gap=4)
+            )
+        self.rows += 1
+        return look.across([look.down(parts, gap=8), contact_sheet(wrap(tiles, COLUMNS))])
+
+
+def _record(side: str, figure: ChannelFigures, shown: Sequence[int]) -> dict[str, object]:
+    values = {name: getattr(figure, name) for name in ("rms", "mean", "low", "high", "zeros")}
+    return {"layer": side, "channel": figure.channel, "shown": figure.channel in shown, **values}

@@ -1,0 +1,139 @@
+"""The look of every picture that explains: colours, letters, scales, and how parts are put together on a sheet.
+
+Nothing here needs matplotlib; `plots.py` draws curves in the same colours. Sheets are `WIDTH` pixels wide, where their
+letters can be read.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+WIDTH = 1200
+GAP = 12
+INK, MUTED, PAPER = (0, 0, 0), (95, 95, 95), (255, 255, 255)
+HEADING, TEXT, SMALL = 21, 15, 14  # pixels
+BAR_HEIGHT = 16
+
+# Colours that the colour-blind tell apart, and in grey too: matplotlib's viridis (CC0), ColorBrewer's RdBu (Apache-2.0)
+# and the lines of Okabe & Ito 2008.
+SEQUENTIAL = (
+    (68, 1, 84), (72, 24, 106), (71, 45, 123), (66, 64, 134), (59, 82, 139), (51, 99, 141), (44, 114, 142),
+    (38, 130, 142), (33, 145, 140), (31, 160, 136), (40, 174, 128), (63, 188, 115), (94, 201, 98), (132, 212, 75),
+    (173, 220, 48), (216, 226, 25), (253, 231, 37),
+)  # fmt: skip
+DIVERGING = (
+    (5, 48, 97), (32, 101, 171), (67, 147, 195), (144, 196, 221), (209, 229, 240), (247, 246, 246), (253, 219, 199),
+    (243, 164, 129), (214, 96, 77), (177, 24, 43), (103, 0, 31),
+)  # fmt: skip
+LINES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Which colour a value has: those of `colors` from `low` to `high`, the ends beyond; `label` says what it measures."""
+
+    low: float
+    high: float
+    label: str
+    colors: tuple[tuple[int, int, int], ...] = SEQUENTIAL
+
+    @classmethod
+    def about_zero(cls, most: float, label: str) -> "Scale":
+        """White at 0, blue below and red above, as far on either side."""
+        return cls(-most, most, label, DIVERGING)
+
+    def paint(self, values: Tensor) -> Tensor:
+        """Values (N, 1, H, W) as RGB (N, 3, H, W) in [0, 1]."""
+        span = self.high - self.low
+        place = (values.float() - self.low) / (span if span > 0 else 1.0)
+        place = place.clamp(0, 1) * (len(self.colors) - 1)
+        below = place.floor().clamp(max=len(self.colors) - 2)
+        table = torch.tensor(self.colors, dtype=torch.float32, device=values.device) / 255
+        index = below.long()[:, 0]
+        mixed = torch.lerp(table[index], table[index + 1], (place - below)[:, 0, ..., None])
+        return mixed.permute(0, 3, 1, 2)
+
+
+def color_bar(scale: Scale, width: int) -> Tensor:
+    """The colours of a scale from left to right with its ends and middle below, and its label: (1, 3, H, `width`)."""
+    ramp = torch.linspace(scale.low, scale.high, width).view(1, 1, 1, width).expand(1, 1, BAR_HEIGHT, width)
+    figures = Image.new("RGB", (width, SMALL + 6), PAPER)
+    draw, font = ImageDraw.Draw(figures), ImageFont.load_default(SMALL)
+    middle = (scale.low + scale.high) / 2
+    for value, place, anchor in ((scale.low, 0, "lt"), (middle, width // 2, "mt"), (scale.high, width - 1, "rt")):
+        draw.text((place, 3), figure(value), INK, font, anchor=anchor)
+    return down([scale.paint(ramp), _tensor(figures), text([scale.label], width, size=SMALL, color=MUTED)], gap=0)
+
+
+def figure(value: float) -> str:
+    """A number in three digits, written out where that takes no more than six."""
+    return f"{float(f'{value:.3g}'):.0f}" if 100 <= abs(value) < 1e6 else f"{value:.3g}"
+
+
+def text(lines: Sequence[str], width: int, *, size: int = TEXT, color: tuple[int, int, int] = INK) -> Tensor:
+    """Lines of text, broken at spaces where they do not fit: (1, 3, H, `width`) on white."""
+    font = ImageFont.load_default(size)
+    broken: list[str] = []
+    for line in lines:
+        row = ""
+        for word in line.split(" "):
+            longer = f"{row} {word}" if row else word
+            if row and font.getlength(longer) > width:
+                broken.append(row)
+                longer = word
+            row = longer
+        broken.append(row)
+    height = round(1.3 * size)
+    picture = Image.new("RGB", (width, height * len(broken)), PAPER)
+    draw = ImageDraw.Draw(picture)
+    for number, line in enumerate(broken):
+        draw.text((0, number * height), line, color, font)
+    return _tensor(picture)
+
+
+def heading(title: str, notes: Sequence[str], width: int = WIDTH - 2 * GAP) -> Tensor:
+    """The title of a sheet and what must be known to read it, (1, 3, H, `width`)."""
+    parts = [text([title], width, size=HEADING)]
+    return down(parts + ([text(notes, width, color=MUTED)] if notes else []), gap=4)
+
+
+def down(pictures: Sequence[Tensor], gap: int = GAP) -> Tensor:
+    """Pictures (1, 3, H, W) below each other, flush left, white between and beside them."""
+    width = max(picture.shape[-1] for picture in pictures)
+    parts = [F.pad(picture, (0, width - picture.shape[-1], 0, gap), value=1.0) for picture in pictures]
+    joined = torch.cat(parts, dim=2)
+    return joined[..., : joined.shape[2] - gap, :]
+
+
+def across(pictures: Sequence[Tensor], gap: int = GAP) -> Tensor:
+    """Pictures (1, 3, H, W) beside each other, flush at the top, white between and below them."""
+    height = max(picture.shape[-2] for picture in pictures)
+    parts = [F.pad(picture, (0, gap, 0, height - picture.shape[-2]), value=1.0) for picture in pictures]
+    joined = torch.cat(parts, dim=3)
+    return joined[..., : joined.shape[3] - gap]
+
+
+def framed(sheet: Tensor) -> Tensor:
+    """A sheet with a white margin, at least `WIDTH` wide, (1, 3, H, W)."""
+    missing = max(0, WIDTH - 2 * GAP - sheet.shape[-1])
+    return F.pad(sheet, (GAP, GAP + missing, GAP, GAP), value=1.0)
+
+
+def boxed(picture: Tensor, box: tuple[int, int, int, int], color: str, width: int = 3) -> Tensor:
+    """A picture (1, 3, H, W) in [0, 1] with the outline of (top, left, bottom, right) in a colour of `LINES`."""
+    top, left, bottom, right = box
+    rgb = torch.tensor([int(color[at : at + 2], 16) / 255 for at in (1, 3, 5)]).view(1, 3, 1, 1)
+    marked = picture.clone()
+    inner = marked[..., top + width : bottom - width, left + width : right - width].clone()
+    marked[..., top:bottom, left:right] = rgb
+    marked[..., top + width : bottom - width, left + width : right - width] = inner
+    return marked
+
+
+def _tensor(picture: Image.Image) -> Tensor:
+    return torch.from_numpy(np.asarray(picture).copy()).permute(2, 0, 1)[None].float() / 255

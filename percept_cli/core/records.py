@@ -1,0 +1,30 @@
+"""The numbers behind a picture as a file: rows of named values, as JSON or CSV."""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+
+EXTENSIONS = (".json", ".csv")
+Record = Mapping[str, object]
+
+
+def encode_records(records: Sequence[Record], extension: str) -> bytes:
+    """Rows as a JSON list of objects or as CSV with a column for every name that occurs, in order of appearance.
+
+    What a row does not have, and what is not a finite number, is null or an empty cell.
+    """
+    finite = [{name: _finite(value) for name, value in record.items()} for record in records]
+    if extension == ".json":
+        return (json.dumps(finite, indent=1, default=str) + "\n").encode()
+    names = list(dict.fromkeys(name for record in finite for name in record))
+    table = io.StringIO()
+    writer = csv.DictWriter(table, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(finite)
+    return table.getvalue().encode()
+
+
+def _finite(value: object) -> object:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
