@@ -15,6 +15,7 @@ from percept_cli.core.extractors.graph import FeatureExtractor, Grid
 from percept_cli.core.feature_maps import (
     activation_pair,
     channel_figures,
+    evenly_sampled,
     lay_over_pixels,
     principal_components,
     strongest_channels,
@@ -51,6 +52,15 @@ def test_principal_components_are_those_that_the_features_were_made_of() -> None
 def test_features_that_do_not_vary_are_grey() -> None:
     """No direction is better than another."""
     assert torch.equal(principal_components(torch.ones(1, 2, 3, 3)).image, torch.full((1, 3, 3, 3), 0.5))
+
+
+def test_percentiles_of_very_many_values_are_those_of_a_sample_over_all_columns() -> None:
+    """Small maps are taken whole; a large one keeps the shares of its values, and no column is left out."""
+    assert torch.equal(evenly_sampled(torch.arange(10.0), 20), torch.arange(10.0))
+    rows = torch.arange(1000.0).repeat(1000)
+    sample = evenly_sampled(rows, 10_000)
+    assert 9_000 < len(sample) < 10_100 and len(sample.unique()) == 1000
+    assert sample.quantile(0.9).item() == pytest.approx(899, abs=2)
 
 
 def test_a_unit_lies_over_the_pixels_that_it_stands_for() -> None:

@@ -68,7 +68,7 @@ def _draw(figure: "Figure", measured: Mapping[str, Sequence[LayerFigures]], pair
     _curves(panels[1, 0], tables("contrast", 100), "Contrast: what tells places apart", "deviation over the rms, %")
     _curves(
         panels[1, 1], tables("brightness"), f"Answer to {100 * (1 - DARKER):.0f} % less light",
-        "change (1: as another picture)",
+        "change (1: as to another place)",
     )  # fmt: skip
     for axes in panels.flat:
         label_layers(axes, sides[1])

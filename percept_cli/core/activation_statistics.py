@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from percept_cli.core.extractors import FeatureExtractor
+from percept_cli.core.feature_maps import evenly_sampled
 
 DARKER = 0.8
 PERCENTILES = (0.01, 0.5, 0.99)
-SAMPLE = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,5 @@ def activation_records(measured: Mapping[str, list[LayerFigures]]) -> list[dict[
 
 
 def _percentiles(values: Tensor) -> Tensor:
-    """The percentiles 1, 50 and 99 of values (C, places), of a sample spread evenly where there are very many."""
-    flat = values.flatten()
-    step = max(1, flat.numel() // SAMPLE)
-    # An odd step meets every column of a map whose rows have an even number of units.
-    return flat[:: step + (step % 2 == 0)].quantile(flat.new_tensor(PERCENTILES))
+    sample = evenly_sampled(values.flatten())
+    return sample.quantile(sample.new_tensor(PERCENTILES))

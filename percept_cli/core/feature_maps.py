@@ -60,13 +60,23 @@ def principal_components(features: Tensor) -> Components:
     main = directions[:, -kept:].flip(1)
     main = main * main.gather(0, main.abs().argmax(0, keepdim=True)).sign()
     planes = main.T @ centred
-    low, high = planes.quantile(0.01, dim=1, keepdim=True), planes.quantile(0.99, dim=1, keepdim=True)
+    sample = evenly_sampled(planes)
+    low, high = sample.quantile(0.01, dim=1, keepdim=True), sample.quantile(0.99, dim=1, keepdim=True)
     # Features that do not vary at all are grey.
     colors = torch.where(high > low, (planes - low) / (high - low).clamp_min(1e-12), 0.5).clamp(0, 1)
     colors = torch.cat((colors, colors.new_full((3 - kept, flat.shape[1]), 0.5)))
     total = variances.sum().clamp_min(1e-30)
     shares = (variances[-kept:].flip(0) / total).tolist()
     return Components(colors.view(1, 3, *features.shape[-2:]).float(), tuple(shares))
+
+
+def evenly_sampled(values: Tensor, most: int = 1 << 18) -> Tensor:
+    """About `most` values of each row of (..., places), evenly spread: enough for percentiles, whatever the size.
+
+    All of them where there are no more. The step is odd, so that it meets every column of maps with rows of even length.
+    """
+    step = max(1, values.shape[-1] // most)
+    return values[..., :: step + (step % 2 == 0)]
 
 
 def lay_over_pixels(units: Tensor, grid: Grid, image_size: tuple[int, int], height: int, width: int) -> Tensor:

@@ -13,6 +13,7 @@ from percept_cli.core.extractors.graph import Grid
 from percept_cli.core.feature_maps import (
     ChannelFigures,
     channel_figures,
+    evenly_sampled,
     lay_over_pixels,
     principal_components,
     strongest_channels,
@@ -131,9 +132,9 @@ class FeatureSheet:
     def _scale(self, taps: Taps, shown: Sequence[int]) -> look.Scale:
         """One scale for all maps of a row: what an activation takes away is what was blue before it."""
         # Few units are several times as strong as all others, and would leave these in the dark.
-        ends = [self._of(side)[0, list(shown)].flatten(1).quantile(1 - BEYOND, dim=1).max() for side in taps.sides]
-        lows = [self._of(side)[0, list(shown)].flatten(1).quantile(BEYOND, dim=1).min() for side in taps.sides]
-        low, high = torch.stack(lows).min().item(), torch.stack(ends).max().item()
+        samples = [evenly_sampled(self._of(side)[0, channel].flatten()) for side in taps.sides for channel in shown]
+        low = min(sample.quantile(BEYOND).item() for sample in samples)
+        high = max(sample.quantile(1 - BEYOND).item() for sample in samples)
         label = f"activation ({100 * BEYOND:.1f} % of a map beyond)"
         return look.Scale.about_zero(max(-low, high), label) if low < 0 else look.Scale(0.0, high, label)
 

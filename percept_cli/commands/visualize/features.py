@@ -105,9 +105,8 @@ def features(
     sides = [side for row in rows for side in row.sides]
     frozen = runtime.freeze(create_extractor(extractor, sides, extractor_weights, seed, console.say))
     with memory_errors(f"{subject.pixels.shape[-1]}x{subject.pixels.shape[-2]} pixels"), torch.inference_mode():
-        tapped = frozen(runtime.place(subject.pixels))
-    sheet = FeatureSheet(frozen, subject.pixels, tapped, overlay=overlay)
-    blocks = [sheet.components(row) if components else sheet.channels(row, count, chosen) for row in rows]
+        sheet = FeatureSheet(frozen, subject.pixels, frozen(runtime.place(subject.pixels)), overlay=overlay)
+        blocks = [sheet.components(row) if components else sheet.channels(row, count, chosen) for row in rows]
     what = "Principal components" if components else "Channels" if chosen else "Strongest channels"
     weights = f" ({Path(extractor_weights).name})" if extractor_weights else ""
     title = look.heading(f"{what} of {extractor}{weights}: {photo.name}", subject.notes)
