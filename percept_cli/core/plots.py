@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -76,7 +77,14 @@ def render_svg(plot: Plot) -> bytes:
     buffer = io.BytesIO()
     with _drawn(plot) as figure:
         figure.savefig(buffer, format="svg", metadata={"Date": None})
-    return buffer.getvalue()
+    # matplotlib names clip paths after addresses in memory: numbered as they come, they are the same each time.
+    numbers: dict[str, str] = {}
+    named = re.sub(
+        r"\bp[0-9a-f]{10}\b",
+        lambda found: numbers.setdefault(found.group(), f"clip{len(numbers)}"),
+        buffer.getvalue().decode(),
+    )
+    return named.encode()
 
 
 @contextlib.contextmanager
