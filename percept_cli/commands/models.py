@@ -84,13 +84,10 @@ def blend_models(
     """
     from percept_cli.core.generators.blending import blend_files
     from percept_cli.core.manifest import shipped_models
+    from percept_cli.core.outputs import check_model_output
     from percept_cli.core.weights import save_weights
-    from percept_cli.errors import UsageError
 
-    if output.suffix != ".safetensors":
-        raise UsageError(f"--output {output}: a model is a .safetensors file; give a name that ends so.")
-    if output.exists() and not overwrite:
-        raise UsageError(f"{output} exists. Give --overwrite to replace it, or another --output.")
+    check_model_output(output, overwrite)
     shipped = shipped_models()
     one, other = (shipped[name].path if name in shipped else Path(name) for name in (first, second))
     save_weights(output, *blend_files(one, other, share))

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from percept_cli.console import Console, JsonLinesLog
 from percept_cli.core.checkpoint import load_checkpoint, save_checkpoint
 from percept_cli.core.dataset import Examples, batches_from, find_photos, sample_photos
+from percept_cli.core.outputs import check_model_output
 from percept_cli.core.preview import place_preview, render_preview
 from percept_cli.core.runtime import Runtime, choose_runtime, memory_errors
 from percept_cli.core.training import (
@@ -144,13 +145,8 @@ def prepare_output(output: Path, overwrite: bool, resume: bool) -> Path:
 
     Raises UsageError when the output exists, or an unfinished run lies there that was not asked to go on.
     """
-    if output.suffix != ".safetensors":
-        raise UsageError(f"--output {output}: a model is a .safetensors file; give a name that ends so.")
-    if not output.parent.is_dir():
-        raise UsageError(f"--output {output}: the folder {output.parent} does not exist. Create it first.")
+    check_model_output(output, overwrite)
     folder = run_folder(output)
-    if output.exists() and not overwrite:
-        raise UsageError(f"{output} exists. Give --overwrite to replace it, or another --output.")
     if (folder / "checkpoint.pt").exists() and not (resume or overwrite):
         raise UsageError(
             f"{folder} holds an unfinished run. Give --resume to continue it or --overwrite to start anew."

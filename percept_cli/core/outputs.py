@@ -17,6 +17,16 @@ TEMPLATE_FIELDS = ("rel", "stem", "ext", "op", "model")
 _IGNORES_CASE = sys.platform in ("win32", "darwin")
 
 
+def check_model_output(output: Path, overwrite: bool) -> None:
+    """Raises UsageError where a model cannot be written to `output`: its name, its folder, a file that is there."""
+    if output.suffix != ".safetensors":
+        raise UsageError(f"--output {output}: a model is a .safetensors file; give a name that ends so.")
+    if not output.parent.is_dir():
+        raise UsageError(f"--output {output}: the folder {output.parent} does not exist. Create it first.")
+    if output.exists() and not overwrite:
+        raise UsageError(f"{output} exists. Give --overwrite to replace it, or another --output.")
+
+
 class _RealFolders(dict[Path, str]):
     """Folder -> its path with every link followed; remembered for one plan, since a batch has few folders."""
 
