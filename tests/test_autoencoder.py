@@ -63,6 +63,7 @@ def test_divergence_by_torchs_own() -> None:
     assert divergence(torch.zeros(2), torch.zeros(2)).item() == 0
 
 
+@pytest.mark.slow
 def test_a_stopped_training_goes_on_to_the_same_bits(
     start_percept: Callable, percept: Callable, command: Command, tmp_path: Path
 ) -> None:

@@ -88,6 +88,7 @@ def test_matched_layers_have_the_mean_squares_of_the_reference() -> None:
     assert torch.cosine_similarity(before.flatten(), found[DEEPEST].flatten(), dim=0) > 0.9999
 
 
+@pytest.mark.slow
 @METHODS
 def test_a_stopped_training_goes_on_to_the_same_bits(
     method: str, start_percept: Callable, percept: Callable, command: Command, trained: dict[str, Path]
