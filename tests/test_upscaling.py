@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from percept_cli.core import upscaling
+from percept_cli.core.colour_matching import match_colours
 from percept_cli.core.decoding import load_image
 from percept_cli.core.encoding import save_image
 from percept_cli.core.generators.blocks import BicubicBase
@@ -20,7 +21,7 @@ from percept_cli.core.generators.upscale import create_upscaler, even_out
 from percept_cli.core.images import Photo, floats, quantise, resize_image
 from percept_cli.core.manifest import shipped_models
 from percept_cli.core.runtime import Runtime
-from percept_cli.core.upscaling import ONE_ALGORITHM_PIXELS, TileStep, Upscaler, match_colours, resample, upscale
+from percept_cli.core.upscaling import ONE_ALGORITHM_PIXELS, TileStep, Upscaler, resample, upscale
 from percept_cli.errors import DeviceError, ImageError
 
 RUNTIME = Runtime(torch.device("cpu"), torch.float32, "")

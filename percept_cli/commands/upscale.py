@@ -129,13 +129,14 @@ def upscale(
 
     # Only now the heavy imports: a mistyped option is answered at once.
     from percept_cli.commands.batch import process_images
+    from percept_cli.core.colour_matching import match_colours
     from percept_cli.core.encoding import check_size
     from percept_cli.core.generators.blending import load_look
     from percept_cli.core.generators.loading import load_upscaler
     from percept_cli.core.images import Photo
     from percept_cli.core.outputs import Job
     from percept_cli.core.runtime import choose_runtime, memory_errors
-    from percept_cli.core.upscaling import Upscaler, match_colours
+    from percept_cli.core.upscaling import Upscaler
 
     runtime = choose_runtime(device, precision, threads)
     if model is not None and given is None:

@@ -21,8 +21,7 @@ from torch import Tensor, nn
 from percept_cli.core.degradation import cubic_kernel
 from percept_cli.core.generators.blocks import BicubicBase
 from percept_cli.core.generators.reach import WIDEST_HALO, cut_errors, largest_map
-from percept_cli.core.images import MIN_ALPHA, Photo, premultiply, quantise, unpremultiply
-from percept_cli.core.losses.functional import match_histogram
+from percept_cli.core.images import Photo, premultiply, quantise, unpremultiply
 from percept_cli.core.runtime import Runtime, is_out_of_memory
 from percept_cli.core.tiling import AUTO, OFF, Region, Tile, plan_tiles
 from percept_cli.errors import DeviceError, ImageError
@@ -91,23 +90,6 @@ def upscale(
         result = step.photo
     assert result is not None
     return result
-
-
-def match_colours(result: Photo, photo: Photo) -> Photo:
-    """An enlargement that holds levels, each channel with the distribution of the photograph's own (`match_histogram`).
-
-    Where the one or the other is transparent its colours do not count and stay as they are.
-    """
-    pixels = result.pixels.clone()
-    wanted, seen = photo.pixels, torch.ones_like(pixels[:, :1], dtype=torch.bool)
-    if result.alpha is not None and photo.alpha is not None:
-        seen = result.alpha.int() > 0
-        wanted = wanted[:, :, photo.alpha[0, 0] > MIN_ALPHA][:, :, None]
-    if seen.any() and wanted.numel():
-        most = torch.iinfo(pixels.dtype).max
-        visible = pixels[:, :, seen[0, 0]][:, :, None]
-        pixels[:, :, seen[0, 0]] = match_histogram(visible, wanted * most)[:, :, 0]
-    return replace(result, pixels=pixels)
 
 
 class Upscaler:
