@@ -17,6 +17,7 @@ from percept_cli.commands.train_autoencoder import train_autoencoder
 from percept_cli.commands.train_extractor import train_extractor
 from percept_cli.commands.train_invert import train_invert
 from percept_cli.commands.train_style import train_style
+from percept_cli.commands.train_translate import train_translate
 from percept_cli.commands.train_upscale import train_upscale
 from percept_cli.commands.upscale import upscale
 from percept_cli.commands.visualize import visualize
@@ -35,7 +36,7 @@ app.command("upscale")(upscale)
 app.command("invert")(invert)
 app.add_typer(visualize, name="visualize")
 train = typer.Typer(
-    help="Train a style, an upscaler, an inverter, an autoencoder or an extractor.", no_args_is_help=True
+    help="Train a style, a translation, an upscaler, an inverter, an autoencoder or an extractor.", no_args_is_help=True
 )
 app.add_typer(train, name="train")
 
@@ -45,6 +46,8 @@ train.command("upscale")(train_upscale)
 app.command("train-upscale", hidden=True)(train_upscale)
 train.command("invert")(train_invert)
 app.command("train-invert", hidden=True)(train_invert)
+train.command("translate")(train_translate)
+app.command("train-translate", hidden=True)(train_translate)
 train.command("autoencoder")(train_autoencoder)
 app.command("train-autoencoder", hidden=True)(train_autoencoder)
 train.command("extractor")(train_extractor)

@@ -165,10 +165,7 @@ class Crops:
 
     def __getitem__(self, number: int) -> Tensor:
         random = np.random.default_rng((self.seed, number))
-        # A new shuffle each epoch: every photograph once before any twice.
-        epoch, position = divmod(number, len(self.photos))
-        order = np.random.default_rng((self.seed, epoch, 1)).permutation(len(self.photos))
-        return self._crop(self._reader.read_next(order, position), random)
+        return self._crop(self._reader.read_next(*shuffled(len(self.photos), self.seed, number)), random)
 
     def _crop(self, photo: Image.Image, random: np.random.Generator) -> Tensor:
         if self.native:
@@ -199,6 +196,12 @@ class Crops:
         if random.random() < 0.5:
             levels = levels[:, ::-1]
         return torch.from_numpy(levels.copy()).permute(2, 0, 1).float() / 255
+
+
+def shuffled(count: int, seed: int, number: int) -> tuple[NDArray[np.int64], int]:
+    """The order of `count` photographs in the epoch of example `number`, and its place: every one once before any twice."""
+    epoch, position = divmod(number, count)
+    return np.random.default_rng((seed, epoch, 1)).permutation(count), position
 
 
 def load_square(path: Path, side: int) -> Tensor:

@@ -112,11 +112,12 @@ def _photographed(image: Tensor, height: int, width: int, random: np.random.Gene
         noise = random.standard_normal((1, 1 if random.random() < 0.3 else 3, height, width)) * random.uniform(0, 0.05)
         small = small + torch.from_numpy(noise).to(small)
     if random.random() < 0.7:
-        small = _jpeg(small.clamp(0, 1), int(random.integers(40, 96)))
+        small = compress_jpeg(small.clamp(0, 1), int(random.integers(40, 96)))
     return small
 
 
-def _jpeg(image: Tensor, quality: int) -> Tensor:
+def compress_jpeg(image: Tensor, quality: int) -> Tensor:
+    """One image (1, 3, H, W) in [0, 1] as a JPEG of a quality from 1 to 95 gives it back."""
     levels = image[0].mul(255).round().to(torch.uint8).permute(1, 2, 0).contiguous().cpu().numpy()
     buffer = io.BytesIO()
     Image.fromarray(levels).save(buffer, "JPEG", quality=quality)

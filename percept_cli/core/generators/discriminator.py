@@ -49,16 +49,16 @@ class PatchDiscriminator(nn.Module):
     """pix2pix's 70 x 70 PatchGAN (Isola et al. 2017, section 6.1.2): images (N, 3, H, W) in [0, 1] to (N, 1, h, w) logits.
 
     Each logit judges the 70 x 70 pixels that it sees. channels: of the first of five 4x4 convolutions, 64 in the paper.
-    spectral: spectral norm (Miyato et al. 2018) on every convolution instead of batch norm.
+    spectral: spectral norm (Miyato et al. 2018) on every convolution instead of batch norm. inputs: 6 or 7 where the
+    image that was translated stands before the judged one, as in the paper.
     """
 
     smallest = 24
 
-    def __init__(self, channels: int = 64, spectral: bool = False):
+    def __init__(self, channels: int = 64, spectral: bool = False, inputs: int = 3):
         super().__init__()
-        self.arguments: dict[str, Any] = {"channels": channels, "spectral": spectral}
-        # Departs from the paper, whose discriminator also sees the image that was translated: here the judged one only.
-        layers: list[nn.Module] = [_convolution(3, channels, 2, spectral), nn.LeakyReLU(SLOPE)]
+        self.arguments: dict[str, Any] = {"channels": channels, "spectral": spectral, "inputs": inputs}
+        layers: list[nn.Module] = [_convolution(inputs, channels, 2, spectral), nn.LeakyReLU(SLOPE)]
         inputs = channels
         for factor, stride in ((2, 2), (4, 2), (8, 1)):
             outputs = factor * channels
@@ -69,6 +69,38 @@ class PatchDiscriminator(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.network(2 * images - 1)
+
+    def judge(self, images: Tensor) -> list[Tensor]:
+        """What each of its hidden layers makes of images, after its ReLU, and the logits last."""
+        features, found = 2 * images - 1, []
+        for layer in self.network:
+            features = layer(features)
+            if isinstance(layer, nn.LeakyReLU):
+                found.append(features)
+        return [*found, features]
+
+
+class MultiscaleDiscriminator(nn.Module):
+    """pix2pixHD's discriminators of one image at several sizes (Wang et al. 2018, section 3.2), each a `PatchDiscriminator`.
+
+    The first sees the image, each further one it at half the size of the last. Called with images it returns a list for
+    each: its features and its logits last. scales: 3 in the paper.
+    """
+
+    def __init__(self, channels: int = 64, scales: int = 2, inputs: int = 3):
+        super().__init__()
+        self.arguments: dict[str, Any] = {"channels": channels, "scales": scales, "inputs": inputs}
+        self.smallest = PatchDiscriminator.smallest * 2 ** (scales - 1)
+        # Departs from the paper, which has instance norms: spectral norms keep what brightness and colour tell.
+        self.networks = nn.ModuleList(PatchDiscriminator(channels, spectral=True, inputs=inputs) for _ in range(scales))
+
+    def forward(self, images: Tensor) -> list[list[Tensor]]:
+        judgements = []
+        for network in self.networks:
+            assert isinstance(network, PatchDiscriminator)
+            judgements.append(network.judge(images))
+            images = F.avg_pool2d(images, 3, stride=2, padding=1, count_include_pad=False)
+        return judgements
 
 
 class DeepsimDiscriminator(nn.Module):

@@ -19,6 +19,7 @@ from percept_cli.core.generators.style import (
     create_style_generator,
     fold_norms,
 )
+from percept_cli.core.generators.translation import TRANSLATORS, create_translator
 from percept_cli.core.generators.upscale import UPSCALERS, create_upscaler
 from percept_cli.core.manifest import find_model, find_upscaler
 from percept_cli.core.weights import load_weights_and_metadata
@@ -26,6 +27,7 @@ from percept_cli.errors import ModelError, UsageError
 
 ARCHITECTURES_BY_ROLE: Mapping[str, Mapping[str, Callable[..., nn.Module]]] = {
     "style": GENERATORS,
+    "translation": TRANSLATORS,
     "upscaler": UPSCALERS,
     "inverter": INVERTERS,
     "autoencoder": {"lean": Autoencoder},
@@ -55,7 +57,7 @@ class LoadedGenerator:
 
 
 def load_style_generator(given: str) -> LoadedGenerator:
-    """A style generator by the name of a shipped model, or from a file that its keys or metadata identify.
+    """A style generator by the name of a shipped model, or one, or a translator, from a file that says what it is.
 
     Raises ModelError when it is missing, damaged or of an unknown format.
     """
@@ -65,7 +67,11 @@ def load_style_generator(given: str) -> LoadedGenerator:
         path = find_model(given, "style").path
     state, metadata = load_weights_and_metadata(path)
     if metadata.get("percept.format"):
-        network, architecture = create_own_generator(state, metadata, str(path)), metadata.get("architecture", "")
+        wanted = "translation" if metadata.get("role") == "translation" else "style"
+        network, architecture = (
+            create_own_generator(state, metadata, str(path), wanted),
+            metadata.get("architecture", ""),
+        )
     else:
         recognised = recognise_foreign(state)
         if recognised is None:
@@ -187,6 +193,29 @@ def start_style_generator(
     other = [key for key, value in wanted.items() if value is not None and value != network.arguments[key]]
     if other:
         raise UsageError(f"--start {start} was trained with {network.arguments}: leave --{other[0]} out.")
+    return network.requires_grad_(True).train()
+
+
+def start_translator(start: str | None, name: str, width: float | None, inputs: int) -> nn.Module:
+    """A translator to train: untrained by name (`create_translator`), or with the weights of a trained one.
+
+    Raises UsageError when it is of another architecture, width or number of inputs than the one asked for.
+    """
+    if start is None:
+        return create_translator(name, width, inputs)
+    trained = load_style_generator(start)
+    network = trained.network
+    if trained.architecture != name:
+        raise UsageError(
+            f"--start {start} is a generator of '{trained.architecture}', not '{name}'. Give --generator so."
+        )
+    known: dict[str, Any] = network.arguments  # type: ignore[assignment]
+    if known.get("inputs", 3) != inputs:
+        raise UsageError(
+            f"--start {start} {'fills holes' if inputs == 3 else 'does not see a mask'}: begin from another, or from none."
+        )
+    if width is not None and width != known["width"]:
+        raise UsageError(f"--start {start} was trained with a width of {known['width']}: leave --width out.")
     return network.requires_grad_(True).train()
 
 

@@ -1,9 +1,12 @@
 """Adversarial losses as pure functions of a discriminator's logits: any shapes, above 0 means real; float32 scalars.
 
 σ is the sigmoid, E the mean over all logits, C(x) the logit of x. A discriminator that cannot tell real from fake, all
-logits equal, makes each of the four log 2.
+logits equal, makes each of the first four log 2.
 """
 
+from collections.abc import Sequence
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -45,3 +48,26 @@ def relativistic_adversarial_loss(real_logits: Tensor, fake_logits: Tensor) -> T
     and fake exchanged. The real logits are constants to it, as the generator has no part in them.
     """
     return relativistic_discriminator_loss(fake_logits, real_logits.detach())
+
+
+def least_squares_adversarial_loss(fake_logits: Tensor) -> Tensor:
+    """The generator's loss, E[(C(fake) − 1)²] (Mao et al. 2017, eq. 9, as pix2pixHD and CycleGAN have it)."""
+    return (at_least_float32(fake_logits) - 1).square().mean()
+
+
+def least_squares_discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    """The discriminator's loss, ½(E[(C(real) − 1)²] + E[C(fake)²]) (Mao et al. 2017, eq. 9)."""
+    real, fake = at_least_float32(real_logits), at_least_float32(fake_logits)
+    return 0.5 * ((real - 1).square().mean() + fake.square().mean())
+
+
+def feature_matching_loss(fake_features: Sequence[Tensor], real_features: Sequence[Tensor]) -> Tensor:
+    """Mean over a discriminator's layers of the mean absolute difference there (Wang et al. 2018, pix2pixHD, eq. 4).
+
+    The real features are constants to it. Layers of any equal shapes; the sum over several discriminators is theirs.
+    """
+    distances = [
+        F.l1_loss(at_least_float32(fake), at_least_float32(real.detach()))
+        for fake, real in zip(fake_features, real_features, strict=True)
+    ]
+    return torch.stack(distances).mean()

@@ -38,14 +38,18 @@ class PerceptualLoss(nn.Module):
         self.target_layers = tuple(dict.fromkeys(layer for term, _ in used.values() for layer in term.target_layers))
 
     def forward(self, images: Tensor, target_images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        features = self._features(images, self.layers)
+        parts = self.compare(images, self._features(images, self.layers), target_images)
+        return torch.stack(list(parts.values())).sum(), parts
+
+    def compare(self, images: Tensor, features: Mapping[str, Tensor], target_images: Tensor) -> dict[str, Tensor]:
+        """The parts alone, for images whose features at `layers` are known."""
         with torch.no_grad():
             targets = self._features(target_images, self.target_layers)
         parts = {}
         for name, term in self.terms.items():
             for layer, part in term(images, features, target_images, targets).items():
                 parts[f"{name}.{layer}" if layer else name] = self.weights[name] * part
-        return torch.stack(list(parts.values())).sum(), parts
+        return parts
 
     def _features(self, images: Tensor, layers: tuple[str, ...]) -> dict[str, Tensor]:
         return self.extractor(images, layers) if self.extractor is not None and layers else {}

@@ -127,6 +127,32 @@ class StyleTerm(Term):
         return parts
 
 
+class GramTerm(Term):
+    """Gram style reconstruction against the compared images, each its own style (Johnson et al. 2016, eq. 4).
+
+    layers: `{layer name: weight}`. With `typical=True` each layer is divided by the squares of the target's own Gram
+    matrix, so that 1.0 means "as different as nothing at all" with every extractor; with False it is raw.
+    """
+
+    def __init__(self, layers: Mapping[str, float], typical: bool = True):
+        super().__init__()
+        self.weights = dict(layers)
+        self.layers = self.target_layers = tuple(layers)
+        self.typical = typical
+
+    def forward(
+        self, images: Tensor, features: Features, target_images: Tensor, targets: Features
+    ) -> dict[str, Tensor]:
+        parts = {}
+        for layer, weight in self.weights.items():
+            target = gram_matrix(targets[layer])
+            part = style_reconstruction_loss(gram_matrix(features[layer]), target)
+            if self.typical:
+                part = part / target.square().sum(dim=(1, 2)).mean().clamp_min(1e-20)
+            parts[layer] = weight * part
+        return parts
+
+
 class ContextualStyleTerm(Term):
     """Contextual loss against fixed style images (Mechrez et al. 2018): like comes to look like like, place by place.
 
