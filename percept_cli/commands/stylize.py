@@ -33,6 +33,10 @@ def stylize(
     name: options.Name = "{stem}_{op}{ext}",
     strength: Annotated[float, typer.Option(min=0.0, max=1.0, help="0 is the photograph, 1 the style.")] = 1.0,
     keep_colors: Annotated[bool, typer.Option("--keep-colors", help="Keep the photograph's colours.")] = False,
+    mask: Annotated[
+        Path | None,
+        typer.Option(help="Only what is white in this picture changes; a folder holds one for each photograph."),
+    ] = None,
     size: Annotated[
         int | None, typer.Option(min=16, help="Short side of the result, pixels. Default: the photograph's.")
     ] = None,
@@ -118,6 +122,8 @@ def stylize(
     percept stylize portrait.jpg --style other-portrait.jpg --loss contextual
 
     percept stylize holiday/ -r -m wave -o restyled/
+
+    percept stylize photo.png -m wave --mask sky.png
     """
     from percept_cli.console import Console
     from percept_cli.core.inputs import expand_inputs
@@ -129,6 +135,10 @@ def stylize(
     if (model is None) == (not style):
         shipped = ", ".join(known.name for known in shipped_models().values() if known.role == "style")
         raise UsageError(f"Give one of -m MODEL or --style PICTURE. Shipped models: {shipped}.")
+    if mask is not None and size is not None:
+        raise UsageError("--mask leaves pixels as they are and --size resizes them all: give one of them.")
+    if mask is not None and not mask.exists():
+        raise UsageError(f"--mask {mask}: there is no such file or folder.")
     items = expand_inputs(photos or [], recursive=recursive, from_file=from_file, null_separated=null)
     label = Path(model).stem if model else style[0].stem  # type: ignore[index]
     jobs = plan_outputs(
@@ -136,24 +146,32 @@ def stylize(
     )  # fmt: skip
 
     # Only now the heavy imports: a mistyped option is answered at once.
+    from torch import Tensor
+
     from percept_cli.commands.batch import process_images
     from percept_cli.core.images import Photo
+    from percept_cli.core.masking import keep_outside, load_mask
     from percept_cli.core.outputs import Job
     from percept_cli.core.runtime import choose_runtime, memory_errors, seed_everything
     from percept_cli.errors import ImageError
 
     if model is not None:
         from percept_cli.core.generators.loading import load_style_generator
-        from percept_cli.core.restyling import restyle
+        from percept_cli.core.restyling import fills_holes, restyle
 
         runtime = choose_runtime(device, precision, threads)
         loaded = load_style_generator(model)
+        if fills_holes(loaded.network) and mask is None:
+            raise UsageError(f"{loaded.name} fills holes: give --mask PICTURE, white where they are.")
         generator = runtime.prepare(loaded.network)
         console.say(runtime.reason)
 
-        def operation(photo: Photo, job: Job) -> Photo:
+        def change(photo: Photo, holes: Tensor | None) -> Photo:
+            hidden = holes if fills_holes(generator) else None
             with memory_errors(f"{photo.width}x{photo.height} pixels"):
-                return restyle(photo, generator, runtime, size=size, strength=strength, keep_colors=keep_colors)
+                return restyle(
+                    photo, generator, runtime, size=size, strength=strength, keep_colors=keep_colors, mask=hidden
+                )
 
     else:
         from percept_cli.core.encoding import save_image
@@ -186,7 +204,7 @@ def stylize(
         )
         styles = load_styles(style or [], style_size)
 
-        def operation(photo: Photo, job: Job) -> Photo:
+        def change(photo: Photo, holes: Tensor | None) -> Photo:
             photo, pixels = visible_pixels(photo, size)
             if min(pixels.shape[-2:]) < frozen.smallest_side:
                 raise ImageError(
@@ -200,5 +218,11 @@ def stylize(
                         save_image(Photo(step.image.cpu()), preview)
             result = finish(step.image.cpu(), pixels, strength=strength, keep_colors=keep_colors)
             return photo.with_pixels(result if photo.alpha is None else unpremultiply(result, photo.alpha))
+
+    def operation(photo: Photo, job: Job) -> Photo:
+        if mask is None:
+            return change(photo, None)
+        holes = load_mask(mask, job.source, photo.height, photo.width)
+        return keep_outside(change(photo, holes), photo, holes)
 
     process_images(jobs, operation, console, quality=quality, fields={"model": label})

@@ -8,10 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from percept_cli.core.degradation import compress_jpeg, gaussian_blur, resize_bicubic, to_levels
-from percept_cli.core.restyling import LUMA
+from percept_cli.core.images import LUMA
+from percept_cli.core.masking import hide
 from percept_cli.errors import UsageError, unknown_name
-
-HIDDEN = 0.5  # what stands where a mask hides the image
 
 
 @dataclass(frozen=True)
@@ -66,12 +65,6 @@ def corrupt(image: Tensor, kind: str, amount: float, random: np.random.Generator
         height, width = image.shape[-2:]
         return hide(image[None], draw_holes(height, width, amount / 100, random)[None, None])[0]
     return to_levels(_spoil(image[None], kind, amount, random))[0]
-
-
-def hide(images: Tensor, masks: Tensor) -> Tensor:
-    """Images (N, 3, H, W) with grey where masks (N, 1, H, W) are above 0, and those places behind them: (N, 4, H, W)."""
-    holes = (masks > 0).to(images.dtype).expand(len(images), -1, -1, -1)
-    return torch.cat([torch.where(holes > 0, HIDDEN, images), holes], dim=1)
 
 
 def draw_holes(height: int, width: int, share: float, random: np.random.Generator) -> Tensor:

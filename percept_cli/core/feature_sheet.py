@@ -18,8 +18,7 @@ from percept_cli.core.feature_maps import (
     principal_components,
     strongest_channels,
 )
-from percept_cli.core.images import resize_image
-from percept_cli.core.restyling import LUMA
+from percept_cli.core.images import LUMA, resize_image
 from percept_cli.errors import UsageError
 
 SIDE = 236  # pixels of the column that tells what a row is

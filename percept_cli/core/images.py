@@ -12,6 +12,9 @@ from torch import Tensor
 # Below half a grey level of opacity the colour is unknown and invisible.
 MIN_ALPHA = 0.5 / 255
 
+# ITU-R BT.601, as JPEG has it
+LUMA = (0.299, 0.587, 0.114)
+
 
 @dataclass(frozen=True)
 class Photo:

@@ -4,11 +4,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from percept_cli.core.images import Photo, fit_short_side, premultiply, resize_image, unpremultiply
+from percept_cli.core.images import LUMA, Photo, fit_short_side, premultiply, resize_image, unpremultiply
+from percept_cli.core.masking import hide
 from percept_cli.core.runtime import Runtime
-
-# ITU-R BT.601, as JPEG has it
-LUMA = (0.299, 0.587, 0.114)
 
 
 @torch.inference_mode()
@@ -20,14 +18,16 @@ def restyle(
     size: int | None = None,
     strength: float = 1.0,
     keep_colors: bool = False,
+    mask: Tensor | None = None,
 ) -> Photo:
     """The photograph in a generator's style, of exactly its own size or with a short side of `size` pixels.
 
     strength: 0 is the photograph, 1 the style, between them a mixture of the pixels. keep_colors: only brightness is
     restyled. Transparency is kept; colours are premultiplied through the network, so that hidden ones do not bleed.
+    mask: (1, 1, H, W), for a generator that fills holes (see `fills_holes`): it does not see what is masked.
     """
     photo, pixels = visible_pixels(photo, size)
-    restyled = run_generator(generator, pixels, runtime)
+    restyled = run_generator(generator, pixels if mask is None else hide(pixels, mask), runtime)
     restyled = finish(restyled, pixels, strength=strength, keep_colors=keep_colors)
     return photo.with_pixels(restyled if photo.alpha is None else unpremultiply(restyled, photo.alpha))
 
@@ -44,8 +44,13 @@ def visible_pixels(photo: Photo, size: int | None) -> tuple[Photo, Tensor]:
     return photo, pixels
 
 
+def fills_holes(generator: nn.Module) -> bool:
+    """Whether a generator sees a mask beside the image, and so cannot do without one."""
+    return getattr(generator, "inputs", 3) == 4
+
+
 def run_generator(generator: nn.Module, pixels: Tensor, runtime: Runtime) -> Tensor:
-    """One forward pass: pixels (1, 3, H, W) in [0, 1] on the processor, the same back.
+    """One forward pass: pixels (1, 3, H, W) in [0, 1] on the processor, and a mask where one goes with them; pixels back.
 
     What half precision makes infinite is computed again in float32.
     """

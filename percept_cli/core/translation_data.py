@@ -163,8 +163,7 @@ class PairedCrops:
         if max(shapes) / min(shapes) > SAME_SHAPE:
             pair = self.pairs[index]
             self.unreadable[pair.second] = (
-                f"{second.width}x{second.height} pixels, another shape than {pair.first.name}'s "
-                f"{first.width}x{first.height}"
+                f"it is {shapes[1]:.2f} times as wide as high and {pair.first.name} {shapes[0]:.2f} times"
             )
             return None
         return first, second

@@ -1,0 +1,226 @@
+"""Translations: the network that changes an image, and the losses that say to what."""
+
+from dataclasses import replace
+from functools import partial
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from percept_cli.core.extractors.loading import create_extractor
+from percept_cli.core.generators.discriminator import MultiscaleDiscriminator
+from percept_cli.core.generators.style import JohnsonGenerator
+from percept_cli.core.generators.translation import TranslationGenerator, create_translator
+from percept_cli.core.losses import GramTerm, contextual_loss
+from percept_cli.core.losses.adversarial import (
+    feature_matching_loss,
+    least_squares_adversarial_loss,
+    least_squares_discriminator_loss,
+)
+from percept_cli.core.losses.functional import gram_matrix
+from percept_cli.core.runtime import Runtime
+from percept_cli.core.translation import (
+    DEGRADE,
+    MATCH_SOURCE,
+    PAIRS,
+    RECIPES,
+    UNPAIRED,
+    TranslationLoss,
+    TranslationRecipe,
+    check_recipe,
+    fit_layers,
+    spread,
+    translation_taps,
+)
+from percept_cli.core.translation_duel import TranslationDuel
+from percept_cli.errors import UsageError
+from tests.test_generators import reach_of_pixel
+
+RUNTIME = Runtime(torch.device("cpu"), torch.float32, "")
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)
+
+
+def images(count: int = 1, side: int = 48) -> Tensor:
+    return F.interpolate(torch.rand(count, 3, side // 4, side // 4), size=side, mode="bicubic").clamp(0, 1)
+
+
+# --- the network
+
+
+def test_untrained_it_changes_little_and_without_its_last_layer_nothing() -> None:
+    network = TranslationGenerator(0.25)
+    given = images()
+    assert (network(given) - given).abs().max() < 0.2
+    nn.init.zeros_(network.last.weight)
+    assert torch.equal(network(given), given)
+
+
+@pytest.mark.parametrize("size", [(16, 16), (17, 31), (40, 25)])
+def test_any_size_comes_back(size: tuple[int, int]) -> None:
+    network = TranslationGenerator(0.25, inputs=4).eval()
+    assert network(torch.rand(2, 4, *size)).shape == (2, 3, *size)
+
+
+def test_the_receptive_radius_is_measured() -> None:
+    """An output pixel depends on input up to `receptive_radius` pixels away and on nothing further."""
+    network = TranslationGenerator(0.1).double()
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):  # all positive, so that no path is cut off by a ReLU
+            nn.init.constant_(module.weight, 1 / module.weight[0].numel())
+    reaches = [reach_of_pixel(network, 120 + phase, side=248) for phase in (5, 6)]  # the farthest and the next
+    assert max(max(reach) for reach in reaches) == TranslationGenerator.receptive_radius
+
+
+def test_a_picture_does_not_change_what_lies_far_from_it() -> None:
+    """Without norms: the same corner in two pictures is translated alike, to the bit."""
+    network = TranslationGenerator(0.25).eval()
+    first, second = torch.rand(2, 1, 3, 40, 176)
+    second[..., :136] = first[..., :136]
+    with torch.no_grad():
+        assert torch.equal(network(first)[..., :32], network(second)[..., :32])
+        assert not torch.equal(network(first), network(second))
+
+
+def test_generators_by_name() -> None:
+    assert isinstance(create_translator("johnson-2016", width=0.25), JohnsonGenerator)
+    with pytest.raises(UsageError, match="does not see a mask"):
+        create_translator("johnson", inputs=4)
+    with pytest.raises(UsageError, match="Did you mean 'unet'"):
+        create_translator("unte")
+
+
+# --- losses
+
+
+def test_a_gram_term_is_relative_to_the_targets_own_size() -> None:
+    features, target = {"a": torch.rand(2, 4, 5, 5)}, {"a": torch.rand(2, 4, 7, 6)}
+    nothing = torch.empty(0)
+    part = GramTerm({"a": 0.5})(nothing, features, nothing, target)["a"]
+    mine, theirs = gram_matrix(features["a"]), gram_matrix(target["a"])
+    expected = (mine - theirs).pow(2).sum((1, 2)).mean() / theirs.pow(2).sum((1, 2)).mean()
+    assert torch.allclose(part, 0.5 * expected)
+    black = {"a": torch.zeros(2, 4, 5, 5)}
+    assert GramTerm({"a": 1.0})(nothing, black, nothing, target)["a"].item() == pytest.approx(1.0)
+
+
+def test_least_squares_by_hand() -> None:
+    real, fake = torch.tensor([1.0, 3.0]), torch.tensor([0.5])
+    assert least_squares_adversarial_loss(fake).item() == pytest.approx(0.25)
+    assert least_squares_discriminator_loss(real, fake).item() == pytest.approx(0.5 * (2.0 + 0.25))
+
+
+def test_feature_matching_by_hand_and_its_gradient_goes_to_the_fakes_alone() -> None:
+    fake = [torch.zeros(1, 2, requires_grad=True), torch.ones(1, 1, 3, requires_grad=True)]
+    real = [torch.ones(1, 2, requires_grad=True), torch.full((1, 1, 3), 4.0, requires_grad=True)]
+    loss = feature_matching_loss(fake, real)
+    assert loss.item() == pytest.approx((1 + 3) / 2)
+    loss.backward()
+    assert all(feature.grad is not None for feature in fake)
+    assert all(feature.grad is None for feature in real)
+
+
+def test_one_pass_gives_what_each_term_gives_alone() -> None:
+    """Parts of features, context and content by their own formulas, the result's features taken once."""
+    recipe = TranslationRecipe(
+        feature_weight=2.0, feature_layers=("relu2_2",), contextual_weight=3.0, contextual_layers=("relu3_1",),
+        content_weight=0.5, content_layers=("relu2_2",), pixel_weight=1.0, tv_weight=0.1,
+    )  # fmt: skip
+    extractor = create_extractor("compact", translation_taps(recipe))
+    passes = []
+    extractor.register_forward_hook(lambda *_: passes.append(1))
+    result, source, target = images(), images(), images()
+    parts = TranslationLoss(recipe, extractor)(result, source, target)
+    assert len(passes) == 3  # the result, the target, the source
+    tap = partial(extractor, layers=("relu2_2", "relu3_1"))
+    mine, theirs, before = (tap(picture) for picture in (result, target, source))
+    assert set(parts) == {"pixel", "feature.relu2_2", "contextual.relu3_1", "content.relu2_2", "tv"}
+    assert torch.allclose(parts["pixel"], (result - target).abs().mean())
+    assert torch.allclose(
+        parts["contextual.relu3_1"], 3 * contextual_loss(mine["relu3_1"], theirs["relu3_1"], bandwidth=0.1)
+    )
+    deviation = (theirs["relu2_2"] - theirs["relu2_2"].mean((2, 3), keepdim=True)).abs().mean()
+    expected = 2 * (mine["relu2_2"] - theirs["relu2_2"]).abs().mean() / (2**0.5 * deviation)
+    assert torch.allclose(parts["feature.relu2_2"], expected)
+    variance = 2 * (before["relu2_2"] - before["relu2_2"].mean((2, 3), keepdim=True)).pow(2).mean()
+    assert torch.allclose(
+        parts["content.relu2_2"], 0.5 * (mine["relu2_2"] - before["relu2_2"]).pow(2).mean() / variance
+    )
+
+
+def test_every_recipe_finds_the_targets_best() -> None:
+    """By each recipe's terms to the target, the target itself costs less than the source."""
+    for mode in (PAIRS, DEGRADE, UNPAIRED):
+        recipe = replace(RECIPES[mode], content_weight=0.0)
+        taps = translation_taps(recipe)
+        loss = TranslationLoss(recipe, create_extractor("compact", taps) if taps else None)
+        source, target = images(side=64), images(side=64)
+        assert sum(loss(target, source, target).values()) < sum(loss(source, source, target).values())
+
+
+def test_layers_fit_the_extractor() -> None:
+    assert fit_layers(("relu3_2", "relu4_2"), "compact") == ("relu3_2", "relu4_2")
+    assert (
+        fit_layers(("relu3_2", "relu4_2"), "squeezenet1_0")
+        == create_extractor("squeezenet1_0", ["fire2"], "random").architecture.style_layers[-2:]
+    )
+    assert spread((1.0, 3.0), ("a", "b")) == {"a": 0.25, "b": 0.75}
+    assert spread((1.0, 3.0), ("a", "b", "c")) == pytest.approx({"a": 1 / 3, "b": 1 / 3, "c": 1 / 3})
+
+
+@pytest.mark.parametrize(
+    ("mode", "changes", "said"),
+    [
+        (UNPAIRED, {"matching_weight": 1.0, "adversarial_weight": 1.0}, "needs --pairs or --degrade"),
+        (PAIRS, {"adversarial_weight": 0.0}, "needs a discriminator"),
+        (MATCH_SOURCE, {"pixel_weight": 1.0}, "has no target to compare with"),
+        (DEGRADE, {"adversarial": "wasserstein"}, "least-squares, standard"),
+    ],
+)
+def test_losses_that_the_data_cannot_have_are_refused(mode: str, changes: dict, said: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        check_recipe(replace(RECIPES[mode], **changes), mode)
+    assert said in str(caught.value)
+
+
+def test_no_loss_at_all_is_refused() -> None:
+    with pytest.raises(UsageError, match="All losses have a weight of 0"):
+        TranslationLoss(replace(RECIPES[DEGRADE], pixel_weight=0.0), None)
+
+
+# --- the discriminators
+
+
+def test_each_scale_sees_the_image_at_half_the_size() -> None:
+    network = MultiscaleDiscriminator(4, scales=2).eval()  # in training, spectral norms change with each pass
+    given = torch.rand(1, 3, 64, 64)
+    judgements = network(given)
+    halved = F.avg_pool2d(given, 3, 2, padding=1, count_include_pad=False)
+    assert torch.allclose(judgements[1][-1], network.networks[1](halved))
+    assert [len(judgement) for judgement in judgements] == [5, 5]  # four hidden layers and the logits
+    assert torch.equal(judgements[0][-1], network.networks[0](given))
+
+
+@pytest.mark.parametrize("paired", [True, False])
+def test_a_paired_discriminator_knows_the_source(paired: bool) -> None:
+    """Its loss changes with the source where it is paired, and not at all where it is not."""
+    duel = TranslationDuel.create(4, 3, "least-squares", (0.5, 0.0), paired, RUNTIME)
+    duel.discriminator.eval()
+    result, source, target = images(side=64), images(side=64), images(side=64)
+    losses = []
+    for before in (source, 1 - source):
+        parts = duel.generator_parts(result, before, target)
+        losses.append((parts["adversarial"].item(), duel.discriminator_part(duel.discriminator, result, 0)[0].item()))
+    assert (losses[0] != losses[1]) == paired
+
+
+def test_matching_is_nothing_for_the_target_itself() -> None:
+    duel = TranslationDuel.create(4, 4, "standard", (0.5, 2.0), True, RUNTIME)
+    duel.discriminator.eval()
+    source, target, other = torch.rand(1, 4, 64, 64), images(side=64), images(side=64)
+    assert duel.generator_parts(target, source, target)["matching"].item() == 0
+    assert duel.generator_parts(other, source, target)["matching"].item() > 0
