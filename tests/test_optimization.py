@@ -14,7 +14,7 @@ from percept_cli.core.decoding import load_image
 from percept_cli.core.extractors import FeatureExtractor
 from percept_cli.core.extractors.loading import create_extractor
 from percept_cli.core.gatys import COARSEST, StyleOptions, optimize_style, scales, split_steps
-from percept_cli.core.optimization import OptimizationStep, optimize_image
+from percept_cli.core.optimization import OptimizationStep, fence, optimize_image
 from percept_cli.core.runtime import Runtime
 from percept_cli.core.style import CONTEXTUAL_BALANCE, STYLE_BALANCE
 from percept_cli.core.tiled_features import TiledExtractor
@@ -223,3 +223,21 @@ def test_unknown_names_get_a_suggestion(extractor: FeatureExtractor, content: Te
     ):
         with pytest.raises(UsageError, match=f"'{wrong}'. Did you mean '{right}'"):
             next(optimize_style(content, [style], extractor, RUNTIME, options(**{name: wrong})))
+
+
+def test_a_fence_shows_the_loss_what_a_file_can_hold() -> None:
+    """Beyond [0, 1] the loss sees the end of the range, the gradient passes, and the excess costs its square."""
+    image = torch.tensor([[[[1.5, 0.5], [-0.5, 1.0]]]], requires_grad=True)
+    seen = []
+
+    def loss(given: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        seen.append(given.detach().clone())
+        return given.sum(), {"sum": given.sum()}
+
+    total, parts = fence(loss)(image)
+    assert seen[0].flatten().tolist() == [1.0, 0.5, 0.0, 1.0]
+    assert parts["range"].item() == pytest.approx(10 * (0.25 + 0.25) / 4)
+    assert total.item() == pytest.approx(2.5 + parts["range"].item())
+    total.backward()
+    assert image.grad is not None
+    assert image.grad.flatten().tolist() == pytest.approx([1 + 20 * 0.5 / 4, 1, 1 - 20 * 0.5 / 4, 1])

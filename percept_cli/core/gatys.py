@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from percept_cli.core.images import resize_image
-from percept_cli.core.optimization import OptimizationStep, optimize_image
+from percept_cli.core.optimization import Loss, OptimizationStep, fence, optimize_image
+from percept_cli.core.parametrisation import Frequencies, Parametrisation
 from percept_cli.core.runtime import Runtime
 from percept_cli.core.style import BANDWIDTH, CONTEXTUAL_POINTS, create_style_loss
 from percept_cli.core.tiled_features import AnyExtractor
@@ -92,8 +93,14 @@ def optimize_style(
             seed=options.seed,
         )
         start = _start(target, styles[0], options) if image is None else resize_image(image, height, width)
-        compare = partial(loss, target_images=target)
-        for step in optimize_image(runtime.place(start), compare, steps, options.optimizer, index):
+        compare: Loss = partial(loss, target_images=target)
+        space: Parametrisation | None = None
+        if options.style_loss == "contextual":
+            # Its cosines do not see grain as long as its direction fits. Moved as a spectrum, shapes and colours come
+            # first: on pixels a coloured grain covered the picture and the palette hardly arrived.
+            space, compare = Frequencies(height, width, device=runtime.device), fence(compare)
+        start = runtime.place(start)
+        for step in optimize_image(start, compare, steps, options.optimizer, index, parametrisation=space):
             image, index = step.image, step.index + 1
             yield step
 

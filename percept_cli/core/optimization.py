@@ -14,6 +14,7 @@ OPTIMIZERS = ("adam", "lbfgs", "sgd")
 # In units of the full range of a pixel; most of a restyling is done by steps of this size.
 ADAM_RATE = 0.03
 SGD_MOMENTUM = 0.9
+RANGE_WEIGHT = 10.0  # of the mean square of what is beyond [0, 1]
 
 Loss = Callable[[Tensor], tuple[Tensor, dict[str, Tensor]]]
 
@@ -76,6 +77,22 @@ def optimize_image(
             now = space.decode(parameters).detach().clamp(0, 1)
         # The loss a step reports is that of its start; a line search goes on from there.
         yield OptimizationStep(first_index + index, float(total), evaluation.take_parts(), now)
+
+
+def fence(loss: Loss) -> Loss:
+    """A loss of images that may pass [0, 1], for parameters that cannot be clamped: of the image a file can hold.
+
+    What is beyond costs a part of its own, `range`. The gradient passes as if it were not clamped, lest a pixel beyond
+    the range stay there.
+    """
+
+    def fenced(image: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        excess = image - image.clamp(0, 1)
+        total, parts = loss(image - excess.detach())
+        beyond = RANGE_WEIGHT * excess.square().mean()
+        return total + beyond, {**parts, "range": beyond}
+
+    return fenced
 
 
 @dataclass
