@@ -2,6 +2,7 @@
 
     python bench/contextual.py                          maps of 32² to 128² points: a table; dense up to 96²
     python bench/contextual.py --sides 256              65,536 points (minutes)
+    python bench/contextual.py --plot memory.png        the same as a picture too (matplotlib)
 
 Each figure is that of a process of its own: the most memory that the loss took on top of the features and of what torch
 itself does, and the processor time of the second of two runs, which a busy machine changes little.
@@ -15,14 +16,23 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from percept_cli.core.encoding import save_image
+from percept_cli.core.images import Photo
+from percept_cli.core.look import LINES
 from percept_cli.core.losses import contextual_loss
+from percept_cli.core.plots import Plot, plain_log_axis, render
 from percept_cli.core.runtime import choose_runtime
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 CHANNELS = 256  # of relu3_x
 BANDWIDTH = 0.5
@@ -74,6 +84,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sides", type=int, nargs="*", default=[32, 64, 96, 128])
     parser.add_argument("--one", nargs=2, metavar=("METHOD", "SIDE"), help=argparse.SUPPRESS)
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="a picture of the figures")
     given = parser.parse_args()
     if given.one:
         print(json.dumps(measure(given.one[0], int(given.one[1]))))
@@ -82,6 +93,7 @@ def main() -> None:
     print("|---" * (2 + len(METHODS)) + "|")
     root = str(Path(__file__).resolve().parent.parent)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))}
+    measured: dict[str, list[tuple[int, float, float]]] = {method: [] for method in METHODS}
     for side in given.sides:
         cells = []
         for method in METHODS:
@@ -93,8 +105,31 @@ def main() -> None:
                 check=True, stdout=subprocess.PIPE, env=environment,
             )  # fmt: skip
             figures = json.loads(ran.stdout)
+            measured[method].append((side, figures["megabytes"], figures["seconds"]))
             cells.append(f"{figures['megabytes']:,.0f} MB, {figures['seconds']:.2f} s")
         print(f"| {side}x{side} | {4 * side**4 / 1e6:,.0f} MB | " + " | ".join(cells) + " |", flush=True)
+    if given.plot:
+        save_image(Photo(render(plot_of(measured))), given.plot)
+
+
+def plot_of(measured: Mapping[str, Sequence[tuple[int, float, float]]]) -> Plot:
+    """Memory and time against the side of the map, a line for each method."""
+
+    def draw(figure: "Figure") -> None:
+        for number, title in enumerate(("most memory on top of the features, MB", "processor time, s"), start=1):
+            axes = figure.add_subplot(1, 2, number)
+            for (method, rows), color in zip(measured.items(), LINES, strict=False):
+                axes.plot([row[0] for row in rows], [row[number] for row in rows], "o-", color=color, label=method)
+            axes.set_xscale("log", base=2)
+            sides = sorted({row[0] for rows in measured.values() for row in rows})
+            axes.set_xticks(sides, [f"{side}x{side}" for side in sides])
+            plain_log_axis(axes)
+            axes.set_title(title)
+            axes.set_xlabel("map")
+        figure.axes[0].legend()
+
+    notes = [f"Loss and gradient for one pair of maps of {CHANNELS} channels, each in a process of its own."]
+    return Plot("The contextual loss: blocks of rows against one matrix", notes, draw, height=4.6)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,15 @@ BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
 GALLERY = (ROOT / "docs" / "gallery.md").read_text(encoding="utf-8")
 GUIDES = "\n".join(
     (ROOT / "docs" / name).read_text(encoding="utf-8")
-    for name in ("contextual.md", "extractors.md", "gallery.md", "inversion-training.md")
+    for name in (
+        "contextual.md",
+        "extractors.md",
+        "gallery.md",
+        "inversion-training.md",
+        "inversion.md",
+        "translation.md",
+        "upscaling.md",
+    )
 )
 GUIDE_BLOCKS = re.findall(r"```(\w+)\n(.*?)```", GUIDES, re.DOTALL)
 COMMANDS = [

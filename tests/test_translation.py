@@ -19,6 +19,7 @@ from percept_cli.core.losses.adversarial import (
     least_squares_discriminator_loss,
 )
 from percept_cli.core.losses.functional import gram_matrix
+from percept_cli.core.restyling import run_generator
 from percept_cli.core.runtime import Runtime
 from percept_cli.core.translation import (
     DEGRADE,
@@ -84,6 +85,16 @@ def test_a_picture_does_not_change_what_lies_far_from_it() -> None:
     with torch.no_grad():
         assert torch.equal(network(first)[..., :32], network(second)[..., :32])
         assert not torch.equal(network(first), network(second))
+
+
+@pytest.mark.parametrize("inputs", [3, 4])
+def test_tiles_equal_the_whole(inputs: int) -> None:
+    """But for float32 rounding, at sides that are no multiples of anything."""
+    network = TranslationGenerator(0.1, inputs=inputs).eval().requires_grad_(False)
+    pixels = torch.rand(1, inputs, 250, 371)
+    whole = run_generator(network, pixels, RUNTIME, tile="off")
+    torch.testing.assert_close(run_generator(network, pixels, RUNTIME, tile=64), whole, rtol=0, atol=1e-6)
+    assert torch.equal(run_generator(network, pixels, RUNTIME), whole)
 
 
 def test_generators_by_name() -> None:

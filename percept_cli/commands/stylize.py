@@ -94,8 +94,8 @@ def stylize(
         str,
         typer.Option(
             metavar="auto|off|N",
-            help="With --style: features in tiles of N pixels, for less memory; auto: beyond a megapixel.",
-            rich_help_panel="Optimisation",
+            help="Tiles of N pixels, for less memory: features with --style, pixels with a model of `train translate`; "
+            "auto: large photographs alone.",
         ),
     ] = "auto",
     extractor: options.Extractor = "compact",
@@ -153,8 +153,10 @@ def stylize(
     from percept_cli.core.masking import keep_outside, load_mask
     from percept_cli.core.outputs import Job
     from percept_cli.core.runtime import choose_runtime, memory_errors, seed_everything
+    from percept_cli.core.tiling import parse_tile
     from percept_cli.errors import ImageError
 
+    parsed_tile = parse_tile(tile)
     if model is not None:
         from percept_cli.core.generators.loading import load_style_generator
         from percept_cli.core.restyling import fills_holes, restyle
@@ -170,7 +172,14 @@ def stylize(
             hidden = holes if fills_holes(generator) else None
             with memory_errors(f"{photo.width}x{photo.height} pixels"):
                 return restyle(
-                    photo, generator, runtime, size=size, strength=strength, keep_colors=keep_colors, mask=hidden
+                    photo,
+                    generator,
+                    runtime,
+                    size=size,
+                    strength=strength,
+                    keep_colors=keep_colors,
+                    mask=hidden,
+                    tile=parsed_tile,
                 )
 
     else:
@@ -181,9 +190,7 @@ def stylize(
         from percept_cli.core.restyling import finish, visible_pixels
         from percept_cli.core.style import load_styles, parse_blend, style_taps
         from percept_cli.core.tiled_features import tile_extractor
-        from percept_cli.core.tiling import parse_tile
 
-        parsed_tile = parse_tile(tile)
         if optimizer == "lbfgs" and precision == "auto":
             precision = "fp32"  # its line search compares losses more finely than bf16 tells them apart
         runtime = choose_runtime(device, precision, threads)

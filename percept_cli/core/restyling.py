@@ -7,6 +7,10 @@ from torch import Tensor, nn
 from percept_cli.core.images import LUMA, Photo, fit_short_side, premultiply, resize_image, unpremultiply
 from percept_cli.core.masking import hide
 from percept_cli.core.runtime import Runtime
+from percept_cli.core.tiling import AUTO, OFF, plan_tiles
+
+USUAL_TILE = 1024  # pixels
+LARGEST_WHOLE = 1 << 22  # pixels; beyond, `auto` takes tiles
 
 
 @torch.inference_mode()
@@ -19,15 +23,17 @@ def restyle(
     strength: float = 1.0,
     keep_colors: bool = False,
     mask: Tensor | None = None,
+    tile: int | str = AUTO,
 ) -> Photo:
     """The photograph in a generator's style, of exactly its own size or with a short side of `size` pixels.
 
     strength: 0 is the photograph, 1 the style, between them a mixture of the pixels. keep_colors: only brightness is
     restyled. Transparency is kept; colours are premultiplied through the network, so that hidden ones do not bleed.
-    mask: (1, 1, H, W), for a generator that fills holes (see `fills_holes`): it does not see what is masked.
+    mask: (1, 1, H, W), for a generator that fills holes (see `fills_holes`): it does not see what is masked. tile: see
+    `run_generator`.
     """
     photo, pixels = visible_pixels(photo, size)
-    restyled = run_generator(generator, pixels if mask is None else hide(pixels, mask), runtime)
+    restyled = run_generator(generator, pixels if mask is None else hide(pixels, mask), runtime, tile)
     restyled = finish(restyled, pixels, strength=strength, keep_colors=keep_colors)
     return photo.with_pixels(restyled if photo.alpha is None else unpremultiply(restyled, photo.alpha))
 
@@ -49,11 +55,32 @@ def fills_holes(generator: nn.Module) -> bool:
     return getattr(generator, "inputs", 3) == 4
 
 
-def run_generator(generator: nn.Module, pixels: Tensor, runtime: Runtime) -> Tensor:
+def run_generator(generator: nn.Module, pixels: Tensor, runtime: Runtime, tile: int | str = AUTO) -> Tensor:
     """One forward pass: pixels (1, 3, H, W) in [0, 1] on the processor, and a mask where one goes with them; pixels back.
 
-    What half precision makes infinite is computed again in float32.
+    tile: of a generator without norms, the side in pixels of the tiles that it works in, with a halo as wide as it sees;
+    `auto` takes them beyond four megapixels. Others see the whole picture, whose statistics they need. What half precision
+    makes infinite is computed again in float32.
     """
+    height, width = pixels.shape[-2:]
+    if (
+        not getattr(generator, "tiles_exactly", False)
+        or tile == OFF
+        or (tile == AUTO and height * width <= LARGEST_WHOLE)
+    ):
+        return _run_whole(generator, pixels, runtime)
+    result = pixels.new_empty((len(pixels), 3, height, width))
+    side = USUAL_TILE if isinstance(tile, str) else tile
+    radius, multiple = int(generator.receptive_radius), int(generator.size_multiple)  # type: ignore[arg-type]
+    for planned in plan_tiles(height, width, side, radius, multiple=multiple):
+        rows, columns = planned.source.slices
+        part = _run_whole(generator, pixels[..., rows, columns], runtime)
+        kept, place = planned.target.within(planned.source).slices, planned.target.slices
+        result[..., place[0], place[1]] = part[..., kept[0], kept[1]]
+    return result
+
+
+def _run_whole(generator: nn.Module, pixels: Tensor, runtime: Runtime) -> Tensor:
     height, width = pixels.shape[-2:]
     smallest = int(generator.smallest)  # type: ignore[arg-type]
     missing = (max(0, smallest - height), max(0, smallest - width))

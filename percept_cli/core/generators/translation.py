@@ -30,6 +30,7 @@ class TranslationGenerator(nn.Module):
     smallest = 16
     # Measured by gradients in the tests.
     receptive_radius = 101
+    tiles_exactly = True
 
     def __init__(self, width: float = 1.0, inputs: int = 3):
         super().__init__()
