@@ -6,12 +6,14 @@ import torch.nn.functional as F
 
 from percept_cli.core.dataset import sample_photos
 from percept_cli.core.decoding import load_image
-from percept_cli.core.generators.loading import load_style_generator, load_upscaler
+from percept_cli.core.extractors.loading import create_extractor
+from percept_cli.core.generators.loading import check_inverter, load_inverter, load_style_generator, load_upscaler
 from percept_cli.core.images import middle_square
 from percept_cli.core.manifest import shipped_models
 from percept_cli.core.spectrum import THRESHOLD, checkerboard_peaks
 
 UPSCALERS = [model.name for model in shipped_models().values() if model.role == "upscaler"]
+INVERTERS = [model.name for model in shipped_models().values() if model.role == "inverter"]
 STYLES = [model.name for model in shipped_models().values() if model.role == "style"]
 
 
@@ -37,3 +39,21 @@ def test_a_style_leaves_no_white_blotch(name: str) -> None:
     result = load_style_generator(name).network(photograph(320)).clamp(0, 1)
     darkest = -F.max_pool2d(-result.amin(1, keepdim=True), 9, 1)
     assert (darkest > 0.97).float().mean() < 0.001
+
+
+@pytest.mark.parametrize("name", INVERTERS)
+@torch.inference_mode()
+def test_an_inverter_gives_back_the_photograph_and_no_other(name: str) -> None:
+    """At an eighth of the size, its shapes and colours go with those of the photograph, and not of two others."""
+    inverter = load_inverter(name)
+    layer = inverter.metadata["layer"]
+    extractor = create_extractor(inverter.metadata["extractor"], [layer])
+    check_inverter(inverter, extractor, layer)
+    chosen = [path for path in sample_photos() if path.stem in ("astronaut", "coffee", "chelsea")]
+    photographs = torch.cat([middle_square(load_image(path).pixels, 160) for path in chosen])
+    codes = extractor(photographs)[layer]
+    found = inverter.network(codes, (160, 160)).clamp(0, 1)
+    small, wanted = (F.avg_pool2d(images, 8).flatten(1) for images in (found, photographs))
+    alike = F.cosine_similarity((small - small.mean(1, True))[:, None], wanted - wanted.mean(1, True), dim=2)
+    assert alike.argmax(dim=1).tolist() == [0, 1, 2], alike
+    assert alike.diagonal().min() > 0.5
