@@ -109,7 +109,7 @@ def train_translate(
     import torch
 
     from percept_cli.commands.training_run import TrainingRun
-    from percept_cli.commands.translation_data import Given, create_examples, find_mode
+    from percept_cli.commands.translation_given import Given, create_examples, find_mode
     from percept_cli.console import Console
     from percept_cli.core.extractors.loading import create_extractor, named_extractor
     from percept_cli.core.generators.loading import start_translator
