@@ -15,13 +15,13 @@ from percept_cli.core.losses.adversarial import (
     relativistic_discriminator_loss,
 )
 from percept_cli.core.losses.perceptual import PerceptualLoss
+from percept_cli.core.losses.style_terms import TextureTerm
 from percept_cli.core.losses.terms import (
     ContextualTerm,
     FeatureTerm,
     LowFrequencyTerm,
     PixelTerm,
     Term,
-    TextureTerm,
     TotalVariationTerm,
 )
 from percept_cli.core.recipes import Recipe

@@ -2,15 +2,12 @@
 
 from percept_cli.core.losses.contextual import contextual_loss, contextual_similarity
 from percept_cli.core.losses.perceptual import PerceptualLoss
+from percept_cli.core.losses.style_terms import ContextualStyleTerm, GramTerm, StyleTerm, TextureTerm
 from percept_cli.core.losses.terms import (
-    ContextualStyleTerm,
     ContextualTerm,
     FeatureTerm,
-    GramTerm,
     LowFrequencyTerm,
     PixelTerm,
-    StyleTerm,
-    TextureTerm,
     TotalVariationTerm,
 )
 
