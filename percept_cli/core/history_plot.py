@@ -55,6 +55,17 @@ def history_plot(
     return Plot(title, notes, draw, height=0.9 + STRIP_HEIGHT * len(shown) + PANEL_HEIGHT * rows)
 
 
+def part_plot(history: History, part: str, width: float) -> Plot:
+    """One part of the loss by itself, `width` hundreds of pixels wide."""
+
+    def draw(figure: "Figure") -> None:
+        axes = figure.subplots()
+        _panel(axes, [history], part, None)
+        axes.set_xlabel("step")
+
+    return Plot("", (), draw, height=0.62 * width, width=width)
+
+
 def _panel(axes: "Axes", histories: Sequence[History], part: str, window: int | None) -> None:
     curves = []
     for number, history in enumerate(histories):

@@ -24,7 +24,7 @@ Picture = Annotated[str | None, typer.Option("-o", "--output", help="A file, a f
 PlotFile = Annotated[
     str | None, typer.Option("-o", "--output", help="A file, also .svg, a folder that ends in /, or - for a PNG.")
 ]
-SVG = ".svg"
+SVG, HTML = ".svg", ".html"
 
 
 def plan_picture(
@@ -47,6 +47,28 @@ def plan_picture(
         [item], output or "./", name="{stem}_{op}.png", op=what, others=(SVG,) if plot else (), overwrite=overwrite,
         skip_existing=skip_existing,
     )  # fmt: skip
+    _refuse_source(job, sources, "-o")
+    return job
+
+
+def plan_page(
+    subject: str, what: str, output: str | None, *, sources: Sequence[Path] = (), overwrite: bool, skip_existing: bool
+) -> Job:  # fmt: skip
+    """The place of one page: `{subject}_{what}.html` in the current folder or the one that `output` names, else `output`.
+
+    Raises UsageError as `plan_picture` does, and for another extension.
+    """
+    folder = Path(output or ".")
+    if output is None or output.endswith("/") or folder.is_dir():
+        output = str(folder / f"{subject.replace('/', '-')}_{what}{HTML}")
+    elif folder.suffix.lower() != HTML:
+        raise UsageError(
+            f"-o '{output}': this is a page; give a name that ends in {HTML}, or a folder that ends in '/'."
+        )
+    item = InputItem(None, Path(Path(output).name))
+    (job,) = plan_outputs(
+        [item], output, name="{stem}{ext}", op=what, others=(HTML,), overwrite=overwrite, skip_existing=skip_existing
+    )
     _refuse_source(job, sources, "-o")
     return job
 
@@ -106,6 +128,16 @@ def write_plot(plot: "Plot", job: Job, console: Console, **fields: Any) -> None:
         write_picture(render(plot), job, console, **fields)
         return
     atomic_write_bytes(job.destination, render_svg(plot))
+    console.result(str(job.destination), output=job.destination, status="done", **fields)
+
+
+def write_page(text: str, job: Job, console: Console, **fields: Any) -> None:
+    """Writes a page and reports it with these fields. Raises ImageError where that fails."""
+    from percept_cli.core.files import atomic_write_bytes
+
+    assert job.destination is not None
+    create_folders([job])
+    atomic_write_bytes(job.destination, text.encode())
     console.result(str(job.destination), output=job.destination, status="done", **fields)
 
 
