@@ -28,7 +28,9 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def pages(tmp_path_factory: pytest.TempPathFactory, percept: Percept, photos: Path, style_model: Path) -> dict[str, Path]:
+def pages(
+    tmp_path_factory: pytest.TempPathFactory, percept: Percept, photos: Path, style_model: Path
+) -> dict[str, Path]:
     """A report as it comes, one of a model with a log, and a comparison of three pictures."""
     folder = tmp_path_factory.mktemp("pages")
     made = {name: folder / f"{name}.html" for name in ("shipped", "mine", "compared")}
@@ -97,7 +99,8 @@ def test_the_slider_uncovers_the_left_picture_by_keys_and_by_dragging(browser: A
 def test_any_two_of_three_pictures_can_be_chosen(browser: Any, pages: dict[str, Path]) -> None:
     """The first two at first; the third on the left when it is asked for."""
     tab, _ = opened(browser, pages["compared"])
-    visible = "[...document.querySelectorAll('.stack figcaption')].filter(e => getComputedStyle(e.parentNode).visibility == 'visible').map(e => e.textContent)"
+    shots = "[...document.querySelectorAll('.shot')].filter(shot => getComputedStyle(shot).visibility == 'visible')"
+    visible = f"{shots}.map(shot => shot.textContent)"
     assert tab.evaluate(visible) == ["one", "two"]
     tab.locator("select").first.select_option("2")
     assert tab.evaluate(visible) == ["two", "three"]

@@ -45,7 +45,9 @@ class Page(HTMLParser):
 
 def check_alone(page: Page) -> None:
     """Nothing is loaded from anywhere, pictures say what they show, and one script runs: its own."""
-    addresses = [value for _, attributes in page.elements for key, value in attributes.items() if key in ("src", "href")]
+    addresses = [
+        value for _, attributes in page.elements for key, value in attributes.items() if key in ("src", "href")
+    ]
     assert addresses and all(str(address).startswith("data:") for address in addresses)
     assert all(image["alt"] for image in page.all("img"))
     assert len(page.all("script")) == 1
@@ -142,7 +144,12 @@ def test_a_report_of_a_style_holds_its_recipe_curves_and_the_figures_of_its_samp
     ],
 )
 def test_what_cannot_be_reported_is_said_in_a_sentence(
-    arguments: tuple[str, ...], code: int, sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, percept: Percept
+    arguments: tuple[str, ...],
+    code: int,
+    sentence: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    percept: Percept,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     outcome = percept("visualize", "report", *arguments, *CPU)

@@ -204,7 +204,7 @@ input[type=range] { width: 100%; max-width: var(--width); margin: 0.4rem 0 0; ac
 @page { margin: 1.5cm }
 @media print {
   body { padding: 0; max-width: none; font-size: 10pt }
-  tr, figure, .swipe, .beside > *, .scroll { break-inside: avoid } h2, h3 { break-after: avoid }
+  tr, figure, .swipe, .beside > *, .scroll { break-inside: avoid } h2, h3, .note { break-after: avoid }
   .swipe { width: 100% } .stack { max-width: none } .names, input[type=range] { display: none }
   .stack { aspect-ratio: auto !important; grid-template-columns: repeat(auto-fit, 6cm); gap: 0.3cm }
   .stack::after { content: none }

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from percept_cli import options
-from percept_cli.commands.visualize.picture import Numbers, Picture
+from percept_cli.commands.visualize.picture import HTML, Numbers, PageFile
 
 if TYPE_CHECKING:
     from percept_cli.console import Console
@@ -21,7 +21,7 @@ def compare(
     pictures: Annotated[
         list[Path], typer.Argument(metavar="A B [C ...]", help="Pictures of one thing; the first is the reference.")
     ],
-    output: Picture = None,
+    output: PageFile = None,
     labels: Annotated[
         str | None, typer.Option(metavar="L1,L2,...", help="Names on the sheet. Default: those of the files.")
     ] = None,
@@ -54,12 +54,15 @@ def compare(
     percept visualize compare original.png bicubic.png upscaled.png
 
     percept visualize compare photo.jpg restyled.jpg --heat --layers relu3_3 -o differences.png
+
+    percept visualize compare original.png bicubic.png upscaled.png -o swipe.html
     """
     from percept_cli.commands.visualize.picture import (
         plan_numbers,
         plan_picture,
         report_skipped,
         write_numbers,
+        write_page,
         write_picture,
     )
     from percept_cli.console import Console
@@ -77,13 +80,14 @@ def compare(
             of_heat | {"--layers": layers, "--extractor-weights": extractor_weights}, "There is no --heat map"
         )
     flags = {"overwrite": overwrite, "skip_existing": skip_existing}
-    job = plan_picture(pictures[0].stem, "compared", output, sources=pictures, **flags)
+    job = plan_picture(pictures[0].stem, "compared", output, sources=pictures, page=True, **flags)
     numbers = plan_numbers(data, pictures, **flags)
     if report_skipped(job, console):
         return
 
     from percept_cli.core import look
     from percept_cli.core.comparison import perceptual_layers
+    from percept_cli.core.comparison_page import comparison_page
     from percept_cli.core.comparison_sheet import (
         column_width,
         comparison_sheet,
@@ -108,14 +112,15 @@ def compare(
         if count and not places:
             notes.append("the pictures are equal: there is no place where they differ")
         elif places:
-            notes.append(f"below: the {len(places)} squares of {places[0].region.height} pixels that differ most")
+            notes.append(f"enlarged: the {len(places)} squares of {places[0].region.height} pixels that differ most")
         maps = _heat(shown, frozen, runtime, notes) if heat else None
-        sheet = comparison_sheet(shown, places, maps)
-    title = look.heading(f"Compared: {', '.join(names)}", notes)
-    write_picture(
-        look.framed(look.down([title, sheet])), job, console, quality=quality,
-        places=[{"top": p.region.top, "left": p.region.left, "side": p.region.height} for p in places],
-    )  # fmt: skip
+        title = f"Compared: {', '.join(names)}"
+        fields = {"places": [{"top": p.region.top, "left": p.region.left, "side": p.region.height} for p in places]}
+        if job.destination is not None and job.destination.suffix.lower() == HTML:
+            write_page(comparison_page(shown, places, maps, title, notes, quality), job, console, **fields)
+        else:
+            sheet = look.down([look.heading(title, notes), comparison_sheet(shown, places, maps)])
+            write_picture(look.framed(sheet), job, console, quality=quality, **fields)
     write_numbers(difference_records(shown, places), numbers)
 
 

@@ -21,6 +21,10 @@ Numbers = Annotated[
     Path | None, typer.Option("--data", metavar="FILE.json|csv", help="The numbers behind the picture.")
 ]
 Picture = Annotated[str | None, typer.Option("-o", "--output", help="A file, a folder that ends in /, or -.")]
+PageFile = Annotated[
+    str | None,
+    typer.Option("-o", "--output", help="A file, also .html with a slider, a folder that ends in /, or - for a PNG."),
+]
 PlotFile = Annotated[
     str | None, typer.Option("-o", "--output", help="A file, also .svg, a folder that ends in /, or - for a PNG.")
 ]
@@ -34,17 +38,19 @@ def plan_picture(
     *,
     sources: Sequence[Path] = (),
     plot: bool = False,
+    page: bool = False,
     overwrite: bool,
     skip_existing: bool,
 ) -> Job:
     """The place of one picture: `{subject}_{what}.png` in the current folder or the one that `output` names, else `output`.
 
-    A `plot` may also be an SVG file. Raises UsageError as `plan_outputs` does, and where it would be written over one
-    of its `sources`.
+    A `plot` may also be an SVG file, a `page` also an HTML file. Raises UsageError as `plan_outputs` does, and where it
+    would be written over one of its `sources`.
     """
     item = InputItem(None, Path(f"{subject}.png"))
+    others = ((SVG,) if plot else ()) + ((HTML,) if page else ())
     (job,) = plan_outputs(
-        [item], output or "./", name="{stem}_{op}.png", op=what, others=(SVG,) if plot else (), overwrite=overwrite,
+        [item], output or "./", name="{stem}_{op}.png", op=what, others=others, overwrite=overwrite,
         skip_existing=skip_existing,
     )  # fmt: skip
     _refuse_source(job, sources, "-o")
