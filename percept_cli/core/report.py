@@ -14,6 +14,7 @@ from percept_cli.core.history_plot import part_plot
 from percept_cli.core.manifest import shipped_models
 from percept_cli.core.model_trial import Sample, Trial
 from percept_cli.core.plots import check_matplotlib, render
+from percept_cli.core.preview import preview_steps
 from percept_cli.core.spectrum import THRESHOLD, Peak, frequency_peaks, log_power, spectrum_side
 from percept_cli.core.spectrum_plot import Spectrum, spectrum_plot
 from percept_cli.core.weights import sha256_of
@@ -177,7 +178,9 @@ def _training(history: History | None) -> str:
     if history.preview is not None:
         strip = load_image(history.preview).pixels
         alt = f"What a photograph became during training, up to step {history.steps[-1]}"
-        parts.append(html.scrolled(html.picture(strip, alt), "Previews of the training"))
+        steps = ", ".join(f"step {step}" if step else "photograph" for step in preview_steps(history.preview))
+        caption = f"From left to right: {steps}." if steps else "From left to right, the photograph first."
+        parts.append(html.scrolled(html.captioned(html.picture(strip, alt), caption), "Previews of the training"))
     try:
         check_matplotlib()
     except UsageError as error:
