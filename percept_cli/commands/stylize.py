@@ -99,6 +99,7 @@ def stylize(
     recursive: options.Recursive = False,
     from_file: options.FromFile = None,
     null: options.NullSeparated = False,
+    show: options.Show = False,
     overwrite: options.Overwrite = False,
     skip_existing: options.SkipExisting = False,
     quality: options.Quality = 95,
@@ -201,4 +202,4 @@ def stylize(
             result = finish(step.image.cpu(), pixels, strength=strength, keep_colors=keep_colors)
             return photo.with_pixels(result if photo.alpha is None else unpremultiply(result, photo.alpha))
 
-    process_images(jobs, operation, console, quality=quality, fields={"model": label})
+    process_images(jobs, operation, console, quality=quality, show=show, fields={"model": label})

@@ -40,6 +40,7 @@ def compare(
     quality: options.Quality = 95,
     extractor: options.Extractor = "compact",
     extractor_weights: options.ExtractorWeights = None,
+    show: options.Show = False,
     overwrite: options.Overwrite = False,
     skip_existing: options.SkipExisting = False,
     seed: options.Seed = 0,
@@ -73,6 +74,8 @@ def compare(
         raise UsageError(f"{pictures[0]} alone has nothing to be compared with: give two pictures or more.")
     names = [part.strip() for part in labels.split(",")] if labels is not None else _file_labels(pictures)
     if len(names) != len(pictures) or len(set(names)) < len(names) or "" in names:
+        if labels is None:
+            raise UsageError("A picture is given twice: tell them apart by --labels, as in --labels first,again.")
         raise UsageError(f"--labels {labels}: give {len(pictures)} different names, one for each picture.")
     if not heat:
         of_heat = {"--extractor": None if extractor == "compact" else extractor}
@@ -118,9 +121,11 @@ def compare(
         fields = {"places": [{"top": p.region.top, "left": p.region.left, "side": p.region.height} for p in places]}
         if job.destination is not None and job.destination.suffix.lower() == HTML:
             write_page(comparison_page(shown, places, maps, title, notes, quality), job, console, **fields)
+            if show:
+                console.show(comparison_sheet(shown, places, maps))
         else:
             sheet = look.down([look.heading(title, notes), comparison_sheet(shown, places, maps)])
-            write_picture(look.framed(sheet), job, console, quality=quality, **fields)
+            write_picture(look.framed(sheet), job, console, show=show, quality=quality, **fields)
     write_numbers(difference_records(shown, places), numbers)
 
 

@@ -24,6 +24,7 @@ def gram(
     recursive: options.Recursive = False,
     from_file: options.FromFile = None,
     null: options.NullSeparated = False,
+    show: options.Show = False,
     overwrite: options.Overwrite = False,
     skip_existing: options.SkipExisting = False,
     seed: options.Seed = 0,
@@ -107,6 +108,6 @@ def gram(
         notes.append(f"The Gram matrices themselves are drawn of {MATRICES} pictures at most.")
     what = "Distances between styles" if len(paths) > 1 else "Gram matrices"
     plot = gram_plot(names, thumbnails, grams, distances, f"{what} in {extractor}{weights}", notes)
-    write_plot(plot, job, console, styles=len(names), layers=layers)
+    write_plot(plot, job, console, show=show, styles=len(names), layers=layers)
     drawn = gram_records(names, grams, CHANNELS) if len(paths) <= MATRICES else ()
     write_numbers([*distance_records(names, distances), *drawn], numbers)

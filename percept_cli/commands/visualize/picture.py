@@ -109,8 +109,13 @@ def write_numbers(records: Sequence[Record], job: Job) -> None:
         atomic_write_bytes(job.destination, encode_records(records, job.destination.suffix.lower()))
 
 
-def write_picture(picture: "Tensor", job: Job, console: Console, *, quality: int = 95, **fields: Any) -> None:
-    """Writes a picture (1, 3, H, W) in [0, 1] and reports it with these fields. Raises ImageError where that fails."""
+def write_picture(
+    picture: "Tensor", job: Job, console: Console, *, quality: int = 95, show: bool = False, **fields: Any
+) -> None:
+    """Writes a picture (1, 3, H, W) in [0, 1] and reports it with these fields. Raises ImageError where that fails.
+
+    show: on the terminal too.
+    """
     from percept_cli.core.encoding import encode_image, save_image
     from percept_cli.core.images import Photo
 
@@ -123,18 +128,22 @@ def write_picture(picture: "Tensor", job: Job, console: Console, *, quality: int
     console.result(
         str(job.destination), output=job.destination, status="done", width=photo.width, height=photo.height, **fields
     )
+    if show:
+        console.show(picture)
 
 
-def write_plot(plot: "Plot", job: Job, console: Console, **fields: Any) -> None:
+def write_plot(plot: "Plot", job: Job, console: Console, *, show: bool = False, **fields: Any) -> None:
     """Writes a plot as SVG or as the picture that the name asks for. Raises as `write_picture` and `render` do."""
     from percept_cli.core.files import atomic_write_bytes
     from percept_cli.core.plots import render, render_svg
 
     if job.destination is None or job.destination.suffix.lower() != SVG:
-        write_picture(render(plot), job, console, **fields)
+        write_picture(render(plot), job, console, show=show, **fields)
         return
     atomic_write_bytes(job.destination, render_svg(plot))
     console.result(str(job.destination), output=job.destination, status="done", **fields)
+    if show:
+        console.show(render(plot))
 
 
 def write_page(text: str, job: Job, console: Console, **fields: Any) -> None:

@@ -17,6 +17,7 @@ def samples(
         int | None, typer.Option(min=1, help="Side of each in pixels. Default: that of the training.")
     ] = None,
     data: Numbers = None,
+    show: options.Show = False,
     overwrite: options.Overwrite = False,
     skip_existing: options.SkipExisting = False,
     seed: options.Seed = 0,
@@ -75,6 +76,6 @@ def samples(
             ]
             progress.advance(1)
     write_picture(
-        contact_sheet(square_sheet(tiles)), job, console, model=loaded.name, count=count, size=side, seed=seed
+        contact_sheet(square_sheet(tiles)), job, console, show=show, model=loaded.name, count=count, size=side, seed=seed
     )  # fmt: skip
     write_numbers(rows, numbers)
