@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from percept_cli.core.extractors import FeatureExtractor
     from percept_cli.core.runtime import Runtime
 
-HEAT_SIDE = 512  # pixels
+HEAT_SIDE = 384  # pixels
 
 
 def compare(
@@ -101,8 +101,9 @@ def compare(
     from percept_cli.core.extractors.loading import create_extractor
     from percept_cli.core.runtime import choose_runtime, memory_errors
 
+    # Without a network too: it has large pictures' memory reused.
+    runtime = choose_runtime(device, precision, threads)
     if heat:
-        runtime = choose_runtime(device, precision, threads)
         taps = perceptual_layers(extractor, layers.split(",") if layers else None)
         console.say(runtime.reason)
         frozen = runtime.freeze(create_extractor(extractor, taps, extractor_weights, seed, console.say))
