@@ -75,6 +75,13 @@ def test_one_picture_has_matrices_and_no_distances(percept: Callable, photos: Pa
     assert (
         "Gram matrices in compact" in drawn and "Which belong together" not in drawn and drawn.count("Gram entry") == 2
     )
+    draw = ("visualize", "gram", photos / "hill.png", "--layer", "conv1_2", "--size", 48, *CPU)
+    assert (
+        percept(*draw, "-o", tmp_path / "b.jpg").code
+        == percept(*draw, "-o", tmp_path / "c.jpg", "--quality", 30).code
+        == 0
+    )
+    assert (tmp_path / "c.jpg").stat().st_size < (tmp_path / "b.jpg").stat().st_size
     rows = list(csv.DictReader((tmp_path / "a.csv").open()))
     least = {
         layer: min(float(row["gram"]) for row in rows if row["layer"] == layer) for layer in ("conv1_2", "relu2_1")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 WRITTEN_OUT = 12  # styles: figures stand in the cells of so many
 THUMBNAIL = 96  # pixels
 MATRICES = 8  # styles: the Gram matrices of so many are drawn
-CHANNELS = 64
+CHANNELS = 32
 STRONG_SHARE = 0.995  # of the entries: the strongest colour is theirs who are beyond
 
 
@@ -93,7 +93,7 @@ def gram_plot(
 
 
 def _grams_height(grams: Sequence[Mapping[str, Tensor]], count: int) -> float:
-    return 1.3 + count * min(3.2, 11.0 / (len(grams[0]) + 0.6))
+    return 1.3 + count * min(2.2, 11.0 / (len(grams[0]) + 0.6))
 
 
 def _grams(

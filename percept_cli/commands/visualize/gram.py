@@ -19,6 +19,7 @@ def gram(
     output: PlotFile = None,
     size: Annotated[int, typer.Option(min=1, help="Short side of every picture, pixels.")] = SIDE,
     data: Numbers = None,
+    quality: options.Quality = 95,
     extractor: options.Extractor = "compact",
     extractor_weights: options.ExtractorWeights = None,
     recursive: options.Recursive = False,
@@ -108,6 +109,6 @@ def gram(
         notes.append(f"The Gram matrices themselves are drawn of {MATRICES} pictures at most.")
     what = "Distances between styles" if len(paths) > 1 else "Gram matrices"
     plot = gram_plot(names, thumbnails, grams, distances, f"{what} in {extractor}{weights}", notes)
-    write_plot(plot, job, console, show=show, styles=len(names), layers=layers)
+    write_plot(plot, job, console, quality=quality, show=show, styles=len(names), layers=layers)
     drawn = gram_records(names, grams, CHANNELS) if len(paths) <= MATRICES else ()
     write_numbers([*distance_records(names, distances), *drawn], numbers)

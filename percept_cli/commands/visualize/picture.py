@@ -132,13 +132,15 @@ def write_picture(
         console.show(picture)
 
 
-def write_plot(plot: "Plot", job: Job, console: Console, *, show: bool = False, **fields: Any) -> None:
+def write_plot(
+    plot: "Plot", job: Job, console: Console, *, quality: int = 95, show: bool = False, **fields: Any
+) -> None:  # fmt: skip
     """Writes a plot as SVG or as the picture that the name asks for. Raises as `write_picture` and `render` do."""
     from percept_cli.core.files import atomic_write_bytes
     from percept_cli.core.plots import render, render_svg
 
     if job.destination is None or job.destination.suffix.lower() != SVG:
-        write_picture(render(plot), job, console, show=show, **fields)
+        write_picture(render(plot), job, console, quality=quality, show=show, **fields)
         return
     atomic_write_bytes(job.destination, render_svg(plot))
     console.result(str(job.destination), output=job.destination, status="done", **fields)
