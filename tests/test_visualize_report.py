@@ -5,6 +5,7 @@ import csv
 import hashlib
 import json
 import re
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from percept_cli.core.model_trial import SIZES, Trial, prepare_trial, take_sampl
 from percept_cli.core.runtime import choose_runtime
 from percept_cli.core.weights import load_weights_and_metadata, save_weights
 from tests.conftest import Percept
+from tests.test_invert_autoencoder import save_autoencoder
 from tests.test_visualize_history import write_log
 
 CPU = ("--device", "cpu", "--threads", 1, "--precision", "fp32")
@@ -130,6 +132,29 @@ def test_a_report_of_a_style_holds_its_recipe_curves_and_the_figures_of_its_samp
     (row,) = [row for row in rows if row["photograph"] == "hill.png" and row["picture"] == "restyled"]
     assert float(row["psnr_rgb"]) == pytest.approx(psnr(sample.after, sample.original).item(), rel=1e-6)
     assert row["size"] == sample.size == "75x61"
+
+
+def test_inverters_and_autoencoders_are_tried_too(tmp_path: Path) -> None:
+    """An inverter gets the middle square, an autoencoder the whole picture; what comes back has its size."""
+    runtime, photo = choose_runtime("cpu", "fp32", 1), torch.rand(1, 3, 64, 90)
+    square = take_samples(prepare_trial("compact-conv3_4", runtime), "noise", photo)
+    assert [sample.after.shape for sample in square] == [(1, 3, 64, 64)]
+    whole = take_samples(prepare_trial(str(save_autoencoder(tmp_path / "a.safetensors")), runtime), "noise", photo)
+    assert [sample.after.shape for sample in whole] == [(1, 3, 64, 90)] and torch.equal(whole[0].original, photo)
+
+
+def test_without_matplotlib_a_report_says_what_its_curves_need(
+    style_model: Path, photos: Path, tmp_path: Path, percept: Percept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rest is there."""
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    write_log(tmp_path / "run", [2.0, 1.0])
+    arguments = ("-m", style_model, photos / "hill.png", "--log", tmp_path / "run", "--metrics", "psnr")
+    outcome = percept("visualize", "report", *arguments, "-o", tmp_path / "a.html", *CPU)
+    assert outcome.code == 0, outcome.stderr
+    page = Page((tmp_path / "a.html").read_text(encoding="utf-8"))
+    assert sum("pip install 'percept[plots]'" in text for text in page.text) == 2
+    assert len(page.all("img")) == 2 and any("psnr_rgb" in text for text in page.text)
 
 
 @pytest.mark.parametrize(
