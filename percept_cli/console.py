@@ -1,13 +1,20 @@
 """The only module that prints: results to stdout, everything else to stderr."""
 
 import json
+import os
+import shutil
 import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from percept_cli.core.files import atomic_path
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from percept_cli.core.terminal_picture import Pair
 
 
 class Console:
@@ -49,6 +56,48 @@ class Console:
         """An image on stdout."""
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
+
+    def show(self, pixels: "Tensor") -> None:
+        """A picture (1, 3, H, W) in [0, 1] on the terminal, below what was said; nothing where that cannot show any."""
+        from percept_cli.core.terminal_picture import picture_way
+
+        way = None if self.quiet else picture_way(os.environ, sys.stderr.isatty())
+        if way is None:
+            return
+        from percept_cli.core.encoding import encode_image
+        from percept_cli.core.images import Photo
+        from percept_cli.core.terminal_picture import (
+            for_terminal,
+            half_blocks,
+            iterm2_sequence,
+            kitty_sequence,
+            shown_columns,
+        )
+
+        if Progress.bar is not None:
+            Progress.bar.clear()
+        columns, lines = shutil.get_terminal_size()
+        if way == "blocks":
+            self._stderr_blocks(half_blocks(pixels, columns, lines - 2), columns)
+            return
+        png = encode_image(Photo(for_terminal(pixels)), ".png")[0]
+        wide = shown_columns(pixels.shape[-2], pixels.shape[-1], columns, lines - 2)
+        sys.stderr.write((kitty_sequence if way == "kitty" else iterm2_sequence)(png, wide))
+        sys.stderr.flush()
+
+    def _stderr_blocks(self, cells: "list[list[Pair]]", columns: int) -> None:
+        from rich.color import Color
+        from rich.console import Console as Terminal
+        from rich.segment import Segment, Segments
+        from rich.style import Style
+
+        segments = []
+        for row in cells:
+            for upper, lower in row:
+                segments.append(Segment("▀", Style(color=Color.from_rgb(*upper), bgcolor=Color.from_rgb(*lower))))
+            segments.append(Segment.line())
+        # rich knows how many colours the terminal has, and takes the nearest of them.
+        Terminal(file=sys.stderr, width=columns).print(Segments(segments), end="")
 
     def progress(self, total: int, unit: str, initial: int = 0) -> "Progress":
         """A bar on a terminal; elsewhere one plain line every 30 seconds; nothing when quiet."""

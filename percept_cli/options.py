@@ -12,6 +12,7 @@ Seed = Annotated[int, typer.Option(min=0, help="Same seed, same device: same res
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Only warnings and errors.")]
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Say more.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line on stdout.")]
+Show = Annotated[bool, typer.Option("--show", help="Preview the result in the terminal, where that can show pictures.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue a stopped run to the same bits.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")]
 SkipExisting = Annotated[bool, typer.Option("--skip-existing", help="Leave outputs that exist as they are.")]

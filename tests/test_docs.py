@@ -54,7 +54,8 @@ def test_every_picture_of_the_gallery_is_small_and_made_by_its_command() -> None
     pictures = re.findall(r"!\[.+?\]\((.+?)\)", GALLERY)
     assert pictures
     for picture in pictures:
-        assert re.search(rf"^percept visualize .*-o docs/{re.escape(picture)}\b", GALLERY, re.MULTILINE), picture
+        made = rf"^(percept visualize .*-o |chromium .*--screenshot=)docs/{re.escape(picture)}\b"
+        assert re.search(made, GALLERY, re.MULTILINE), picture
         assert (ROOT / "docs" / picture).stat().st_size < 200_000, picture
 
 

@@ -539,3 +539,21 @@ def test_fit_sides() -> None:
     assert fit_short_side(600, 400, 200) == (300, 200)
     assert fit_long_side(600, 400, 300) == (300, 200)
     assert fit_long_side(10_000, 3, 100) == (100, 1)
+
+
+def test_a_large_jpeg_is_read_smaller_where_less_is_enough(tmp_path: Path) -> None:
+    """At half its size for a third of it, with its own size told, turned as its orientation says; other files whole."""
+    picture = Image.effect_noise((640, 480), 60).resize((1280, 960), Image.Resampling.BICUBIC).convert("RGB")
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by a quarter
+    picture.save(tmp_path / "a.jpg", quality=95, exif=exif)
+    picture.save(tmp_path / "a.png")
+    half = load_image(tmp_path / "a.jpg", enough=300)
+    assert (half.height, half.width, half.whole) == (640, 480, (1280, 960))
+    assert load_image(tmp_path / "a.jpg", enough=120).height == 320
+    for photo in (load_image(tmp_path / "a.jpg"), load_image(tmp_path / "a.jpg", enough=321)):
+        assert (photo.height, photo.width, photo.whole) == (1280, 960, None)
+    assert load_image(tmp_path / "a.png", enough=10).whole is None
+    # What is left out is what shrinking leaves out.
+    shrunk = resize_image(load_image(tmp_path / "a.jpg").pixels, 400, 300)
+    assert (resize_image(half.pixels, 400, 300) - shrunk).abs().mean() < 2 / 255

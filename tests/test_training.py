@@ -331,6 +331,7 @@ def test_the_preview_grows_with_the_training(unbroken: Path) -> None:
     with Image.open(unbroken.with_suffix(".run") / "preview.png") as strip:
         assert strip.height == 64
         assert strip.width == 9 * 64 + 8 * 4
+        assert len(json.loads(strip.info["percept.steps"])) == 9
 
 
 def test_an_unreadable_photograph_is_left_out_and_named(

@@ -1,6 +1,8 @@
 """`percept visualize compare`: the places enlarged are those where the pictures differ most, and the figures are theirs."""
 
+import base64
 import csv
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +16,8 @@ from PIL import Image
 from percept_cli.core.comparison_sheet import Heat, Shown, comparison_sheet, difference_records
 from percept_cli.core.difference_places import differing_places, spread_map
 from percept_cli.core.look import LINES, WIDTH
+from tests.conftest import Percept
+from tests.test_visualize_report import Page, check_alone
 
 CPU = ("--device", "cpu", "--threads", 1)
 
@@ -143,3 +147,37 @@ def test_what_cannot_be_is_refused_in_one_sentence(
     outcome = percept("visualize", "compare", *arguments, *CPU)
     assert outcome.code == code and message in outcome.stderr, outcome.stderr
     assert len(list(trio.iterdir())) == 4
+
+
+def test_a_page_holds_every_picture_once_under_the_slider_and_the_squares_pixel_by_pixel(
+    tmp_path: Path, percept: Percept
+) -> None:
+    """Three pictures: two choices of three, three squares as they are; names of files are only text."""
+    plain, marked = marked_pictures()
+    names = ["plain", "<b>marked", "half"]
+    for name, pixels in zip(names, (plain, marked, plain.lerp(marked, 0.5)), strict=True):
+        levels = (pixels[0].permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
+        Image.fromarray(levels).save(tmp_path / f"{name}.png")
+    out = tmp_path / "page.html"
+    outcome = percept(
+        "visualize",
+        "compare",
+        *[tmp_path / f"{name}.png" for name in names],
+        "--crop-size",
+        16,
+        "--crops",
+        1,
+        "-o",
+        out,
+        *CPU,
+    )
+    assert outcome.code == 0, outcome.stderr
+    page = Page(out.read_text(encoding="utf-8"))
+    check_alone(page)
+    assert len(page.all("option")) == 6 and len(page.all("select")) == 2 and "<b>marked" in page.text
+    crops = [image for image in page.all("img") if image.get("class") == "crop"]
+    assert [image["alt"] for image in crops][1].startswith(
+        "<b>marked, place 1: 16 pixels a side, from row 64 and column 32"
+    )
+    with Image.open(io.BytesIO(base64.b64decode(str(crops[1]["src"]).split(",")[1]))) as crop:
+        assert np.array_equal(np.asarray(crop), np.full((16, 16, 3), round(255 * 0.9)))

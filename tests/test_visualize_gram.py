@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from percept_cli.core.losses.functional import gram_matrix
-from percept_cli.core.style_distances import cluster, distance_records, gram_distances
+from percept_cli.core.style_distances import cluster, distance_records, gram_distances, gram_records, strongest_grams
 
 CPU = ("--device", "cpu", "--threads", 1)
 
@@ -51,6 +51,44 @@ def test_records_have_every_pair_once_a_layer_and_the_mean() -> None:
     assert [row["distance"] for row in rows if row["layer"] == "mean"] == pytest.approx([0.3] * 3)
 
 
+def test_matrices_show_the_same_channels_of_all_pictures_strongest_first() -> None:
+    """By the mean of their squares; rows of the data hold what is drawn, each pair of channels once."""
+    first = torch.tensor([[1.0, 2, 3], [2, 9, 4], [3, 4, 5]])
+    grams = [{"relu": first}, {"relu": torch.tensor([[8.0, 0, 1], [0, 1, 0], [1, 0, 6]])}]
+    channels, matrices = strongest_grams(grams, "relu", 2)
+    assert channels == [2, 1]  # means of 5.5 and 5 before 4.5
+    assert [matrix.tolist() for matrix in matrices] == [[[5, 4], [4, 9]], [[6, 0], [0, 1]]]
+    rows = list(gram_records(["a", "b"], grams, 2))
+    assert [(row["style"], row["channel"], row["other"], row["gram"]) for row in rows] == [
+        ("a", 2, 2, 5.0), ("a", 2, 1, 4.0), ("a", 1, 1, 9.0), ("b", 2, 2, 6.0), ("b", 2, 1, 0.0), ("b", 1, 1, 1.0),
+    ]  # fmt: skip
+
+
+def test_one_picture_has_matrices_and_no_distances(percept: Callable, photos: Path, tmp_path: Path) -> None:
+    """A panel for its picture, each of two layers and their colour bars; before an activation there are negative entries."""
+    outcome = percept(
+        "visualize", "gram", photos / "hill.png", "--layer", "conv1_2,relu2_1", "--size", 48, "-o", tmp_path / "a.svg",
+        "--data", tmp_path / "a.csv", *CPU,
+    )  # fmt: skip
+    assert outcome.code == 0, outcome.stderr
+    drawn = (tmp_path / "a.svg").read_text()
+    assert (
+        "Gram matrices in compact" in drawn and "Which belong together" not in drawn and drawn.count("Gram entry") == 2
+    )
+    draw = ("visualize", "gram", photos / "hill.png", "--layer", "conv1_2", "--size", 48, *CPU)
+    assert (
+        percept(*draw, "-o", tmp_path / "b.jpg").code
+        == percept(*draw, "-o", tmp_path / "c.jpg", "--quality", 30).code
+        == 0
+    )
+    assert (tmp_path / "c.jpg").stat().st_size < (tmp_path / "b.jpg").stat().st_size
+    rows = list(csv.DictReader((tmp_path / "a.csv").open()))
+    least = {
+        layer: min(float(row["gram"]) for row in rows if row["layer"] == layer) for layer in ("conv1_2", "relu2_1")
+    }
+    assert least["conv1_2"] < 0 <= least["relu2_1"]
+
+
 def test_textures_of_one_kind_belong_together(
     percept: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -76,7 +114,7 @@ def test_textures_of_one_kind_belong_together(
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["hill.png"], 2, "Distances are between pictures: give two or more"),
+        ([], 2, "No image was given"),
         (["hill.png", "lake.jpg", "--layer", "conv9"], 2, "Unknown layer of compact 'conv9'"),
         (["hill.png", "none.png"], 4, "does not exist"),
     ],

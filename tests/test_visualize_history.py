@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from percept_cli.core.history import (
@@ -17,6 +18,7 @@ from percept_cli.core.history import (
     smoothing_window,
     wants_log_axis,
 )
+from percept_cli.core.preview import place_preview, preview_steps
 
 
 def write_log(folder: Path, losses: list[float], cut: str = "") -> Path:
@@ -94,6 +96,21 @@ def test_two_runs_end_to_end_by_folder_and_by_model(
     assert percept(*arguments, "-o", "c.svg", "--no-previews", "--parts", "style").code == 0
     without = Path("c.svg").read_text()
     assert "up to step" not in without and "total loss" not in without
+
+
+def test_previews_say_at_which_step_they_were_made(percept: Callable, tmp_path: Path) -> None:
+    """The strip keeps the steps, also when a resumed run draws its later pictures anew; below it they are read."""
+    log, strip = write_log(tmp_path / "a.run", [1.0] * 30), tmp_path / "a.run" / "preview.png"
+    for position, step in ((0, 0), (1, 10), (2, 20), (3, 30), (2, 25)):
+        place_preview(strip, torch.full((1, 3, 20, 20), position / 4), position, step)
+    assert preview_steps(strip) == [0, 10, 25]
+    assert percept("visualize", "history", log, "-o", tmp_path / "a.svg").code == 0
+    drawn = (tmp_path / "a.svg").read_text()
+    assert all(text in drawn for text in (">photograph<", ">step 10<", ">step 25<")) and ">step 20<" not in drawn
+    # Of a strip that does not say, none is invented.
+    Image.new("RGB", (44, 20)).save(strip)
+    place_preview(strip, torch.zeros(1, 3, 20, 20), 2, 20)
+    assert preview_steps(strip) == []
 
 
 @pytest.mark.parametrize(

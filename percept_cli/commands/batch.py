@@ -3,15 +3,21 @@
 import sys
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import typer
 
 from percept_cli.console import Console
 from percept_cli.core.decoding import load_image
 from percept_cli.core.encoding import encode_image, save_image
-from percept_cli.core.images import Photo
+from percept_cli.core.images import Photo, floats, premultiply
 from percept_cli.core.outputs import Job, create_folders
 from percept_cli.errors import ExitCode, ImageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+PREVIEW_SIDE = 1200  # pixels
 
 
 def process_images(
@@ -20,9 +26,13 @@ def process_images(
     console: Console,
     *,
     quality: int = 95,
+    show: bool = False,
     fields: dict[str, object],
 ) -> None:
-    """Reads, transforms and writes every job, reporting each; raises typer.Exit with 3 or 4 when some or all failed."""
+    """Reads, transforms and writes every job, reporting each; raises typer.Exit with 3 or 4 when some or all failed.
+
+    show: every result on the terminal too.
+    """
     create_folders(jobs)
     failures: list[tuple[str, str]] = []
     todo = [job for job in jobs if not job.skip]
@@ -55,11 +65,20 @@ def process_images(
                         str(job.destination), source=name, output=job.destination, status="done",
                         width=result.width, height=result.height, seconds=seconds, **fields,
                     )  # fmt: skip
+                if show:
+                    console.show(_small(result))
             progress.advance(1)
     if failures:
         if len(jobs) > 1:
             console.error(f"{len(failures)} of {len(jobs)} images failed: {', '.join(name for name, _ in failures)}")
         raise typer.Exit(ExitCode.ALL_FAILED if len(failures) == len(jobs) else ExitCode.SOME_FAILED)
+
+
+def _small(photo: Photo) -> "Tensor":
+    """Pixels (1, 3, h, w) in [0, 1] enough for a terminal, over black; of a large result few are touched."""
+    step = max(1, max(photo.height, photo.width) // PREVIEW_SIDE)
+    pixels = floats(photo.pixels[..., ::step, ::step])
+    return pixels if photo.alpha is None else premultiply(pixels, floats(photo.alpha[..., ::step, ::step]))
 
 
 def _write(result: Photo, photo: Photo, job: Job, console: Console, quality: int) -> tuple[str, ...]:

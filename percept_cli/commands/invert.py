@@ -79,6 +79,7 @@ def invert(
     recursive: options.Recursive = False,
     from_file: options.FromFile = None,
     null: options.NullSeparated = False,
+    show: options.Show = False,
     overwrite: options.Overwrite = False,
     skip_existing: options.SkipExisting = False,
     quality: options.Quality = 95,
@@ -146,7 +147,15 @@ def invert(
             items, output, name=name, op=label, model=label, overwrite=overwrite, skip_existing=skip_existing
         )  # fmt: skip
         reconstruct_images(
-            jobs, autoencoder, size, console, device=device, precision=precision, threads=threads, quality=quality
+            jobs,
+            autoencoder,
+            size,
+            console,
+            device=device,
+            precision=precision,
+            threads=threads,
+            quality=quality,
+            show=show,
         )
         return
 
@@ -268,7 +277,7 @@ def invert(
             rows = wrap(rows[0], COLUMNS)
         return Photo(contact_sheet(rows), icc=photo.icc, format=photo.format)
 
-    process_images(jobs, operation, console, quality=quality, fields=fields)
+    process_images(jobs, operation, console, quality=quality, show=show, fields=fields)
 
 
 def _settings(

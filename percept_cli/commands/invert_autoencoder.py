@@ -14,6 +14,7 @@ def reconstruct_images(
     precision: str,
     threads: int | None,
     quality: int,
+    show: bool,
 ) -> None:
     """Every photograph as an autoencoder's code gives it back, of its own size, or its middle square of `size` pixels.
 
@@ -62,4 +63,4 @@ def reconstruct_images(
         fields.update(code=list(code.shape[1:]), times_fewer=round(fewer, 2), image_error=round(error, 2))
         return photo.with_pixels(result if photo.alpha is None else unpremultiply(result, photo.alpha))
 
-    process_images(jobs, operation, console, quality=quality, fields=fields)
+    process_images(jobs, operation, console, quality=quality, show=show, fields=fields)

@@ -103,6 +103,7 @@ def stylize(
     recursive: options.Recursive = False,
     from_file: options.FromFile = None,
     null: options.NullSeparated = False,
+    show: options.Show = False,
     overwrite: options.Overwrite = False,
     skip_existing: options.SkipExisting = False,
     quality: options.Quality = 95,
@@ -232,4 +233,4 @@ def stylize(
         holes = load_mask(mask, job.source, photo.height, photo.width)
         return keep_outside(change(photo, holes), photo, holes)
 
-    process_images(jobs, operation, console, quality=quality, fields={"model": label})
+    process_images(jobs, operation, console, quality=quality, show=show, fields={"model": label})

@@ -113,12 +113,13 @@ class TrainingRun:
         resume_training(training, self.folder, settings, self.resume, self.console)
         if shown and self.is_main and training.step == 0:
             self.preview.unlink(missing_ok=True)
-            place_preview(self.preview, shown[0], 0)
+            place_preview(self.preview, shown[0], 0, 0)
 
         def look(step: TrainingStep) -> None:
             position, rest = divmod(step.index, max(1, training.steps // PREVIEWS))
             if shown and rest == 0:
-                place_preview(self.preview, render_preview(unwrap(training.network), shown[1], self.runtime), position)
+                made = render_preview(unwrap(training.network), shown[1], self.runtime)
+                place_preview(self.preview, made, position, step.index)
 
         batches = batches_from(examples, batch, training.step, *self.shard)
         schedule = cosine_schedule(learning_rate, training.steps, warmup=min(warmup, training.steps // 10))

@@ -70,6 +70,7 @@ def upscale(
     recursive: options.Recursive = False,
     from_file: options.FromFile = None,
     null: options.NullSeparated = False,
+    show: options.Show = False,
     overwrite: options.Overwrite = False,
     skip_existing: options.SkipExisting = False,
     quality: options.Quality = 95,
@@ -169,7 +170,7 @@ def upscale(
         assert last.photo is not None
         return match_colours(last.photo, photo) if histogram else last.photo
 
-    process_images(jobs, operation, console, quality=quality, fields=fields)
+    process_images(jobs, operation, console, quality=quality, show=show, fields=fields)
 
 
 def _follow(steps: "Iterator[TileStep]", console: "Console") -> "TileStep":

@@ -28,6 +28,8 @@ warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 # Damaged EXIF data: a note of the photograph says so, with its name.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.TiffImagePlugin")
 
+_ROWS = 64
+
 # What EXIF says of the photograph. The rest describes how the file was stored (sizes, strips, the orientation that
 # has been applied, a thumbnail of the old picture) and would be wrong in the new one.
 _EXIF_TAGS = (
@@ -53,27 +55,30 @@ _EXIF_TAGS = (
 _EXIF_STORAGE_TAGS = (Base.ExifImageWidth, Base.ExifImageHeight, Base.ExifInteroperabilityOffset)
 
 
-def load_image(source: Path | BinaryIO, name: str | None = None) -> Photo:
+def load_image(source: Path | BinaryIO, name: str | None = None, *, enough: int | None = None) -> Photo:
     """Read one still picture; `name` is what messages call it. ImageError, in one sentence, for all that goes wrong.
+
+    enough: a short side in pixels to which the picture will be shrunk. A JPEG of at least 3 times that is then read at a
+    half, a quarter or an eighth of its size, as its blocks allow, with 3/2 of `enough` left; `Photo.whole` says its own.
 
     EXIF orientation is applied. An RGB profile is kept with the pixel values as they are; other colours (grey, CMYK,
     Lab) become RGB. Grey and RGB of 16 bits keep them; where deeper pictures are read as 8 bits, a note says so.
     """
     if not isinstance(source, Path):
-        return _decode(source, name or "standard input")
+        return _decode(source, name or "standard input", enough)
     name = name or str(source)
     try:
         if source.is_dir():
             raise ImageError(f"'{name}' is a folder, not an image.")
         with source.open("rb") as stream:
-            return _decode(stream, name)
+            return _decode(stream, name, enough)
     except FileNotFoundError as error:
         raise ImageError(f"'{name}' does not exist.") from error
     except OSError as error:
         raise ImageError(f"'{name}' cannot be read: {error.strerror or error}.") from error
 
 
-def _decode(stream: BinaryIO, name: str) -> Photo:
+def _decode(stream: BinaryIO, name: str, enough: int | None) -> Photo:
     # Pipes cannot go back to the start, which Pillow does.
     if not stream.seekable():
         stream = io.BytesIO(stream.read())
@@ -83,7 +88,7 @@ def _decode(stream: BinaryIO, name: str) -> Photo:
         raise ImageError(f"'{name}' is empty.")
     try:
         with Image.open(stream, formats=READABLE_FORMATS) as image:
-            return _to_photo(image, stream, name)
+            return _to_photo(image, stream, name, enough)
     except ImageError:
         raise
     except UnidentifiedImageError as error:
@@ -100,7 +105,7 @@ def _decode(stream: BinaryIO, name: str) -> Photo:
         raise ImageError(f"'{name}' is damaged or incomplete: {error}.") from error
 
 
-def _to_photo(image: ImageFile.ImageFile, stream: BinaryIO, name: str) -> Photo:
+def _to_photo(image: ImageFile.ImageFile, stream: BinaryIO, name: str, enough: int | None) -> Photo:
     if image.width * image.height > MAX_PIXELS:
         raise _too_large(name)
     # The further pictures of a telephone's JPEG (MPO) are depth and gain maps; those of other kinds are frames.
@@ -115,6 +120,12 @@ def _to_photo(image: ImageFile.ImageFile, stream: BinaryIO, name: str) -> Photo:
     low_bytes = sixteen_bit.open_low_bytes(image, stream)
     # The EXIF data of a TIFF file is read from the file, which loading may close; that of a PNG file loads the image.
     exif = _photograph_exif(image, notes)
+    stored = image.size
+    if enough is not None:
+        # No more than Pillow can leave out while it decodes; other formats than JPEG are read whole.
+        factor = 1.5 * enough / min(stored)
+        image.draft(None, (round(stored[0] * factor), round(stored[1] * factor)))  # type: ignore[arg-type]
+    smaller = image.size != stored
     _load_upright(image)
     wide_grey = image.mode == "F" or image.mode.startswith("I")
     kept_bits = 16 if wide_grey or low_bytes else 8
@@ -138,6 +149,7 @@ def _to_photo(image: ImageFile.ImageFile, stream: BinaryIO, name: str) -> Photo:
         format="JPEG" if image.format == "MPO" else image.format or "",
         notes=tuple(notes),
         bits=kept_bits,
+        whole=_upright_size(stored, pixels.shape[-2], pixels.shape[-1]) if smaller else None,
     )
 
 
@@ -246,8 +258,19 @@ def _through_profile(image: Image.Image, profile: Any) -> Image.Image:
 
 
 def _channels(image: Image.Image) -> Tensor:
-    levels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None]
-    return levels.to(torch.float32, memory_format=torch.contiguous_format).div_(255)
+    levels = np.asarray(image)
+    channels = torch.empty(1, levels.shape[2], *levels.shape[:2])
+    # Some rows at a time, which stay in the processor's cache: three times as fast as the whole.
+    for top in range(0, len(levels), _ROWS):
+        rows = levels[top : top + _ROWS].transpose(2, 0, 1).copy()
+        channels[0, :, top : top + _ROWS] = torch.from_numpy(rows).float().div_(255)
+    return channels
+
+
+def _upright_size(stored: tuple[int, int], height: int, width: int) -> tuple[int, int]:
+    """(height, width) of what was stored as (width, height), turned as the picture of `height` and `width` was."""
+    long, short = max(stored), min(stored)
+    return (long, short) if height > width else (short, long)
 
 
 def _xmp(image: Image.Image) -> bytes | None:

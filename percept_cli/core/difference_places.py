@@ -9,6 +9,8 @@ from torch import Tensor
 
 from percept_cli.core.tiling import Region
 
+ROWS = 64
+
 
 @dataclass(frozen=True)
 class Place:
@@ -23,14 +25,15 @@ def spread_map(pictures: Sequence[Tensor]) -> Tensor:
 
     The mean over pictures and channels; of two pictures a quarter of their squared difference.
     """
-    total = torch.zeros_like(pictures[0])
-    squares = torch.zeros_like(pictures[0][:, :1])
-    for picture in pictures:
-        total += picture
-    total /= len(pictures)
-    for picture in pictures:
-        squares += (picture - total).square().mean(dim=1, keepdim=True)
-    return squares / len(pictures)
+    height, width = pictures[0].shape[-2:]
+    squares = pictures[0].new_empty(1, 1, height, width)
+    # Some rows at a time, which stay in the processor's cache.
+    for top in range(0, height, ROWS):
+        bands = [picture[..., top : top + ROWS, :] for picture in pictures]
+        mean = torch.stack(bands).mean(0)
+        apart = sum((band - mean).square().mean(dim=1, keepdim=True) for band in bands)
+        squares[..., top : top + ROWS, :] = apart / len(bands)
+    return squares
 
 
 def differing_places(pictures: Sequence[Tensor], side: int, count: int) -> list[Place]:
@@ -39,17 +42,16 @@ def differing_places(pictures: Sequence[Tensor], side: int, count: int) -> list[
     Fewer than `count` where no more fit, and none where the pictures are equal; of equal ones the first from the top
     left. Squares begin at multiples of an eighth of their side.
     """
-    squares = spread_map(pictures).double()
+    squares = spread_map(pictures)
     height, width = squares.shape[-2:]
     side = min(side, height, width)
     step = max(1, side // 8)
-    # A sum over a square is four values of the integral: no window is summed pixel by pixel.
-    integral = F.pad(squares[0, 0].cumsum(0).cumsum(1), (1, 0, 1, 0))
     tops, lefts = torch.arange(0, height - side + 1, step), torch.arange(0, width - side + 1, step)
-    inside = (
-        integral[tops + side][:, lefts + side] - integral[tops][:, lefts + side]
-        - integral[tops + side][:, lefts] + integral[tops][:, lefts]
-    )  # fmt: skip
+    # A sum over a square is the difference of running sums, first down and then across: no window is summed pixel by pixel.
+    down = squares[0, 0].cumsum(0, dtype=torch.float64)
+    above = torch.where((tops > 0)[:, None], down[(tops - 1).clamp_min(0)], 0.0)
+    across = F.pad((down[tops + side - 1] - above).cumsum(1), (1, 0))
+    inside = across[:, lefts + side] - across[:, lefts]
     means = (inside / side**2).clamp_min(0)
     places: list[Place] = []
     while len(places) < count:

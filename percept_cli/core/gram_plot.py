@@ -1,14 +1,15 @@
-"""The figure of `percept visualize gram`: distances between styles as a matrix, a tree, and layer by layer."""
+"""The figure of `percept visualize gram`: Gram matrices, and distances between styles as a matrix, a tree, layer by layer."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from percept_cli.core import look
 from percept_cli.core.plots import Plot, color_map
-from percept_cli.core.style_distances import cluster
+from percept_cli.core.style_distances import cluster, strongest_grams
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,28 +18,42 @@ if TYPE_CHECKING:
 
 WRITTEN_OUT = 12  # styles: figures stand in the cells of so many
 THUMBNAIL = 96  # pixels
+MATRICES = 8  # styles: the Gram matrices of so many are drawn
+CHANNELS = 32
+STRONG_SHARE = 0.995  # of the entries: the strongest colour is theirs who are beyond
 
 
 def gram_plot(
-    names: Sequence[str], thumbnails: Sequence[Tensor], distances: Mapping[str, np.ndarray], title: str,
+    names: Sequence[str],
+    thumbnails: Sequence[Tensor],
+    grams: Sequence[Mapping[str, Tensor]],
+    distances: Mapping[str, np.ndarray],
+    title: str,
     notes: Sequence[str],
-) -> Plot:  # fmt: skip
-    """Styles in the order of their tree: pictures, the mean distance over layers, the tree, and every layer below.
+) -> Plot:
+    """Styles in the order of their tree: pictures, the mean distance over layers, the tree, every layer, the Gram matrices.
 
-    thumbnails: each style as (1, 3, `THUMBNAIL`, `THUMBNAIL`) in [0, 1].
+    thumbnails: each style as (1, 3, `THUMBNAIL`, `THUMBNAIL`) in [0, 1]. grams: those of each style, drawn where there
+    are no more than `MATRICES` styles. One style has no distances.
     """
+    if len(names) == 1:
+        return Plot(
+            title, notes, lambda figure: _grams(figure, names, thumbnails, grams, [0]), height=_grams_height(grams, 1)
+        )
     mean = np.mean(list(distances.values()), axis=0)
     tree = cluster(mean)
     order = list(tree.order)
     most = max(values.max() for values in distances.values())
     count = len(names)
     side = min(7.0, max(3.0, 0.9 * count))
+    # With one layer the mean is that layer.
+    heights = [side + 1.2, 2.6] if len(distances) > 1 else [side + 1.2]
+    if count <= MATRICES:
+        heights.append(_grams_height(grams, count))
 
     def draw(figure: "Figure") -> None:
-        # With one layer the mean is that layer.
-        heights = [side + 1, 2.6] if len(distances) > 1 else [1]
         parts = cast("Any", np.ravel(cast("Any", figure.subfigures(len(heights), 1, height_ratios=heights))))
-        top, below = parts[0], parts[1:]
+        top, below = parts[0], parts[1 : 1 + (len(distances) > 1)]
         pictures, matrix, branches = top.subplots(1, 3, width_ratios=[0.8, side, 3.4])
         thumbs = np.concatenate([thumbnails[each][0].permute(1, 2, 0).numpy() for each in order])
         pictures.imshow(thumbs, extent=(0, 1, count - 0.5, -0.5), aspect="auto", interpolation="nearest")
@@ -71,7 +86,58 @@ def gram_plot(
                 axes.set_title(layer)
             bottom.colorbar(image, ax=list(panels), label="distance", shrink=0.9)
 
-    return Plot(title, notes, draw, height=side + (4.4 if len(distances) > 1 else 1.8))
+        if count <= MATRICES:
+            _grams(parts[-1], names, thumbnails, grams, order)
+
+    return Plot(title, notes, draw, height=0.6 + sum(heights))
+
+
+def _grams_height(grams: Sequence[Mapping[str, Tensor]], count: int) -> float:
+    return 1.3 + count * min(2.2, 11.0 / (len(grams[0]) + 0.6))
+
+
+def _grams(
+    figure: Any, names: Sequence[str], thumbnails: Sequence[Tensor], grams: Sequence[Mapping[str, Tensor]],
+    order: Sequence[int],
+) -> None:  # fmt: skip
+    """A row for every style, a column for every layer, on one scale and in one order of channels."""
+    from matplotlib.colors import FuncNorm
+
+    layers = list(grams[0])
+    panels = figure.subplots(len(order), len(layers) + 1, width_ratios=[0.6] + [1] * len(layers), squeeze=False)
+    for row, each in enumerate(order):
+        panels[row, 0].imshow(thumbnails[each][0].permute(1, 2, 0).numpy())
+        panels[row, 0].set_title(names[each])
+        panels[row, 0].set_axis_off()
+    for column, layer in enumerate(layers, start=1):
+        channels, matrices = strongest_grams(grams, layer, CHANNELS)
+        # A few entries, of the strongest channel with itself, are far above the rest.
+        most = torch.stack(matrices).abs().flatten().quantile(STRONG_SHARE).item() or 1.0
+        signed = min(matrix.min().item() for matrix in matrices) < 0
+        norm = FuncNorm((_signed_root, _signed_square), vmin=-most if signed else 0.0, vmax=most)
+        colors = color_map(look.DIVERGING if signed else look.SEQUENTIAL)
+        for row, each in enumerate(order):
+            axes = panels[row, column]
+            image = axes.imshow(matrices[each].numpy(), cmap=colors, norm=norm, interpolation="nearest")
+            axes.set_xticks([])
+            axes.set_yticks([])
+            axes.grid(visible=False)
+        panels[0, column].set_title(f"{layer}\n{len(channels)} of {grams[0][layer].shape[0]} channels")
+        beyond = "both" if signed else "max"
+        ticks = [-most, 0, most] if signed else [0, most / 4, most]
+        bar = figure.colorbar(
+            image, ax=list(panels[:, column]), location="bottom", label="Gram entry", shrink=0.8, extend=beyond
+        )
+        bar.set_ticks(ticks, labels=[look.figure(tick) for tick in ticks])
+        bar.ax.minorticks_off()
+
+
+def _signed_root(values: np.ndarray) -> np.ndarray:
+    return np.sign(values) * np.sqrt(np.abs(values))
+
+
+def _signed_square(values: np.ndarray) -> np.ndarray:
+    return np.sign(values) * np.square(values)
 
 
 def _matrix(axes: "Axes", values: np.ndarray, most: float) -> "AxesImage":

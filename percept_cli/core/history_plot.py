@@ -9,13 +9,14 @@ from PIL import Image
 from percept_cli.core import look
 from percept_cli.core.history import TOTAL, History, smoothed, smoothing_window, wants_log_axis
 from percept_cli.core.plots import Plot, plain_log_axis
+from percept_cli.core.preview import preview_steps
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 COLUMNS = 3
-STRIP_HEIGHT, PANEL_HEIGHT = 1.5, 2.6  # hundreds of pixels
+STRIP_HEIGHT, PANEL_HEIGHT = 1.8, 2.6  # hundreds of pixels
 SHORT_STRIP = 160  # pixels: previews are shrunk to this height, which keeps SVG files small
 
 
@@ -32,7 +33,9 @@ def history_plot(
     rows = -(-len(parts) // columns)
     windows = sorted({smoothing_window(history, window) for history in histories})
     averaged = " or ".join(str(number) for number in windows)
-    notes = [f"Weighted parts of the loss at every step, faint; bold: mean over {averaged} steps."]
+    notes = ["Weighted parts of the loss at every step."]
+    if windows != [1]:
+        notes = [f"Weighted parts of the loss at every step, faint; bold: mean over {averaged} steps."]
 
     def draw(figure: "Figure") -> None:
         heights = [STRIP_HEIGHT] * len(shown) + [PANEL_HEIGHT] * rows
@@ -55,6 +58,17 @@ def history_plot(
     return Plot(title, notes, draw, height=0.9 + STRIP_HEIGHT * len(shown) + PANEL_HEIGHT * rows)
 
 
+def part_plot(history: History, part: str, width: float) -> Plot:
+    """One part of the loss by itself, `width` hundreds of pixels wide."""
+
+    def draw(figure: "Figure") -> None:
+        axes = figure.subplots()
+        _panel(axes, [history], part, None)
+        axes.set_xlabel("step")
+
+    return Plot("", (), draw, height=0.62 * width, width=width)
+
+
 def _panel(axes: "Axes", histories: Sequence[History], part: str, window: int | None) -> None:
     curves = []
     for number, history in enumerate(histories):
@@ -75,8 +89,16 @@ def _strip(axes: "Axes", history: History) -> None:
         strip = picture.convert("RGB")
     if strip.height > SHORT_STRIP:
         strip = strip.resize((max(1, round(strip.width * SHORT_STRIP / strip.height)), SHORT_STRIP))
-    axes.imshow(np.asarray(strip))
-    axes.set_axis_off()
+    axes.imshow(np.asarray(strip), aspect="equal")
+    axes.grid(visible=False)
+    axes.set_yticks([])
+    for side in axes.spines.values():
+        side.set_visible(False)
+    steps = preview_steps(history.preview)
+    width = strip.width / max(1, len(steps))
+    places = [(number + 0.5) * width for number in range(len(steps))]
+    axes.set_xticks(places, ["photograph" if step == 0 else f"step {step}" for step in steps])
+    axes.tick_params(length=0)
     axes.set_title(f"{history.name}: the photograph, then what it became up to step {history.steps[-1]}")
 
 

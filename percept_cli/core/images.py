@@ -23,6 +23,7 @@ class Photo:
     `alpha` is (1, 1, H, W) float32 in [0, 1] or None; `exif`, `icc` and `xmp` are as files embed them, without an
     orientation; `format` is Pillow's name; `notes` are sentences that the user must be told. `bits`, 8 or 16, is the
     depth of a channel that a file of it should have; `pixels` and `alpha` are not rounded to it.
+    `whole` is the (height, width) of the picture in its file where it was read smaller (see `load_image`), else None.
     `icc` always describes RGB, and `pixels` are in its colours, not converted.
 
     A large result that only awaits its file may hold levels instead, a quarter or half of the memory: `pixels` and
@@ -37,6 +38,7 @@ class Photo:
     format: str = ""
     notes: tuple[str, ...] = ()
     bits: int = 8
+    whole: tuple[int, int] | None = None
 
     @property
     def height(self) -> int:

@@ -34,6 +34,8 @@ _STYLE: Any = {
     "figure.titlesize": 15,
     "figure.constrained_layout.use": True,
     "figure.dpi": DPI,
+    # A dollar in the name of a file is a dollar.
+    "text.parse_math": False,
     # Text stays text; names within the file come from its content, so that the same figure is the same file.
     "svg.fonttype": "none",
     "svg.hashsalt": "percept",
@@ -98,7 +100,8 @@ def _drawn(plot: Plot) -> Iterator["Figure"]:
         rcdefaults()
         with rc_context(_STYLE):
             figure = Figure(figsize=(plot.width, plot.height))
-            figure.suptitle(plot.title, x=0.01, ha="left")
+            if plot.title:
+                figure.suptitle(plot.title, x=0.01, ha="left")
             if plot.notes:
                 figure.supxlabel("\n".join(plot.notes), x=0.01, ha="left", size=10, color=hex_color(look.MUTED))
             plot.draw(figure)

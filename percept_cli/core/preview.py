@@ -1,17 +1,19 @@
 """A picture of a training as it goes: the photograph, then what the generator makes of it at each look."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, PngImagePlugin
 from torch import Tensor, nn
 
 from percept_cli.core.files import atomic_path
 from percept_cli.core.runtime import Runtime
 
 GAP = 4
+STEPS = "percept.steps"
 
 
 @torch.no_grad()
@@ -30,14 +32,31 @@ def render_preview(network: nn.Module, given: Tensor | tuple[Any, ...], runtime:
     return result.float().clamp(0, 1).cpu()
 
 
-def place_preview(path: Path, picture: Tensor, position: int) -> None:
-    """Puts a picture (1, 3, H, W) in [0, 1] at its place, from 0, in the strip at `path`, which grows as needed."""
+def place_preview(path: Path, picture: Tensor, position: int, step: int | None = None) -> None:
+    """Puts a picture (1, 3, H, W) in [0, 1] at its place, from 0, in the strip at `path`, which grows as needed.
+
+    step: that of the training at which it was made, 0 for the photograph; the strip keeps it (see `preview_steps`).
+    """
     tile = Image.fromarray((picture[0].permute(1, 2, 0).numpy() * 255).round().astype(np.uint8))
     left = position * (tile.width + GAP)
     strip = Image.new("RGB", (left + tile.width, tile.height), "white")
+    steps: list[int] = []
     if path.exists():
+        steps = preview_steps(path)[:position]
         with Image.open(path) as file:
             strip.paste(file.convert("RGB").crop((0, 0, min(file.width, left), file.height)), (0, 0))
     strip.paste(tile, (left, 0))
+    notes = PngImagePlugin.PngInfo()
+    if step is not None and len(steps) == position:
+        notes.add_text(STEPS, json.dumps([*steps, step]))
     with atomic_path(path) as temporary:
-        strip.save(temporary, format="PNG")
+        strip.save(temporary, format="PNG", pnginfo=notes)
+
+
+def preview_steps(path: Path) -> list[int]:
+    """The step of every picture in a strip from left to right, 0 being the photograph; empty where it does not say."""
+    try:
+        with Image.open(path) as file:
+            return [int(step) for step in json.loads(file.info.get(STEPS, "[]"))]
+    except (OSError, ValueError, TypeError):
+        return []

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from percept_cli.core import look
-from percept_cli.core.plots import Plot, color_map
+from percept_cli.core.plots import DPI, Plot, color_map
 from percept_cli.core.spectrum import THRESHOLD, Peak
 
 if TYPE_CHECKING:
@@ -32,8 +32,11 @@ class Spectrum:
         return [peak for peak in self.peaks if peak.height >= THRESHOLD]
 
 
-def spectrum_plot(spectra: Sequence[Spectrum], scale: int, title: str) -> Plot:
-    """A panel for every picture, on one scale: circles are the frequencies looked at, marked ones stand out, with dB."""
+def spectrum_plot(spectra: Sequence[Spectrum], scale: int, title: str, width: float = look.WIDTH / DPI) -> Plot:
+    """A panel for every picture, on one scale: circles are the frequencies looked at, marked ones stand out, with dB.
+
+    width: in hundreds of pixels.
+    """
     columns = min(COLUMNS, len(spectra))
     rows = -(-len(spectra) // columns)
     low = min(np.percentile(spectrum.power, 1) for spectrum in spectra)
@@ -46,12 +49,12 @@ def spectrum_plot(spectra: Sequence[Spectrum], scale: int, title: str) -> Plot:
     def draw(figure: "Figure") -> None:
         panels = figure.subplots(rows, columns, squeeze=False)
         for axes, spectrum in zip(panels.flat, spectra, strict=False):
-            _panel(axes, spectrum, low, high, 390 / columns)
+            _panel(axes, spectrum, low, high, 32.5 * width / columns)
         for axes in panels.flat[len(spectra) :]:
             axes.set_axis_off()
         figure.colorbar(panels[0, 0].images[0], ax=list(panels.flat), label="power, dB", shrink=0.8)
 
-    return Plot(title, notes, draw, height=1.2 + rows * (10.4 / columns if columns > 1 else 7.5))
+    return Plot(title, notes, draw, height=1.2 + rows * width * (0.87 / columns if columns > 1 else 0.625), width=width)
 
 
 def _panel(axes: "Axes", spectrum: Spectrum, low: float, high: float, mark: float) -> None:

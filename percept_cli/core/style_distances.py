@@ -1,6 +1,6 @@
 """How far styles are from each other by their Gram matrices, and which belong together."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,6 +42,30 @@ def gram_distances(grams: Sequence[Mapping[str, Tensor]]) -> dict[str, np.ndarra
         apart = torch.stack([(flat - one).norm(dim=1) for one in flat])
         distances[layer] = (apart / (norms[:, None] + norms).clamp_min(1e-30)).numpy()
     return distances
+
+
+def strongest_grams(grams: Sequence[Mapping[str, Tensor]], layer: str, most: int) -> tuple[list[int], list[Tensor]]:
+    """The `most` channels of a layer with the largest mean square over all pictures, strongest first, and what the Gram
+    matrices (C, C) say of them: one (n, n) a picture."""
+    power = torch.stack([each[layer].diagonal() for each in grams]).mean(0)
+    chosen = power.argsort(descending=True, stable=True)[:most]
+    return chosen.tolist(), [each[layer][chosen][:, chosen] for each in grams]
+
+
+def gram_records(
+    names: Sequence[str], grams: Sequence[Mapping[str, Tensor]], most: int
+) -> Iterator[dict[str, object]]:  # fmt: skip
+    """A row for every entry of the `strongest_grams` on and above the diagonal, below which they are the same."""
+    for layer in grams[0]:
+        channels, matrices = strongest_grams(grams, layer, most)
+        for name, matrix in zip(names, matrices, strict=True):
+            values = matrix.tolist()
+            for row, channel in enumerate(channels):
+                for column in range(row, len(channels)):
+                    yield {
+                        "style": name, "layer": layer, "channel": channel, "other": channels[column],
+                        "gram": values[row][column],
+                    }  # fmt: skip
 
 
 def cluster(distances: np.ndarray) -> Tree:

@@ -9,6 +9,7 @@ from percept_cli.commands.visualize.filters import filters
 from percept_cli.commands.visualize.gram import gram
 from percept_cli.commands.visualize.history import history
 from percept_cli.commands.visualize.receptive_field import receptive_field
+from percept_cli.commands.visualize.report import report
 from percept_cli.commands.visualize.samples import samples
 from percept_cli.commands.visualize.spectrum import spectrum
 
@@ -23,5 +24,6 @@ visualize.command("filters")(filters)
 visualize.command("gram")(gram)
 visualize.command("history")(history)
 visualize.command("receptive-field")(receptive_field)
+visualize.command("report")(report)
 visualize.command("samples")(samples)
 visualize.command("spectrum")(spectrum)

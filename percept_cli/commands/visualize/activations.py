@@ -29,6 +29,7 @@ def activations(
     recursive: options.Recursive = False,
     from_file: options.FromFile = None,
     null: options.NullSeparated = False,
+    show: options.Show = False,
     overwrite: options.Overwrite = False,
     skip_existing: options.SkipExisting = False,
     seed: options.Seed = 0,
@@ -112,7 +113,12 @@ def activations(
     notes = [f"{count}; {scaled} of them scaled to a short side of {size or SIDE} pixels" if scaled else count]
     title = f"{extractor}{weights}: features before and after the activation"
     write_plot(
-        activation_plot(measured, pairs, title, notes), job, console, extractor=extractor, photographs=len(measured)
+        activation_plot(measured, pairs, title, notes),
+        job,
+        console,
+        show=show,
+        extractor=extractor,
+        photographs=len(measured),
     )
     write_numbers(activation_records(measured), numbers)
     if failed:

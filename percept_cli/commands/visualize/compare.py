@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from percept_cli import options
-from percept_cli.commands.visualize.picture import Numbers, Picture
+from percept_cli.commands.visualize.picture import HTML, Numbers, PageFile
 
 if TYPE_CHECKING:
     from percept_cli.console import Console
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from percept_cli.core.extractors import FeatureExtractor
     from percept_cli.core.runtime import Runtime
 
-HEAT_SIDE = 512  # pixels
+HEAT_SIDE = 384  # pixels
 
 
 def compare(
     pictures: Annotated[
         list[Path], typer.Argument(metavar="A B [C ...]", help="Pictures of one thing; the first is the reference.")
     ],
-    output: Picture = None,
+    output: PageFile = None,
     labels: Annotated[
         str | None, typer.Option(metavar="L1,L2,...", help="Names on the sheet. Default: those of the files.")
     ] = None,
@@ -40,6 +40,7 @@ def compare(
     quality: options.Quality = 95,
     extractor: options.Extractor = "compact",
     extractor_weights: options.ExtractorWeights = None,
+    show: options.Show = False,
     overwrite: options.Overwrite = False,
     skip_existing: options.SkipExisting = False,
     seed: options.Seed = 0,
@@ -54,12 +55,15 @@ def compare(
     percept visualize compare original.png bicubic.png upscaled.png
 
     percept visualize compare photo.jpg restyled.jpg --heat --layers relu3_3 -o differences.png
+
+    percept visualize compare original.png bicubic.png upscaled.png -o swipe.html
     """
     from percept_cli.commands.visualize.picture import (
         plan_numbers,
         plan_picture,
         report_skipped,
         write_numbers,
+        write_page,
         write_picture,
     )
     from percept_cli.console import Console
@@ -70,6 +74,8 @@ def compare(
         raise UsageError(f"{pictures[0]} alone has nothing to be compared with: give two pictures or more.")
     names = [part.strip() for part in labels.split(",")] if labels is not None else _file_labels(pictures)
     if len(names) != len(pictures) or len(set(names)) < len(names) or "" in names:
+        if labels is None:
+            raise UsageError("A picture is given twice: tell them apart by --labels, as in --labels first,again.")
         raise UsageError(f"--labels {labels}: give {len(pictures)} different names, one for each picture.")
     if not heat:
         of_heat = {"--extractor": None if extractor == "compact" else extractor}
@@ -77,13 +83,14 @@ def compare(
             of_heat | {"--layers": layers, "--extractor-weights": extractor_weights}, "There is no --heat map"
         )
     flags = {"overwrite": overwrite, "skip_existing": skip_existing}
-    job = plan_picture(pictures[0].stem, "compared", output, sources=pictures, **flags)
+    job = plan_picture(pictures[0].stem, "compared", output, sources=pictures, page=True, **flags)
     numbers = plan_numbers(data, pictures, **flags)
     if report_skipped(job, console):
         return
 
     from percept_cli.core import look
     from percept_cli.core.comparison import perceptual_layers
+    from percept_cli.core.comparison_page import comparison_page
     from percept_cli.core.comparison_sheet import (
         column_width,
         comparison_sheet,
@@ -94,8 +101,9 @@ def compare(
     from percept_cli.core.extractors.loading import create_extractor
     from percept_cli.core.runtime import choose_runtime, memory_errors
 
+    # Without a network too: it has large pictures' memory reused.
+    runtime = choose_runtime(device, precision, threads)
     if heat:
-        runtime = choose_runtime(device, precision, threads)
         taps = perceptual_layers(extractor, layers.split(",") if layers else None)
         console.say(runtime.reason)
         frozen = runtime.freeze(create_extractor(extractor, taps, extractor_weights, seed, console.say))
@@ -108,14 +116,17 @@ def compare(
         if count and not places:
             notes.append("the pictures are equal: there is no place where they differ")
         elif places:
-            notes.append(f"below: the {len(places)} squares of {places[0].region.height} pixels that differ most")
+            notes.append(f"enlarged: the {len(places)} squares of {places[0].region.height} pixels that differ most")
         maps = _heat(shown, frozen, runtime, notes) if heat else None
-        sheet = comparison_sheet(shown, places, maps)
-    title = look.heading(f"Compared: {', '.join(names)}", notes)
-    write_picture(
-        look.framed(look.down([title, sheet])), job, console, quality=quality,
-        places=[{"top": p.region.top, "left": p.region.left, "side": p.region.height} for p in places],
-    )  # fmt: skip
+        title = f"Compared: {', '.join(names)}"
+        fields = {"places": [{"top": p.region.top, "left": p.region.left, "side": p.region.height} for p in places]}
+        if job.destination is not None and job.destination.suffix.lower() == HTML:
+            write_page(comparison_page(shown, places, maps, title, notes, quality), job, console, **fields)
+            if show:
+                console.show(comparison_sheet(shown, places, maps))
+        else:
+            sheet = look.down([look.heading(title, notes), comparison_sheet(shown, places, maps)])
+            write_picture(look.framed(sheet), job, console, show=show, quality=quality, **fields)
     write_numbers(difference_records(shown, places), numbers)
 
 

@@ -40,6 +40,7 @@ def features(
     quality: options.Quality = 95,
     extractor: options.Extractor = "compact",
     extractor_weights: options.ExtractorWeights = None,
+    show: options.Show = False,
     overwrite: options.Overwrite = False,
     skip_existing: options.SkipExisting = False,
     seed: options.Seed = 0,
@@ -111,7 +112,7 @@ def features(
     weights = f" ({Path(extractor_weights).name})" if extractor_weights else ""
     title = look.heading(f"{what} of {extractor}{weights}: {photo.name}", subject.notes)
     picture = look.framed(look.down([title, *blocks], gap=18))
-    write_picture(picture, job, console, quality=quality, extractor=extractor, layers=sides)
+    write_picture(picture, job, console, show=show, quality=quality, extractor=extractor, layers=sides)
     write_numbers(sheet.records, numbers)
 
 

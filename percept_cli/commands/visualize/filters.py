@@ -15,6 +15,7 @@ def filters(
     extractor: options.Extractor = "compact",
     extractor_weights: options.ExtractorWeights = None,
     quality: options.Quality = 95,
+    show: options.Show = False,
     overwrite: options.Overwrite = False,
     skip_existing: options.SkipExisting = False,
     seed: options.Seed = 0,
@@ -63,7 +64,7 @@ def filters(
     sheet = look.down(
         [look.heading(f"Filters of {layer} of {extractor}{file}", notes), contact_sheet(wrap(tiles, COLUMNS))]
     )
-    write_picture(look.framed(sheet), job, console, quality=quality, layer=layer, filters=len(weights))
+    write_picture(look.framed(sheet), job, console, show=show, quality=quality, layer=layer, filters=len(weights))
     colors = ("red", "green", "blue")
     rows = [
         {"filter": number, "color": color, "row": row, "column": column, "weight": value}

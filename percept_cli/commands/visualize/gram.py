@@ -1,4 +1,4 @@
-"""`percept visualize gram`: how far styles are from each other, in the measure that style losses take."""
+"""`percept visualize gram`: what style losses see of styles, and how far styles are from each other in that."""
 
 from pathlib import Path
 from typing import Annotated
@@ -19,11 +19,13 @@ def gram(
     output: PlotFile = None,
     size: Annotated[int, typer.Option(min=1, help="Short side of every picture, pixels.")] = SIDE,
     data: Numbers = None,
+    quality: options.Quality = 95,
     extractor: options.Extractor = "compact",
     extractor_weights: options.ExtractorWeights = None,
     recursive: options.Recursive = False,
     from_file: options.FromFile = None,
     null: options.NullSeparated = False,
+    show: options.Show = False,
     overwrite: options.Overwrite = False,
     skip_existing: options.SkipExisting = False,
     seed: options.Seed = 0,
@@ -33,9 +35,11 @@ def gram(
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """Distances between the Gram matrices of pictures, as a matrix and a tree, on average and layer by layer.
+    """The Gram matrices of pictures, and the distances between them as a matrix and a tree, on average and by layer.
 
     percept visualize gram paintings/ -o styles.png
+
+    percept visualize gram painting.jpg -o matrices.png
 
     percept visualize gram painting.jpg restyled-1.jpg restyled-2.jpg --layer relu3_1 --data distances.csv
     """
@@ -54,8 +58,6 @@ def gram(
     console = Console(quiet, json)
     items = expand_inputs(styles or [], recursive=recursive, from_file=from_file, null_separated=null)
     paths = photo_files(items)
-    if len(paths) < 2:
-        raise UsageError("Distances are between pictures: give two or more, as files or folders.")
     flags = {"overwrite": overwrite, "skip_existing": skip_existing}
     job = plan_picture("styles", "gram", output, sources=paths, plot=True, **flags)
     numbers = plan_numbers(data, paths, **flags)
@@ -64,12 +66,12 @@ def gram(
 
     from percept_cli.core.extractors import create_architecture
     from percept_cli.core.extractors.loading import create_extractor
-    from percept_cli.core.gram_plot import THUMBNAIL, gram_plot
+    from percept_cli.core.gram_plot import CHANNELS, MATRICES, THUMBNAIL, gram_plot
     from percept_cli.core.images import middle_square
     from percept_cli.core.inversion import shallow_to_deep
     from percept_cli.core.plots import check_matplotlib
     from percept_cli.core.runtime import choose_runtime, memory_errors
-    from percept_cli.core.style_distances import distance_records, gram_distances, style_grams
+    from percept_cli.core.style_distances import distance_records, gram_distances, gram_records, style_grams
 
     check_matplotlib()
     architecture = create_architecture(extractor)
@@ -93,10 +95,20 @@ def gram(
     names = stems if len(set(stems)) == len(stems) else [str(path) for path in paths]
     distances = gram_distances(grams)
     weights = f" ({Path(extractor_weights).name})" if extractor_weights else ""
-    notes = [
-        "|A - B| / (|A| + |B|) of Gram matrices: 0 where they are equal, at most 1. Every matrix is in the tree's order.",
-        f"Pictures at a short side of {size} pixels.",
-    ]
-    plot = gram_plot(names, thumbnails, distances, f"Distances between styles in {extractor}{weights}", notes)
-    write_plot(plot, job, console, styles=len(names), layers=layers)
-    write_numbers(distance_records(names, distances), numbers)
+    notes = [f"Pictures at a short side of {size} pixels."]
+    if len(paths) > 1:
+        notes.insert(
+            0,
+            "Distances: |A - B| / (|A| + |B|) of Gram matrices: 0 where they are equal, at most 1. All is in the tree's order.",
+        )
+    if len(paths) <= MATRICES:
+        notes.append(
+            f"Gram matrices: the {CHANNELS} strongest channels over all pictures, strongest first; colours by square roots."
+        )
+    else:
+        notes.append(f"The Gram matrices themselves are drawn of {MATRICES} pictures at most.")
+    what = "Distances between styles" if len(paths) > 1 else "Gram matrices"
+    plot = gram_plot(names, thumbnails, grams, distances, f"{what} in {extractor}{weights}", notes)
+    write_plot(plot, job, console, quality=quality, show=show, styles=len(names), layers=layers)
+    drawn = gram_records(names, grams, CHANNELS) if len(paths) <= MATRICES else ()
+    write_numbers([*distance_records(names, distances), *drawn], numbers)

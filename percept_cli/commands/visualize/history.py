@@ -22,6 +22,8 @@ def history(
     ] = None,
     previews: Annotated[bool, typer.Option("--previews/--no-previews", help="The preview strips above.")] = True,
     data: Numbers = None,
+    quality: options.Quality = 95,
+    show: options.Show = False,
     overwrite: options.Overwrite = False,
     skip_existing: options.SkipExisting = False,
     quiet: options.Quiet = False,
@@ -60,7 +62,10 @@ def history(
     chosen = choose_parts(histories, [part.strip() for part in (parts or "").split(",") if part.strip()])
     title = f"Training history: {', '.join(names)}"
     plot = history_plot(histories, chosen, title, smooth, previews)
-    write_plot(plot, job, console, trainings=len(histories), steps=[int(each.steps[-1]) for each in histories])
+    write_plot(
+        plot, job, console, quality=quality, show=show, trainings=len(histories),
+        steps=[int(each.steps[-1]) for each in histories],
+    )  # fmt: skip
     write_numbers(history_records(histories, chosen, smooth), numbers)
 
 

@@ -21,10 +21,14 @@ Numbers = Annotated[
     Path | None, typer.Option("--data", metavar="FILE.json|csv", help="The numbers behind the picture.")
 ]
 Picture = Annotated[str | None, typer.Option("-o", "--output", help="A file, a folder that ends in /, or -.")]
+PageFile = Annotated[
+    str | None,
+    typer.Option("-o", "--output", help="A file, also .html with a slider, a folder that ends in /, or - for a PNG."),
+]
 PlotFile = Annotated[
     str | None, typer.Option("-o", "--output", help="A file, also .svg, a folder that ends in /, or - for a PNG.")
 ]
-SVG = ".svg"
+SVG, HTML = ".svg", ".html"
 
 
 def plan_picture(
@@ -34,19 +38,43 @@ def plan_picture(
     *,
     sources: Sequence[Path] = (),
     plot: bool = False,
+    page: bool = False,
     overwrite: bool,
     skip_existing: bool,
 ) -> Job:
     """The place of one picture: `{subject}_{what}.png` in the current folder or the one that `output` names, else `output`.
 
-    A `plot` may also be an SVG file. Raises UsageError as `plan_outputs` does, and where it would be written over one
-    of its `sources`.
+    A `plot` may also be an SVG file, a `page` also an HTML file. Raises UsageError as `plan_outputs` does, and where it
+    would be written over one of its `sources`.
     """
     item = InputItem(None, Path(f"{subject}.png"))
+    others = ((SVG,) if plot else ()) + ((HTML,) if page else ())
     (job,) = plan_outputs(
-        [item], output or "./", name="{stem}_{op}.png", op=what, others=(SVG,) if plot else (), overwrite=overwrite,
+        [item], output or "./", name="{stem}_{op}.png", op=what, others=others, overwrite=overwrite,
         skip_existing=skip_existing,
     )  # fmt: skip
+    _refuse_source(job, sources, "-o")
+    return job
+
+
+def plan_page(
+    subject: str, what: str, output: str | None, *, sources: Sequence[Path] = (), overwrite: bool, skip_existing: bool
+) -> Job:  # fmt: skip
+    """The place of one page: `{subject}_{what}.html` in the current folder or the one that `output` names, else `output`.
+
+    Raises UsageError as `plan_picture` does, and for another extension.
+    """
+    folder = Path(output or ".")
+    if output is None or output.endswith("/") or folder.is_dir():
+        output = str(folder / f"{subject.replace('/', '-')}_{what}{HTML}")
+    elif folder.suffix.lower() != HTML:
+        raise UsageError(
+            f"-o '{output}': this is a page; give a name that ends in {HTML}, or a folder that ends in '/'."
+        )
+    item = InputItem(None, Path(Path(output).name))
+    (job,) = plan_outputs(
+        [item], output, name="{stem}{ext}", op=what, others=(HTML,), overwrite=overwrite, skip_existing=skip_existing
+    )
     _refuse_source(job, sources, "-o")
     return job
 
@@ -81,8 +109,13 @@ def write_numbers(records: Sequence[Record], job: Job) -> None:
         atomic_write_bytes(job.destination, encode_records(records, job.destination.suffix.lower()))
 
 
-def write_picture(picture: "Tensor", job: Job, console: Console, *, quality: int = 95, **fields: Any) -> None:
-    """Writes a picture (1, 3, H, W) in [0, 1] and reports it with these fields. Raises ImageError where that fails."""
+def write_picture(
+    picture: "Tensor", job: Job, console: Console, *, quality: int = 95, show: bool = False, **fields: Any
+) -> None:
+    """Writes a picture (1, 3, H, W) in [0, 1] and reports it with these fields. Raises ImageError where that fails.
+
+    show: on the terminal too.
+    """
     from percept_cli.core.encoding import encode_image, save_image
     from percept_cli.core.images import Photo
 
@@ -95,17 +128,33 @@ def write_picture(picture: "Tensor", job: Job, console: Console, *, quality: int
     console.result(
         str(job.destination), output=job.destination, status="done", width=photo.width, height=photo.height, **fields
     )
+    if show:
+        console.show(picture)
 
 
-def write_plot(plot: "Plot", job: Job, console: Console, **fields: Any) -> None:
+def write_plot(
+    plot: "Plot", job: Job, console: Console, *, quality: int = 95, show: bool = False, **fields: Any
+) -> None:  # fmt: skip
     """Writes a plot as SVG or as the picture that the name asks for. Raises as `write_picture` and `render` do."""
     from percept_cli.core.files import atomic_write_bytes
     from percept_cli.core.plots import render, render_svg
 
     if job.destination is None or job.destination.suffix.lower() != SVG:
-        write_picture(render(plot), job, console, **fields)
+        write_picture(render(plot), job, console, quality=quality, show=show, **fields)
         return
     atomic_write_bytes(job.destination, render_svg(plot))
+    console.result(str(job.destination), output=job.destination, status="done", **fields)
+    if show:
+        console.show(render(plot))
+
+
+def write_page(text: str, job: Job, console: Console, **fields: Any) -> None:
+    """Writes a page and reports it with these fields. Raises ImageError where that fails."""
+    from percept_cli.core.files import atomic_write_bytes
+
+    assert job.destination is not None
+    create_folders([job])
+    atomic_write_bytes(job.destination, text.encode())
     console.result(str(job.destination), output=job.destination, status="done", **fields)
 
 

@@ -20,6 +20,7 @@ def receptive_field(
     starts: Annotated[int, typer.Option(min=1, help="Images of noise to average over.")] = 8,
     extractor: options.Extractor = "compact",
     extractor_weights: options.ExtractorWeights = None,
+    show: options.Show = False,
     overwrite: options.Overwrite = False,
     skip_existing: options.SkipExisting = False,
     seed: options.Seed = 0,
@@ -84,7 +85,11 @@ def receptive_field(
     ]
     sides = {field.layer: {"theoretical": field.side, "effective": field.effective} for field in fields}
     write_plot(
-        receptive_field_plot(fields, f"Receptive fields of {extractor}{weights}", notes), job, console, pixels=sides
+        receptive_field_plot(fields, f"Receptive fields of {extractor}{weights}", notes),
+        job,
+        console,
+        show=show,
+        pixels=sides,
     )
     rows = [
         {"layer": field.layer, "theoretical": field.side, "effective": field.effective, "square": inner, "held": share}

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from percept_cli import options
+from percept_cli.commands.visualize.picture import Numbers
 
 
 def samples(
@@ -15,6 +16,8 @@ def samples(
     size: Annotated[
         int | None, typer.Option(min=1, help="Side of each in pixels. Default: that of the training.")
     ] = None,
+    data: Numbers = None,
+    show: options.Show = False,
     overwrite: options.Overwrite = False,
     skip_existing: options.SkipExisting = False,
     seed: options.Seed = 0,
@@ -28,12 +31,19 @@ def samples(
 
     percept visualize samples -m drawn.safetensors -o sheet.png
     """
-    from percept_cli.commands.visualize.picture import plan_picture, report_skipped, write_picture
+    from percept_cli.commands.visualize.picture import (
+        plan_numbers,
+        plan_picture,
+        report_skipped,
+        write_numbers,
+        write_picture,
+    )
     from percept_cli.console import Console
     from percept_cli.errors import UsageError
 
     console = Console(quiet, json)
     job = plan_picture(Path(model).stem, "samples", output, overwrite=overwrite, skip_existing=skip_existing)
+    numbers = plan_numbers(data, overwrite=overwrite, skip_existing=skip_existing)
     if report_skipped(job, console):
         return
 
@@ -53,11 +63,19 @@ def samples(
     console.say(runtime.reason)
     side = size or loaded.recipe.get("size", 64)
     network = runtime.prepare(loaded.network)
-    tiles = []
+    tiles: list[Tile] = []
+    rows: list[dict[str, object]] = []
     with console.progress(count, "picture") as progress, memory_errors(f"{side}x{side} pixels"):
-        for image in draw_images(network, count, side, seed, runtime):
+        for number, (image, code) in enumerate(draw_images(network, count, side, seed, runtime)):
             tiles.append(Tile(image))
+            rows += [
+                {"picture": number, "channel": channel, "row": row, "column": column, "code": value}
+                for channel, plane in enumerate(code[0].tolist())
+                for row, values in enumerate(plane)
+                for column, value in enumerate(values)
+            ]
             progress.advance(1)
     write_picture(
-        contact_sheet(square_sheet(tiles)), job, console, model=loaded.name, count=count, size=side, seed=seed
+        contact_sheet(square_sheet(tiles)), job, console, show=show, model=loaded.name, count=count, size=side, seed=seed
     )  # fmt: skip
+    write_numbers(rows, numbers)

@@ -16,6 +16,7 @@ def spectrum(
     scale: Annotated[int, typer.Option(min=2, max=8, help="What they were enlarged by.")] = 4,
     output: PlotFile = None,
     data: Numbers = None,
+    show: options.Show = False,
     overwrite: options.Overwrite = False,
     skip_existing: options.SkipExisting = False,
     quiet: options.Quiet = False,
@@ -66,7 +67,7 @@ def spectrum(
             raise ImageError(f"'{path}': {error}") from error
         spectra.append(Spectrum(path.stem, power.numpy(), frequency_peaks(pixels, scale, power)))
     write_plot(
-        spectrum_plot(spectra, scale, "Power spectrum"), job, console,
+        spectrum_plot(spectra, scale, "Power spectrum"), job, console, show=show,
         patterns=[len(each.patterns) for each in spectra],
     )  # fmt: skip
     rows = [

@@ -53,14 +53,14 @@ def load_subject(path: Path, size: int | None, console: Console, usual: int = SH
     from percept_cli.core.images import fit_short_side, resize_image
     from percept_cli.core.restyling import visible_pixels
 
-    photo = load_image(path)
+    photo = load_image(path, enough=size or usual)
     for note in photo.notes:
         console.warn(f"{path}: {note}")
     _, pixels = visible_pixels(photo, None)
-    short = min(photo.height, photo.width)
-    wanted = size or min(short, usual)
-    if wanted == short:
+    whole = photo.whole or (photo.height, photo.width)
+    wanted = size or min(*whole, usual)
+    if wanted == min(whole):
         return Subject(pixels, (f"{photo.width}x{photo.height} pixels",), False)
-    height, width = fit_short_side(photo.height, photo.width, wanted)
-    note = f"scaled from {photo.width}x{photo.height} to {width}x{height} pixels"
+    height, width = fit_short_side(*whole, wanted)
+    note = f"scaled from {whole[1]}x{whole[0]} to {width}x{height} pixels"
     return Subject(resize_image(pixels, height, width), (note,), True)

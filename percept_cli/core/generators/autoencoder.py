@@ -90,8 +90,10 @@ def run_autoencoder(network: Autoencoder, images: Tensor, runtime: Runtime) -> t
     return result.float().clamp(0, 1).cpu(), code.cpu()
 
 
-def draw_images(network: Autoencoder, count: int, side: int, seed: int, runtime: Runtime) -> Iterator[Tensor]:
-    """Pictures (1, 3, side, side) in [0, 1] on the processor: decoded draws of a standard normal code (variational).
+def draw_images(
+    network: Autoencoder, count: int, side: int, seed: int, runtime: Runtime
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Pictures (1, 3, side, side) in [0, 1] and the codes they are decoded from: draws of a standard normal (variational).
 
     The codes are drawn on the processor, one after the other: the first pictures of a seed do not depend on `count` nor
     their codes on the device. network: on the runtime's device by `Runtime.prepare`.
@@ -102,4 +104,4 @@ def draw_images(network: Autoencoder, count: int, side: int, seed: int, runtime:
         with torch.inference_mode(), runtime.autocast():
             code = torch.randn(1, network.channels, units, units, generator=chance)
             image = network.decode(runtime.place(code), (side, side))
-        yield image.float().clamp(0, 1).cpu()
+        yield image.float().clamp(0, 1).cpu(), code
