@@ -9,11 +9,15 @@ import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from percept_cli.core import html_page as html
+from percept_cli.core.corruption import corrupt
+from percept_cli.core.decoding import load_image
 from percept_cli.core.generators.loading import LoadedGenerator
+from percept_cli.core.generators.translation import TranslationGenerator
 from percept_cli.core.metrics import psnr
 from percept_cli.core.model_trial import SIZES, Trial, prepare_trial, take_samples
 from percept_cli.core.runtime import choose_runtime
@@ -180,3 +184,23 @@ def test_what_cannot_be_reported_is_said_in_a_sentence(
     outcome = percept("visualize", "report", *arguments, *CPU)
     assert (outcome.code, outcome.stdout) == (code, "") and sentence in outcome.stderr
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("kind", ["noise", "mask"])
+def test_a_translation_that_mends_is_given_what_it_mends(kind: str, tmp_path: Path, photos: Path) -> None:
+    """A photograph spoilt in its middle amount stands beside the result; outside holes the result is the photograph."""
+    torch.manual_seed(0)
+    network = TranslationGenerator(0.1, inputs=4 if kind == "mask" else 3)
+    path = tmp_path / "mend.safetensors"
+    metadata = {"percept.format": "1", "role": "translation", "architecture": "unet", "arguments": network.arguments,
+                "recipe": {"mode": "degrade", "degrade": kind, "amount": [10, 30]}}  # fmt: skip
+    save_weights(path, network.state_dict(), metadata)
+    trial = prepare_trial(str(path), choose_runtime("cpu", "fp32", 1))
+    assert trial.damage == (kind, 20)
+    (sample,) = take_samples(trial, "hill.png", load_image(photos / "hill.png").pixels)
+    spoilt = corrupt(sample.original[0], kind, 20, np.random.default_rng(0))[None]
+    assert torch.equal(sample.before, spoilt[:, :3])
+    if kind == "mask":
+        seen = (spoilt[:, 3:] == 0).expand_as(sample.after)
+        assert torch.equal(sample.after[seen], sample.original[seen])
+        assert not torch.equal(sample.after, sample.original)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from percept_cli.core.corruption import CORRUPTIONS, corrupt
 from percept_cli.core.degradation import degrade
 from percept_cli.core.extractors.loading import create_extractor
 from percept_cli.core.generators.autoencoder import Autoencoder, run_autoencoder
@@ -27,7 +28,7 @@ from percept_cli.core.generators.loading import (
 from percept_cli.core.images import Photo, fit_short_side, floats, middle_square, resize_image
 from percept_cli.core.inversion import fixed_side
 from percept_cli.core.manifest import role_of, shipped_models
-from percept_cli.core.restyling import run_generator
+from percept_cli.core.restyling import fills_holes, run_generator
 from percept_cli.core.runtime import Runtime
 from percept_cli.core.upscaling import upscale
 from percept_cli.core.weights import load_weights
@@ -42,8 +43,9 @@ SPEED_SECONDS, SPEED_RUNS = 1.5, 3
 class Trial:
     """A model ready to run: `make` turns what it is given into its result, both (1, 3, H, W) in [0, 1] on the processor.
 
-    `before` says what the photograph is beside the result: itself, or its bicubic enlargement. `scale` is an upscaler's,
-    else 1; `side` that of the only squares that an inverter takes, None for any size.
+    `before` says what the photograph is beside the result: itself, its bicubic enlargement, or what was spoilt for a
+    translation that mends it. `scale` is an upscaler's, else 1; `side` that of the only squares that an inverter takes,
+    None for any size; `damage` the kind and the amount of what a translation undoes.
     """
 
     loaded: LoadedGenerator
@@ -52,17 +54,24 @@ class Trial:
     scale: int = 1
     square: bool = False
     side: int | None = None
+    damage: tuple[str, float] | None = None
 
     @property
     def before(self) -> str:
         """What stands beside the result."""
-        return "bicubic" if self.role == "upscaler" else "photograph"
+        return "bicubic" if self.role == "upscaler" else "spoilt" if self.damage else "photograph"
 
     @property
     def after(self) -> str:
         """What the result is."""
-        names = {"style": "restyled", "upscaler": "enlarged", "inverter": "inverted", "autoencoder": "reconstructed"}
+        names = {"style": "restyled", "upscaler": "enlarged", "inverter": "inverted", "autoencoder": "reconstructed",
+                 "translation": "mended" if self.damage else "translated"}  # fmt: skip
         return names[self.role]
+
+    @property
+    def mends(self) -> bool:
+        """Whether what stands beside the result is not the original, and so has figures of its own."""
+        return self.role == "upscaler" or self.damage is not None
 
 
 @dataclass(frozen=True)
@@ -86,7 +95,7 @@ def prepare_trial(
     seed: int = 0,
     announce: Callable[[str], None] | None = None,
 ) -> Trial:
-    """A style, upscaler, inverter or autoencoder by the name of a shipped one or from a file, percept's own or others'.
+    """A style, translation, upscaler, inverter or autoencoder by the name of a shipped one or from anyone's file.
 
     extractor_weights: of the extractor whose features an inverter takes. Raises ModelError for other files.
     """
@@ -95,17 +104,18 @@ def prepare_trial(
         role = recognise(load_weights(Path(given)), given)[0]
     loaders: dict[str, Callable[[str], LoadedGenerator]] = {
         "style": load_style_generator, "upscaler": load_upscaler, "inverter": load_inverter,
-        "autoencoder": load_autoencoder,
+        "autoencoder": load_autoencoder, "translation": load_style_generator,
     }  # fmt: skip
     if not role:
         known = [name for name, model in shipped_models().items() if model.role in loaders]
         raise ModelError(unknown_name("model", given, known, hint="A file is given by its path."))
     if role not in loaders:
-        raise ModelError(f"{given} is of role '{role}': give a style, an upscaler, an inverter or an autoencoder.")
+        raise ModelError(f"{given} is of role '{role}': give one of {', '.join(loaders)}.")
     loaded = loaders[role](given)
     network = runtime.prepare(loaded.network)
-    if role == "style":
-        return Trial(loaded, role, torch.inference_mode()(lambda pixels: run_generator(network, pixels, runtime)))
+    if role in ("style", "translation"):
+        make = torch.inference_mode()(lambda pixels: run_generator(network, pixels, runtime))
+        return Trial(loaded, role, make, damage=find_damage(loaded) if role == "translation" else None)
     if role == "upscaler":
         enlarge = torch.inference_mode()(lambda pixels: floats(upscale(Photo(pixels), network, runtime).pixels))
         return Trial(loaded, role, enlarge, scale=loaded.scale)
@@ -125,6 +135,19 @@ def prepare_trial(
     return Trial(loaded, role, torch.inference_mode()(invert), square=True, side=fixed_side(created))
 
 
+def find_damage(loaded: LoadedGenerator) -> tuple[str, float] | None:
+    """What a translation was trained to undo, and the middle of how much of it; None where it was trained otherwise.
+
+    Raises ModelError for a file that fills holes and does not say of which size.
+    """
+    kind, amounts = loaded.recipe.get("degrade"), loaded.recipe.get("amount")
+    if kind in CORRUPTIONS and isinstance(amounts, list) and all(isinstance(amount, int | float) for amount in amounts):
+        return kind, statistics.mean(amounts)
+    if fills_holes(loaded.network):
+        raise ModelError(f"{loaded.name} fills holes and its file does not say which it was trained on.")
+    return None
+
+
 def take_samples(trial: Trial, name: str, pixels: Tensor) -> list[Sample]:
     """What a model makes of a photograph (1, 3, H, W) in [0, 1] at every one of `SIZES` that it has the pixels for.
 
@@ -141,6 +164,11 @@ def _sample(trial: Trial, name: str, pixels: Tensor, side: int) -> Sample:
         shown = middle_square(pixels, side)
     else:
         shown = resize_image(pixels, *fit_short_side(pixels.shape[-2], pixels.shape[-1], side))
+    if trial.damage:
+        spoilt = corrupt(shown[0], *trial.damage, np.random.default_rng(0))[None]
+        made = trial.make(spoilt)
+        holes = spoilt[:, 3:] > 0
+        return Sample(name, shown, spoilt[:, :3], torch.where(holes, made, shown) if holes.numel() else made)
     if trial.role != "upscaler":
         return Sample(name, shown, shown, trial.make(shown))
     height, width = (length // trial.scale * trial.scale for length in shown.shape[-2:])
@@ -155,7 +183,8 @@ def measure_speed(trial: Trial, seed: int = 0) -> float:
     What it is given has `SPEED_SIDE` pixels a side, an upscaler what it enlarges to about that.
     """
     side = trial.side or max(32, SPEED_SIDE // trial.scale)
-    pixels = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(seed))
+    channels = 4 if fills_holes(trial.loaded.network) else 3
+    pixels = torch.rand(1, channels, side, side, generator=torch.Generator().manual_seed(seed))
     made = trial.make(pixels)
     seconds: list[float] = []
     while len(seconds) < SPEED_RUNS or (sum(seconds) < SPEED_SECONDS and len(seconds) < 20):

@@ -43,7 +43,7 @@ class Measured:
 
 def measure_sample(sample: Sample, trial: Trial, comparison: Comparison) -> Measured:
     """The figures of `percept compare`; those of what stands beside the result only where it is not the original."""
-    before = comparison.measure(sample.before, sample.original).figures if trial.role == "upscaler" else {}
+    before = comparison.measure(sample.before, sample.original).figures if trial.mends else {}
     after = comparison.measure(sample.after, sample.original).figures
     scale = _frequency_scale(trial)
     try:
@@ -93,6 +93,7 @@ def _samples(trial: Trial, measured: Sequence[Measured]) -> str:
         "style": "The photograph on the left of the line, restyled on its right.",
         "upscaler": "The photograph was shrunk; on the left of the line the small picture enlarged by bicubic "
         f"interpolation, on its right {trial.scale} times by the model.",
+        "translation": "The photograph on the left of the line, what it is translated to on its right.",
         "inverter": "The photograph on the left of the line, on its right what the model makes of its features.",
         "autoencoder": "The photograph on the left of the line, on its right what its code gives back.",
     }
@@ -108,7 +109,11 @@ def _samples(trial: Trial, measured: Sequence[Measured]) -> str:
             right = html.Shot(trial.after, sample.after, f"{seen}, {trial.after} by {trial.loaded.name}")
             shots.append(html.swipe([left, right], f"{sample.size} pixels"))
         parts.append(html.in_row(shots))
-    return html.section("Samples", parts, [notes[trial.role]])
+    note = notes[trial.role]
+    if trial.damage:
+        kind, amount = trial.damage
+        note = f"The photograph was spoilt ({kind}, {amount:g}) as seen on the left of the line; mended on its right."
+    return html.section("Samples", parts, [note])
 
 
 def _figures(trial: Trial, measured: Sequence[Measured], comparison: Comparison) -> str:
@@ -116,15 +121,15 @@ def _figures(trial: Trial, measured: Sequence[Measured], comparison: Comparison)
     rows = []
     for label in _size_labels(measured):
         here = [each for each, own in zip(measured, _labels_of(measured), strict=True) if own == label]
-        if trial.role == "upscaler":
+        if trial.mends:
             first = mean_figures([each.before for each in here])
-            rows.append([f"{label}, bicubic", str(len(here)), *_cells(names, first)])
+            rows.append([f"{label}, {trial.before}", str(len(here)), *_cells(names, first)])
         last = mean_figures([each.after for each in here])
         rows.append([f"{label}, {trial.after}", str(len(here)), *_cells(names, last)])
     against = {
         "style": "against the photograph: how much of it is left, of which a style should change some",
         "upscaler": "against the photograph as it was before it was shrunk",
-    }.get(trial.role, "against the photograph")
+    }.get(trial.role, "against the photograph as it was" if trial.damage else "against the photograph")
     protocol = [f"{name}: {text}" for name, text in comparison.protocol.items()]
     notes = [f"Means over the photographs, {against}. As percept compare takes them."]
     omitted = [html.paragraph(f"{reason}.", "note") for reason in comparison.omitted.values()]
