@@ -8,6 +8,7 @@ from percept_cli.commands.visualize.features import features
 from percept_cli.commands.visualize.filters import filters
 from percept_cli.commands.visualize.gram import gram
 from percept_cli.commands.visualize.history import history
+from percept_cli.commands.visualize.objective import objective
 from percept_cli.commands.visualize.receptive_field import receptive_field
 from percept_cli.commands.visualize.samples import samples
 from percept_cli.commands.visualize.spectrum import spectrum
@@ -22,6 +23,7 @@ visualize.command("compare")(compare)
 visualize.command("filters")(filters)
 visualize.command("gram")(gram)
 visualize.command("history")(history)
+visualize.command("objective")(objective)
 visualize.command("receptive-field")(receptive_field)
 visualize.command("samples")(samples)
 visualize.command("spectrum")(spectrum)
