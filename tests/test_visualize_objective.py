@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from percept_cli.core.extractors import create_architecture
+from percept_cli.core.extractors.graph import FeatureExtractor
 from percept_cli.core.extractors.loading import create_extractor
 from percept_cli.core.maximisation import MaximisationOptions, maximise, texture_similarity, transform
 from percept_cli.core.objectives import (
@@ -85,10 +86,12 @@ def test_what_is_no_objective_is_answered_with_what_is_one(text: str, message: s
     ],
 )
 def test_a_layer_a_channel_and_a_unit_have_to_be_there(name: str, text: str, message: str) -> None:
-    """The range is told, and no weights are loaded for it."""
+    """The range is told."""
     architecture = create_architecture(name)
     with pytest.raises(UsageError) as caught:
-        check_ranges(resolve_layers(parse_objectives(text), architecture), architecture, 64)
+        objectives = resolve_layers(parse_objectives(text), architecture)
+        taps = [tap for each in objectives for tap in tapped_layers(each, architecture).values()]
+        check_ranges(objectives, FeatureExtractor(architecture, taps), 64)
     assert message in str(caught.value)
 
 
@@ -190,9 +193,9 @@ def test_images_asked_to_be_diverse_are_less_alike(compact: Callable) -> None:
     """Than two from different starts without being asked."""
     (objective,) = parse_objectives("relu3_1:5")
     extractor = compact(objective)
-    *_, together = maximise(objective, 48, extractor, FP32, MaximisationOptions(30, count=2, jitter=2))
+    *_, together = maximise(objective, 32, extractor, FP32, MaximisationOptions(16, count=2, jitter=2))
     apart = [
-        list(maximise(objective, 48, extractor, FP32, MaximisationOptions(30, jitter=2, seed=s)))[-1] for s in (0, 1)
+        list(maximise(objective, 32, extractor, FP32, MaximisationOptions(16, jitter=2, seed=s)))[-1] for s in (0, 1)
     ]
     features = extractor(torch.cat([step.images for step in apart]), ["conv3_1"])["conv3_1"]
     assert together.similarity is not None

@@ -145,17 +145,17 @@ def resolve_layers(objectives: Sequence[Objective], architecture: Architecture) 
     ]
 
 
-def check_ranges(objectives: Sequence[Objective], architecture: Architecture, side: int) -> None:
+@torch.no_grad()
+def check_ranges(objectives: Sequence[Objective], extractor: FeatureExtractor, side: int) -> None:
     """Raises UsageError, with the range, for a channel or a unit that a layer lacks; the network sees `side` pixels.
 
-    Nothing is loaded for it.
+    The extractor has to tap what `tapped_layers` names.
     """
-    layers = {layer for objective in objectives for layer in objective.layers}
-    with torch.device("meta"):
-        shapes = {
-            layer: tuple(features.shape[1:])
-            for layer, features in FeatureExtractor(architecture, sorted(layers))(torch.empty(1, 3, side, side)).items()
-        }
+    architecture = extractor.architecture
+    taps = {layer: tap for each in objectives for layer, tap in tapped_layers(each, architecture).items()}
+    # The extractor's own answer to a blank image: torch takes seconds to load what it needs for shapes alone.
+    features = extractor(torch.zeros(1, 3, side, side), tuple(dict.fromkeys(taps.values())))
+    shapes = {layer: tuple(features[tap].shape[1:]) for layer, tap in taps.items()}
     for term in (term for objective in objectives for term in objective.terms):
         shape = shapes[term.layer]
         if term.channel is not None and term.channel >= shape[0]:
@@ -167,7 +167,7 @@ def check_ranges(objectives: Sequence[Objective], architecture: Architecture, si
             raise UsageError(f"{PROBABILITIES} always sums to 1: name a class of it, as in {PROBABILITIES}:281.")
         if term.place is None:
             continue
-        if len(shape) == 1:
+        if term.layer == PROBABILITIES or len(shape) == 1:
             raise UsageError(f"{term.layer} of {architecture.name} is a code of the whole image: leave '@' out.")
         height, width = shape[1:]
         if not isinstance(term.place, str) and (term.place[0] >= width or term.place[1] >= height):

@@ -87,7 +87,7 @@ def objective(
 
     from percept_cli.core import look
     from percept_cli.core.contact_sheet import Tile, contact_sheet, wrap
-    from percept_cli.core.extractors import FeatureExtractor, create_architecture
+    from percept_cli.core.extractors import create_architecture
     from percept_cli.core.extractors.loading import create_extractor, named_extractor
     from percept_cli.core.inversion import choose_side
     from percept_cli.core.maximisation import USUAL_SIDE, MaximisationOptions, maximise, measure, seen_side
@@ -98,14 +98,12 @@ def objective(
     objectives = resolve_layers(asked, architecture)
     layers = [layer for each in objectives for layer in each.layers]
     side = choose_side(architecture, layers, size, USUAL_SIDE, console.say)
-    with torch.device("meta"):
-        seen = seen_side(FeatureExtractor(architecture, layers), side)
-    check_ranges(objectives, architecture, seen)
     settings = MaximisationOptions(steps, parametrisation, jitter, scale, rotation, diversity, seed)
     runtime = choose_runtime(device, precision, threads)
     console.say(runtime.reason)
     taps = [tap for each in objectives for tap in tapped_layers(each, architecture).values()]
     created = create_extractor(extractor, taps, extractor_weights, seed, console.say)
+    check_ranges(objectives, created, seen_side(created, side))
     # What is reported is measured in float32, whatever the search ran in.
     single = Runtime(runtime.device, torch.float32, "")
     exact = single.freeze(copy.deepcopy(created))
