@@ -10,6 +10,7 @@ from percept_cli.commands.visualize.gram import gram
 from percept_cli.commands.visualize.history import history
 from percept_cli.commands.visualize.objective import objective
 from percept_cli.commands.visualize.receptive_field import receptive_field
+from percept_cli.commands.visualize.reconstructions import reconstructions
 from percept_cli.commands.visualize.samples import samples
 from percept_cli.commands.visualize.spectrum import spectrum
 
@@ -25,5 +26,6 @@ visualize.command("gram")(gram)
 visualize.command("history")(history)
 visualize.command("objective")(objective)
 visualize.command("receptive-field")(receptive_field)
+visualize.command("reconstructions")(reconstructions)
 visualize.command("samples")(samples)
 visualize.command("spectrum")(spectrum)
