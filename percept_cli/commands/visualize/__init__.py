@@ -13,6 +13,7 @@ from percept_cli.commands.visualize.receptive_field import receptive_field
 from percept_cli.commands.visualize.reconstructions import reconstructions
 from percept_cli.commands.visualize.samples import samples
 from percept_cli.commands.visualize.spectrum import spectrum
+from percept_cli.commands.visualize.sweep import sweep
 
 visualize = typer.Typer(
     help="Look inside networks and results: pictures that answer, and the numbers behind them.",
@@ -29,3 +30,4 @@ visualize.command("receptive-field")(receptive_field)
 visualize.command("reconstructions")(reconstructions)
 visualize.command("samples")(samples)
 visualize.command("spectrum")(spectrum)
+visualize.command("sweep")(sweep)
