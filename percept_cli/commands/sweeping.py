@@ -6,13 +6,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from percept_cli.console import Console
-from percept_cli.core.sweep import Setting
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from percept_cli.core.gatys import StyleOptions
     from percept_cli.core.runtime import Runtime
+    from percept_cli.core.sweep import Setting
+
+SIDE = 192  # pixels, the short side of each picture
+STEPS = 60
+# What a preview of a training tries, times what was asked for.
+WEIGHTS, SIZES = (0.3, 1.0, 3.0), (0.5, 1.0, 1.5)
 
 
 @dataclass(frozen=True)
@@ -25,7 +30,7 @@ class Swept:
 
 def sweep_optimised(
     pixels: "Tensor",
-    settings: Sequence[Sequence[Setting]],
+    settings: Sequence[Sequence["Setting"]],
     styles: Sequence[Path],
     base: "StyleOptions",
     runtime: "Runtime",
@@ -49,7 +54,7 @@ def sweep_optimised(
         "style-size": "style_size", "loss": "style_loss", "init": "init", "steps": "steps",
     }  # fmt: skip
 
-    def chosen(setting: Setting) -> "StyleOptions":
+    def chosen(setting: "Setting") -> "StyleOptions":
         asked = replace(base, **{fields[name]: value for name, value in setting.items() if name in fields})  # type: ignore[arg-type]
         content, style = (str(setting.get(name, "")).replace("+", ",") for name in ("content-layers", "style-layers"))
         content_taps, style_layer_taps = style_taps(
@@ -57,7 +62,7 @@ def sweep_optimised(
         )
         return replace(asked, content_layers=content_taps, style_layers=style_layer_taps)
 
-    def key(setting: Setting) -> tuple[tuple[str, object], ...]:
+    def key(setting: "Setting") -> tuple[tuple[str, object], ...]:
         return tuple((name, value) for name, value in setting.items() if name != "strength")
 
     different = {key(setting): setting for row in settings for setting in row}
@@ -79,7 +84,7 @@ def sweep_optimised(
                 progress.advance(1, {"loss": step.total})
             found[each] = Swept(step.image.cpu(), step.parts)
 
-    def picture(setting: Setting) -> Swept:
+    def picture(setting: "Setting") -> Swept:
         swept = found[key(setting)]
         return replace(
             swept, image=finish(swept.image, pixels, strength=float(setting.get("strength", 1)), keep_colors=False)
@@ -89,7 +94,7 @@ def sweep_optimised(
 
 
 def sweep_models(
-    pixels: "Tensor", settings: Sequence[Sequence[Setting]], model: str | None, runtime: "Runtime", console: Console
+    pixels: "Tensor", settings: Sequence[Sequence["Setting"]], model: str | None, runtime: "Runtime", console: Console
 ) -> list[list[Swept]]:
     """A photograph (1, 3, H, W) in [0, 1] restyled by every model, each run once. Raises as `load_style_generator` does."""
     import torch
@@ -122,3 +127,51 @@ def sweep_models(
             ]
             for row in settings
         ]  # fmt: skip
+
+
+def preview_style(
+    photo: Path,
+    styles: Sequence[Path],
+    output: Path,
+    base: "StyleOptions",
+    runtime: "Runtime",
+    console: Console,
+    *,
+    extractor: str,
+    extractor_weights: str | None,
+    overwrite: bool,
+) -> None:
+    """Writes `OUTPUT.preview.png`: a photograph optimised with style weights and style sizes about those of `base`.
+
+    Raises UsageError where it exists, unless `overwrite`, and ImageError for a photograph that cannot be read.
+    """
+    from percept_cli.commands.visualize.picture import plan_picture, write_picture
+    from percept_cli.commands.visualize.subjects import load_subject
+    from percept_cli.core.style import load_styles
+    from percept_cli.core.sweep import Axis, settings
+    from percept_cli.core.sweep_sheet import GIVEN, sweep_sheet
+
+    place = output.with_name(f"{output.stem}.preview.png")
+    job = plan_picture(
+        photo.stem, "preview", str(place), sources=[photo, *styles], overwrite=overwrite, skip_existing=False
+    )
+    rows = Axis("style-weight", tuple(dict.fromkeys(float(f"{base.style_weight * factor:.3g}") for factor in WEIGHTS)))
+    columns = Axis("style-size", tuple(dict.fromkeys(max(32, round(base.style_size * factor)) for factor in SIZES)))
+    subject = load_subject(photo, SIDE, console)
+    swept = sweep_optimised(
+        subject.pixels, settings(rows, columns), styles, base, runtime, console, extractor=extractor,
+        extractor_weights=extractor_weights,
+    )  # fmt: skip
+    given = [(photo.name, subject.pixels)]
+    given += [(path.name, picture) for path, picture in zip(styles, load_styles(styles, GIVEN), strict=True)]
+    notes = [
+        f"optimised on {extractor}, {base.steps} steps; {'; '.join(subject.notes)}. A training finds much the same picture; "
+        "strokes keep their size in pixels, so on larger photographs they look smaller."
+    ]
+    pictures = [[each.image for each in row] for row in swept]
+    title = f"Before training {output.name}: which style weight and size?"
+    write_picture(sweep_sheet(title, notes, given, rows, columns, pictures), job, console, preview=str(place))
+    named = " ".join(f"--style {path}" for path in styles)
+    console.say(
+        f"nothing was trained; with what you choose: percept train style {named} --style-weight W --style-size N"
+    )

@@ -126,4 +126,6 @@ def label(name: str, value: Value) -> str:
     """A value of an axis as it stands on the sheet; of a file its name."""
     if name in ("style", "model"):
         return str(value).replace("\\", "/").rsplit("/", 1)[-1]
+    if name == "style-size":
+        return f"{value} pixels"
     return f"{value:g}" if isinstance(value, float) else str(value).replace("+", " + ")

@@ -6,10 +6,8 @@ from typing import Annotated
 import typer
 
 from percept_cli import options
+from percept_cli.commands.sweeping import SIDE, STEPS
 from percept_cli.commands.visualize.picture import Numbers, Picture
-
-STEPS = 60
-SIDE = 192  # pixels
 
 
 def sweep(
