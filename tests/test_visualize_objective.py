@@ -210,6 +210,7 @@ def test_a_sheet_holds_what_each_command_alone_gives(percept: Callable, tmp_path
         "visualize",
         "objective",
         "relu2_2:3,5",
+        "pool1:0",
         "-o",
         tmp_path / "two.png",
         "--data",
@@ -225,11 +226,11 @@ def test_a_sheet_holds_what_each_command_alone_gives(percept: Callable, tmp_path
     corner = (windows[..., 0, 0] == one[0, 0]).all(-1).nonzero().tolist()
     assert any(torch.equal(windows[top, left].permute(1, 2, 0), one) for top, left in corner)
     report = json.loads(outcome.stdout)
-    assert [each["objective"] for each in report["objectives"]] == ["relu2_2:3", "relu2_2:5"]
+    assert [each["objective"] for each in report["objectives"]] == ["relu2_2:3", "relu2_2:5", "pool1:0"]
     with (tmp_path / "n.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [(row["objective"], row["step"]) for row in rows] == [
-        (f"relu2_2:{channel}", str(step)) for channel in (3, 5) for step in range(1, 5)
+        (text, str(step)) for text in ("relu2_2:3", "relu2_2:5", "pool1:0") for step in range(1, 5)
     ]
 
 
@@ -253,10 +254,22 @@ def test_the_same_seed_gives_the_same_file_and_every_option_another(percept: Cal
     assert len({first, *others}) == 7
 
 
+def test_a_class_of_a_classifier_is_an_objective(percept: Callable, tmp_path: Path) -> None:
+    """Its log-odds rise; of an untrained network here, whose weights come from the seed."""
+    outcome = percept(
+        "visualize", "objective", "prob:3", "--extractor", "squeezenet1_1", "--extractor-weights", "random", "--size", 48,
+        "--steps", 6, "--jitter", 0, "-o", tmp_path / "c.png", "--data", tmp_path / "c.json", *CPU,
+    )  # fmt: skip
+    assert outcome.code == 0, outcome.stderr
+    values = [row["value"] for row in json.loads((tmp_path / "c.json").read_text())]
+    assert len(values) == 6 and values[-1] > values[0]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["relu4_3:"], "Objective 'relu4_3:' cannot be read at ':'"),
+        (["relu4_3:0-199", "relu4_2:0-99"], "300 images are more than the 256 of one sheet"),
         (["relu4_3:384"], "has the channels 0 to 383"),
         (["relu4_3:1", "--parametrisation", "wavelets"], "Unknown parametrisation 'wavelets'"),
         (["relu5_2:1", "--size", "8"], "give --size 16 or more"),

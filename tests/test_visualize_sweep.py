@@ -149,6 +149,7 @@ def test_models_are_swept(percept: Callable, photos: Path, style_model: Path, tm
         (["--rows", "style-size=64.5"], 2, "style-size=64.5: give whole numbers of 32 or more"),
         (["--rows", "loss=gramm"], 2, "Did you mean 'gram'?"),
         (["--rows", "steps=3,3"], 2, "one value stands there twice"),
+        (["--rows", "steps=1,2", "--steps", "3"], 2, "steps is an axis already: leave --steps out"),
         (["--rows", "content-layers=relu9_1"], 2, "Unknown layer of compact 'relu9_1'"),
     ],
     ids=str,
@@ -169,6 +170,8 @@ def test_a_style_and_a_model_that_are_not_there_are_named(percept: Callable, pho
     for axis, code, message in (("style=nowhere.jpg", 2, "nowhere.jpg"), ("model=nowhere", 5, "nowhere")):
         outcome = percept(*arguments, "--rows", axis)
         assert outcome.code == code and message in outcome.stderr, outcome.stderr
+    outcome = percept(*arguments, "--rows", "strength=0.5,1", "-m", "udnie", "--steps", 3)
+    assert outcome.code == 2 and "A trained model is not optimised: leave --steps out" in outcome.stderr
 
 
 def test_a_training_is_previewed_beside_its_output_and_nothing_is_trained(

@@ -13,9 +13,9 @@ PANEL = "Optimisation"
 
 def objective(
     what: Annotated[
-        str,
+        list[str],
         typer.Argument(
-            metavar="OBJECTIVE",
+            metavar="OBJECTIVE...",
             help='"relu4_3:12", a unit "relu4_3:12@9,4", a layer "relu4_3", a class "prob:281", channels "relu4_3:0-15", '
             'sums "0.2*relu3_1:5 + relu4_3:12".',
         ),
@@ -52,11 +52,13 @@ def objective(
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """The image that excites a unit, a channel, a layer or a class most, or a weighted sum of them; several as a sheet.
+    """The image that excites a unit, a channel, a layer or a class most, or a weighted sum of them; several on a sheet.
 
     percept visualize objective relu4_3:12 -o objective.png
 
     percept visualize objective relu4_3:0-20 -o channels.png
+
+    percept visualize objective relu2_2:5 relu3_1:5 relu4_3:5 -o by-depth.png
 
     percept visualize objective relu4_3:12 --diversity 4
 
@@ -70,13 +72,18 @@ def objective(
         write_picture,
     )
     from percept_cli.console import Console
+    from percept_cli.errors import UsageError
 
     console = Console(quiet, json)
 
-    from percept_cli.core.objectives import check_ranges, parse_objectives, resolve_layers, tapped_layers
+    from percept_cli.core.objectives import MOST, check_ranges, parse_objectives, resolve_layers, tapped_layers
 
-    asked = parse_objectives(what)
-    job = plan_picture(_file_stem(what), "objective", output, overwrite=overwrite, skip_existing=skip_existing)
+    asked = [objective for text in what for objective in parse_objectives(text)]
+    if len(asked) * diversity > MOST:
+        raise UsageError(f"{len(asked) * diversity} images are more than the {MOST} of one sheet: ask for fewer.")
+    job = plan_picture(
+        _file_stem("_".join(what)), "objective", output, overwrite=overwrite, skip_existing=skip_existing
+    )
     numbers = plan_numbers(data, overwrite=overwrite, skip_existing=skip_existing)
     if report_skipped(job, console):
         return
@@ -139,7 +146,7 @@ def objective(
         ]
         width = max(1, COLUMNS // diversity) * diversity if diversity > 1 else COLUMNS
         sheet = contact_sheet(wrap(tiles, width))
-        picture = look.framed(look.down([look.heading(f"What excites {what} of {extractor}", notes), sheet]))
+        picture = look.framed(look.down([look.heading(f"What excites {extractor}: {', '.join(what)}", notes), sheet]))
     write_picture(picture, job, console, quality=quality, extractor=extractor, seed=seed, objectives=results)
     write_numbers(rows, numbers)
 

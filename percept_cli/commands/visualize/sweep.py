@@ -29,7 +29,9 @@ def sweep(
     size: Annotated[
         int, typer.Option(min=16, help="Short side of each picture, pixels; strokes keep theirs, and so look larger.")
     ] = SIDE,
-    steps: Annotated[int, typer.Option(min=1, help="With --style: updates a picture.")] = STEPS,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help=f"With --style: updates a picture. Default: {STEPS}.")
+    ] = None,
     data: Numbers = None,
     quality: options.Quality = 95,
     extractor: options.Extractor = "compact",
@@ -60,6 +62,7 @@ def sweep(
     )
     from percept_cli.commands.visualize.subjects import choose_photo, load_subject
     from percept_cli.console import Console
+    from percept_cli.errors import refuse_options
 
     console = Console(quiet, json)
 
@@ -67,6 +70,10 @@ def sweep(
 
     down, across = parse_axis("--rows", rows), parse_axis("--columns", columns)
     trained = check_axes(down, across, style=bool(style), model=model is not None)
+    if trained:
+        refuse_options({"--steps": steps}, "A trained model is not optimised")
+    if "steps" in (down.name, across.name):
+        refuse_options({"--steps": steps}, "steps is an axis already")
     photo = choose_photo(image, console)
     sources = [photo, *(style or [])]
     existing = {"overwrite": overwrite, "skip_existing": skip_existing}
@@ -92,12 +99,14 @@ def sweep(
         how = f"model {model}; " if model else ""
     else:
         extractor, extractor_weights = named_extractor(extractor, extractor_weights)
-        base = StyleOptions(steps=steps, seed=seed)
+        base = StyleOptions(steps=steps or STEPS, seed=seed)
         swept = sweep_optimised(
             subject.pixels, asked, style or [], base, runtime, console, extractor=extractor,
             extractor_weights=extractor_weights,
         )  # fmt: skip
-        how = f"optimised on {extractor}" + (f", {steps} steps; " if "steps" not in (down.name, across.name) else "; ")
+        how = f"optimised on {extractor}" + (
+            f", {base.steps} steps; " if "steps" not in (down.name, across.name) else "; "
+        )
     given = [(photo.name, subject.pixels)]
     given += [(path.name, picture) for path, picture in zip(style or [], load_styles(style or [], GIVEN), strict=True)]
     notes = [f"{how}{'; '.join(subject.notes)}; what is not on an axis is as percept stylize has it"]
