@@ -165,7 +165,7 @@ def preview_style(
     given = [(photo.name, subject.pixels)]
     given += [(path.name, picture) for path, picture in zip(styles, load_styles(styles, GIVEN), strict=True)]
     notes = [
-        f"optimised on {extractor}, {base.steps} steps; {'; '.join(subject.notes)}. A training finds much the same picture; "
+        f"optimised on {extractor}, {base.steps} steps; {'; '.join(subject.notes)}. A training lowers the same loss; "
         "strokes keep their size in pixels, so on larger photographs they look smaller."
     ]
     pictures = [[each.image for each in row] for row in swept]
