@@ -58,6 +58,13 @@ def train_style(
     device: options.Device = "auto",
     precision: options.Precision = "auto",
     threads: options.Threads = None,
+    preview: Annotated[
+        bool,
+        typer.Option(
+            "--preview",
+            help="Train nothing: a sheet of what style weights and sizes about these give, as STYLE.preview.png.",
+        ),
+    ] = False,
     resume: options.Resume = False,
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
@@ -66,19 +73,24 @@ def train_style(
     """Train a style: a small network that restyles any photograph in one pass (Johnson et al. 2016).
 
     percept train-style --style starry.jpg
+
+    percept train-style --style starry.jpg --preview
     """
     import torch
 
+    from percept_cli.commands.sweeping import STEPS, preview_style
     from percept_cli.commands.training_run import TrainingRun, training_photos
     from percept_cli.console import Console
     from percept_cli.core.dataset import Crops, fingerprint
     from percept_cli.core.extractors.loading import create_extractor, named_extractor
+    from percept_cli.core.gatys import StyleOptions
     from percept_cli.core.generators.loading import start_style_generator
     from percept_cli.core.optimizers import create_optimizer
-    from percept_cli.core.runtime import seed_everything
+    from percept_cli.core.runtime import choose_runtime, seed_everything
     from percept_cli.core.style import create_style_loss, load_styles, parse_blend, style_taps
     from percept_cli.core.training import Training, unwrap
     from percept_cli.core.weights import sha256_of
+    from percept_cli.errors import refuse_options
 
     console = Console(quiet, json)
     output = output or Path(f"{style[0].stem}.safetensors")
@@ -86,6 +98,21 @@ def train_style(
     weights = parse_blend(blend, len(style))
     styles = load_styles(style, style_size)
     photos = training_photos(data, "style", console)
+    if preview:
+        refuse_options({"--resume": resume, "--start": start}, "--preview trains nothing")
+        content_taps, style_layer_taps = style_taps(extractor, content_layers, style_layers)
+        runtime = choose_runtime(device, precision, threads)
+        console.say(runtime.reason)
+        base = StyleOptions(
+            STEPS, style_size=style_size, seed=seed, blend=weights, content_layers=content_taps,
+            style_layers=style_layer_taps, content_weight=content_weight, style_weight=style_weight,
+            total_variation_weight=tv_weight, scaling=scaling,
+        )  # fmt: skip
+        preview_style(
+            photos[0], style, output, base, runtime, console, extractor=extractor, extractor_weights=extractor_weights,
+            overwrite=overwrite,
+        )  # fmt: skip
+        return
     run = TrainingRun.open(output, overwrite, resume, device, precision, threads, console)
     runtime, (_, processes) = run.runtime, run.shard
 

@@ -39,7 +39,7 @@ def optimize_image(
     parametrisation: Parametrisation | None = None,
     rates: Sequence[float] | None = None,
 ) -> Iterator[OptimizationStep]:
-    """Changes a copy of the image (1, 3, H, W) in [0, 1] step by step so that the loss falls, and yields each step.
+    """Changes a copy of the image (N, 3, H, W) in [0, 1] step by step so that the loss falls, and yields each step.
 
     adam: fast and good with bf16 features; lbfgs: the papers' choice, a few evaluations a step; sgd: with momentum of
     0.9, zeroed where the rate changes, as Mahendran & Vedaldi do. The image of a step is clamped to [0, 1].

@@ -12,10 +12,10 @@ GREY = 0.5
 
 
 class Parametrisation(Protocol):
-    """Images (1, 3, H, W) as other numbers, and back; both directions are linear but for a constant."""
+    """Images (N, 3, H, W) as other numbers, and back."""
 
     def encode(self, images: Tensor) -> Tensor:
-        """The parameters of images (1, 3, H, W)."""
+        """The parameters of images (N, 3, H, W)."""
         ...
 
     def decode(self, parameters: Tensor) -> Tensor:
@@ -63,12 +63,31 @@ class Frequencies:
         self.inverse_axes = torch.linalg.inv(self.axes.cpu()).to(device)
 
     def encode(self, images: Tensor) -> Tensor:
-        """Spectra (1, 3, H, W // 2 + 1, 2), real and imaginary parts."""
+        """Spectra (N, 3, H, W // 2 + 1, 2), real and imaginary parts."""
         coloured = torch.einsum("ij,njhw->nihw", self.inverse_axes, images.float() - GREY)
         return torch.view_as_real(torch.fft.rfft2(coloured, norm="ortho") / self.amplitudes).contiguous()
 
     def decode(self, parameters: Tensor) -> Tensor:
-        """Images (1, 3, H, W)."""
+        """Images (N, 3, H, W)."""
         spectrum = torch.view_as_complex(parameters) * self.amplitudes
         coloured = torch.fft.irfft2(spectrum, s=(self.height, self.width), norm="ortho")
         return GREY + torch.einsum("ij,njhw->nihw", self.axes, coloured)
+
+
+class Bounded:
+    """Another parametrisation of images before a sigmoid, which keeps every pixel within (0, 1) and its gradient alive.
+
+    As Olah et al. 2017 have it; the slope at `GREY` is 1, so that rates mean what they do without it.
+    """
+
+    clamps = False
+
+    def __init__(self, inner: Parametrisation):
+        self.inner = inner
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Of images in (0, 1), the ends left out."""
+        return self.inner.encode(GREY + torch.logit(images) / 4)
+
+    def decode(self, parameters: Tensor) -> Tensor:
+        return torch.sigmoid(4 * (self.inner.decode(parameters) - GREY))
