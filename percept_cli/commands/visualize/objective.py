@@ -49,6 +49,7 @@ def objective(
     device: options.Device = "auto",
     precision: options.Precision = "auto",
     threads: options.Threads = None,
+    show: options.Show = False,
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
@@ -147,7 +148,7 @@ def objective(
         width = max(1, COLUMNS // diversity) * diversity if diversity > 1 else COLUMNS
         sheet = contact_sheet(wrap(tiles, width))
         picture = look.framed(look.down([look.heading(f"What excites {extractor}: {', '.join(what)}", notes), sheet]))
-    write_picture(picture, job, console, quality=quality, extractor=extractor, seed=seed, objectives=results)
+    write_picture(picture, job, console, quality=quality, show=show, extractor=extractor, seed=seed, objectives=results)
     write_numbers(rows, numbers)
 
 

@@ -42,6 +42,7 @@ def reconstructions(
     device: options.Device = "auto",
     precision: options.Precision = "fp32",
     threads: options.Threads = None,
+    show: options.Show = False,
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
@@ -144,5 +145,7 @@ def reconstructions(
     gap = [Tile(None)] if len(rows) == 1 and len(below) < COLUMNS else []
     sheet = contact_sheet([*rows, *wrap([*gap, *below], COLUMNS)])
     picture = look.framed(look.down([look.heading(f"What {extractor}{weights} keeps of {photo.name}", notes), sheet]))
-    write_picture(picture, job, console, quality=quality, extractor=extractor, size=side, reconstructions=results)
+    write_picture(
+        picture, job, console, quality=quality, show=show, extractor=extractor, size=side, reconstructions=results
+    )
     write_numbers(records, numbers)

@@ -42,6 +42,7 @@ def sweep(
     device: options.Device = "auto",
     precision: options.Precision = "auto",
     threads: options.Threads = None,
+    show: options.Show = False,
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
@@ -118,5 +119,7 @@ def sweep(
         for settings_row, row in zip(asked, swept, strict=True)
         for setting, each in zip(settings_row, row, strict=True)
     ]
-    write_picture(picture, job, console, quality=quality, rows=down.name, columns=across.name, pictures=len(records))
+    write_picture(
+        picture, job, console, quality=quality, show=show, rows=down.name, columns=across.name, pictures=len(records)
+    )
     write_numbers(records, numbers)
