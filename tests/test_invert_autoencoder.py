@@ -103,7 +103,7 @@ def test_transparency_is_kept(percept: Callable, here: Path) -> None:
         (["--steps", 5, "--jitter", 1], 2, "A generator does not search: leave --steps and --jitter out."),
         (["--preset", "mahendran-vedaldi"], 2, "leave --preset out."),
         (["-m", "other.safetensors"], 5, "other.safetensors: there is no such weights file."),
-        (["-m", "img.jpg"], 2, "img.jpg is no autoencoder. Give --layer"),
+        (["-m", "img.jpg"], 2, "img.jpg is neither an autoencoder nor an inverter. Give --layer"),
         (["-o", "img.jpg", "--overwrite"], 2, "is an input and would be written over"),
     ],
     ids=str,

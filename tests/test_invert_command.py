@@ -162,3 +162,12 @@ def test_fully_connected_layers_refuse_another_size(percept: Callable, here: Pat
     )
     assert outcome.code == 2
     assert "Fully connected layers of alexnet take 224x224 pixels: leave --size out." in outcome.stderr
+
+
+def test_an_inverter_knows_its_layer(percept: Callable, here: Path) -> None:
+    """`-m` alone does what `--layer` and `--method generator` do with the shipped one, to the same bits."""
+    alone = percept("invert", "img.jpg", "-m", "compact-conv3_4", "--size", 48, "-o", "alone.png")
+    assert alone.code == 0, alone.stderr
+    asked = percept("invert", "img.jpg", "--layer", "conv3", "--method", "generator", "--size", 48, "-o", "asked.png")
+    assert asked.code == 0, asked.stderr
+    assert (here / "alone.png").read_bytes() == (here / "asked.png").read_bytes()

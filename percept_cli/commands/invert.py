@@ -37,7 +37,7 @@ def invert(
     model: Annotated[
         str | None,
         typer.Option(
-            "-m", "--model", help="A shipped inverter or a file of one, or of an autoencoder, which needs no --layer."
+            "-m", "--model", help="A shipped inverter or a file of one, or of an autoencoder: these need no --layer."
         ),
     ] = None,
     output: options.Output = None,
@@ -102,7 +102,7 @@ def invert(
     """
     from percept_cli.console import Console
     from percept_cli.core.inputs import expand_inputs
-    from percept_cli.core.manifest import find_inverter, role_of
+    from percept_cli.core.manifest import find_inverter, layer_of, role_of
     from percept_cli.core.outputs import plan_outputs
 
     console = Console(quiet, json)
@@ -121,6 +121,8 @@ def invert(
         refuse_options(searching, "A generator does not search")
     autoencoder = model if model is not None and role_of(model) == "autoencoder" else None
     asked = [part.strip() for part in layer.split(",") if part.strip()]
+    if model is not None and not asked and (known_layer := layer_of(model)):
+        asked = [known_layer]
     if autoencoder:
         own = {
             "--layer": layer, "--extractor-weights": extractor_weights,
@@ -128,7 +130,7 @@ def invert(
         }  # fmt: skip
         refuse_options(own, f"{autoencoder} is an autoencoder, which makes its code by itself")
     elif not asked:
-        known = f"{model} is no autoencoder. " if model else ""
+        known = f"{model} is neither an autoencoder nor an inverter. " if model else ""
         raise UsageError(f"{known}Give --layer, as in --layer conv5 or --layer relu1_2,relu3_3.")
     elif model is not None and len(asked) > 1:
         raise UsageError("-m is an inverter of one layer: give one --layer, or leave -m out for the shipped ones.")

@@ -73,15 +73,26 @@ def role_of(given: str) -> str:
 
     Raises ModelError for the path of a file that is not there.
     """
+    return _entry_of(given, "role")
+
+
+def layer_of(given: str) -> str:
+    """The full name of the layer that an inverter, shipped or in a file, turns into images; empty for anything else.
+
+    Raises ModelError for the path of a file that is not there.
+    """
+    return _entry_of(given, "layer")
+
+
+def _entry_of(given: str, key: str) -> str:
     path = Path(given)
     if not path.suffix and not path.is_file():
-        shipped = shipped_models().get(given)
-        return shipped.role if shipped else ""
+        return str(getattr(shipped_models().get(given), key, ""))
     if not path.is_file():
         raise ModelError(f"{path}: there is no such weights file.")
     try:
         with safe_open(path, framework="np") as file:
-            return str((file.metadata() or {}).get("role", ""))
+            return str((file.metadata() or {}).get(key, ""))
     except (OSError, SafetensorError):
         return ""
 
