@@ -117,12 +117,12 @@ def train_translate(
     from percept_cli.core.runtime import seed_everything
     from percept_cli.core.training import Rival, Training, unwrap
     from percept_cli.core.translation import (
-        RECIPES,
         TranslationLoss,
         check_recipe,
         fit_layers,
         total_of,
         translation_taps,
+        usual_recipe,
     )
     from percept_cli.core.translation_data import split_example
     from percept_cli.core.translation_duel import TranslationDuel
@@ -143,7 +143,7 @@ def train_translate(
         "feature_layers": feature_layers, "contextual_layers": contextual_layers, "gram_layers": gram_layers,
         "content_layers": content_layers,
     }  # fmt: skip
-    usual = RECIPES[mode]
+    usual = usual_recipe(mode, degrade)
     recipe = replace(
         usual,
         **{key: value for key, value in chosen.items() if value is not None},  # type: ignore[arg-type]

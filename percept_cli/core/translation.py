@@ -1,7 +1,7 @@
 """What a translation is trained by: losses to the target, to the source, and against a discriminator."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -70,6 +70,13 @@ RECIPES: Mapping[str, TranslationRecipe] = {
     MATCH_SOURCE: TranslationRecipe(adversarial_weight=0.1, content_weight=0.1),
     DEGRADE: TranslationRecipe(pixel_weight=1.0, batch=8, size=96),
 }
+# Holes are filled from what lies around them: crops have to be larger than a hole is.
+FILL = replace(RECIPES[DEGRADE], batch=4, size=192, feature_weight=0.1)
+
+
+def usual_recipe(mode: str, degrade: str | None = None) -> TranslationRecipe:
+    """What a mode is trained by where no option says otherwise; degrade: the kind of damage."""
+    return FILL if degrade == "mask" else RECIPES[mode]
 
 
 def fit_layers(layers: tuple[str, ...], extractor: str) -> tuple[str, ...]:
