@@ -75,8 +75,8 @@ def test_pairs_teach_what_makes_the_one_of_the_other(
             {"content.relu4_2", "adversarial", "discriminator"},
         ),
         (["--degrade", "noise", "--data", "PHOTOS", "--amount", "10-20", "--offset", "2"], {"pixel"}),
-        (["--degrade", "mask", "--data", "PHOTOS", "--adversarial-weight", "0.1", "--matching-weight", "1", "--feature-weight", "0"],
-         {"pixel", "adversarial", "matching", "discriminator"}),
+        (["--degrade", "mask", "--data", "PHOTOS", "--adversarial-weight", "0.1", "--matching-weight", "1",
+          "--feature-weight", "0"], {"pixel", "adversarial", "matching", "discriminator"}),
     ],
 )  # fmt: skip
 def test_each_kind_of_data_has_losses_of_its_own(
