@@ -84,6 +84,7 @@ def size_of(path: Path) -> tuple[int, int]:
         (["train-style", "--help"], 0),
         (["train-invert", "--help"], 0),
         (["train-autoencoder", "--help"], 0),
+        (["train-translate", "--help"], 0),
         (["train", "--help"], 0),
         (["stylize", "photo.jpg"], 2),
         (["stylize", "photo.jpg", "-m", "wave", "--stregth", "0.5"], 2),
@@ -102,7 +103,7 @@ def test_answers_that_need_no_torch_load_none(arguments: list[str], code: int, s
     ("line", "expected"),
     [
         ("percept sty", {"stylize"}),
-        ("percept train ", {"style", "extractor", "upscale", "invert", "autoencoder"}),
+        ("percept train ", {"style", "translate", "extractor", "upscale", "invert", "autoencoder"}),
         ("percept stylize x --keep", {"--keep-colors"}),
         ("percept stylize x -m ", {name for name, model in shipped_models().items() if model.role == "style"}),
     ],
