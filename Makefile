@@ -26,7 +26,7 @@ demo: install  ## Restyle a shipped photograph with a shipped model
 	@echo "Look at demo-starry-night.jpg, then try: $(BIN)/percept stylize YOUR-PHOTO.jpg -m wave"
 
 test: install  ## Run the fast tests (minutes)
-	$(BIN)/python -m pytest -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 4
 
 test-slow: install  ## Run the long tests
 	$(BIN)/python -m pytest -q -m slow
