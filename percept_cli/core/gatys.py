@@ -93,7 +93,7 @@ def optimize_style(
             seed=options.seed,
         )
         start = _start(target, styles[0], options) if image is None else resize_image(image, height, width)
-        compare: Loss = partial(loss, target_images=target)
+        compare: Loss = partial(loss, target_images=target, targets=loss.target_features(target))
         space: Parametrisation | None = None
         if options.style_loss == "contextual":
             # Its cosines do not see grain as long as its direction fits. Moved as a spectrum, shapes and colours come

@@ -37,19 +37,31 @@ class PerceptualLoss(nn.Module):
         self.layers = tuple(dict.fromkeys(layers))
         self.target_layers = tuple(dict.fromkeys(layer for term, _ in used.values() for layer in term.target_layers))
 
-    def forward(self, images: Tensor, target_images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        parts = self.compare(images, self._features(images, self.layers), target_images)
+    def forward(
+        self, images: Tensor, target_images: Tensor, targets: Mapping[str, Tensor] | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        parts = self.compare(images, self._features(images, self.layers), target_images, targets)
         return torch.stack(list(parts.values())).sum(), parts
 
-    def compare(self, images: Tensor, features: Mapping[str, Tensor], target_images: Tensor) -> dict[str, Tensor]:
-        """The parts alone, for images whose features at `layers` are known."""
-        with torch.no_grad():
-            targets = self._features(target_images, self.target_layers)
+    def compare(
+        self,
+        images: Tensor,
+        features: Mapping[str, Tensor],
+        target_images: Tensor,
+        targets: Mapping[str, Tensor] | None = None,
+    ) -> dict[str, Tensor]:
+        """The parts alone, for images whose features at `layers` are known; targets: `target_features`, where known."""
+        targets = self.target_features(target_images) if targets is None else targets
         parts = {}
         for name, term in self.terms.items():
             for layer, part in term(images, features, target_images, targets).items():
                 parts[f"{name}.{layer}" if layer else name] = self.weights[name] * part
         return parts
+
+    @torch.no_grad()
+    def target_features(self, target_images: Tensor) -> dict[str, Tensor]:
+        """The features of the compared images that the terms want: taken once where they stay the same."""
+        return self._features(target_images, self.target_layers)
 
     def _features(self, images: Tensor, layers: tuple[str, ...]) -> dict[str, Tensor]:
         return self.extractor(images, layers) if self.extractor is not None and layers else {}
