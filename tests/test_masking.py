@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from percept_cli.core.generators.translation import TranslationGenerator
-from percept_cli.core.masking import HIDDEN, hide
+from percept_cli.core.masking import NOTHING_SEEN, hide
 from percept_cli.core.weights import save_weights
 
 
@@ -39,13 +39,25 @@ def levels_of(path: Path) -> np.ndarray:
     return np.asarray(Image.open(path).convert("RGB")).astype(int)
 
 
-def test_hidden_pixels_are_grey_and_marked() -> None:
-    images, masks = torch.rand(2, 3, 4, 4), torch.zeros(1, 1, 4, 4)
-    masks[..., 1, 2] = 0.3
-    hidden = hide(images, masks)
-    assert (hidden[:, :3, 1, 2] == HIDDEN).all()
-    assert hidden[:, 3].sum() == 2
-    assert torch.equal(hidden[:, :3, 0], images[:, :, 0])
+def test_hidden_pixels_are_marked_and_filled_from_around_them() -> None:
+    """By the very values of a plain, nearly by those of a ramp; with nothing around, by grey."""
+    masks = torch.zeros(1, 1, 33, 47)
+    masks[..., 8:25, 10:30] = 0.3
+    ramp = torch.linspace(0.2, 0.8, 47).expand(2, 3, 33, 47)
+    hidden = hide(ramp, masks)
+    assert torch.equal(hidden[:, 3:], (masks > 0).float().expand(2, -1, -1, -1))
+    assert torch.equal(hidden[:, :3][(masks == 0).expand(2, 3, -1, -1)], ramp[(masks == 0).expand(2, 3, -1, -1)])
+    assert (hidden[:, :3] - ramp).abs().max() < 0.15
+    plain = torch.full((1, 3, 33, 47), 0.7)
+    assert torch.allclose(hide(plain, masks)[:, :3], plain)
+    assert torch.allclose(hide(plain, torch.ones(1, 1, 33, 47))[:, :3], torch.tensor(NOTHING_SEEN))
+
+
+def test_nothing_of_what_is_hidden_is_left() -> None:
+    images, masks = torch.rand(1, 3, 20, 24), torch.zeros(1, 1, 20, 24)
+    masks[..., 3:9, 5:20] = 1
+    others = torch.where(masks > 0, torch.rand(1, 3, 20, 24), images)
+    assert torch.equal(hide(images, masks), hide(others, masks))
 
 
 @pytest.mark.parametrize("model", ["wave", "fill"])

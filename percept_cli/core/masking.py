@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from percept_cli.core.dataset import SUFFIXES
@@ -11,13 +12,33 @@ from percept_cli.core.decoding import load_image
 from percept_cli.core.images import Photo
 from percept_cli.errors import ImageError
 
-HIDDEN = 0.5  # what stands where a mask hides the image
+NOTHING_SEEN = 0.5  # what stands where there is nothing around a hole to fill it with
 
 
 def hide(images: Tensor, masks: Tensor) -> Tensor:
-    """Images (N, 3, H, W) with grey where masks (N, 1, H, W) are above 0, and those places behind them: (N, 4, H, W)."""
+    """Images (N, 3, H, W) smoothed over where masks (N, 1, H, W) are above 0, and those places behind: (N, 4, H, W).
+
+    Nothing of what is hidden is left in the result.
+    """
     holes = (masks > 0).to(images.dtype).expand(len(images), -1, -1, -1)
-    return torch.cat([torch.where(holes > 0, HIDDEN, images), holes], dim=1)
+    return torch.cat([_fill(images, 1 - holes), holes], dim=1)
+
+
+def _fill(images: Tensor, seen: Tensor) -> Tensor:
+    """Images with what is not seen taken from the image at half the size, filled likewise (Gortler et al. 1996, pull-push)."""
+    if bool(seen.all()):
+        return images
+    if max(images.shape[-2:]) == 1:
+        return torch.where(seen > 0, images, NOTHING_SEEN)
+
+    def halve(values: Tensor) -> Tensor:
+        return F.avg_pool2d(values, 2, ceil_mode=True, count_include_pad=False)
+
+    share = halve(seen)
+    # Means of what is seen; where that is nothing, it is filled in turn.
+    coarse = _fill(halve(torch.where(seen > 0, images, 0.0)) / share.clamp_min(1e-3), (share > 0).to(images.dtype))
+    smooth = F.interpolate(coarse, size=images.shape[-2:], mode="bilinear", align_corners=False)
+    return torch.where(seen > 0, images, smooth)
 
 
 def keep_outside(changed: Photo, photo: Photo, mask: Tensor) -> Photo:
