@@ -143,6 +143,22 @@ def test_a_stopped_training_goes_on_to_the_same_bits(
         (["--target", "nowhere/"], "there is no such file or folder"),
         (["--target", "NEGATIVES", "--source", "PHOTOS", "--pairs", "--feature-layers", "relu9_9"], "relu9_9"),
         (["--degrade", "noise", "--pixel", "l3"], "l1, charbonnier"),
+        (["--degrade", "noise", "--size", "40", "--adversarial-weight", "1"], "the discriminators need 48 pixels"),
+        (
+            [
+                "--target",
+                "NEGATIVES",
+                "--size",
+                "32",
+                "--content-layers",
+                "fc6",
+                "--extractor",
+                "alexnet",
+                "--extractor-weights",
+                "random",
+            ],
+            "--size 32:",
+        ),
     ],
 )
 def test_what_does_not_go_together_is_refused(

@@ -126,6 +126,7 @@ def train_translate(
     )
     from percept_cli.core.translation_data import split_example
     from percept_cli.core.translation_duel import TranslationDuel
+    from percept_cli.errors import UsageError
 
     console = Console(quiet, json)
     given = Given(source, target, pairs, match, degrade, amount, data, offset, short_side)
@@ -163,6 +164,10 @@ def train_translate(
     seed_everything(seed)
     taps = translation_taps(recipe)
     frozen = runtime.freeze(create_extractor(extractor, taps, extractor_weights, seed, console.say)) if taps else None
+    if frozen is not None and recipe.size < frozen.smallest_side:
+        raise UsageError(
+            f"--size {recipe.size}: {', '.join(taps)} of {extractor} need {frozen.smallest_side} pixels or more."
+        )
     compare = TranslationLoss(recipe, frozen)
     inputs = 4 if degrade == "mask" else 3
     created = start_translator(start, generator, width, inputs)

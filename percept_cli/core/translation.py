@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from percept_cli.core.extractors import FeatureExtractor, create_architecture
+from percept_cli.core.generators.discriminator import MultiscaleDiscriminator
 from percept_cli.core.losses import (
     ContextualTerm,
     FeatureTerm,
@@ -157,6 +158,10 @@ def check_recipe(recipe: TranslationRecipe, mode: str) -> None:
     """Refuses, with a UsageError, losses that the data of a mode cannot have."""
     if recipe.adversarial not in ADVERSARIES:
         raise UsageError(unknown_name("adversarial loss", recipe.adversarial, ADVERSARIES))
+    if recipe.adversarial_weight and recipe.size < MultiscaleDiscriminator.smallest:
+        raise UsageError(
+            f"--size {recipe.size}: the discriminators need {MultiscaleDiscriminator.smallest} pixels or more."
+        )
     if mode in (UNPAIRED, MATCH_SOURCE) and recipe.matching_weight:
         raise UsageError("--matching-weight compares a result with its own target: it needs --pairs or --degrade.")
     if recipe.matching_weight and not recipe.adversarial_weight:

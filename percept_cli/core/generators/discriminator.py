@@ -87,10 +87,11 @@ class MultiscaleDiscriminator(nn.Module):
     each: its features and its logits last. scales: 3 in the paper.
     """
 
+    smallest = 2 * PatchDiscriminator.smallest  # of two scales
+
     def __init__(self, channels: int = 64, scales: int = 2, inputs: int = 3):
         super().__init__()
         self.arguments: dict[str, Any] = {"channels": channels, "scales": scales, "inputs": inputs}
-        self.smallest = PatchDiscriminator.smallest * 2 ** (scales - 1)
         # Departs from the paper, which has instance norms: spectral norms keep what brightness and colour tell.
         self.networks = nn.ModuleList(PatchDiscriminator(channels, spectral=True, inputs=inputs) for _ in range(scales))
 
