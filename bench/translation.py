@@ -203,6 +203,7 @@ def repair(given: argparse.Namespace, judge: Judge, runtime: Runtime) -> None:
     }
     filled = {
         "holes, mean fill": by_image(mean_fill, hidden),
+        "holes, smoothed, as percept's network gets them": hidden[:, :3],
         "holes, biharmonic": by_image(biharmonic, hidden),
         "holes, percept": torch.where(holes, translated(mask, hidden, runtime), hidden[:, :3]),
     }
@@ -217,8 +218,8 @@ def repair(given: argparse.Namespace, judge: Judge, runtime: Runtime) -> None:
         squares = ((images - originals).square() * holes).sum((1, 2, 3)) / (3 * holes.sum((1, 2, 3)))
         rows[name]["PSNR in the holes, dB"] = (-10 * squares.log10()).mean().item()
     report(rows, "repair")
-    show(given, {"JPEG": compressed, "percept": repaired["JPEG, percept"], "holes": hidden[:, :3],
-                 "mean fill": filled["holes, mean fill"], "filled": filled["holes, percept"], "original": originals})  # fmt: skip
+    show(given, {"JPEG": compressed, "percept": repaired["JPEG, percept"], "holes": torch.where(holes, 0.5, originals),
+                 "smoothed": hidden[:, :3], "filled": filled["holes, percept"], "original": originals})  # fmt: skip
 
 
 def by_image(function: Callable[[Tensor], Tensor], hidden: Tensor) -> Tensor:
