@@ -234,7 +234,7 @@ def test_a_fence_shows_the_loss_what_a_file_can_hold() -> None:
         seen.append(given.detach().clone())
         return given.sum(), {"sum": given.sum()}
 
-    total, parts = fence(loss)(image)
+    total, parts = fence(loss, 10.0)(image)
     assert seen[0].flatten().tolist() == [1.0, 0.5, 0.0, 1.0]
     assert parts["range"].item() == pytest.approx(10 * (0.25 + 0.25) / 4)
     assert total.item() == pytest.approx(2.5 + parts["range"].item())

@@ -18,6 +18,7 @@ from percept_cli.errors import UsageError, unknown_name
 INITS = ("content", "noise", "style")
 COARSEST = 192  # short side in pixels where the large strokes are laid
 GROWTH = 2.0
+RANGE_WEIGHT = 10.0  # a style loss weighs several times what a feature error does
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ def optimize_style(
         if options.style_loss == "contextual":
             # Its cosines do not see grain as long as its direction fits. Moved as a spectrum, shapes and colours come
             # first: on pixels a coloured grain covered the picture and the palette hardly arrived.
-            space, compare = Frequencies(height, width, device=runtime.device), fence(compare)
+            space, compare = Frequencies(height, width, device=runtime.device), fence(compare, RANGE_WEIGHT)
         start = runtime.place(start)
         for step in optimize_image(start, compare, steps, options.optimizer, index, parametrisation=space):
             image, index = step.image, step.index + 1

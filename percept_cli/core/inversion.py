@@ -10,17 +10,14 @@ from torch import Tensor, nn
 from percept_cli.core import optimization
 from percept_cli.core.extractors import Architecture, FeatureExtractor
 from percept_cli.core.losses.functional import alpha_norm, relative_feature_loss, total_variation
-from percept_cli.core.optimization import Loss, OptimizationStep, optimize_image
+from percept_cli.core.optimization import Loss, OptimizationStep, fence, optimize_image
 from percept_cli.core.parametrisation import Frequencies, Parametrisation, Pixels
 from percept_cli.core.runtime import Runtime
 from percept_cli.errors import UsageError, unknown_name
 
 PRESETS = ("mahendran-vedaldi",)
-PARAMETRISATIONS = ("frequencies", "pixels")
+PARAMETRISATIONS = ("spectrum", "pixels")
 USUAL_SIDE = 224  # pixels; what the classification networks were trained on
-# What pixels outside [0, 1] cost, per pixel and squared: the features are those of the clamped picture, so it only
-# has to bring them back.
-RANGE_WEIGHT = 1.0
 # Of the noise that a picture begins as, in units of what photographs have at each frequency.
 START_CONTRAST = 0.01
 ADAM_RATE = 0.1  # in units of a photograph's spectrum
@@ -45,7 +42,7 @@ class InversionOptions:
     alpha_weight: float = 0.0
     jitter: int = 0
     seed: int = 0
-    parametrisation: str = "frequencies"
+    parametrisation: str = "spectrum"
 
 
 def check_options(options: InversionOptions) -> None:
@@ -96,14 +93,8 @@ def reconstruct(
     mean, std = extractor.mean.float(), extractor.std.float()
     chance = torch.Generator().manual_seed(options.seed)
 
-    def loss(pixels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        # The features see what a file can hold; the gradient passes as if it were not clamped, lest a pixel beyond
-        # the range stay there.
-        excess = pixels - pixels.clamp(0, 1)
-        image = pixels if fenced_by_alpha else pixels - excess.detach()
+    def loss(image: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         normalised, parts = (image - mean) / std, {}
-        if not fenced_by_alpha:
-            parts["range"] = RANGE_WEIGHT * excess.square().mean()
         if options.total_variation_weight:
             variation = total_variation(normalised, options.total_variation_exponent)
             parts["tv"] = options.total_variation_weight * variation
@@ -118,8 +109,9 @@ def reconstruct(
 
     # Mahendran & Vedaldi clamp nothing: their α-norm alone keeps the pixels in range.
     fenced_by_alpha = options.optimizer == "sgd" and options.alpha_weight > 0
+    compare = loss if fenced_by_alpha else fence(loss)
     space: Parametrisation
-    if options.parametrisation == "frequencies":
+    if options.parametrisation == "spectrum":
         space = Frequencies(side, side, spectrum_exponent(target, side), runtime.device)
         spectrum = space.encode(torch.zeros(1, 3, side, side, device=runtime.device))
         start = space.decode(START_CONTRAST * torch.randn(spectrum.shape, generator=chance).to(runtime.device))
@@ -127,7 +119,7 @@ def reconstruct(
         space = Pixels()
         start = mean + std * torch.randn((1, 3, side, side), generator=chance).to(runtime.device)
     if options.optimizer == "auto":
-        yield from _search_and_polish(start, loss, options.steps, space)
+        yield from _search_and_polish(start, compare, options.steps, space)
         return
     rates = None
     if options.optimizer == "sgd":
@@ -136,7 +128,7 @@ def reconstruct(
         rates = [rate * 3 * side * side * unit for rate in mahendran_vedaldi_rates(options.steps)]
     elif options.optimizer == "adam":
         rates = cosine_rates(ADAM_RATE, options.steps)
-    yield from optimize_image(start, loss, options.steps, options.optimizer, parametrisation=space, rates=rates)
+    yield from optimize_image(start, compare, options.steps, options.optimizer, parametrisation=space, rates=rates)
 
 
 def _search_and_polish(start: Tensor, loss: Loss, steps: int, space: Parametrisation) -> Iterator[OptimizationStep]:

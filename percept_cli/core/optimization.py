@@ -14,7 +14,8 @@ OPTIMIZERS = ("adam", "lbfgs", "sgd")
 # In units of the full range of a pixel; most of a restyling is done by steps of this size.
 ADAM_RATE = 0.03
 SGD_MOMENTUM = 0.9
-RANGE_WEIGHT = 10.0  # of the mean square of what is beyond [0, 1]
+# What pixels outside [0, 1] cost, per pixel and squared: losses see the clamped picture, so it only has to bring them back.
+RANGE_WEIGHT = 1.0
 
 Loss = Callable[[Tensor], tuple[Tensor, dict[str, Tensor]]]
 
@@ -79,17 +80,17 @@ def optimize_image(
         yield OptimizationStep(first_index + index, float(total), evaluation.take_parts(), now)
 
 
-def fence(loss: Loss) -> Loss:
+def fence(loss: Loss, weight: float = RANGE_WEIGHT) -> Loss:
     """A loss of images that may pass [0, 1], for parameters that cannot be clamped: of the image a file can hold.
 
-    What is beyond costs a part of its own, `range`. The gradient passes as if it were not clamped, lest a pixel beyond
-    the range stay there.
+    What is beyond costs `weight` times its mean square, a part of its own, `range`. The gradient passes as if it were
+    not clamped, lest a pixel beyond the range stay there.
     """
 
     def fenced(image: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         excess = image - image.clamp(0, 1)
         total, parts = loss(image - excess.detach())
-        beyond = RANGE_WEIGHT * excess.square().mean()
+        beyond = weight * excess.square().mean()
         return total + beyond, {**parts, "range": beyond}
 
     return fenced

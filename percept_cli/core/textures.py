@@ -6,9 +6,8 @@ import torch
 from torch import Tensor
 
 from percept_cli.core.extractors import FeatureExtractor
-from percept_cli.core.inversion import RANGE_WEIGHT
 from percept_cli.core.losses.functional import gram_matrix
-from percept_cli.core.optimization import OptimizationStep, optimize_image
+from percept_cli.core.optimization import OptimizationStep, fence, optimize_image
 from percept_cli.core.parametrisation import Frequencies
 from percept_cli.core.runtime import Runtime
 from percept_cli.errors import UsageError
@@ -47,18 +46,14 @@ def synthesise_texture(
 ) -> Iterator[OptimizationStep]:
     """Finds a picture (1, 3, side, side) with these Gram matrices, from noise by L-BFGS, yielding every step.
 
-    The parts of a step are the squared relative errors by layer, whose mean is minimised. L-BFGS
+    The parts of a step are the squared relative errors by layer, whose mean is minimised, and `range`. L-BFGS
     compares losses more finely than bf16 tells them apart: the extractor has to be in float32.
     """
     layers = tuple(targets)
 
-    def loss(pixels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        # As in `inversion.reconstruct`: features of what a file can hold, the gradient passing as if not clamped.
-        excess = pixels - pixels.clamp(0, 1)
-        grams = gram_matrices(runtime.place(pixels - excess.detach()), layers, extractor)
-        parts = relative_gram_losses(grams, targets)
-        total = torch.stack(list(parts.values())).mean() + RANGE_WEIGHT * excess.square().mean()
-        return total, parts
+    def loss(image: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        parts = relative_gram_losses(gram_matrices(runtime.place(image), layers, extractor), targets)
+        return torch.stack(list(parts.values())).mean(), parts
 
     space = Frequencies(side, side, EXPONENT, runtime.device)
     spectrum = space.encode(torch.zeros(1, 3, side, side, device=runtime.device))
@@ -66,7 +61,7 @@ def synthesise_texture(
     # Departs from Gatys et al. 2015, who begin at white noise: without coarse shapes to begin with, the search takes
     # those that the network's padding makes at the edges.
     start = space.decode(START_CONTRAST * noise)
-    yield from optimize_image(start, loss, steps, "lbfgs", parametrisation=space)
+    yield from optimize_image(start, fence(loss), steps, "lbfgs", parametrisation=space)
 
 
 @torch.no_grad()

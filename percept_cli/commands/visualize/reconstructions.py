@@ -123,10 +123,11 @@ def reconstructions(
         for count, layer in enumerate(style, start=1):
             wanted = {each: grams[each] for each in style[:count]}
             for step in synthesise_texture(wanted, side, frozen, runtime, steps, seed):
-                error = (sum(step.parts.values()) / count) ** 0.5
+                squares = {name: step.parts[name] for name in wanted}
+                error = (sum(squares.values()) / count) ** 0.5
                 records.append(
                     {"row": "style", "layers": " ".join(wanted), "step": step.index, "error": error,
-                     **{name: part**0.5 for name, part in step.parts.items()}}
+                     **{name: part**0.5 for name, part in squares.items()}}
                 )  # fmt: skip
                 progress.advance(1, {f"style to {layer}": error})
             error = style_error(step.image, wanted, frozen)
