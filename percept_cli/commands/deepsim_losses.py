@@ -4,9 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from percept_cli.commands.training_run import TrainingRun
+from percept_cli.commands.training_run import CLIP_NORM, TrainingRun
 from percept_cli.core.deepsim import (
     DISCRIMINATOR,
     InversionLoss,
@@ -17,11 +15,9 @@ from percept_cli.core.deepsim import (
 )
 from percept_cli.core.extractors.loading import RANDOM, named_extractor
 from percept_cli.core.generators.discriminator import DeepsimDiscriminator
-from percept_cli.core.training import Rival, Training
+from percept_cli.core.training import Training, adam_rival
 from percept_cli.errors import UsageError
 
-# As for upscalers: one batch with huge gradients must not rule the momentum for dozens of steps.
-CLIP_NORM = 1.0
 # Muon's rates are some ten times Adam's, which the discriminator keeps.
 RIVAL_SHARE = {"muon": 0.1, "adam": 1.0}
 # Dosovitskiy & Brox 2016, the released solver
@@ -104,9 +100,8 @@ class LossOptions:
             average=lambda value: run.accelerator.reduce(value, "mean"),  # type: ignore[arg-type, return-value]
         )  # fmt: skip
         if judge is not None:
-            group = {"params": judge.parameters(), "share": RIVAL_SHARE[optimizer]}
-            rival_optimizer = torch.optim.Adam([group], betas=(0.9, 0.999))
-            training.rival = Rival(judge, rival_optimizer, compare.discriminator_part, compare.freezing)
+            share, part = RIVAL_SHARE[optimizer], compare.discriminator_part
+            training.rival = adam_rival(judge, part, share, betas=(0.9, 0.999), freezing=compare.freezing)
         return compare
 
     def settings(self, compare: InversionLoss) -> dict[str, Any]:

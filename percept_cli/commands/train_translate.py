@@ -8,8 +8,6 @@ import typer
 
 from percept_cli import options
 
-# As for upscalers: one batch with huge gradients must not rule the momentum for dozens of steps.
-CLIP_NORM = 1.0
 # Muon's rates are some ten times Adam's, which the discriminator keeps.
 RIVAL_SHARE = {"muon": 0.2, "adam": 1.0}
 LOSSES = "Losses"
@@ -106,16 +104,15 @@ def train_translate(
 
     percept train translate --degrade jpeg --data photos/ -o repair.safetensors
     """
-    import torch
 
-    from percept_cli.commands.training_run import TrainingRun
+    from percept_cli.commands.training_run import CLIP_NORM, TrainingRun
     from percept_cli.commands.translation_given import Given, create_examples, find_mode
     from percept_cli.console import Console
     from percept_cli.core.extractors.loading import create_extractor, named_extractor
     from percept_cli.core.generators.loading import start_translator
     from percept_cli.core.optimizers import create_optimizer
     from percept_cli.core.runtime import seed_everything
-    from percept_cli.core.training import Rival, Training, unwrap
+    from percept_cli.core.training import Training, adam_rival, unwrap
     from percept_cli.core.translation import (
         TranslationLoss,
         check_recipe,
@@ -180,9 +177,9 @@ def train_translate(
             pairs or degrade is not None, runtime,
         )  # fmt: skip
         duel.discriminator = run.place(duel.discriminator)
-        group = {"params": duel.discriminator.parameters(), "share": RIVAL_SHARE[recipe.optimizer]}
-        rival_optimizer = torch.optim.Adam([group], betas=(0.5, 0.999))  # Isola et al. 2017
-        training.rival = Rival(duel.discriminator, rival_optimizer, duel.discriminator_part)
+        # Isola et al. 2017
+        share = RIVAL_SHARE[recipe.optimizer]
+        training.rival = adam_rival(duel.discriminator, duel.discriminator_part, share, betas=(0.5, 0.999))
     settings = {
         **{key: list(value) if isinstance(value, tuple) else value for key, value in asdict(recipe).items()},
         "mode": mode, **about_data, "generator": generator, "arguments": created.arguments,

@@ -8,9 +8,6 @@ import typer
 
 from percept_cli import options
 
-# One batch with gradients a thousand times the usual would rule Muon's momentum for dozens of steps: a run without
-# this went from a loss of 0.03 to 37.
-CLIP_NORM = 1.0
 # Muon's rates are some ten times Adam's, which the discriminator keeps; a tenth left it guessing after 500 steps.
 RIVAL_SHARE = {"muon": 0.5, "adam": 1.0}
 
@@ -84,9 +81,8 @@ def train_upscale(
     percept train-upscale --data photos/ --preset swift-natural --start swift-x4.safetensors -o natural.safetensors
     """
     import numpy as np
-    import torch
 
-    from percept_cli.commands.training_run import TrainingRun, training_photos
+    from percept_cli.commands.training_run import CLIP_NORM, TrainingRun, training_photos
     from percept_cli.console import Console
     from percept_cli.core.dataset import Crops, fingerprint
     from percept_cli.core.degradation import DEGRADATIONS, degrade
@@ -96,7 +92,7 @@ def train_upscale(
     from percept_cli.core.optimizers import create_optimizer
     from percept_cli.core.recipes import find_recipe
     from percept_cli.core.runtime import seed_everything
-    from percept_cli.core.training import Rival, Training, unwrap
+    from percept_cli.core.training import Training, adam_rival, unwrap
     from percept_cli.core.upscale_loss import Duel, combine, create_upscale_loss, upscale_taps
     from percept_cli.errors import UsageError, unknown_name
 
@@ -135,9 +131,8 @@ def train_upscale(
     training = Training(network, create_optimizer(recipe.optimizer, network), recipe.steps)
     if duel is not None:
         duel.discriminator = run.place(duel.discriminator)
-        group = {"params": duel.discriminator.parameters(), "share": RIVAL_SHARE[recipe.optimizer]}
-        rival_optimizer = torch.optim.Adam([group], betas=(0.9, 0.99))
-        training.rival = Rival(duel.discriminator, rival_optimizer, duel.discriminator_part)
+        share = RIVAL_SHARE[recipe.optimizer]
+        training.rival = adam_rival(duel.discriminator, duel.discriminator_part, share, betas=(0.9, 0.99))
     settings = {
         **{key: list(value) if isinstance(value, tuple) else value for key, value in asdict(recipe).items()},
         "preset": preset, "scale": scale, "photos": len(photos), "photos_digest": fingerprint(photos),

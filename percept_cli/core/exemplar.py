@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from percept_cli.core.dataset import PhotoReader
+from percept_cli.core.dataset import PhotoReader, shuffled
 from percept_cli.core.detail import draw_place, draw_side, gradient_energy
 from percept_cli.core.runtime import Runtime
 
@@ -170,8 +170,8 @@ class SeedPatches:
 
     def label(self, number: int) -> int:
         """Which class example `number` is of."""
-        epoch, position = divmod(number, len(self.patches))
-        return int(np.random.default_rng((self.seed, epoch, 1)).permutation(len(self.patches))[position])
+        order, position = shuffled(len(self.patches), self.seed, number)
+        return int(order[position])
 
     def labels(self, first: int, count: int) -> Tensor:
         """The classes of `count` examples from number `first` on, (count,)."""

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from percept_cli.core.dataset import PhotoReader
+from percept_cli.core.dataset import PhotoReader, shuffled
 from percept_cli.core.detail import draw_place, draw_side, gradient_energy
 from percept_cli.errors import UsageError
 
@@ -126,8 +126,8 @@ class FramePairs:
         return self._taken.get(number, self._planned(number))
 
     def _planned(self, number: int) -> int:
-        epoch, position = divmod(number, len(self.clips.frames))
-        return int(np.random.default_rng((self.seed, epoch, 1)).permutation(len(self.clips.frames))[position])
+        order, position = shuffled(len(self.clips.frames), self.seed, number)
+        return int(order[position])
 
     def _read(self, clip: int, random: np.random.Generator) -> tuple[Image.Image, Image.Image] | None:
         length = len(self.clips.frames[clip])

@@ -79,6 +79,18 @@ class Training:
         restore_random_state(state["random"])
 
 
+def adam_rival(
+    network: nn.Module,
+    compute_loss: Callable[[nn.Module, Tensor, int], tuple[Tensor, Parts]],
+    share: float,
+    betas: tuple[float, float],
+    freezing: Freezing | None = None,
+) -> Rival:
+    """A discriminator that learns by Adam, at `share` of the generator's learning rate."""
+    group = {"params": network.parameters(), "share": share}
+    return Rival(network, torch.optim.Adam([group], betas=betas), compute_loss, freezing)
+
+
 def cosine_schedule(peak: float, steps: int, warmup: int) -> Callable[[int], float]:
     """The learning rate of a step: a linear rise over `warmup` steps, then half a cosine down to zero."""
 
