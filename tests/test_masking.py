@@ -109,6 +109,22 @@ def test_a_folder_of_masks_has_one_for_each(photos: Path, mask: Path, tmp_path: 
 
 
 @pytest.mark.parametrize(
+    ("name", "further", "warned"),
+    [("a.jpg", [], True), ("a.png", [], False), ("a.webp", [], True), ("a.webp", ["--quality", 100], False)],
+)
+def test_a_format_that_cannot_keep_the_rest_says_so(
+    name: str, further: list[object], warned: bool, photos: Path, mask: Path, tmp_path: Path, percept: Callable
+) -> None:
+    """And does not where every pixel outside is kept, which is looked at."""
+    output = tmp_path / name
+    outcome = percept("stylize", photos / "hill.png", "-m", "wave", "--mask", mask, "-o", output, *further)
+    assert outcome.code == 0
+    assert ("changes pixels outside the mask" in outcome.stderr) == warned
+    kept = (levels_of(output) == levels_of(photos / "hill.png"))[levels_of(mask) == 0].all()
+    assert kept != warned
+
+
+@pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
         (["-m", "FILL"], 2, "fill fills holes: give --mask PICTURE, white where they are."),

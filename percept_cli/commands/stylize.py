@@ -150,6 +150,7 @@ def stylize(
     from torch import Tensor
 
     from percept_cli.commands.batch import process_images
+    from percept_cli.core.formats import keeps_levels
     from percept_cli.core.images import Photo
     from percept_cli.core.masking import keep_outside, load_mask
     from percept_cli.core.outputs import Job
@@ -231,6 +232,10 @@ def stylize(
         if mask is None:
             return change(photo, None)
         holes = load_mask(mask, job.source, photo.height, photo.width)
+        if job.destination is not None and not keeps_levels(job.destination.suffix, quality):
+            console.warn(
+                f"{job.destination} changes pixels outside the mask a little, as its format does; PNG keeps them"
+            )
         return keep_outside(change(photo, holes), photo, holes)
 
     process_images(jobs, operation, console, quality=quality, show=show, fields={"model": label})

@@ -22,6 +22,12 @@ READABLE_EXTENSIONS = frozenset(WRITABLE_FORMATS) | {
 """What a folder is searched for; a file typed by name is tried whatever it is called."""
 
 
+def keeps_levels(extension: str, quality: int) -> bool:
+    """Whether a file of that extension, `.png`, gives back the very levels that it was written with."""
+    image_format = WRITABLE_FORMATS.get(extension.lower(), "")
+    return image_format in ("PNG", "TIFF", "BMP") or (image_format == "WEBP" and quality >= 100)
+
+
 def normalise_extension(extension: str) -> str:
     """`PNG`, `png` or `.png` as `.png`; UsageError, naming the allowed ones, if no such file can be written."""
     normalised = f".{extension.removeprefix('.').lower()}"

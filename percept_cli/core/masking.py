@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from percept_cli.core.dataset import SUFFIXES
 from percept_cli.core.decoding import load_image
+from percept_cli.core.formats import READABLE_EXTENSIONS
 from percept_cli.core.images import Photo
 from percept_cli.errors import ImageError
 
@@ -56,7 +56,9 @@ def load_mask(given: Path, source: Path | None, height: int, width: int) -> Tens
     path = given
     if given.is_dir():
         stem = source.stem if source is not None else "-"
-        found = sorted(path for path in given.glob("*") if path.stem == stem and path.suffix.lower() in SUFFIXES)
+        found = sorted(
+            path for path in given.glob("*") if path.stem == stem and path.suffix.lower() in READABLE_EXTENSIONS
+        )
         if not found:
             raise ImageError(f"--mask {given}: no picture called '{stem}' lies there.")
         path = found[0]
