@@ -28,7 +28,7 @@ XTERM = {"TERM": "xterm-256color"}
         ({"TERM": "xterm-kitty"}, "kitty"),
         (XTERM | {"TERM_PROGRAM": "iTerm.app"}, "iterm2"),
         (XTERM | {"LC_TERMINAL": "iTerm2"}, "iterm2"),
-        (XTERM | {"KITTY_WINDOW_ID": "1", "TMUX": "/tmp/tmux"}, "blocks"),
+        (XTERM | {"KITTY_WINDOW_ID": "1", "TMUX": "1"}, "blocks"),
         (XTERM | {"KITTY_WINDOW_ID": "1", "NO_COLOR": "1"}, None),
         ({"TERM": "dumb"}, None),
         ({}, None),

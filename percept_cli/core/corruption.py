@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from percept_cli.core.degradation import compress_jpeg, gaussian_blur, resize_bicubic, to_levels
@@ -32,7 +31,6 @@ CORRUPTIONS: dict[str, Corruption] = {
     "gray": Corruption(0, 0, "nothing to choose", 0, 0),
     "downscale": Corruption(2, 4, "times smaller", 1, 16),
 }
-KINDS = tuple(CORRUPTIONS)
 
 
 def parse_amount(kind: str, given: str | None) -> tuple[float, float]:
@@ -99,5 +97,5 @@ def _spoil(images: Tensor, kind: str, amount: float, random: np.random.Generator
     if kind == "downscale":
         height, width = images.shape[-2:]
         small = to_levels(resize_bicubic(images, max(1, round(height / amount)), max(1, round(width / amount))))
-        return F.interpolate(small, size=(height, width), mode="bicubic", align_corners=False)
+        return resize_bicubic(small, height, width)
     raise UsageError(unknown_name("degradation", kind, CORRUPTIONS))

@@ -63,9 +63,11 @@ MATCH_SOURCE = "match source"
 DEGRADE = "degrade"
 
 RECIPES: Mapping[str, TranslationRecipe] = {
-    # Mechrez et al. 2018, section 4.2: content from the source, the rest from any picture of the target set.
-    UNPAIRED: TranslationRecipe(contextual_weight=1.0, content_weight=1.0, low_frequency_weight=0.0),
-    # pix2pixHD (Wang et al. 2018): ten times the discriminator's weight for features and for matching.
+    # Mechrez et al. 2018: content from the source, the rest from any picture of the target set. Departs from the paper,
+    # whose content term is a contextual loss too: features hold the source in its place.
+    UNPAIRED: TranslationRecipe(contextual_weight=1.0, content_weight=1.0),
+    # pix2pixHD (Wang et al. 2018): ten times the discriminator's weight for features and for matching. Departs from the
+    # paper, whose ten is on raw features: here 1 is an unrelated picture's distance.
     PAIRS: TranslationRecipe(feature_weight=1.0, adversarial_weight=0.1, matching_weight=1.0),
     # No target to be compared with: a discriminator that knows the target set, and a weak tie to the source.
     MATCH_SOURCE: TranslationRecipe(adversarial_weight=0.1, content_weight=0.1),

@@ -53,6 +53,7 @@ class TranslationDuel:
         with self.runtime.autocast():
             fakes = self.discriminator(self._shown(result, source))
             judge = ADVERSARIES[self.adversarial][0]
+            # Departs from pix2pixHD, here and below, which sums over the sizes: a mean does not depend on how many there are.
             parts = {"adversarial": self.adversarial_weight * torch.stack([judge(fake[-1]) for fake in fakes]).mean()}
             if self.matching_weight:
                 with torch.no_grad():
