@@ -10,17 +10,17 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from reconstruction_metrics import gradient_energy, high_frequency_share, normalised_errors
 from torch import Tensor, nn
 
-from percept_cli.core.comparison import perceptual_layers
-from percept_cli.core.contact_sheet import Tile, contact_sheet
-from percept_cli.core.dataset import find_photos, load_square, sample_photos
-from percept_cli.core.encoding import save_image
-from percept_cli.core.extractors.loading import create_extractor, parse_named_file
-from percept_cli.core.generators.loading import load_autoencoder
-from percept_cli.core.images import Photo
-from percept_cli.core.metrics import perceptual_distance, place_distances
-from percept_cli.core.reconstruction_metrics import gradient_energy, high_frequency_share, normalised_errors
+from percept_cli.core.data.photos import find_photos, load_square, sample_photos
+from percept_cli.core.drawing.sheets import Tile, contact_sheet
+from percept_cli.core.images.encode import save_image
+from percept_cli.core.images.photo import Photo
+from percept_cli.core.measures.comparison import perceptual_layers
+from percept_cli.core.measures.pixels import perceptual_distance, place_distances
+from percept_cli.core.pretrained.extractors import create_extractor, parse_named_file
+from percept_cli.core.pretrained.generators import load_autoencoder
 
 SHOWN = ("astronaut", "camera", "chelsea", "coffee", "motorcycle_left", "rocket")
 ENLARGED = 2  # each pixel of a sheet's picture, as a square

@@ -24,20 +24,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from percept_cli.core.dataset import sample_photos
-from percept_cli.core.decoding import load_image
-from percept_cli.core.encoding import save_image
+from percept_cli.core.data.photos import sample_photos
 from percept_cli.core.extractors import FeatureExtractor, create_architecture
-from percept_cli.core.extractors.loading import create_extractor
-from percept_cli.core.generators.loading import load_style_generator
 from percept_cli.core.generators.style import StyleGenerator
 from percept_cli.core.generators.upscale import SwiftGenerator
-from percept_cli.core.images import Photo, resize_image
-from percept_cli.core.manifest import shipped_models
-from percept_cli.core.restyling import run_generator
+from percept_cli.core.images.decode import load_image
+from percept_cli.core.images.encode import save_image
+from percept_cli.core.images.photo import Photo, resize_image
+from percept_cli.core.inference.restyle import run_generator
+from percept_cli.core.inference.upscale import upscale
+from percept_cli.core.losses.style import create_style_loss
+from percept_cli.core.pretrained.extractors import create_extractor
+from percept_cli.core.pretrained.generators import load_style_generator
+from percept_cli.core.pretrained.manifest import shipped_models
 from percept_cli.core.runtime import Runtime, choose_runtime
-from percept_cli.core.style import create_style_loss
-from percept_cli.core.upscaling import upscale
 
 VGG16_STYLE = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
 STEP_BATCH, STEP_SIZE = 4, 256

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 
-from percept_cli.core.dataset import find_photos, load_square
-from percept_cli.core.extractors.loading import create_extractor, parse_named_file
-from percept_cli.core.metrics import place_distances
+from percept_cli.core.data.photos import find_photos, load_square
+from percept_cli.core.measures.pixels import place_distances
+from percept_cli.core.pretrained.extractors import create_extractor, parse_named_file
 
 LAYERS = ("relu2_2", "relu3_4", "relu4_4", "relu5_2")
 SIDE, MOVED, SIGMA, DARKER = 128, 2, 2.0, 0.85

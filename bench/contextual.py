@@ -24,11 +24,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from percept_cli.core.encoding import save_image
-from percept_cli.core.images import Photo
-from percept_cli.core.look import LINES
+from percept_cli.core.drawing.plots import Plot, plain_log_axis, render
+from percept_cli.core.drawing.style import LINES
+from percept_cli.core.images.encode import save_image
+from percept_cli.core.images.photo import Photo
 from percept_cli.core.losses import contextual_loss
-from percept_cli.core.plots import Plot, plain_log_axis, render
 from percept_cli.core.runtime import choose_runtime
 
 if TYPE_CHECKING:

@@ -19,20 +19,20 @@ from pathlib import Path
 import torch
 from deepsim_cells import METHODS, Experiment, say
 from deepsim_order import paper_order
+from reconstruction_metrics import mean_pair_distance
 
-from percept_cli.core.comparison import perceptual_layers
-from percept_cli.core.dataset import find_photos, fingerprint, load_square
-from percept_cli.core.deepsim import COMPARATOR_LAYERS
-from percept_cli.core.encoding import save_image
+from percept_cli.core.data.photos import find_photos, fingerprint, load_square
 from percept_cli.core.extractors import FeatureExtractor, create_architecture
-from percept_cli.core.extractors.loading import create_extractor, parse_named_file
-from percept_cli.core.files import atomic_write_bytes
-from percept_cli.core.generators.discriminator import DeepsimDiscriminator
-from percept_cli.core.images import Photo
-from percept_cli.core.inversion import fixed_side, shallow_to_deep
-from percept_cli.core.reconstruction_metrics import mean_pair_distance
+from percept_cli.core.extractors.geometry import fixed_side, shallow_to_deep
+from percept_cli.core.files.atomic import atomic_write_bytes
+from percept_cli.core.generators.discriminators import DeepsimDiscriminator
+from percept_cli.core.images.encode import save_image
+from percept_cli.core.images.photo import Photo
+from percept_cli.core.measures.comparison import perceptual_layers
+from percept_cli.core.pretrained.extractors import create_extractor, parse_named_file
+from percept_cli.core.pretrained.files import sha256_of
 from percept_cli.core.runtime import Runtime, choose_runtime, seed_everything
-from percept_cli.core.weights import sha256_of
+from percept_cli.core.training.inversion import COMPARATOR_LAYERS
 from percept_cli.errors import ExitCode, Interrupted, PerceptError, UsageError
 
 LAYERS = {

@@ -9,20 +9,20 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from reconstruction_metrics import gradient_energy, high_frequency_share, normalised_errors
 from torch import Tensor
 
 from percept_cli.app import run as run_percept
-from percept_cli.core.contact_sheet import Tile, contact_sheet
-from percept_cli.core.decoding import load_image
-from percept_cli.core.encoding import save_image
+from percept_cli.core.drawing.sheets import Tile, contact_sheet
 from percept_cli.core.extractors import FeatureExtractor
-from percept_cli.core.files import atomic_write_bytes
-from percept_cli.core.generators.inversion import run_inverter
-from percept_cli.core.generators.loading import check_inverter, load_inverter
-from percept_cli.core.images import Photo
-from percept_cli.core.inversion import InversionOptions, reconstruct
-from percept_cli.core.metrics import perceptual_distance, place_distances
-from percept_cli.core.reconstruction_metrics import gradient_energy, high_frequency_share, normalised_errors
+from percept_cli.core.files.atomic import atomic_write_bytes
+from percept_cli.core.images.decode import load_image
+from percept_cli.core.images.encode import save_image
+from percept_cli.core.images.photo import Photo
+from percept_cli.core.inference.invert import run_inverter
+from percept_cli.core.measures.pixels import perceptual_distance, place_distances
+from percept_cli.core.optimization.inversion import InversionOptions, reconstruct
+from percept_cli.core.pretrained.generators import check_inverter, load_inverter
 from percept_cli.core.runtime import Runtime
 from percept_cli.errors import ExitCode
 

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import torch
 
-from percept_cli.core.decoding import load_image
-from percept_cli.core.encoding import save_image
-from percept_cli.core.generators.loading import load_style_generator
-from percept_cli.core.images import Photo, fit_short_side, resize_image
-from percept_cli.core.manifest import shipped_models
-from percept_cli.core.restyling import restyle
+from percept_cli.core.images.decode import load_image
+from percept_cli.core.images.encode import save_image
+from percept_cli.core.images.photo import Photo, fit_short_side, resize_image
+from percept_cli.core.inference.restyle import restyle
+from percept_cli.core.pretrained.generators import load_style_generator
+from percept_cli.core.pretrained.manifest import shipped_models
 from percept_cli.core.runtime import choose_runtime
 
 COLUMNS, GAP = 3, 6

@@ -7,18 +7,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from percept_cli.core.contact_sheet import Tile, contact_sheet
-from percept_cli.core.dataset import sample_photos
-from percept_cli.core.decoding import load_image
-from percept_cli.core.degradation import degrade
-from percept_cli.core.encoding import save_image
-from percept_cli.core.extractors.loading import create_extractor
-from percept_cli.core.generators.inversion import run_inverter
-from percept_cli.core.generators.loading import load_inverter, load_upscaler
-from percept_cli.core.images import Photo, floats, middle_square
-from percept_cli.core.manifest import shipped_models
+from percept_cli.core.data.degradation import degrade
+from percept_cli.core.data.photos import sample_photos
+from percept_cli.core.drawing.sheets import Tile, contact_sheet
+from percept_cli.core.images.decode import load_image
+from percept_cli.core.images.encode import save_image
+from percept_cli.core.images.photo import Photo, floats, middle_square
+from percept_cli.core.inference.invert import run_inverter
+from percept_cli.core.inference.upscale import upscale
+from percept_cli.core.pretrained.extractors import create_extractor
+from percept_cli.core.pretrained.generators import load_inverter, load_upscaler
+from percept_cli.core.pretrained.manifest import shipped_models
 from percept_cli.core.runtime import Runtime, choose_runtime
-from percept_cli.core.upscaling import upscale
 
 # Of each photograph: where a square of 4 times SMALL pixels begins, from the top and the left
 CROPS = {"astronaut": (60, 130), "coffee": (120, 200), "chelsea": (30, 90)}

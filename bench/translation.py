@@ -20,27 +20,27 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from reconstruction_metrics import gradient_energy
 from scipy.ndimage import median_filter
 from skimage.restoration import inpaint_biharmonic
 from torch import Tensor
 
 from percept_cli.app import run as run_percept
-from percept_cli.core.comparison import perceptual_layers
-from percept_cli.core.contact_sheet import Tile, contact_sheet
-from percept_cli.core.corruption import corrupt
-from percept_cli.core.dataset import find_photos, load_square
-from percept_cli.core.decoding import load_image
-from percept_cli.core.degradation import degrade
-from percept_cli.core.encoding import save_image
-from percept_cli.core.extractors.loading import create_extractor, parse_named_file
-from percept_cli.core.generators.loading import load_style_generator, load_upscaler
-from percept_cli.core.images import Photo, fit_short_side, floats, middle_square, resize_image
+from percept_cli.core.data.corruption import corrupt
+from percept_cli.core.data.degradation import degrade
+from percept_cli.core.data.photos import find_photos, load_square
+from percept_cli.core.drawing.sheets import Tile, contact_sheet
+from percept_cli.core.images.decode import load_image
+from percept_cli.core.images.encode import save_image
+from percept_cli.core.images.photo import Photo, fit_short_side, floats, middle_square, resize_image
+from percept_cli.core.inference.restyle import run_generator
+from percept_cli.core.inference.upscale import upscale
 from percept_cli.core.losses import contextual_similarity
-from percept_cli.core.metrics import perceptual_distance, place_distances, psnr
-from percept_cli.core.reconstruction_metrics import gradient_energy
-from percept_cli.core.restyling import run_generator
+from percept_cli.core.measures.comparison import perceptual_layers
+from percept_cli.core.measures.pixels import perceptual_distance, place_distances, psnr
+from percept_cli.core.pretrained.extractors import create_extractor, parse_named_file
+from percept_cli.core.pretrained.generators import load_style_generator, load_upscaler
 from percept_cli.core.runtime import Runtime, choose_runtime
-from percept_cli.core.upscaling import upscale
 from percept_cli.errors import ExitCode
 
 SHOWN = 4  # photographs of a sheet

@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from percept_cli.core.files import atomic_path
+from percept_cli.core.files.atomic import atomic_path
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from percept_cli.core.terminal_picture import Pair
+    from percept_cli.core.drawing.terminal import Pair
 
 
 class Console:
@@ -59,20 +59,20 @@ class Console:
 
     def show(self, pixels: "Tensor") -> None:
         """A picture (1, 3, H, W) in [0, 1] on the terminal, below what was said; nothing where that cannot show any."""
-        from percept_cli.core.terminal_picture import picture_way
+        from percept_cli.core.drawing.terminal import picture_way
 
         way = None if self.quiet else picture_way(os.environ, sys.stderr.isatty())
         if way is None:
             return
-        from percept_cli.core.encoding import encode_image
-        from percept_cli.core.images import Photo
-        from percept_cli.core.terminal_picture import (
+        from percept_cli.core.drawing.terminal import (
             for_terminal,
             half_blocks,
             iterm2_sequence,
             kitty_sequence,
             shown_columns,
         )
+        from percept_cli.core.images.encode import encode_image
+        from percept_cli.core.images.photo import Photo
 
         if Progress.bar is not None:
             Progress.bar.clear()

@@ -64,7 +64,7 @@ def style_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
 
     from percept_cli.core.generators.style import create_style_generator
-    from percept_cli.core.weights import save_weights
+    from percept_cli.core.pretrained.files import save_weights
 
     path = tmp_path_factory.mktemp("model") / "blobs.safetensors"
     with torch.random.fork_rng():

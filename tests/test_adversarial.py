@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from percept_cli.core.generators.discriminator import DISCRIMINATORS, create_discriminator
+from percept_cli.core.generators.discriminators import DISCRIMINATORS, create_discriminator
 from percept_cli.core.losses.adversarial import (
     adversarial_loss,
     discriminator_loss,

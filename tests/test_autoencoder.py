@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from percept_cli.core.generators.autoencoder import Autoencoder, divergence
-from percept_cli.core.generators.loading import load_autoencoder
-from percept_cli.core.weights import load_weights
+from percept_cli.core.pretrained.files import load_weights
+from percept_cli.core.pretrained.generators import load_autoencoder
 from percept_cli.errors import ModelError
 from tests.test_training import assert_resumes_to_the_same_bits, read_log
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from percept_cli.core.degradation import resize_bicubic
 from percept_cli.core.generators.blocks import BicubicBase
 from percept_cli.core.generators.classics import CLASSICS
+from percept_cli.core.images.resize import resize_bicubic
 from percept_cli.errors import UsageError
 
 SMALL = {

@@ -18,9 +18,9 @@ import torch
 from PIL import Image
 
 from percept_cli import __version__
-from percept_cli.core.decoding import load_image
-from percept_cli.core.manifest import shipped_models
-from percept_cli.core.weights import load_weights_and_metadata, save_weights
+from percept_cli.core.images.decode import load_image
+from percept_cli.core.pretrained.files import load_weights_and_metadata, save_weights
+from percept_cli.core.pretrained.manifest import shipped_models
 from percept_cli.errors import ExitCode, Interrupted
 
 CORE = Path(__file__).parent.parent / "percept_cli" / "core"

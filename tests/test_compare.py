@@ -12,12 +12,12 @@ import torch
 from PIL import Image
 from torchvision.models import squeezenet1_1
 
-from percept_cli.core import comparison
-from percept_cli.core.comparison import load_pair
-from percept_cli.core.decoding import load_image
-from percept_cli.core.metrics import luma, psnr
-from percept_cli.core.pairs import match_by_name
-from percept_cli.core.weights import TORCHVISION_FILES, cached_torchvision_weights
+from percept_cli.core.files.folders import match_by_name
+from percept_cli.core.images.decode import load_image
+from percept_cli.core.measures import comparison
+from percept_cli.core.measures.comparison import load_pair
+from percept_cli.core.measures.pixels import luma, psnr
+from percept_cli.core.pretrained.files import TORCHVISION_FILES, cached_torchvision_weights
 from percept_cli.errors import ExitCode, Interrupted, ModelError
 
 CPU = ("--device", "cpu")

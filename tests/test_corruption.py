@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from percept_cli.core.corruption import CORRUPTIONS, corrupt, draw_holes, parse_amount
-from percept_cli.core.degradation import compress_jpeg
-from percept_cli.core.masking import hide
+from percept_cli.core.data.corruption import CORRUPTIONS, corrupt, draw_holes, parse_amount
+from percept_cli.core.data.degradation import compress_jpeg
+from percept_cli.core.images.masks import hide
 from percept_cli.errors import UsageError
 
 

@@ -5,14 +5,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from percept_cli.core.degradation import (
-    bicubic_weights,
-    degrade,
-    gaussian_blur,
-    resize_bicubic,
-    shrink_as_matlab,
-    to_levels,
-)
+from percept_cli.core.data.degradation import degrade
+from percept_cli.core.images.resize import bicubic_weights, gaussian_blur, resize_bicubic, shrink_as_matlab, to_levels
 from percept_cli.errors import UsageError
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from percept_cli.core import distillation
 from percept_cli.core.extractors import FeatureExtractor
 from percept_cli.core.extractors.compact import teacher_layers
-from percept_cli.core.extractors.loading import create_extractor
+from percept_cli.core.pretrained.extractors import create_extractor
+from percept_cli.core.pretrained.files import load_weights, load_weights_and_metadata, save_weights
 from percept_cli.core.runtime import Runtime
-from percept_cli.core.weights import load_weights, load_weights_and_metadata, save_weights
+from percept_cli.core.training.extractors import distillation
 
 RUNTIME = Runtime(torch.device("cpu"), torch.float32, "")
 

@@ -78,8 +78,8 @@ def test_the_guides_python_runs() -> None:
 
 def test_every_shipped_model_is_whole_and_described() -> None:
     """The manifest's checksums are those of the files; a style has at most 2 MB, an inverter 4 MB, the extractor 6 MB."""
-    from percept_cli.core.manifest import shipped_models
-    from percept_cli.core.weights import sha256_of
+    from percept_cli.core.pretrained.files import sha256_of
+    from percept_cli.core.pretrained.manifest import shipped_models
 
     models = shipped_models()
     assert sum(model.role == "style" for model in models.values()) >= 5

@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from percept_cli.core import exemplar
-from percept_cli.core.detail import draw_place, draw_side, gradient_energy, patch_energies
-from percept_cli.core.exemplar import PrincipalColors, Transformations
+from percept_cli.core.data.detail import draw_place, draw_side, gradient_energy, patch_energies
+from percept_cli.core.training.extractors import exemplar
+from percept_cli.core.training.extractors.exemplar import PrincipalColors, Transformations
 from percept_cli.errors import UsageError
 
 SIZE = 32

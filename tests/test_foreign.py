@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from percept_cli.core.generators.foreign import ForeignGenerator, create_foreign_generator, recognise_foreign
-from percept_cli.core.weights import load_weights
+from percept_cli.core.pretrained.files import load_weights
+from percept_cli.core.pretrained.foreign_styles import ForeignGenerator, create_foreign_generator, recognise_foreign
 from percept_cli.errors import ModelError
 
 FULL, HALF = (32, 64, 128), (16, 32, 64)

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from percept_cli.core.generators import strips
 from percept_cli.core.generators.blocks import InstanceNorm, ResidualBlock, UnpaddedResidualBlock
-from percept_cli.core.generators.loading import load_style_generator
 from percept_cli.core.generators.style import (
     GENERATORS,
     JohnsonGenerator,
@@ -18,7 +17,8 @@ from percept_cli.core.generators.style import (
     fold_norms,
     pad_to_multiple,
 )
-from percept_cli.core.weights import save_weights
+from percept_cli.core.pretrained.files import save_weights
+from percept_cli.core.pretrained.generators import load_style_generator
 from percept_cli.errors import ModelError, UsageError
 
 GREY_LEVEL = 1 / 255

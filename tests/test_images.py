@@ -12,10 +12,10 @@ import torch
 from PIL import Image, ImageCms
 from PIL.ExifTags import IFD, Base
 
-from percept_cli.core.decoding import load_image
-from percept_cli.core.encoding import encode_image, save_image
-from percept_cli.core.files import atomic_path, atomic_write_bytes
-from percept_cli.core.images import Photo, fit_long_side, fit_short_side, premultiply, resize_image, unpremultiply
+from percept_cli.core.files.atomic import atomic_path, atomic_write_bytes
+from percept_cli.core.images.decode import load_image
+from percept_cli.core.images.encode import encode_image, save_image
+from percept_cli.core.images.photo import Photo, fit_long_side, fit_short_side, premultiply, resize_image, unpremultiply
 from percept_cli.errors import ImageError, UsageError
 
 # Six grey levels, each once, so that every rotation and mirroring looks different.

@@ -8,28 +8,26 @@ import pytest
 import torch
 from torch import Tensor
 
-from percept_cli.core import inversion
-from percept_cli.core.contact_sheet import GAP, LINE, Tile, contact_sheet, wrap
-from percept_cli.core.dataset import load_square, sample_photos
+from percept_cli.core.data.photos import load_square, sample_photos
+from percept_cli.core.drawing.sheets import GAP, LINE, Tile, contact_sheet, wrap
 from percept_cli.core.extractors import FeatureExtractor, create_architecture
-from percept_cli.core.extractors.loading import create_extractor
-from percept_cli.core.images import middle_square
-from percept_cli.core.inversion import (
-    USUAL_SIDE,
+from percept_cli.core.extractors.geometry import USUAL_SIDE, fixed_side, shallow_to_deep
+from percept_cli.core.images.photo import middle_square
+from percept_cli.core.losses.functional import alpha_norm, relative_feature_loss, total_variation
+from percept_cli.core.measures.pixels import image_error
+from percept_cli.core.optimization import inversion
+from percept_cli.core.optimization.inversion import (
     InversionOptions,
     check_options,
     feature_error,
-    fixed_side,
     for_sample,
-    image_error,
     mahendran_vedaldi,
     mahendran_vedaldi_rates,
     reconstruct,
-    shallow_to_deep,
 )
-from percept_cli.core.losses.functional import alpha_norm, relative_feature_loss, total_variation
-from percept_cli.core.optimization import optimize_image
-from percept_cli.core.parametrisation import Frequencies, Pixels
+from percept_cli.core.optimization.loop import optimize_image
+from percept_cli.core.optimization.parametrization import Frequencies, Pixels
+from percept_cli.core.pretrained.extractors import create_extractor
 from percept_cli.core.runtime import Runtime
 from percept_cli.errors import UsageError
 

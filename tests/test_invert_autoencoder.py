@@ -9,11 +9,11 @@ import pytest
 import torch
 from PIL import Image
 
-from percept_cli.core.decoding import load_image
 from percept_cli.core.generators.autoencoder import Autoencoder
-from percept_cli.core.manifest import role_of
-from percept_cli.core.sixteen_bit import ENCODERS
-from percept_cli.core.weights import save_weights
+from percept_cli.core.images.decode import load_image
+from percept_cli.core.images.sixteen_bit import ENCODERS
+from percept_cli.core.pretrained.files import save_weights
+from percept_cli.core.pretrained.manifest import role_of
 from percept_cli.errors import ModelError
 
 CPU = ("--device", "cpu", "--threads", 1, "--precision", "fp32")

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from percept_cli.core.contact_sheet import GAP, LINE
-from percept_cli.core.dataset import sample_photos
+from percept_cli.core.data.photos import sample_photos
+from percept_cli.core.drawing.sheets import GAP, LINE
 
 QUICK = ("--size", 32, "--steps", 4, "--device", "cpu", "--threads", 1)
 

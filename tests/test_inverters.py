@@ -9,23 +9,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from percept_cli.core import manifest
 from percept_cli.core.extractors import FeatureExtractor, create_architecture
-from percept_cli.core.extractors.loading import create_extractor
-from percept_cli.core.generators.discriminator import DeepsimDiscriminator
-from percept_cli.core.generators.inversion import (
-    GREY,
-    INVERTERS,
-    Inverter,
-    create_inverter,
-    double_by_pooling,
-    run_inverter,
-)
-from percept_cli.core.generators.loading import check_inverter, load_inverter, start_inverter
+from percept_cli.core.generators.discriminators import DeepsimDiscriminator
+from percept_cli.core.generators.inversion import GREY, INVERTERS, Inverter, create_inverter, double_by_pooling
+from percept_cli.core.inference.invert import run_inverter
 from percept_cli.core.losses.functional import typical_square
-from percept_cli.core.manifest import Model, find_inverter
+from percept_cli.core.pretrained import manifest
+from percept_cli.core.pretrained.extractors import create_extractor
+from percept_cli.core.pretrained.files import save_weights
+from percept_cli.core.pretrained.generators import check_inverter, load_inverter, start_inverter
+from percept_cli.core.pretrained.manifest import Model, find_inverter
 from percept_cli.core.runtime import Runtime
-from percept_cli.core.weights import save_weights
 from percept_cli.errors import ModelError, UsageError
 
 COMPACT_LAYERS = create_architecture("compact").layer_names

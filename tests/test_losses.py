@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from percept_cli.core.extractors import FeatureExtractor
-from percept_cli.core.extractors.loading import create_extractor
+from percept_cli.core.inference.colors import match_histogram
 from percept_cli.core.losses import (
     ContextualStyleTerm,
     ContextualTerm,
@@ -27,7 +27,6 @@ from percept_cli.core.losses.functional import (
     feature_reconstruction_loss,
     gram_matrix,
     low_frequency_loss,
-    match_histogram,
     patch_gram_loss,
     patch_grams,
     pixel_loss,
@@ -37,6 +36,7 @@ from percept_cli.core.losses.functional import (
     typical_square,
 )
 from percept_cli.core.losses.terms import FEATURE_DISTANCES, PIX2PIXHD_WEIGHTS
+from percept_cli.core.pretrained.extractors import create_extractor
 from percept_cli.errors import UsageError
 
 LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu3_3")

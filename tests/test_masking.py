@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 
 from percept_cli.core.generators.translation import TranslationGenerator
-from percept_cli.core.masking import NOTHING_SEEN, hide
-from percept_cli.core.weights import save_weights
+from percept_cli.core.images.masks import NOTHING_SEEN, hide
+from percept_cli.core.pretrained.files import save_weights
 
 
 @pytest.fixture(scope="module")

@@ -14,12 +14,11 @@ from torch import Tensor
 from torchvision.models import alexnet, squeezenet1_1
 from torchvision.models.vgg import cfgs, make_layers
 
-from percept_cli.core import metrics
-from percept_cli.core.decoding import load_image
-from percept_cli.core.extractors.loading import create_extractor
-from percept_cli.core.feature_distances import distance_maps
-from percept_cli.core.learned_metrics import create_learned_metric
-from percept_cli.core.metrics import (
+from percept_cli.core.images.decode import load_image
+from percept_cli.core.measures import pixels as metrics
+from percept_cli.core.measures.features import distance_maps
+from percept_cli.core.measures.learned import create_learned_metric
+from percept_cli.core.measures.pixels import (
     MS_SSIM_SMALLEST_SIDE,
     absolute_map,
     crop_border,
@@ -33,6 +32,7 @@ from percept_cli.core.metrics import (
     psnr,
     ssim,
 )
+from percept_cli.core.pretrained.extractors import create_extractor
 from percept_cli.errors import ImageError
 
 COLOURS = {"white": (1, 1, 1), "black": (0, 0, 0), "red": (1, 0, 0), "green": (0, 1, 0), "blue": (0, 0, 1)}

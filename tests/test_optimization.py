@@ -9,15 +9,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from percept_cli.core import gatys
-from percept_cli.core.decoding import load_image
 from percept_cli.core.extractors import FeatureExtractor
-from percept_cli.core.extractors.loading import create_extractor
-from percept_cli.core.gatys import COARSEST, StyleOptions, optimize_style, scales, split_steps
-from percept_cli.core.optimization import OptimizationStep, fence, optimize_image
+from percept_cli.core.extractors.tiled import TiledExtractor
+from percept_cli.core.images.decode import load_image
+from percept_cli.core.losses.style import CONTEXTUAL_BALANCE, STYLE_BALANCE
+from percept_cli.core.optimization import style_transfer as gatys
+from percept_cli.core.optimization.loop import OptimizationStep, fence, optimize_image
+from percept_cli.core.optimization.style_transfer import COARSEST, StyleOptions, optimize_style, scales, split_steps
+from percept_cli.core.pretrained.extractors import create_extractor
 from percept_cli.core.runtime import Runtime
-from percept_cli.core.style import CONTEXTUAL_BALANCE, STYLE_BALANCE
-from percept_cli.core.tiled_features import TiledExtractor
 from percept_cli.errors import UsageError
 
 RUNTIME = Runtime(torch.device("cpu"), torch.float32, "")

@@ -6,7 +6,7 @@ import torch
 import torch.distributed
 from torch import nn
 
-from percept_cli.core.optimizers import Muon, create_optimizer, orthogonalised
+from percept_cli.core.training.optimizers import Muon, create_optimizer, orthogonalised
 
 
 class Chain(nn.Module):

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from percept_cli.core.formats import normalise_extension
-from percept_cli.core.inputs import InputItem, expand_inputs
-from percept_cli.core.outputs import Job, create_folders, plan_outputs
+from percept_cli.core.files.formats import normalise_extension
+from percept_cli.core.files.inputs import InputItem, expand_inputs
+from percept_cli.core.files.outputs import Job, create_folders, plan_outputs
 from percept_cli.errors import UsageError
 
 

@@ -9,15 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from percept_cli.core.labelled import check_folds, find_labelled
-from percept_cli.core.probe import (
-    PENALTIES,
-    classify,
-    fit_ridge,
-    pool_features,
-    probe,
-    stratified_folds,
-)
+from percept_cli.core.files.folders import check_folds, find_labelled
+from percept_cli.core.measures.probe import PENALTIES, classify, fit_ridge, pool_features, probe, stratified_folds
 from percept_cli.errors import UsageError
 from tests.test_invert_autoencoder import save_autoencoder
 

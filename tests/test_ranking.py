@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from percept_cli.core.ranking import (
+from percept_cli.core.training.extractors.ranking import (
     FramePairs,
     find_clips,
     patch_distances,

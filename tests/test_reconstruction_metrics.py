@@ -4,14 +4,9 @@ import math
 
 import pytest
 import torch
+from reconstruction_metrics import gradient_energy, high_frequency_share, mean_pair_distance, normalised_errors
 from torch import Tensor
 
-from percept_cli.core.reconstruction_metrics import (
-    gradient_energy,
-    high_frequency_share,
-    mean_pair_distance,
-    normalised_errors,
-)
 from percept_cli.errors import UsageError
 
 

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from percept_cli.core.generators.style import JohnsonGenerator, StyleGenerator
-from percept_cli.core.images import Photo
-from percept_cli.core.restyling import LUMA, finish, keep_original_colors, restyle, run_generator
+from percept_cli.core.images.photo import LUMA, Photo
+from percept_cli.core.inference.colors import keep_original_colors
+from percept_cli.core.inference.restyle import finish, restyle, run_generator
 from percept_cli.core.runtime import Runtime
 
 RUNTIME = Runtime(torch.device("cpu"), torch.float32, "")

@@ -4,13 +4,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from percept_cli.core.dataset import sample_photos
-from percept_cli.core.decoding import load_image
-from percept_cli.core.extractors.loading import create_extractor
-from percept_cli.core.generators.loading import check_inverter, load_inverter, load_style_generator, load_upscaler
-from percept_cli.core.images import middle_square
-from percept_cli.core.manifest import shipped_models
-from percept_cli.core.spectrum import THRESHOLD, checkerboard_peaks
+from percept_cli.core.data.photos import sample_photos
+from percept_cli.core.images.decode import load_image
+from percept_cli.core.images.photo import middle_square
+from percept_cli.core.measures.spectrum import THRESHOLD, checkerboard_peaks
+from percept_cli.core.pretrained.extractors import create_extractor
+from percept_cli.core.pretrained.generators import check_inverter, load_inverter, load_style_generator, load_upscaler
+from percept_cli.core.pretrained.manifest import shipped_models
 
 UPSCALERS = [model.name for model in shipped_models().values() if model.role == "upscaler"]
 INVERTERS = [model.name for model in shipped_models().values() if model.role == "inverter"]

@@ -14,9 +14,9 @@ import torch
 from PIL import Image, ImageCms
 from PIL.ExifTags import IFD, Base
 
-from percept_cli.core.decoding import load_image
-from percept_cli.core.encoding import encode_image, save_image
-from percept_cli.core.images import Photo
+from percept_cli.core.images.decode import load_image
+from percept_cli.core.images.encode import encode_image, save_image
+from percept_cli.core.images.photo import Photo
 from percept_cli.errors import ImageError
 
 # 2 x 2 pixels of one colour, red at its largest level, in files that Pillow reads and cannot write.

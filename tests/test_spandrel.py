@@ -13,11 +13,11 @@ from spandrel.architectures.ESRGAN import ESRGAN
 from spandrel.architectures.SwinIR import SwinIR
 from torch import Tensor, nn
 
-from percept_cli.core.generators.foreign_upscalers import ForeignUpscaler
-from percept_cli.core.generators.loading import load_upscaler
-from percept_cli.core.images import Photo, floats
+from percept_cli.core.images.photo import Photo, floats
+from percept_cli.core.inference.upscale import Upscaler, upscale
+from percept_cli.core.pretrained.foreign_upscalers import ForeignUpscaler
+from percept_cli.core.pretrained.generators import load_upscaler
 from percept_cli.core.runtime import Runtime
-from percept_cli.core.upscaling import Upscaler, upscale
 from percept_cli.errors import ModelError, UsageError
 
 pytestmark = pytest.mark.filterwarnings("ignore:torch.meshgrid")

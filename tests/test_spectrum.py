@@ -8,10 +8,10 @@ from skimage import data
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from percept_cli.core.degradation import shrink_as_matlab, to_levels
 from percept_cli.core.generators.blocks import BicubicBase
-from percept_cli.core.metrics import luma
-from percept_cli.core.spectrum import FLOOR, THRESHOLD, checkerboard_peaks, log_power
+from percept_cli.core.images.resize import shrink_as_matlab, to_levels
+from percept_cli.core.measures.pixels import luma
+from percept_cli.core.measures.spectrum import FLOOR, THRESHOLD, checkerboard_peaks, log_power
 from percept_cli.errors import ImageError
 
 FAINT = 2 / 255

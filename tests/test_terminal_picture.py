@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from percept_cli.core.terminal_picture import half_blocks, iterm2_sequence, kitty_sequence, picture_way, shown_columns
+from percept_cli.core.drawing.terminal import half_blocks, iterm2_sequence, kitty_sequence, picture_way, shown_columns
 from tests.conftest import ROOT, Percept
 
 XTERM = {"TERM": "xterm-256color"}

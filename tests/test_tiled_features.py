@@ -5,10 +5,10 @@ import torch
 from torch import Tensor
 
 from percept_cli.core.extractors import FeatureExtractor
-from percept_cli.core.extractors.loading import create_extractor
+from percept_cli.core.extractors.tiled import LARGEST_WHOLE, USUAL_TILE, TiledExtractor, tile_extractor
 from percept_cli.core.losses import contextual_loss
 from percept_cli.core.losses.functional import gram_matrix
-from percept_cli.core.tiled_features import LARGEST_WHOLE, USUAL_TILE, TiledExtractor, tile_extractor
+from percept_cli.core.pretrained.extractors import create_extractor
 
 TAPS = {"compact": ("relu1_1", "relu3_2", "relu4_1"), "vgg16": ("relu2_2", "relu3_1"), "alexnet": ("relu2", "conv3")}
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from percept_cli.core.tiling import Region, Tile, parse_tile, plan_tiles
+from percept_cli.core.images.tiles import Region, Tile, parse_tile, plan_tiles
 from percept_cli.errors import UsageError
 
 SIZES = [(1, 1), (7, 50), (8, 8), (31, 32), (32, 33), (33, 64), (100, 67)]

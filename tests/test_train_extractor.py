@@ -8,8 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
-from percept_cli.core.extractors.loading import create_extractor, named_extractor
-from percept_cli.core.unsupervised import (
+from percept_cli.core.pretrained.extractors import create_extractor, named_extractor
+from percept_cli.core.pretrained.files import load_weights_and_metadata, save_weights
+from percept_cli.core.training.extractors.learner import (
     ACTIVATIONS,
     CONVOLUTIONS,
     DEEPEST,
@@ -18,7 +19,6 @@ from percept_cli.core.unsupervised import (
     is_readout,
     match_scales,
 )
-from percept_cli.core.weights import load_weights_and_metadata, save_weights
 from percept_cli.errors import ModelError, UsageError
 from tests.test_training import assert_resumes_to_the_same_bits, read_log
 

@@ -10,8 +10,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from percept_cli.core.decoding import load_image
-from percept_cli.core.deepsim import (
+from percept_cli.core.generators.discriminators import DeepsimDiscriminator
+from percept_cli.core.images.decode import load_image
+from percept_cli.core.images.photo import middle_square
+from percept_cli.core.inference.invert import run_inverter
+from percept_cli.core.losses.adversarial import Freezing
+from percept_cli.core.pretrained.extractors import create_extractor
+from percept_cli.core.pretrained.files import load_weights
+from percept_cli.core.pretrained.generators import load_inverter
+from percept_cli.core.runtime import Runtime
+from percept_cli.core.training.inversion import (
     LOSSES,
     PAPER_WEIGHTS,
     UNRELATED,
@@ -21,15 +29,7 @@ from percept_cli.core.deepsim import (
     find_weights,
     image_factor,
 )
-from percept_cli.core.extractors.loading import create_extractor
-from percept_cli.core.freezing import Freezing
-from percept_cli.core.generators.discriminator import DeepsimDiscriminator
-from percept_cli.core.generators.inversion import run_inverter
-from percept_cli.core.generators.loading import load_inverter
-from percept_cli.core.images import middle_square
-from percept_cli.core.runtime import Runtime
-from percept_cli.core.training import Rival, Training, create_accelerator, train
-from percept_cli.core.weights import load_weights
+from percept_cli.core.training.loop import Rival, Training, create_accelerator, train
 from percept_cli.errors import UsageError
 from tests.test_training import assert_resumes_to_the_same_bits, read_log
 

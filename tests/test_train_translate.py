@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from percept_cli.core.weights import load_weights_and_metadata
+from percept_cli.core.pretrained.files import load_weights_and_metadata
 from tests.test_training import assert_resumes_to_the_same_bits, read_log
 
 Command = Callable[..., list[object]]

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from percept_cli.core.generators.loading import load_upscaler, start_upscaler
 from percept_cli.core.generators.upscale import SwiftGenerator
 from percept_cli.core.losses import PixelTerm
-from percept_cli.core.recipes import RECIPES, Recipe
+from percept_cli.core.pretrained.files import load_weights, save_weights
+from percept_cli.core.pretrained.generators import load_upscaler, start_upscaler
 from percept_cli.core.runtime import Runtime
-from percept_cli.core.upscale_loss import Duel, combine, create_upscale_loss, upscale_taps
-from percept_cli.core.weights import load_weights, save_weights
+from percept_cli.core.training.recipes import RECIPES, Recipe
+from percept_cli.core.training.upscaling import Duel, combine, create_upscale_loss, upscale_taps
 from percept_cli.errors import UsageError
 from tests.test_training import assert_resumes_to_the_same_bits, read_log
 

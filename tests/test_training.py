@@ -16,14 +16,14 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from percept_cli.core.checkpoint import load_checkpoint, save_checkpoint
-from percept_cli.core.dataset import Crops, batches_from, find_photos, sample_photos
-from percept_cli.core.generators.loading import load_style_generator
+from percept_cli.core.data.photos import Crops, batches_from, find_photos, sample_photos
 from percept_cli.core.generators.style import create_style_generator
-from percept_cli.core.restyling import run_generator
+from percept_cli.core.inference.restyle import run_generator
+from percept_cli.core.pretrained.files import load_weights, load_weights_and_metadata
+from percept_cli.core.pretrained.generators import load_style_generator
 from percept_cli.core.runtime import Runtime
-from percept_cli.core.training import Rival, Training, TrainingStep, cosine_schedule, create_accelerator, train
-from percept_cli.core.weights import load_weights, load_weights_and_metadata
+from percept_cli.core.training.loop import Rival, Training, TrainingStep, cosine_schedule, create_accelerator, train
+from percept_cli.core.training.run import load_checkpoint, save_checkpoint
 from percept_cli.errors import UsageError
 
 RUNTIME = Runtime(torch.device("cpu"), torch.float32, "")

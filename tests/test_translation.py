@@ -8,20 +8,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from percept_cli.core.extractors.loading import create_extractor
-from percept_cli.core.generators.discriminator import MultiscaleDiscriminator
+from percept_cli.core.generators.discriminators import MultiscaleDiscriminator
 from percept_cli.core.generators.style import JohnsonGenerator
 from percept_cli.core.generators.translation import TranslationGenerator, create_translator
+from percept_cli.core.inference.restyle import run_generator
 from percept_cli.core.losses import GramTerm, contextual_loss
 from percept_cli.core.losses.adversarial import (
+    TranslationDuel,
     feature_matching_loss,
     least_squares_adversarial_loss,
     least_squares_discriminator_loss,
 )
 from percept_cli.core.losses.functional import gram_matrix
-from percept_cli.core.restyling import run_generator
+from percept_cli.core.pretrained.extractors import create_extractor
 from percept_cli.core.runtime import Runtime
-from percept_cli.core.translation import (
+from percept_cli.core.training.translation import (
     DEGRADE,
     MATCH_SOURCE,
     PAIRS,
@@ -34,7 +35,6 @@ from percept_cli.core.translation import (
     spread,
     translation_taps,
 )
-from percept_cli.core.translation_duel import TranslationDuel
 from percept_cli.errors import UsageError
 from tests.test_generators import reach_of_pixel
 

@@ -8,9 +8,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from percept_cli.core.corruption import corrupt
-from percept_cli.core.pairs import match_by_name
-from percept_cli.core.translation_data import CorruptedCrops, PairedCrops, UnpairedCrops, split_example
+from percept_cli.core.data.corruption import corrupt
+from percept_cli.core.data.paired_crops import CorruptedCrops, PairedCrops, UnpairedCrops, split_example
+from percept_cli.core.files.folders import match_by_name
 from percept_cli.errors import UsageError
 from tests.conftest import smooth_picture
 

@@ -12,13 +12,13 @@ import torch
 from PIL import Image, ImageCms
 from torch import nn
 
-from percept_cli.core import manifest
-from percept_cli.core.decoding import load_image
-from percept_cli.core.generators.blending import BlendedUpscaler, blend_upscalers
-from percept_cli.core.generators.loading import LoadedGenerator, load_upscaler
 from percept_cli.core.generators.upscale import create_upscaler
-from percept_cli.core.sixteen_bit import encode_png
-from percept_cli.core.weights import save_weights, sha256_of
+from percept_cli.core.images.decode import load_image
+from percept_cli.core.images.sixteen_bit import encode_png
+from percept_cli.core.pretrained import manifest
+from percept_cli.core.pretrained.blending import BlendedUpscaler, blend_upscalers
+from percept_cli.core.pretrained.files import save_weights, sha256_of
+from percept_cli.core.pretrained.generators import LoadedGenerator, load_upscaler
 
 FP32 = ("--device", "cpu", "--precision", "fp32", "--threads", 1)
 

@@ -10,18 +10,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from percept_cli.core import upscaling
-from percept_cli.core.colour_matching import match_colours
-from percept_cli.core.decoding import load_image
-from percept_cli.core.encoding import save_image
 from percept_cli.core.generators.blocks import BicubicBase
-from percept_cli.core.generators.loading import load_upscaler
 from percept_cli.core.generators.reach import convolution_radius, cut_errors
 from percept_cli.core.generators.upscale import create_upscaler, even_out
-from percept_cli.core.images import Photo, floats, quantise, resize_image
-from percept_cli.core.manifest import shipped_models
+from percept_cli.core.images.decode import load_image
+from percept_cli.core.images.encode import save_image
+from percept_cli.core.images.photo import Photo, floats, quantise, resize_image
+from percept_cli.core.inference import upscale as upscaling
+from percept_cli.core.inference.colors import match_colours
+from percept_cli.core.inference.upscale import ONE_ALGORITHM_PIXELS, TileStep, Upscaler, resample, upscale
+from percept_cli.core.pretrained.generators import load_upscaler
+from percept_cli.core.pretrained.manifest import shipped_models
 from percept_cli.core.runtime import Runtime
-from percept_cli.core.upscaling import ONE_ALGORITHM_PIXELS, TileStep, Upscaler, resample, upscale
 from percept_cli.errors import DeviceError, ImageError
 
 RUNTIME = Runtime(torch.device("cpu"), torch.float32, "")

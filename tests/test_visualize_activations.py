@@ -10,9 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
-from percept_cli.core.activation_statistics import DARKER, layer_figures
 from percept_cli.core.extractors import create_architecture
-from percept_cli.core.feature_maps import activation_pairs
+from percept_cli.core.extractors.geometry import activation_pairs
+from percept_cli.core.visualization.activations import DARKER, layer_figures
 
 CPU = ("--device", "cpu", "--threads", 1)
 
@@ -56,8 +56,8 @@ def test_the_numbers_are_those_of_both_sides_and_all_photographs(
     percept: Callable, photos: Path, tmp_path: Path
 ) -> None:
     """A ReLU's zeros are the share of values that were not above 0 before it."""
-    from percept_cli.core.decoding import load_image
-    from percept_cli.core.extractors.loading import create_extractor
+    from percept_cli.core.images.decode import load_image
+    from percept_cli.core.pretrained.extractors import create_extractor
 
     run(percept, photos, tmp_path / "a.png", "--data", tmp_path / "a.csv")
     with (tmp_path / "a.csv").open() as file:

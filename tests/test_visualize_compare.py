@@ -13,9 +13,15 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from percept_cli.core.comparison_sheet import Heat, Shown, comparison_sheet, difference_records
-from percept_cli.core.difference_places import differing_places, spread_map
-from percept_cli.core.look import LINES, WIDTH
+from percept_cli.core.drawing.style import LINES, WIDTH
+from percept_cli.core.visualization.comparison import (
+    Heat,
+    Shown,
+    comparison_sheet,
+    difference_records,
+    differing_places,
+    spread_map,
+)
 from tests.conftest import Percept
 from tests.test_visualize_report import Page, check_alone
 

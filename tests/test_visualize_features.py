@@ -10,18 +10,18 @@ import pytest
 import torch
 from PIL import Image
 
+from percept_cli.core.drawing.records import encode_records
+from percept_cli.core.drawing.style import LINES, WIDTH, Scale, boxed, color_bar, figure
 from percept_cli.core.extractors import create_architecture
+from percept_cli.core.extractors.geometry import activation_pair
 from percept_cli.core.extractors.graph import FeatureExtractor, Grid
-from percept_cli.core.feature_maps import (
-    activation_pair,
+from percept_cli.core.visualization.features import (
     channel_figures,
     evenly_sampled,
     lay_over_pixels,
     principal_components,
     strongest_channels,
 )
-from percept_cli.core.look import LINES, WIDTH, Scale, boxed, color_bar, figure
-from percept_cli.core.records import encode_records
 
 CPU = ("--device", "cpu", "--threads", 1)
 
@@ -122,8 +122,8 @@ def road(photos: Path) -> Path:
 
 def test_the_sheet_shows_the_strongest_channels_of_each_layer(percept: Callable, road: Path, tmp_path: Path) -> None:
     """The numbers are those of the extractor by hand; layers come in the order of the network; nothing else is written."""
-    from percept_cli.core.decoding import load_image
-    from percept_cli.core.extractors.loading import create_extractor
+    from percept_cli.core.images.decode import load_image
+    from percept_cli.core.pretrained.extractors import create_extractor
 
     outcome = percept(
         "visualize", "features", road, "--layer", "relu3_3,conv1_2", "-n", 3, "-o", tmp_path / "s.png",
@@ -229,7 +229,7 @@ def test_a_missing_photograph_fails_and_a_code_has_no_map(percept: Callable, roa
 
 def test_the_grid_of_a_layer_is_where_its_units_answer() -> None:
     """A point of light through an untrained AlexNet: the unit that answers most lies over it."""
-    from percept_cli.core.extractors.loading import randomise
+    from percept_cli.core.pretrained.extractors import randomise
 
     extractor = FeatureExtractor(create_architecture("alexnet"), ["conv1"])
     randomise(extractor, 0)

@@ -13,8 +13,8 @@ from PIL import Image
 
 from percept_cli.core.extractors import create_architecture
 from percept_cli.core.extractors.graph import FeatureExtractor
-from percept_cli.core.extractors.loading import create_extractor, randomise
-from percept_cli.core.filters import first_layer, image_filters
+from percept_cli.core.pretrained.extractors import create_extractor, randomise
+from percept_cli.core.visualization.filters import first_layer, image_filters
 from percept_cli.errors import UsageError
 
 

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from percept_cli.core.losses.functional import gram_matrix
-from percept_cli.core.style_distances import cluster, distance_records, gram_distances, gram_records, strongest_grams
+from percept_cli.core.visualization.gram import cluster, distance_records, gram_distances, gram_records, strongest_grams
 
 CPU = ("--device", "cpu", "--threads", 1)
 

@@ -9,7 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from percept_cli.core.history import (
+from percept_cli.core.training.run import place_preview, preview_steps
+from percept_cli.core.visualization.history import (
     History,
     choose_parts,
     history_records,
@@ -18,7 +19,6 @@ from percept_cli.core.history import (
     smoothing_window,
     wants_log_axis,
 )
-from percept_cli.core.preview import place_preview, preview_steps
 
 
 def write_log(folder: Path, losses: list[float], cut: str = "") -> Path:

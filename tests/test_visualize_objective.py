@@ -12,9 +12,8 @@ from PIL import Image
 
 from percept_cli.core.extractors import create_architecture
 from percept_cli.core.extractors.graph import FeatureExtractor
-from percept_cli.core.extractors.loading import create_extractor
-from percept_cli.core.maximisation import MaximisationOptions, maximise, texture_similarity, transform
-from percept_cli.core.objectives import (
+from percept_cli.core.optimization.maximization import MaximisationOptions, maximise, texture_similarity, transform
+from percept_cli.core.optimization.objectives import (
     Objective,
     Term,
     check_ranges,
@@ -24,7 +23,8 @@ from percept_cli.core.objectives import (
     tapped_layers,
     term_value,
 )
-from percept_cli.core.parametrisation import Bounded, Frequencies, Pixels
+from percept_cli.core.optimization.parametrization import Bounded, Frequencies, Pixels
+from percept_cli.core.pretrained.extractors import create_extractor
 from percept_cli.core.runtime import Runtime
 from percept_cli.errors import UsageError
 

@@ -10,9 +10,10 @@ import torch
 from torch import nn
 
 from percept_cli.core.extractors import create_architecture
+from percept_cli.core.extractors.geometry import theoretical_side
 from percept_cli.core.extractors.graph import Architecture, FeatureExtractor, Layer
-from percept_cli.core.extractors.loading import randomise
-from percept_cli.core.receptive_field import measure_receptive_field, theoretical_side
+from percept_cli.core.pretrained.extractors import randomise
+from percept_cli.core.visualization.receptive_field import measure_receptive_field
 
 CPU = ("--device", "cpu", "--threads", 1)
 

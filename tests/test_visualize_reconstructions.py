@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from percept_cli.core.extractors.loading import create_extractor
-from percept_cli.core.images import middle_square
+from percept_cli.core.images.photo import middle_square
+from percept_cli.core.optimization.textures import gram_matrices, relative_gram_losses, style_error, synthesise_texture
+from percept_cli.core.pretrained.extractors import create_extractor
 from percept_cli.core.runtime import Runtime
-from percept_cli.core.textures import gram_matrices, relative_gram_losses, style_error, synthesise_texture
 
 CPU = ("--device", "cpu", "--threads", 1)
 FP32 = Runtime(torch.device("cpu"), torch.float32, "")
@@ -26,7 +26,7 @@ def test_relative_gram_losses_by_hand() -> None:
 
 def test_a_texture_is_found_whose_gram_matrices_are_those_of_the_image(photos: Path) -> None:
     """From noise, at every layer asked for; the same seed finds the same, another another; the image itself has no error."""
-    from percept_cli.core.decoding import load_image
+    from percept_cli.core.images.decode import load_image
 
     extractor = create_extractor("compact", ["relu1_1", "relu2_1"])
     image = middle_square(load_image(photos / "lake.jpg").pixels, 32)

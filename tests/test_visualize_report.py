@@ -13,15 +13,15 @@ import numpy as np
 import pytest
 import torch
 
-from percept_cli.core import html_page as html
-from percept_cli.core.corruption import corrupt
-from percept_cli.core.decoding import load_image
-from percept_cli.core.generators.loading import LoadedGenerator
+from percept_cli.core.data.corruption import corrupt
+from percept_cli.core.drawing import page as html
 from percept_cli.core.generators.translation import TranslationGenerator
-from percept_cli.core.metrics import psnr
-from percept_cli.core.model_trial import SIZES, Trial, prepare_trial, take_samples
+from percept_cli.core.images.decode import load_image
+from percept_cli.core.measures.pixels import psnr
+from percept_cli.core.pretrained.files import load_weights_and_metadata, save_weights
+from percept_cli.core.pretrained.generators import LoadedGenerator
 from percept_cli.core.runtime import choose_runtime
-from percept_cli.core.weights import load_weights_and_metadata, save_weights
+from percept_cli.core.visualization.trial import SIZES, Trial, prepare_trial, take_samples
 from tests.conftest import Percept
 from tests.test_invert_autoencoder import save_autoencoder
 from tests.test_visualize_history import write_log
@@ -130,7 +130,7 @@ def test_a_report_of_a_style_holds_its_recipe_curves_and_the_figures_of_its_samp
 
     rows = list(csv.DictReader(data.open()))
     trial = prepare_trial(str(model), choose_runtime("cpu", "fp32", 1))
-    from percept_cli.core.decoding import load_image
+    from percept_cli.core.images.decode import load_image
 
     (sample,) = take_samples(trial, "hill.png", load_image(photos / "hill.png").pixels)
     (row,) = [row for row in rows if row["photograph"] == "hill.png" and row["picture"] == "restyled"]

@@ -9,9 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
-from percept_cli.core.contact_sheet import GAP
+from percept_cli.core.drawing.sheets import GAP
 from percept_cli.core.generators.autoencoder import Autoencoder
-from percept_cli.core.generators.loading import load_autoencoder
+from percept_cli.core.pretrained.generators import load_autoencoder
 from tests.test_invert_autoencoder import save_autoencoder
 
 CPU = ("--device", "cpu", "--threads", 1, "--precision", "fp32")

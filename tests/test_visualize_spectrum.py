@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from percept_cli.core.spectrum import THRESHOLD, checkerboard_peaks, frequency_peaks, log_power, spectrum_side
+from percept_cli.core.measures.spectrum import THRESHOLD, checkerboard_peaks, frequency_peaks, log_power, spectrum_side
 
 
 def with_pattern(side: int = 160) -> torch.Tensor:

@@ -10,8 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from percept_cli.core.sweep import Axis, check_axes, label, parse_axis, settings
-from percept_cli.core.sweep_sheet import sweep_sheet
+from percept_cli.core.visualization.sweep import Axis, check_axes, label, parse_axis, settings, sweep_sheet
 from percept_cli.errors import UsageError
 
 CPU = ("--device", "cpu", "--threads", 1)
@@ -178,8 +177,8 @@ def test_a_training_is_previewed_beside_its_output_and_nothing_is_trained(
     percept: Callable, photos: Path, style_picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nine pictures about the weight and size asked for; it is told how to go on; an existing one is not replaced."""
-    monkeypatch.setattr("percept_cli.commands.sweeping.SIDE", 48)
-    monkeypatch.setattr("percept_cli.commands.sweeping.STEPS", 1)
+    monkeypatch.setattr("percept_cli.commands.visualize.results.sweep.SIDE", 48)
+    monkeypatch.setattr("percept_cli.commands.visualize.results.sweep.STEPS", 1)
     arguments = (
         "train-style", "--style", style_picture, "--data", photos, "--style-size", 64, "-o", tmp_path / "m.safetensors",
         "--preview", *CPU,

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import typer
 
 from percept_cli.console import Console
-from percept_cli.core.decoding import load_image
-from percept_cli.core.encoding import encode_image, save_image
-from percept_cli.core.images import Photo, floats, premultiply
-from percept_cli.core.outputs import Job, create_folders
+from percept_cli.core.files.outputs import Job, create_folders
+from percept_cli.core.images.decode import load_image
+from percept_cli.core.images.encode import encode_image, save_image
+from percept_cli.core.images.photo import Photo, floats, premultiply
 from percept_cli.errors import ExitCode, ImageError
 
 if TYPE_CHECKING:

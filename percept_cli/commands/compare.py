@@ -10,8 +10,8 @@ import typer
 from percept_cli import options
 
 if TYPE_CHECKING:
-    from percept_cli.core.outputs import Job
-    from percept_cli.core.pairs import Pair
+    from percept_cli.core.files.folders import Pair
+    from percept_cli.core.files.outputs import Job
 
 USUAL_METRICS = "psnr,ssim,ms_ssim,perceptual"
 PANEL = "Linear probe"
@@ -89,8 +89,8 @@ def compare(
     percept compare --probe labelled/ -m autoencoder.safetensors
     """
     from percept_cli.console import Console
-    from percept_cli.core.outputs import create_folders
-    from percept_cli.core.pairs import find_pairs
+    from percept_cli.core.files.folders import find_pairs
+    from percept_cli.core.files.outputs import create_folders
     from percept_cli.errors import DeviceError, ExitCode, ImageError, UsageError, refuse_options
 
     console = Console(quiet, json)
@@ -121,9 +121,9 @@ def compare(
     heat_jobs = _plan_heat_maps(pairs, output, overwrite, skip_existing)
 
     # Only now the heavy imports: a mistyped path is answered at once.
-    from percept_cli.core.comparison import create_comparison, heat_map, load_pair, mean_figures
-    from percept_cli.core.encoding import save_image
-    from percept_cli.core.images import Photo
+    from percept_cli.core.images.encode import save_image
+    from percept_cli.core.images.photo import Photo
+    from percept_cli.core.measures.comparison import create_comparison, heat_map, load_pair, mean_figures
     from percept_cli.core.runtime import choose_runtime, memory_errors
 
     runtime = choose_runtime(device, precision)
@@ -209,8 +209,8 @@ def _plan_heat_maps(
     pairs: "Sequence[Pair]", output: str | None, overwrite: bool, skip_existing: bool
 ) -> "Sequence[Job]":
     """One job a pair, without a destination where no heat map was asked for."""
-    from percept_cli.core.inputs import InputItem
-    from percept_cli.core.outputs import Job, plan_outputs
+    from percept_cli.core.files.inputs import InputItem
+    from percept_cli.core.files.outputs import Job, plan_outputs
     from percept_cli.errors import UsageError
 
     if output is None or not pairs:

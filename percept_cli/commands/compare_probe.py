@@ -10,7 +10,7 @@ import typer
 from percept_cli.console import Console
 
 if TYPE_CHECKING:
-    from percept_cli.core.probe import PooledRows, ProbeResult
+    from percept_cli.core.measures.probe import PooledRows, ProbeResult
 
 BATCH = 16  # pictures through the networks at a time
 
@@ -33,7 +33,7 @@ def compare_probe(
     layers: None for the extractor's own, or for none of it where there are models. Raises UsageError for a folder that
     cannot be probed, typer.Exit with 3 when some of its files cannot be read.
     """
-    from percept_cli.core.labelled import USUAL_FOLDS, check_folds, find_labelled
+    from percept_cli.core.files.folders import USUAL_FOLDS, check_folds, find_labelled
     from percept_cli.errors import ExitCode, ImageError
 
     count = folds or USUAL_FOLDS
@@ -45,16 +45,15 @@ def compare_probe(
     # Only now the heavy imports: a wrong folder is answered at once.
     import torch
 
-    from percept_cli.core import probe
-    from percept_cli.core.comparison import perceptual_layers
-    from percept_cli.core.decoding import load_image
     from percept_cli.core.extractors import create_architecture
-    from percept_cli.core.extractors.loading import create_extractor
+    from percept_cli.core.extractors.geometry import choose_side
     from percept_cli.core.generators.autoencoder import Autoencoder
-    from percept_cli.core.generators.loading import load_autoencoder
-    from percept_cli.core.images import middle_square
-    from percept_cli.core.inversion import choose_side
-    from percept_cli.core.restyling import visible_pixels
+    from percept_cli.core.images.decode import load_image
+    from percept_cli.core.images.photo import middle_square, visible_pixels
+    from percept_cli.core.measures import probe
+    from percept_cli.core.measures.comparison import perceptual_layers
+    from percept_cli.core.pretrained.extractors import create_extractor
+    from percept_cli.core.pretrained.generators import load_autoencoder
     from percept_cli.core.runtime import choose_runtime, memory_errors
 
     taps = perceptual_layers(extractor, layers) if layers or not models else ()

@@ -15,7 +15,7 @@ def doctor(json: options.Json = False) -> None:
     import torch
 
     from percept_cli.console import Console
-    from percept_cli.core.manifest import cache_folder, is_offline, shipped_models
+    from percept_cli.core.pretrained.manifest import cache_folder, is_offline, shipped_models
     from percept_cli.core.runtime import choose_runtime
     from percept_cli.errors import DeviceError
 

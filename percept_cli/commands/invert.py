@@ -13,8 +13,8 @@ from percept_cli.errors import UsageError, refuse_options, unknown_name
 if TYPE_CHECKING:
     from percept_cli.console import Progress
     from percept_cli.core.extractors import Architecture
-    from percept_cli.core.inputs import InputItem
-    from percept_cli.core.inversion import InversionOptions
+    from percept_cli.core.files.inputs import InputItem
+    from percept_cli.core.optimization.inversion import InversionOptions
 
 METHODS = ("optimize", "generator")
 SAMPLE_PHOTO = "chelsea.png"
@@ -101,9 +101,9 @@ def invert(
     percept invert photo.jpg -m autoencoder.safetensors
     """
     from percept_cli.console import Console
-    from percept_cli.core.inputs import expand_inputs
-    from percept_cli.core.manifest import find_inverter, layer_of, role_of
-    from percept_cli.core.outputs import plan_outputs
+    from percept_cli.core.files.inputs import expand_inputs
+    from percept_cli.core.files.outputs import plan_outputs
+    from percept_cli.core.pretrained.manifest import find_inverter, layer_of, role_of
 
     console = Console(quiet, json)
     if method is not None and method not in METHODS:
@@ -163,8 +163,8 @@ def invert(
 
     # The names of files hold full names of layers, which the architecture knows; its import brings torch.
     from percept_cli.core.extractors import create_architecture
-    from percept_cli.core.extractors.loading import named_extractor
-    from percept_cli.core.inversion import shallow_to_deep
+    from percept_cli.core.extractors.geometry import shallow_to_deep
+    from percept_cli.core.pretrained.extractors import named_extractor
 
     extractor, extractor_weights = named_extractor(extractor, extractor_weights)
     architecture = create_architecture(extractor)
@@ -191,21 +191,15 @@ def invert(
     import torch
 
     from percept_cli.commands.batch import process_images
-    from percept_cli.core.contact_sheet import Tile, contact_sheet, wrap
-    from percept_cli.core.extractors.loading import create_extractor
-    from percept_cli.core.generators.inversion import run_inverter
-    from percept_cli.core.generators.loading import check_inverter, load_inverter
-    from percept_cli.core.images import Photo, middle_square
-    from percept_cli.core.inversion import (
-        check_options,
-        choose_side,
-        feature_error,
-        for_sample,
-        image_error,
-        reconstruct,
-    )
-    from percept_cli.core.outputs import Job
-    from percept_cli.core.restyling import visible_pixels
+    from percept_cli.core.drawing.sheets import Tile, contact_sheet, wrap
+    from percept_cli.core.extractors.geometry import choose_side
+    from percept_cli.core.files.outputs import Job
+    from percept_cli.core.images.photo import Photo, middle_square, visible_pixels
+    from percept_cli.core.inference.invert import run_inverter
+    from percept_cli.core.measures.pixels import image_error
+    from percept_cli.core.optimization.inversion import check_options, feature_error, for_sample, reconstruct
+    from percept_cli.core.pretrained.extractors import create_extractor
+    from percept_cli.core.pretrained.generators import check_inverter, load_inverter
     from percept_cli.core.runtime import Runtime, choose_runtime, memory_errors, seed_everything
 
     for each in settings.values():
@@ -286,7 +280,7 @@ def _settings(
     preset: str | None, architecture: "Architecture", layer: str, seed: int, changes: Mapping[str, object]
 ) -> "InversionOptions":
     """The settings for one layer: the preset's or the usual ones, with those that the user gave in their place."""
-    from percept_cli.core.inversion import PRESETS, InversionOptions, mahendran_vedaldi
+    from percept_cli.core.optimization.inversion import PRESETS, InversionOptions, mahendran_vedaldi
 
     if preset is not None and preset not in PRESETS:
         raise UsageError(unknown_name("preset", preset, PRESETS))
@@ -296,8 +290,8 @@ def _settings(
 
 def sample_photo() -> "InputItem":
     """The photograph for a first run, which comes with scikit-image."""
-    from percept_cli.core.dataset import sample_photos
-    from percept_cli.core.inputs import InputItem
+    from percept_cli.core.data.photos import sample_photos
+    from percept_cli.core.files.inputs import InputItem
 
     path = next((photo for photo in sample_photos() if photo.name == SAMPLE_PHOTO), None)
     if path is None:

@@ -1,7 +1,7 @@
 """What `percept invert` does with an autoencoder: photographs to their code and back."""
 
 from percept_cli.console import Console
-from percept_cli.core.outputs import Job
+from percept_cli.core.files.outputs import Job
 
 
 def reconstruct_images(
@@ -22,11 +22,11 @@ def reconstruct_images(
     what `load_autoencoder` and `process_images` do.
     """
     from percept_cli.commands.batch import process_images
-    from percept_cli.core.generators.autoencoder import Autoencoder, run_autoencoder
-    from percept_cli.core.generators.loading import load_autoencoder
-    from percept_cli.core.images import Photo, middle_square, unpremultiply
-    from percept_cli.core.inversion import image_error
-    from percept_cli.core.restyling import visible_pixels
+    from percept_cli.core.generators.autoencoder import Autoencoder
+    from percept_cli.core.images.photo import Photo, middle_square, unpremultiply, visible_pixels
+    from percept_cli.core.inference.invert import run_autoencoder
+    from percept_cli.core.measures.pixels import image_error
+    from percept_cli.core.pretrained.generators import load_autoencoder
     from percept_cli.core.runtime import choose_runtime, memory_errors
 
     loaded = load_autoencoder(model)

@@ -21,7 +21,7 @@ def list_models(
 
     percept models list --role style
     """
-    from percept_cli.core.manifest import shipped_models
+    from percept_cli.core.pretrained.manifest import shipped_models
     from percept_cli.errors import UsageError, unknown_name
 
     console = Console(as_json=json)
@@ -46,9 +46,9 @@ def inspect_model(
 
     percept models inspect starry-night
     """
-    from percept_cli.core.generators.loading import recognise
-    from percept_cli.core.manifest import shipped_models
-    from percept_cli.core.weights import load_weights_and_metadata, sha256_of
+    from percept_cli.core.pretrained.files import load_weights_and_metadata, sha256_of
+    from percept_cli.core.pretrained.generators import recognise
+    from percept_cli.core.pretrained.manifest import shipped_models
 
     console = Console(as_json=json)
     shipped = shipped_models().get(model)
@@ -82,10 +82,10 @@ def blend_models(
 
     percept models blend wave starry-night -o between.safetensors
     """
-    from percept_cli.core.generators.blending import blend_files
-    from percept_cli.core.manifest import shipped_models
-    from percept_cli.core.outputs import check_model_output
-    from percept_cli.core.weights import save_weights
+    from percept_cli.core.files.outputs import check_model_output
+    from percept_cli.core.pretrained.blending import blend_files
+    from percept_cli.core.pretrained.files import save_weights
+    from percept_cli.core.pretrained.manifest import shipped_models
 
     check_model_output(output, overwrite)
     shipped = shipped_models()
@@ -100,8 +100,8 @@ def verify_models(json: options.Json = False) -> None:
 
     percept models verify
     """
-    from percept_cli.core.manifest import shipped_models
-    from percept_cli.core.weights import sha256_of
+    from percept_cli.core.pretrained.files import sha256_of
+    from percept_cli.core.pretrained.manifest import shipped_models
     from percept_cli.errors import ModelError
 
     console = Console(as_json=json)

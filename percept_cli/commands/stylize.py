@@ -12,7 +12,7 @@ PREVIEW_EVERY = 10
 
 def complete_style(incomplete: str) -> list[str]:
     """Names of the shipped style models for shell completion, read without torch."""
-    from percept_cli.core.manifest import shipped_models
+    from percept_cli.core.pretrained.manifest import shipped_models
 
     return [name for name, model in shipped_models().items() if model.role == "style" and name.startswith(incomplete)]
 
@@ -127,9 +127,9 @@ def stylize(
     percept stylize photo.png -m wave --mask sky.png
     """
     from percept_cli.console import Console
-    from percept_cli.core.inputs import expand_inputs
-    from percept_cli.core.manifest import shipped_models
-    from percept_cli.core.outputs import plan_outputs
+    from percept_cli.core.files.inputs import expand_inputs
+    from percept_cli.core.files.outputs import plan_outputs
+    from percept_cli.core.pretrained.manifest import shipped_models
     from percept_cli.errors import UsageError
 
     console = Console(quiet, json)
@@ -150,18 +150,18 @@ def stylize(
     from torch import Tensor
 
     from percept_cli.commands.batch import process_images
-    from percept_cli.core.formats import keeps_levels
-    from percept_cli.core.images import Photo
-    from percept_cli.core.masking import keep_outside, load_mask
-    from percept_cli.core.outputs import Job
+    from percept_cli.core.files.formats import keeps_levels
+    from percept_cli.core.files.outputs import Job
+    from percept_cli.core.images.masks import keep_outside, load_mask
+    from percept_cli.core.images.photo import Photo
+    from percept_cli.core.images.tiles import parse_tile
     from percept_cli.core.runtime import choose_runtime, memory_errors, seed_everything
-    from percept_cli.core.tiling import parse_tile
     from percept_cli.errors import ImageError
 
     parsed_tile = parse_tile(tile)
     if model is not None:
-        from percept_cli.core.generators.loading import load_style_generator
-        from percept_cli.core.restyling import fills_holes, restyle
+        from percept_cli.core.inference.restyle import fills_holes, restyle
+        from percept_cli.core.pretrained.generators import load_style_generator
 
         runtime = choose_runtime(device, precision, threads)
         loaded = load_style_generator(model)
@@ -185,13 +185,13 @@ def stylize(
                 )
 
     else:
-        from percept_cli.core.encoding import save_image
-        from percept_cli.core.extractors.loading import create_extractor, named_extractor
-        from percept_cli.core.gatys import StyleOptions, optimize_style
-        from percept_cli.core.images import unpremultiply
-        from percept_cli.core.restyling import finish, visible_pixels
-        from percept_cli.core.style import load_styles, parse_blend, style_taps
-        from percept_cli.core.tiled_features import tile_extractor
+        from percept_cli.core.extractors.tiled import tile_extractor
+        from percept_cli.core.images.encode import save_image
+        from percept_cli.core.images.photo import unpremultiply, visible_pixels
+        from percept_cli.core.inference.restyle import finish
+        from percept_cli.core.losses.style import load_styles, parse_blend, style_taps
+        from percept_cli.core.optimization.style_transfer import StyleOptions, optimize_style
+        from percept_cli.core.pretrained.extractors import create_extractor, named_extractor
 
         if optimizer == "lbfgs" and precision == "auto":
             precision = "fp32"  # its line search compares losses more finely than bf16 tells them apart

@@ -12,16 +12,16 @@ from percept_cli.errors import UsageError, VerificationError, unknown_name
 
 if TYPE_CHECKING:
     from percept_cli.console import Console
-    from percept_cli.core.generators.loading import LoadedGenerator
-    from percept_cli.core.outputs import Job
-    from percept_cli.core.upscaling import TileStep
+    from percept_cli.core.files.outputs import Job
+    from percept_cli.core.inference.upscale import TileStep
+    from percept_cli.core.pretrained.generators import LoadedGenerator
 
 DEFAULT_SCALE = 4
 
 
 def complete_upscaler(incomplete: str) -> list[str]:
     """Names of the shipped upscalers for shell completion, read without torch."""
-    from percept_cli.core.manifest import shipped_models
+    from percept_cli.core.pretrained.manifest import shipped_models
 
     return [
         name for name, model in shipped_models().items() if model.role == "upscaler" and name.startswith(incomplete)
@@ -89,11 +89,11 @@ def upscale(
     percept upscale photo.jpg -m RealESRGAN_x4plus.pth
     """
     from percept_cli.console import Console
-    from percept_cli.core.enlargement import Enlargement, choose_enlargement
-    from percept_cli.core.inputs import expand_inputs
-    from percept_cli.core.manifest import LOOKS, find_upscaler, upscaler_scales
-    from percept_cli.core.outputs import plan_outputs
-    from percept_cli.core.tiling import parse_tile
+    from percept_cli.core.files.inputs import expand_inputs
+    from percept_cli.core.files.outputs import plan_outputs
+    from percept_cli.core.images.tiles import parse_tile
+    from percept_cli.core.inference.enlargement import Enlargement, choose_enlargement
+    from percept_cli.core.pretrained.manifest import LOOKS, find_upscaler, upscaler_scales
 
     console = Console(quiet, json)
     wanted = choose_enlargement(
@@ -120,7 +120,7 @@ def upscale(
 
     given: LoadedGenerator | None = None
     if wanted is None:
-        from percept_cli.core.generators.loading import load_upscaler
+        from percept_cli.core.pretrained.generators import load_upscaler
 
         given = load_upscaler(model)
         wanted = Enlargement(factor=given.scale, exact=True)
@@ -130,14 +130,14 @@ def upscale(
 
     # Only now the heavy imports: a mistyped option is answered at once.
     from percept_cli.commands.batch import process_images
-    from percept_cli.core.colour_matching import match_colours
-    from percept_cli.core.encoding import check_size
-    from percept_cli.core.generators.blending import load_look
-    from percept_cli.core.generators.loading import load_upscaler
-    from percept_cli.core.images import Photo
-    from percept_cli.core.outputs import Job
+    from percept_cli.core.files.outputs import Job
+    from percept_cli.core.images.encode import check_size
+    from percept_cli.core.images.photo import Photo
+    from percept_cli.core.inference.colors import match_colours
+    from percept_cli.core.inference.upscale import Upscaler
+    from percept_cli.core.pretrained.blending import load_look
+    from percept_cli.core.pretrained.generators import load_upscaler
     from percept_cli.core.runtime import choose_runtime, memory_errors
-    from percept_cli.core.upscaling import Upscaler
 
     runtime = choose_runtime(device, precision, threads)
     if model is not None and given is None:

@@ -2,19 +2,19 @@
 
 import typer
 
-from percept_cli.commands.visualize.activations import activations
-from percept_cli.commands.visualize.compare import compare
-from percept_cli.commands.visualize.features import features
-from percept_cli.commands.visualize.filters import filters
-from percept_cli.commands.visualize.gram import gram
-from percept_cli.commands.visualize.history import history
-from percept_cli.commands.visualize.objective import objective
-from percept_cli.commands.visualize.receptive_field import receptive_field
-from percept_cli.commands.visualize.reconstructions import reconstructions
-from percept_cli.commands.visualize.report import report
-from percept_cli.commands.visualize.samples import samples
-from percept_cli.commands.visualize.spectrum import spectrum
-from percept_cli.commands.visualize.sweep import sweep
+from percept_cli.commands.visualize.networks.activations import activations
+from percept_cli.commands.visualize.networks.features import features
+from percept_cli.commands.visualize.networks.filters import filters
+from percept_cli.commands.visualize.networks.gram import gram
+from percept_cli.commands.visualize.networks.objective import objective
+from percept_cli.commands.visualize.networks.receptive_field import receptive_field
+from percept_cli.commands.visualize.networks.reconstructions import reconstructions
+from percept_cli.commands.visualize.results.compare import compare
+from percept_cli.commands.visualize.results.history import history
+from percept_cli.commands.visualize.results.report import report
+from percept_cli.commands.visualize.results.samples import samples
+from percept_cli.commands.visualize.results.spectrum import spectrum
+from percept_cli.commands.visualize.results.sweep import sweep
 
 visualize = typer.Typer(
     help="Look inside networks and results: pictures that answer, and the numbers behind them.",

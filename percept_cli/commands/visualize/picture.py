@@ -7,15 +7,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from percept_cli.console import Console
-from percept_cli.core.inputs import InputItem
-from percept_cli.core.outputs import Job, create_folders, plan_outputs
-from percept_cli.core.records import EXTENSIONS, Record, encode_records
+from percept_cli.core.drawing.records import EXTENSIONS, Record, encode_records
+from percept_cli.core.files.inputs import InputItem
+from percept_cli.core.files.outputs import Job, create_folders, plan_outputs
 from percept_cli.errors import UsageError, unknown_name
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from percept_cli.core.plots import Plot
+    from percept_cli.core.drawing.plots import Plot
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
 
 Numbers = Annotated[
     Path | None, typer.Option("--data", metavar="FILE.json|csv", help="The numbers behind the picture.")
@@ -103,7 +109,7 @@ def report_skipped(job: Job, console: Console) -> bool:
 
 def write_numbers(records: Sequence[Record], job: Job) -> None:
     """Writes the numbers behind a picture where they are wanted. Raises ImageError where that fails."""
-    from percept_cli.core.files import atomic_write_bytes
+    from percept_cli.core.files.atomic import atomic_write_bytes
 
     if job.destination is not None and not job.skip:
         atomic_write_bytes(job.destination, encode_records(records, job.destination.suffix.lower()))
@@ -116,8 +122,8 @@ def write_picture(
 
     show: on the terminal too.
     """
-    from percept_cli.core.encoding import encode_image, save_image
-    from percept_cli.core.images import Photo
+    from percept_cli.core.images.encode import encode_image, save_image
+    from percept_cli.core.images.photo import Photo
 
     photo = Photo(picture)
     if job.destination is None:
@@ -136,8 +142,8 @@ def write_plot(
     plot: "Plot", job: Job, console: Console, *, quality: int = 95, show: bool = False, **fields: Any
 ) -> None:  # fmt: skip
     """Writes a plot as SVG or as the picture that the name asks for. Raises as `write_picture` and `render` do."""
-    from percept_cli.core.files import atomic_write_bytes
-    from percept_cli.core.plots import render, render_svg
+    from percept_cli.core.drawing.plots import render, render_svg
+    from percept_cli.core.files.atomic import atomic_write_bytes
 
     if job.destination is None or job.destination.suffix.lower() != SVG:
         write_picture(render(plot), job, console, quality=quality, show=show, **fields)
@@ -150,7 +156,7 @@ def write_plot(
 
 def write_page(text: str, job: Job, console: Console, **fields: Any) -> None:
     """Writes a page and reports it with these fields. Raises ImageError where that fails."""
-    from percept_cli.core.files import atomic_write_bytes
+    from percept_cli.core.files.atomic import atomic_write_bytes
 
     assert job.destination is not None
     create_folders([job])
@@ -162,3 +168,56 @@ def _refuse_source(job: Job, sources: Sequence[Path], option: str) -> None:
     taken = {source.resolve() for source in sources}
     if job.destination is not None and job.destination.resolve() in taken:
         raise UsageError(f"'{job.destination}' is an input and would be written over: choose another {option}.")
+
+
+SHORT_SIDE = 384  # pixels
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A photograph as a network sees it, `pixels` (1, 3, H, W) in [0, 1], and what a reader of its picture must know."""
+
+    pixels: "Tensor"
+    notes: tuple[str, ...]
+    scaled: bool
+
+
+def choose_photo(image: Path | None, console: Console) -> Path:
+    """The photograph to look at: the one given, or scikit-image's sample, which is then said."""
+    if image is not None:
+        return image
+    from percept_cli.commands.invert import SAMPLE_PHOTO, sample_photo
+
+    path = sample_photo().source
+    assert path is not None
+    console.say(f"no image was given: {SAMPLE_PHOTO}, a sample photograph of scikit-image")
+    return path
+
+
+def photo_files(items: Sequence[InputItem]) -> list[Path]:
+    """The files of a batch. Raises UsageError for standard input, whose picture has no name to stand in a figure."""
+    if any(item.source is None for item in items):
+        raise UsageError("Standard input has no name to stand in a figure: give files or folders.")
+    return [item.source for item in items if item.source is not None]
+
+
+def load_subject(path: Path, size: int | None, console: Console, usual: int = SHORT_SIDE) -> Subject:
+    """A photograph with a short side of `size` pixels; without a size as it is, or at the usual one where it is larger.
+
+    That it was scaled is noted. Transparent pictures are laid over black. Raises ImageError for files that
+    cannot be read.
+    """
+    from percept_cli.core.images.decode import load_image
+    from percept_cli.core.images.photo import fit_short_side, resize_image, visible_pixels
+
+    photo = load_image(path, enough=size or usual)
+    for note in photo.notes:
+        console.warn(f"{path}: {note}")
+    _, pixels = visible_pixels(photo, None)
+    whole = photo.whole or (photo.height, photo.width)
+    wanted = size or min(*whole, usual)
+    if wanted == min(whole):
+        return Subject(pixels, (f"{photo.width}x{photo.height} pixels",), False)
+    height, width = fit_short_side(*whole, wanted)
+    note = f"scaled from {whole[1]}x{whole[0]} to {width}x{height} pixels"
+    return Subject(resize_image(pixels, height, width), (note,), True)

@@ -1,0 +1,1 @@
+"""Networks that make images: for styles, translations, enlarging, inversion, and their discriminators."""

@@ -1,6 +1,5 @@
 """Autoencoders: images to a small convolutional code and back (Dosovitskiy & Brox 2016, section 4.1)."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -8,7 +7,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from percept_cli.core.generators.inversion import SLOPE, LeakyBlock, create_inverter
-from percept_cli.core.runtime import Runtime
 
 STRIDE = 8
 WIDTHS = (32, 64, 128)
@@ -75,33 +73,3 @@ def divergence(mean: Tensor, spread: Tensor) -> Tensor:
     ½ (μ² + σ² − log σ² − 1) (Kingma & Welling 2014, appendix B; the mean over values, where theirs is the sum).
     """
     return 0.5 * (mean.square() + spread.exp() - spread - 1).mean()
-
-
-@torch.inference_mode()
-def run_autoencoder(network: Autoencoder, images: Tensor, runtime: Runtime) -> tuple[Tensor, Tensor]:
-    """What images (N, 3, H, W) in [0, 1] become by way of their code, in [0, 1], and the code; on the processor.
-
-    network: on the runtime's device by `Runtime.prepare`, in evaluation mode.
-    """
-    height, width = images.shape[-2:]
-    with runtime.autocast():
-        code, _ = network.encode(runtime.place(images))
-        result = network.decode(code, (height, width))
-    return result.float().clamp(0, 1).cpu(), code.cpu()
-
-
-def draw_images(
-    network: Autoencoder, count: int, side: int, seed: int, runtime: Runtime
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Pictures (1, 3, side, side) in [0, 1] and the codes they are decoded from: draws of a standard normal (variational).
-
-    The codes are drawn on the processor, one after the other: the first pictures of a seed do not depend on `count` nor
-    their codes on the device. network: on the runtime's device by `Runtime.prepare`.
-    """
-    chance = torch.Generator().manual_seed(seed)
-    units = -(-side // STRIDE)
-    for _ in range(count):
-        with torch.inference_mode(), runtime.autocast():
-            code = torch.randn(1, network.channels, units, units, generator=chance)
-            image = network.decode(runtime.place(code), (side, side))
-        yield image.float().clamp(0, 1).cpu(), code

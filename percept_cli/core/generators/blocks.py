@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from percept_cli.core.degradation import cubic_kernel
 from percept_cli.core.generators.strips import convolve, normalise_in_strips, takes_strips
+from percept_cli.core.images.resize import cubic_kernel
 
 
 class InstanceNorm(nn.Module):

@@ -9,7 +9,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from percept_cli.core.runtime import Runtime
 from percept_cli.errors import UsageError, unknown_name
 
 SLOPE = 0.3  # of the leaky ReLUs (Dosovitskiy & Brox 2016, section 3.3)
@@ -17,14 +16,12 @@ SLOPE = 0.3  # of the leaky ReLUs (Dosovitskiy & Brox 2016, section 3.3)
 GREY = 0.43
 # A channel that varies less than this share of the usual would be all noise when it is scaled up to the others.
 QUIETEST = 0.1
-
 # lean: channels at strides 1, 2, 4, 8, 16 and 32 or more; 4 MB in 16 bits for 1,000 channels at stride 32
 WIDTHS = (16, 64, 96, 128, 160, 176)
 DENSE_UNITS = 512
 # deepsim-2016: the enlargements, each by 2, from deep to shallow, and the 3x3 convolution that follows the first three
 LADDER = ((256, 512), (256, 256), (128, 128), (64, 0), (32, 0), (3, 0))
 BASE = 4  # side of the map that a code of the whole image becomes first
-
 # The first layer, what lies between, and the layer that gives RGB: `Muon` treats the ends apart.
 Layers = tuple[nn.Module, nn.Module, nn.Module]
 
@@ -235,14 +232,3 @@ def create_inverter(name: str, **arguments: Any) -> Inverter:
     if name not in INVERTERS:
         raise UsageError(unknown_name("generator", name, INVERTERS))
     return INVERTERS[name](**arguments)
-
-
-@torch.inference_mode()
-def run_inverter(network: nn.Module, features: Tensor, size: tuple[int, int], runtime: Runtime) -> Tensor:
-    """One forward pass: raw features of an image of `size` (height, width) to that image, (N, 3, H, W) in [0, 1].
-
-    network: on the runtime's device by `Runtime.prepare`. The result is on the processor.
-    """
-    with runtime.autocast():
-        images = network(runtime.place(features), size)
-    return images.float().clamp(0, 1).cpu()

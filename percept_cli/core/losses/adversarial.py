@@ -1,16 +1,48 @@
-"""Adversarial losses as pure functions of a discriminator's logits: any shapes, above 0 means real; float32 scalars.
+"""When a generator or its discriminator stands still, so that neither outgrows the other."""
 
-σ is the sigmoid, E the mean over all logits, C(x) the logit of x. A discriminator that cannot tell real from fake, all
-logits equal, makes each of the first four log 2.
-"""
-
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
+from percept_cli.core.generators.discriminators import MultiscaleDiscriminator
 from percept_cli.core.losses.functional import at_least_float32
+from percept_cli.core.runtime import Runtime
+
+# Of the discriminator's loss to the generator's adversarial one: Dosovitskiy & Brox 2016, section 3.2, has the first;
+# the others are those of their training code.
+TOO_GOOD = 0.1
+GOOD_AGAIN = 0.5
+TOO_BAD = 10.0
+
+
+@dataclass
+class Freezing:
+    """Which of a generator and its discriminator learn in the next step (Dosovitskiy & Brox 2016), by their losses.
+
+    With r = (loss on real + loss on generated images) / the generator's adversarial loss, all of them unweighted means:
+    r < 0.1 stops the discriminator; r > 0.5 lets one that stands go on; r > 10 stops the generator until r < 0.1.
+    """
+
+    generator_learns: bool = True
+    discriminator_learns: bool = True
+
+    def judge(self, discriminator_loss: float, adversarial_loss: float) -> None:
+        """Decides for the next step. discriminator_loss: the sum of its losses on real and on generated images."""
+        ratio = discriminator_loss / max(adversarial_loss, 1e-12)
+        if ratio < TOO_GOOD and self.discriminator_learns:
+            self.generator_learns, self.discriminator_learns = True, False
+        elif ratio > GOOD_AGAIN and not self.discriminator_learns:
+            self.generator_learns, self.discriminator_learns = True, True
+        # Not `elif`: a discriminator that slept until it was hopeless wakes and stops the generator at once.
+        if ratio > TOO_BAD and self.generator_learns:
+            self.generator_learns, self.discriminator_learns = False, True
+
+    def restore(self, state: Mapping[str, bool]) -> None:
+        """Puts back what `dataclasses.asdict` gave."""
+        self.generator_learns, self.discriminator_learns = state["generator_learns"], state["discriminator_learns"]
 
 
 def adversarial_loss(fake_logits: Tensor) -> Tensor:
@@ -71,3 +103,67 @@ def feature_matching_loss(fake_features: Sequence[Tensor], real_features: Sequen
         for fake, real in zip(fake_features, real_features, strict=True)
     ]
     return torch.stack(distances).mean()
+
+
+Parts = dict[str, Tensor]
+ADVERSARIES: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor, Tensor], Tensor]]] = {
+    "least-squares": (least_squares_adversarial_loss, least_squares_discriminator_loss),
+    "standard": (adversarial_loss, discriminator_loss),
+}
+
+
+@dataclass
+class TranslationDuel:
+    """Losses against a `MultiscaleDiscriminator`, which is shown the results that the generator was judged on.
+
+    adversarial: `least-squares` (pix2pixHD) or `standard`. paired: the discriminator sees the source before what it judges
+    (Isola et al. 2017), and the target is the result's own; else it only knows what targets look like.
+    """
+
+    discriminator: nn.Module
+    adversarial: str
+    adversarial_weight: float
+    matching_weight: float
+    paired: bool
+    runtime: Runtime
+    _generated: list[Tensor] = field(default_factory=list)
+
+    @classmethod
+    def create(
+        cls, channels: int, inputs: int, adversarial: str, weights: tuple[float, float], paired: bool, runtime: Runtime
+    ) -> "TranslationDuel":
+        """A duel with an untrained discriminator; inputs: channels of the source; weights: adversarial, matching."""
+        network = MultiscaleDiscriminator(channels, inputs=3 + inputs if paired else 3)
+        return cls(network, adversarial, *weights, paired, runtime)
+
+    def generator_parts(self, result: Tensor, source: Tensor, target: Tensor) -> Parts:
+        """The generator's weighted losses for its result, which is kept for `discriminator_part`."""
+        self._generated = [result.detach(), source, target]
+        with self.runtime.autocast():
+            fakes = self.discriminator(self._shown(result, source))
+            judge = ADVERSARIES[self.adversarial][0]
+            # Departs from pix2pixHD, here and below, which sums over the sizes: a mean does not depend on how many there are.
+            parts = {"adversarial": self.adversarial_weight * torch.stack([judge(fake[-1]) for fake in fakes]).mean()}
+            if self.matching_weight:
+                with torch.no_grad():
+                    reals = self.discriminator(self._shown(target, source))
+                matching = [
+                    feature_matching_loss(fake[:-1], real[:-1]) for fake, real in zip(fakes, reals, strict=True)
+                ]
+                parts["matching"] = self.matching_weight * torch.stack(matching).mean()
+        return parts
+
+    def discriminator_part(self, discriminator: nn.Module, images: Tensor, step: int) -> tuple[Tensor, Parts]:
+        """The discriminator's own loss on targets and on the last result."""
+        result, source, target = self._generated
+        with self.runtime.autocast():
+            reals, fakes = discriminator(self._shown(target, source)), discriminator(self._shown(result, source))
+            judge = ADVERSARIES[self.adversarial][1]
+            loss = torch.stack([judge(real[-1], fake[-1]) for real, fake in zip(reals, fakes, strict=True)]).mean()
+        return loss, {"discriminator": loss}
+
+    def _shown(self, images: Tensor, source: Tensor) -> Tensor:
+        return torch.cat([source, images], dim=1) if self.paired else images
+
+
+LossAndParts = tuple[Tensor, dict[str, Tensor]]

@@ -1,0 +1,1 @@
+"""Pictures of what commands made: comparisons, trainings, models."""

@@ -1,0 +1,102 @@
+"""Ways to spoil a photograph, so that a network learns to undo them: the input of a pair whose target is the photograph."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from percept_cli.core.data.degradation import compress_jpeg
+from percept_cli.core.images.masks import hide
+from percept_cli.core.images.photo import LUMA
+from percept_cli.core.images.resize import gaussian_blur, resize_bicubic, to_levels
+from percept_cli.errors import UsageError, unknown_name
+
+
+@dataclass(frozen=True)
+class Corruption:
+    """One way of spoiling and how much of it there is: `amount` is drawn between `low` and `high`, in `unit`."""
+
+    low: float
+    high: float
+    unit: str
+    least: float
+    most: float
+
+
+CORRUPTIONS: dict[str, Corruption] = {
+    "noise": Corruption(5, 50, "standard deviation in grey levels of 255", 0, 255),
+    "blur": Corruption(0.5, 3, "standard deviation in pixels", 0.1, 20),
+    "jpeg": Corruption(8, 50, "quality", 1, 95),
+    "mask": Corruption(2, 20, "percent of the image", 1, 80),
+    "gray": Corruption(0, 0, "nothing to choose", 0, 0),
+    "downscale": Corruption(2, 4, "times smaller", 1, 16),
+}
+
+
+def parse_amount(kind: str, given: str | None) -> tuple[float, float]:
+    """The range of amounts from `25` or `5-50`, the kind's usual one when None. Raises UsageError for what cannot be."""
+    if kind not in CORRUPTIONS:
+        raise UsageError(unknown_name("degradation", kind, CORRUPTIONS))
+    known = CORRUPTIONS[kind]
+    if given is None:
+        return known.low, known.high
+    try:
+        low, high = (float(part) for part in (given.split("-") if "-" in given else (given, given)))
+    except ValueError:
+        low, high = 1.0, 0.0
+    if not known.least <= low <= high <= known.most:
+        raise UsageError(
+            f"--amount {given}: for --degrade {kind} give a number from {known.least:g} to {known.most:g} ({known.unit}), "
+            f"or two as in {known.low:g}-{known.high:g}."
+        )
+    return low, high
+
+
+def corrupt(image: Tensor, kind: str, amount: float, random: np.random.Generator) -> Tensor:
+    """What a network gets to mend: an image (3, H, W) in [0, 1] spoilt, in whole grey levels, (3, H, W).
+
+    kind: `noise`, Gaussian and independent for each value; `blur`, Gaussian; `jpeg`; `gray`, its luma three times;
+    `downscale`, shrunk and enlarged again, bicubic; `mask`, holes, with the mask behind it: (4, H, W), 1 in a hole.
+    amount: in the unit of `CORRUPTIONS`. Raises UsageError for another kind.
+    """
+    if kind == "mask":
+        height, width = image.shape[-2:]
+        return hide(image[None], draw_holes(height, width, amount / 100, random)[None, None])[0]
+    return to_levels(_spoil(image[None], kind, amount, random))[0]
+
+
+def draw_holes(height: int, width: int, share: float, random: np.random.Generator) -> Tensor:
+    """A mask (H, W), 1 in holes that take at least `share` of it: rectangles and strokes of a round brush, half each."""
+    mask = np.zeros((height, width), dtype=bool)
+    rows, columns = np.mgrid[:height, :width]
+    side = min(height, width)
+    while mask.mean() < share:
+        if random.random() < 0.5:
+            tall, wide = (int(side * random.uniform(0.08, 0.3)) + 1 for _ in range(2))
+            top, left = int(random.integers(height - tall + 1)), int(random.integers(width - wide + 1))
+            mask[top : top + tall, left : left + wide] = True
+        else:
+            y, x, angle = random.uniform(0, height), random.uniform(0, width), random.uniform(0, 2 * np.pi)
+            radius = side * random.uniform(0.015, 0.05)
+            for _ in range(int(random.integers(4, 16))):
+                mask |= (rows - y) ** 2 + (columns - x) ** 2 <= radius**2
+                angle += random.uniform(-0.7, 0.7)
+                y, x = y + radius * np.sin(angle), x + radius * np.cos(angle)
+    return torch.from_numpy(mask).float()
+
+
+def _spoil(images: Tensor, kind: str, amount: float, random: np.random.Generator) -> Tensor:
+    if kind == "noise":
+        return images + torch.from_numpy(random.standard_normal(images.shape)).to(images) * (amount / 255)
+    if kind == "blur":
+        return gaussian_blur(images, amount)
+    if kind == "jpeg":
+        return compress_jpeg(images, round(amount))
+    if kind == "gray":
+        return (images * images.new_tensor(LUMA).view(1, 3, 1, 1)).sum(dim=1, keepdim=True).expand_as(images)
+    if kind == "downscale":
+        height, width = images.shape[-2:]
+        small = to_levels(resize_bicubic(images, max(1, round(height / amount)), max(1, round(width / amount))))
+        return resize_bicubic(small, height, width)
+    raise UsageError(unknown_name("degradation", kind, CORRUPTIONS))

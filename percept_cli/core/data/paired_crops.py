@@ -1,0 +1,194 @@
+"""What translations are trained on: crops of two pictures at a time, the one to be translated and the one it should be.
+
+An example is both, one behind the other, (C + 3, size, size) in [0, 1]: C channels of the source (4 where a mask goes
+with it) and the target's three. `split_example` takes them apart. Example n is a function of the seed and n alone.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from percept_cli.core.data.corruption import corrupt
+from percept_cli.core.data.photos import Crops, PhotoReader, shuffled
+from percept_cli.core.files.folders import Pair
+from percept_cli.errors import UsageError
+
+# How far the shapes of a pair may be apart, as ratios of their sides' ratios
+SAME_SHAPE = 1.02
+
+
+def split_example(examples: Tensor) -> tuple[Tensor, Tensor]:
+    """The sources (N, C, H, W) and the targets (N, 3, H, W) of a batch."""
+    return examples[:, :-3], examples[:, -3:]
+
+
+@dataclass
+class CorruptedCrops:
+    """Crops of photographs' own pixels, spoilt by `percept_cli.core.corruption.corrupt`, and as they were.
+
+    amount: the range it is drawn from. offset: targets are shifted by up to so many pixels in each direction, at random
+    (Mechrez et al. 2018, the misaligned pairs of their section 4).
+    """
+
+    photos: Sequence[Path]
+    size: int
+    seed: int
+    count: int
+    kind: str
+    amount: tuple[float, float]
+    offset: int = 0
+    _crops: Crops = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._crops = Crops(self.photos, self.size + 2 * self.offset, self.seed, self.count, native=True)
+
+    @property
+    def unreadable(self) -> Mapping[Path, str]:
+        """Which photographs could not be read so far, and why."""
+        return self._crops.unreadable
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, number: int) -> Tensor:
+        random = np.random.default_rng((self.seed, number, 2))
+        clean = self._crops[number]
+        middle = _cut(clean, self.offset, self.offset, self.size)
+        source = corrupt(middle, self.kind, float(random.uniform(*self.amount)), random)
+        down, across = random.integers(0, 2 * self.offset + 1, 2)
+        return torch.cat([source, _cut(clean, int(down), int(across), self.size)])
+
+
+@dataclass
+class UnpairedCrops:
+    """Crops of one set of pictures beside crops of another that they have nothing to do with.
+
+    short_side: both sets are shrunk to so many pixels on the short side before a crop of `size` is cut; smaller pictures
+    give larger crops of what they show.
+    """
+
+    sources: Sequence[Path]
+    targets: Sequence[Path]
+    size: int
+    seed: int
+    count: int
+    short_side: int = 256
+    _readers: tuple[PhotoReader, PhotoReader] = field(init=False)
+
+    def __post_init__(self) -> None:
+        if self.short_side < self.size:
+            raise UsageError(f"--short-side {self.short_side}: give --size {self.size} or more.")
+        self._readers = PhotoReader(self.sources, self.short_side), PhotoReader(self.targets, self.short_side)
+
+    @property
+    def unreadable(self) -> Mapping[Path, str]:
+        """Which pictures could not be read so far, and why."""
+        return self._readers[0].unreadable | self._readers[1].unreadable
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, number: int) -> Tensor:
+        crops = []
+        for part, reader in enumerate(self._readers):
+            random = np.random.default_rng((self.seed, number, part))
+            photo = reader.read_next(*shuffled(len(reader.photos), self.seed + part, number))
+            crops.append(_crop_of(photo, _draw_box(photo, self.size / min(photo.size), random), self.size, random))
+        return torch.cat(crops)
+
+
+@dataclass
+class PairedCrops:
+    """Crops at one place of two pictures that show the same.
+
+    The crop's side is drawn between `smallest` and the whole of the short side and scaled to `size`, mirrored at random.
+    The pictures of a pair may be of two sizes but must be of one shape. offset: the second's crop is shifted by up to so
+    many of its pixels.
+    """
+
+    pairs: Sequence[Pair]
+    size: int
+    seed: int
+    count: int
+    offset: int = 0
+    smallest: float = 0.7
+    unreadable: dict[Path, str] = field(default_factory=dict)
+    _readers: tuple[PhotoReader, PhotoReader] = field(init=False)
+
+    def __post_init__(self) -> None:
+        sides = [pair.first for pair in self.pairs], [pair.second for pair in self.pairs]
+        self._readers = PhotoReader(sides[0], 4 * self.size), PhotoReader(sides[1], 4 * self.size)
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, number: int) -> Tensor:
+        order, position = shuffled(len(self.pairs), self.seed, number)
+        for step in range(len(order)):
+            pictures = self._read(int(order[(position + step) % len(order)]))
+            if pictures is not None:
+                break
+        else:
+            raise UsageError(
+                f"None of the {len(self.pairs)} pairs could be read; the first: {next(iter(self.unreadable.items()))}."
+            )
+        random = np.random.default_rng((self.seed, number))
+        share = float(random.uniform(self.smallest, 1.0))
+        box = _draw_box(pictures[0], share, random)
+        mirrored = random.random() < 0.5
+        shift = random.integers(-self.offset, self.offset + 1, 2) * share / self.size
+        crops = []
+        for picture, moved in zip(pictures, (np.zeros(2), shift), strict=True):
+            short = min(picture.size)
+            # Not past the edge: there the shift is as large as there is room for.
+            left, top = (
+                float(np.clip(start + by * short / length, 0, 1 - share * short / length))
+                for start, by, length in zip(box, moved, picture.size, strict=True)
+            )
+            crops.append(_tensor_of(picture, left, top, share, self.size, mirrored))
+        return torch.cat(crops)
+
+    def _read(self, index: int) -> tuple[Image.Image, Image.Image] | None:
+        first, second = (reader.read(index) for reader in self._readers)
+        for reader in self._readers:
+            self.unreadable.update(reader.unreadable)
+        if first is None or second is None:
+            return None
+        shapes = first.width / first.height, second.width / second.height
+        if max(shapes) / min(shapes) > SAME_SHAPE:
+            pair = self.pairs[index]
+            self.unreadable[pair.second] = (
+                f"it is {shapes[1]:.2f} times as wide as high and {pair.first.name} {shapes[0]:.2f} times"
+            )
+            return None
+        return first, second
+
+
+def _draw_box(photo: Image.Image, share: float, random: np.random.Generator) -> tuple[float, float]:
+    """Where a square of `share` of the short side begins, from the left and the top, as shares of the sides."""
+    side = min(1.0, share) * min(photo.size)
+    return tuple(float(random.uniform(0, 1 - side / length)) for length in photo.size)  # type: ignore[return-value]
+
+
+def _crop_of(photo: Image.Image, box: tuple[float, float], size: int, random: np.random.Generator) -> Tensor:
+    return _tensor_of(photo, *box, min(1.0, size / min(photo.size)), size, random.random() < 0.5)
+
+
+def _tensor_of(photo: Image.Image, left: float, top: float, share: float, size: int, mirrored: bool) -> Tensor:
+    """The square of `share` of a picture's short side that begins at shares of its sides, as (3, size, size)."""
+    side = share * min(photo.size)
+    x, y = left * photo.width, top * photo.height
+    box = (x, y, min(x + side, photo.width), min(y + side, photo.height))
+    crop = photo.resize((size, size), Image.Resampling.BICUBIC, box=box)
+    if mirrored:
+        crop = ImageOps.mirror(crop)
+    return torch.from_numpy(np.asarray(crop).copy()).permute(2, 0, 1).float() / 255
+
+
+def _cut(image: Tensor, top: int, left: int, size: int) -> Tensor:
+    return image[:, top : top + size, left : left + size]

@@ -1,0 +1,136 @@
+"""Curves and matrices by matplotlib, in the look of the sheets; the only module that knows matplotlib."""
+
+import contextlib
+import io
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from percept_cli.core.drawing import style as look
+from percept_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+DPI = 100  # so that sizes in inches are hundreds of pixels, and a width of 12 is that of the sheets
+
+_STYLE: Any = {
+    "font.size": 11,
+    "axes.titlesize": 12,
+    "axes.titlelocation": "left",
+    "axes.labelsize": 11,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e4e4e4",
+    "legend.frameon": False,
+    "figure.titlesize": 15,
+    "figure.constrained_layout.use": True,
+    "figure.dpi": DPI,
+    # A dollar in the name of a file is a dollar.
+    "text.parse_math": False,
+    # Text stays text; names within the file come from its content, so that the same figure is the same file.
+    "svg.fonttype": "none",
+    "svg.hashsalt": "percept",
+}
+
+
+def check_matplotlib() -> None:
+    """Raises UsageError, with what to install, where matplotlib is not there."""
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError as error:
+        raise UsageError(
+            "This plot needs matplotlib, which is not installed: pip install 'percept[plots]', or pip install matplotlib."
+        ) from error
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A figure that is yet to be drawn: its title, what must be known to read it, and its size in hundreds of pixels."""
+
+    title: str
+    notes: Sequence[str]
+    draw: Callable[["Figure"], None]
+    height: float
+    width: float = look.WIDTH / DPI
+
+
+def render(plot: Plot) -> Tensor:
+    """A plot as pixels, (1, 3, H, W) in [0, 1]. Raises UsageError as `check_matplotlib`."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    with _drawn(plot) as figure:
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        levels = np.asarray(canvas.buffer_rgba())[..., :3].copy()
+    return torch.from_numpy(levels).permute(2, 0, 1)[None].float() / 255
+
+
+def render_svg(plot: Plot) -> bytes:
+    """A plot as an SVG file, the same bytes for the same plot. Raises UsageError as `check_matplotlib`."""
+    buffer = io.BytesIO()
+    with _drawn(plot) as figure:
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    # matplotlib names clip paths after addresses in memory: numbered as they come, they are the same each time.
+    numbers: dict[str, str] = {}
+    named = re.sub(
+        r"\bp[0-9a-f]{10}\b",
+        lambda found: numbers.setdefault(found.group(), f"clip{len(numbers)}"),
+        buffer.getvalue().decode(),
+    )
+    return named.encode()
+
+
+@contextlib.contextmanager
+def _drawn(plot: Plot) -> Iterator["Figure"]:
+    """The figure, in percept's style and no one else's; no window is ever opened."""
+    check_matplotlib()
+    from matplotlib import rc_context, rcdefaults
+    from matplotlib.figure import Figure
+
+    with rc_context():
+        rcdefaults()
+        with rc_context(_STYLE):
+            figure = Figure(figsize=(plot.width, plot.height))
+            if plot.title:
+                figure.suptitle(plot.title, x=0.01, ha="left")
+            if plot.notes:
+                figure.supxlabel("\n".join(plot.notes), x=0.01, ha="left", size=10, color=hex_color(look.MUTED))
+            plot.draw(figure)
+            yield figure
+
+
+def color_map(colors: Sequence[tuple[int, int, int]] = look.SEQUENTIAL) -> Any:
+    """The colours of the sheets' scales as matplotlib takes them."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    return LinearSegmentedColormap.from_list("percept", [hex_color(color) for color in colors])
+
+
+def hex_color(color: tuple[int, int, int]) -> str:
+    """Levels of 0 to 255 as `#rrggbb`."""
+    return "#{:02x}{:02x}{:02x}".format(*color)
+
+
+def label_layers(axes: "Axes", layers: Sequence[str]) -> None:
+    """Layers from shallow to deep below an axis, turned so that all can be read."""
+    axes.set_xticks(range(len(layers)), layers, rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_xlim(-0.5, len(layers) - 0.5)
+
+
+def plain_log_axis(axes: "Axes") -> None:
+    """A logarithmic axis of values, its figures written out: 0.2, 0.5, 1 and not powers of ten."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=8))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())

@@ -1,0 +1,134 @@
+"""Where the units of a layer lie in the image, how much of it they see, and which layers go together."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from percept_cli.core.extractors import Architecture, FeatureExtractor
+from percept_cli.core.extractors.graph import IMAGE, Concatenate
+from percept_cli.errors import UsageError
+
+USUAL_SIDE = 224  # pixels; what the classification networks were trained on
+
+
+@dataclass(frozen=True)
+class Reach:
+    """Where the places of a layer lie in the image: place j is that of the `stride` pixels from `j * stride` on.
+
+    What it sees begins `before` pixels before these and ends `after` pixels behind them.
+    """
+
+    stride: int = 1
+    before: int = 0
+    after: int = 0
+
+
+def layer_grids(extractor: FeatureExtractor) -> dict[str, Reach] | None:
+    """The grid of every tapped layer; None when there is more than convolutions, maxima and ReLUs on their way."""
+    grids = {IMAGE: Reach()}
+    for layer in extractor.architecture.layers:
+        if layer.name not in extractor.network:
+            continue
+        module, sources = extractor.network[layer.name], [grids[source] for source in layer.sources]
+        seen = Reach(
+            sources[0].stride, max(source.before for source in sources), max(source.after for source in sources)
+        )
+        if isinstance(module, nn.Conv2d | nn.MaxPool2d):
+            kernel, stride, padding = (_first(size) for size in (module.kernel_size, module.stride, module.padding))
+            seen = Reach(
+                seen.stride * stride,
+                seen.before + seen.stride * padding,
+                seen.after + seen.stride * (kernel - stride - padding),
+            )
+        elif not isinstance(module, nn.ReLU | Concatenate):
+            return None
+        grids[layer.name] = seen
+    return {layer: grids[layer] for layer in extractor.layers}
+
+
+def _first(size: object) -> int:
+    """Of a pair or of a single number: all of percept's networks are alike in both directions."""
+    value = size[0] if isinstance(size, tuple) else size
+    assert isinstance(value, int)
+    return value
+
+
+def fixed_side(extractor: FeatureExtractor) -> int | None:
+    """The one side in pixels that the tapped layers take: 224 for fully connected ones, else None for any.
+
+    Their weights belong to places in the image; the pooling before them would fit other sizes, but to codes that the
+    network never learned.
+    """
+    return USUAL_SIDE if any(isinstance(module, nn.Linear) for module in extractor.modules()) else None
+
+
+def choose_side(
+    architecture: Architecture,
+    layers: Sequence[str],
+    asked: int | None,
+    usual: int = USUAL_SIDE,
+    announce: Callable[[str], None] | None = None,
+) -> int:
+    """The side, in pixels, of square pictures for layers: as asked, else the usual one or the only one they take.
+
+    Nothing is loaded for it. `announce` is told of the latter. Raises UsageError for a side that the layers do not take.
+    """
+    with torch.device("meta"):
+        outline = FeatureExtractor(architecture, layers)
+    needed = fixed_side(outline)
+    if needed is not None:
+        if asked not in (None, needed):
+            raise UsageError(
+                f"Fully connected layers of {architecture.name} take {needed}x{needed} pixels: leave --size out."
+            )
+        if announce:
+            announce(f"fully connected layers of {architecture.name} take {needed}x{needed} pixels")
+        return needed
+    side = asked or usual
+    if side < outline.smallest_side:
+        raise UsageError(
+            f"{shallow_to_deep(architecture, layers)[-1]} of {architecture.name} is too deep for {side}x{side} pixels: "
+            f"give --size {outline.smallest_side} or more, or a shallower layer."
+        )
+    return side
+
+
+def shallow_to_deep(architecture: Architecture, layers: Sequence[str]) -> list[str]:
+    """The full names of layers, each once, in the order of the network. Raises UsageError for one that is not there."""
+    wanted = {architecture.resolve(layer) for layer in layers}
+    return [name for name in architecture.layer_names if name in wanted]
+
+
+def theoretical_side(extractor: FeatureExtractor, layer: str) -> int:
+    """How many pixels a side can reach a unit at all. Raises UsageError for layers that see the whole picture."""
+    grids = layer_grids(extractor)
+    if grids is None or layer not in grids:
+        raise UsageError(
+            f"{layer} of {extractor.architecture.name} sees the whole picture: give a convolution or a pooling."
+        )
+    grid = grids[layer]
+    return grid.before + grid.stride + grid.after
+
+
+def activation_pair(architecture: Architecture, layer: str) -> tuple[str, str]:
+    """The names of a layer before and after its activation, whichever of them is given.
+
+    Raises UsageError for a layer that belongs to no ReLU, as a pooling.
+    """
+    name = architecture.resolve(layer)
+    for pair in activation_pairs(architecture):
+        if name in pair:
+            return pair
+    raise UsageError(f"{name} of {architecture.name} stands on neither side of a ReLU: leave it or --before-after out.")
+
+
+def activation_pairs(architecture: Architecture) -> list[tuple[str, str]]:
+    """Every layer that goes through a ReLU: the names (before, after), from shallow to deep."""
+    known = architecture.layer_names
+    return [
+        (each.sources[0], each.name)
+        for each in architecture.layers
+        if each.name in known and each.sources[0] in known and getattr(each.build, "func", each.build) is nn.ReLU
+    ]

@@ -1,0 +1,1 @@
+"""Paths, folders and formats: what is read, and where results are written, whole or not at all."""

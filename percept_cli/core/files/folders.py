@@ -1,0 +1,117 @@
+"""Pictures in labelled folders, FOLDER/class/..., for a probe: read without torch, so that a wrong folder is told at once."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from percept_cli.core.files.inputs import expand_inputs
+from percept_cli.errors import UsageError
+
+USUAL_FOLDS = 5
+
+
+@dataclass(frozen=True)
+class LabelledFiles:
+    """Image files, the class of each, and the files that lie beside the folders of the classes."""
+
+    files: tuple[Path, ...]
+    classes: tuple[str, ...]
+    unlabelled: tuple[Path, ...] = ()
+
+
+def find_labelled(folder: Path) -> LabelledFiles:
+    """The images of FOLDER/class/..., each class searched through, sorted by class and name.
+
+    Raises UsageError for what is no folder, for fewer than two classes and for a class without an image.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"--probe {folder}: there is no such folder.")
+    labelled: list[tuple[Path, str]] = []
+    for place in sorted(folder.iterdir()):
+        if place.is_dir() and not place.name.startswith("."):
+            items = expand_inputs([str(place)], recursive=True, from_file=None)
+            labelled += [(item.source, place.name) for item in items if item.source is not None]
+    classes = sorted({name for _, name in labelled})
+    if len(classes) < 2:
+        found = f"one class, '{classes[0]}'" if classes else "no folders"
+        raise UsageError(
+            f"--probe {folder} holds {found}: give a folder with a folder of images for each of two or more classes."
+        )
+    beside = (path for path in sorted(folder.iterdir()) if path.is_file() and not path.name.startswith("."))
+    files, names = zip(*labelled, strict=True)
+    return LabelledFiles(files, names, tuple(beside))
+
+
+def check_folds(classes: Sequence[str], folds: int) -> None:
+    """Raises UsageError when there are fewer than two classes, or fewer pictures of one than folds."""
+    counts = Counter(classes)
+    if len(counts) < 2:
+        raise UsageError("Only one class has pictures that can be read: a probe needs two.")
+    name, fewest = min(counts.items(), key=lambda entry: entry[1])
+    if fewest < folds:
+        less = f", or --folds {fewest}" if fewest > 1 else ""
+        raise UsageError(
+            f"Class '{name}' has {fewest} of the {folds} pictures that {folds} folds need: add some{less}."
+        )
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two image files to be compared."""
+
+    first: Path
+    second: Path
+
+
+def find_pairs(first: Path, second: Path) -> tuple[list[Pair], dict[Path, str]]:
+    """The pairs of two files or of two folders, and for every file left without a partner the sentence that says why.
+
+    Raises UsageError for a file beside a folder and for a folder without images.
+    """
+    if first.is_dir() != second.is_dir():
+        folder, file = (first, second) if first.is_dir() else (second, first)
+        raise UsageError(f"'{folder}' is a folder and '{file}' is not: give two files or two folders.")
+    if not first.is_dir():
+        return [Pair(first, second)], {}
+    return match_by_name(_images_in(first), _images_in(second))
+
+
+def match_by_name(firsts: Sequence[Path], seconds: Sequence[Path]) -> tuple[list[Pair], dict[Path, str]]:
+    """Pairs files whose stems are equal, else those whose second stem begins with the first: `cat.png`, `cat_x4.png`.
+
+    A second file belongs to the longest first stem that begins its own, so `a10_x4` is that of `a10` and not of `a1`.
+    What has no partner or more than one is left out, each file with a sentence.
+    """
+    sharing = Counter(path.stem for path in firsts)
+    belonging: dict[str, list[Path]] = {stem: [] for stem in sharing}
+    unmatched: dict[Path, str] = {}
+    for path in seconds:
+        beginnings = (path.stem[:length] for length in range(len(path.stem), 0, -1))
+        owner = next((beginning for beginning in beginnings if beginning in belonging), None)
+        if owner is None:
+            unmatched[path] = "no name in the first folder is the beginning of its own"
+        else:
+            belonging[owner].append(path)
+    pairs = []
+    for path in firsts:
+        partners = belonging[path.stem]
+        if exact := [partner for partner in partners if partner.stem == path.stem]:
+            reason = f"'{path.name}' of the first folder has a partner of its very name"
+            unmatched.update({partner: reason for partner in partners if partner not in exact})
+            partners = exact
+        if not partners:
+            unmatched[path] = f"no name in the second folder begins with '{path.stem}'"
+        elif sharing[path.stem] > 1:
+            unmatched[path] = f"{sharing[path.stem]} files of the first folder are called '{path.stem}'"
+        elif len(partners) > 1:
+            names = ", ".join(f"'{partner.name}'" for partner in partners)
+            unmatched[path] = f"{names} of the second folder could all be its partner"
+        else:
+            pairs.append(Pair(path, partners[0]))
+    return pairs, unmatched
+
+
+def _images_in(folder: Path) -> list[Path]:
+    items = expand_inputs([str(folder)], recursive=False, from_file=None)
+    return [item.source for item in items if item.source is not None]

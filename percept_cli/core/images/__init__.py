@@ -1,0 +1,1 @@
+"""Images in memory: decoded, encoded, resized, masked, in tiles."""

@@ -1,0 +1,1 @@
+"""Trained networks on photographs: a photograph in, a photograph out."""

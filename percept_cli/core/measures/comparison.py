@@ -1,0 +1,314 @@
+"""Two images measured by any choice of metrics, with the protocol that makes the figures comparable with a paper's."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from percept_cli.core.extractors import FeatureExtractor, create_architecture
+from percept_cli.core.images.decode import load_image
+from percept_cli.core.images.photo import Photo, premultiply
+from percept_cli.core.losses import contextual_loss
+from percept_cli.core.measures.features import distance_maps
+from percept_cli.core.measures.learned import BACKBONES, create_learned_metric
+from percept_cli.core.measures.pixels import (
+    MS_SSIM_SMALLEST_SIDE,
+    SSIM_SMALLEST_SIDE,
+    absolute_map,
+    crop_border,
+    heat_colors,
+    levels,
+    luma,
+    ms_ssim,
+    perceptual_distance,
+    perceptual_map,
+    psnr,
+    ssim,
+)
+from percept_cli.core.pretrained.extractors import create_extractor, named_extractor
+from percept_cli.core.pretrained.files import (
+    DOWNLOAD_ROOT,
+    TORCHVISION_FILES,
+    cached_torchvision_weights,
+    torchvision_folder,
+)
+from percept_cli.core.runtime import Runtime
+from percept_cli.errors import ImageError, ModelError, UsageError, unknown_name
+
+METRICS = ("psnr", "ssim", "ms_ssim", "perceptual", "contextual", *BACKBONES)
+
+# One layer of each of the first three blocks; the others' own style layers stand in where these names do not exist.
+PERCEPTUAL_LAYERS = ("relu1_2", "relu2_2", "relu3_4")
+# Mechrez et al. 2018b, Maintaining Natural Image Statistics with the Contextual Loss
+CONTEXTUAL_LAYER = "relu3_4"
+CONTEXTUAL_BANDWIDTH = 0.1
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Figures by name; `omitted` says why metrics have none.
+
+    `distances`, of the perceptual distance only, are those of every layer at every place: `{layer: (1, 1, h, w)}`.
+    """
+
+    figures: dict[str, float]
+    omitted: dict[str, str] = field(default_factory=dict)
+    distances: dict[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One way to compare images (1, 3, H, W) of one size, giving the figures of those names.
+
+    `cropped` metrics leave the border out, the others look at the whole image; `protocol` is what a paper would say.
+    """
+
+    name: str
+    figures: tuple[str, ...]
+    measure: Callable[[Tensor, Tensor], Measurement]
+    smallest_side: int
+    cropped: bool
+    protocol: str
+
+
+@dataclass(frozen=True)
+class HeatMap:
+    """Where two images differ: `image` (1, 3, H, W) in [0, 1], black where they do not, white at a difference of `white`.
+
+    `kind` is `perceptual` or `absolute`.
+    """
+
+    image: Tensor
+    kind: str
+    white: float
+
+
+class Comparison:
+    """A choice of metrics, ready to measure any number of pairs; `omitted` says which cannot be had here, and why."""
+
+    def __init__(self, metrics: Sequence[Metric], omitted: dict[str, str], border: int):
+        self.metrics, self.omitted, self.border = metrics, omitted, border
+
+    @property
+    def figures(self) -> tuple[str, ...]:
+        """The names of all figures that a pair can have."""
+        return tuple(name for metric in self.metrics for name in metric.figures)
+
+    @property
+    def protocol(self) -> dict[str, object]:
+        """How the figures were taken, by subject."""
+        of_pixels = {
+            "border_pixels": self.border,
+            "luma": "ITU-R BT.601 studio range (MATLAB's rgb2ycbcr), not rounded",
+        }
+        return {
+            "pixels": "8-bit levels as stored, wider files unrounded; colour profiles not applied",
+            **(of_pixels if any(metric.cropped for metric in self.metrics) else {}),
+            **{metric.name: metric.protocol for metric in self.metrics},
+        }
+
+    @torch.inference_mode()
+    def measure(self, images: Tensor, target: Tensor) -> Measurement:
+        """The figures of two images (1, 3, H, W) in [0, 1] of one size.
+
+        Raises ImageError for a border that leaves nothing, and for images too small for every metric.
+        """
+        inner, inner_target = crop_border(images, self.border), crop_border(target, self.border)
+        whole = Measurement({}, dict(self.omitted))
+        for metric in self.metrics:
+            first, second = (inner, inner_target) if metric.cropped else (images, target)
+            height, width = first.shape[-2:]
+            if min(height, width) < metric.smallest_side:
+                whole.omitted[metric.name] = (
+                    f"{metric.name} needs at least {metric.smallest_side} pixels a side, not {width}x{height}"
+                )
+            else:
+                measured = metric.measure(first, second)
+                whole.figures.update(measured.figures)
+                whole.distances.update(measured.distances)
+        if not whole.figures:
+            raise ImageError(f"{'; '.join(whole.omitted.values())}.")
+        return whole
+
+
+@torch.inference_mode()
+def heat_map(images: Tensor, target: Tensor, distances: Mapping[str, Tensor]) -> HeatMap:
+    """Where two images (1, 3, H, W) differ: by the `distances` of their measurement, pixel by pixel without any."""
+    height, width = images.shape[-2:]
+    if distances:
+        kind, differences = "perceptual", perceptual_map(distances, height, width)
+    else:
+        kind, differences = "absolute", absolute_map(images, target)
+    white = differences.max().item()
+    if white > 0:
+        differences /= white
+    return HeatMap(heat_colors(differences), kind, white)
+
+
+def create_comparison(
+    names: Sequence[str],
+    runtime: Runtime,
+    *,
+    border: int = 0,
+    extractor: str = "compact",
+    extractor_weights: str | None = None,
+    layers: Sequence[str] | None = None,
+    seed: int = 0,
+    announce: Callable[[str], None] | None = None,
+) -> Comparison:
+    """The metrics of those names, with their networks; `layers` are those of the perceptual distance and the contextual loss.
+
+    LPIPS and DISTS are omitted when the weights of their network are not in the cache: they are never downloaded here.
+    Raises UsageError for an unknown name and ModelError for weights that cannot be had when no metric is left.
+    """
+    for name in names:
+        if name not in METRICS:
+            raise UsageError(unknown_name("metric", name, METRICS))
+    extractor, extractor_weights = named_extractor(extractor, extractor_weights)
+    taps = perceptual_layers(extractor, layers)
+    metrics: list[Metric] = []
+    omitted: dict[str, str] = {}
+    for name in dict.fromkeys(names):
+        if name == "perceptual":
+            frozen = runtime.freeze(create_extractor(extractor, taps, extractor_weights, seed, announce))
+            source = f" ({extractor_weights})" if extractor_weights else ""
+            metrics.append(_perceptual(frozen, f"{extractor}{source}", runtime))
+        elif name == "contextual":
+            chosen = taps if layers else contextual_layers(extractor)
+            frozen = runtime.freeze(create_extractor(extractor, chosen, extractor_weights, seed, announce))
+            source = f" ({extractor_weights})" if extractor_weights else ""
+            metrics.append(_contextual(frozen, f"{extractor}{source}", runtime))
+        elif name in BACKBONES:
+            weights = cached_torchvision_weights(BACKBONES[name])
+            if weights is None:
+                omitted[name] = _missing_backbone(name)
+            else:
+                metrics.append(_learned(name, weights, runtime))
+        else:
+            metrics.append(_PIXEL_METRICS[name])
+    if not metrics:
+        raise ModelError(" ".join(f"{reason}." for reason in omitted.values()))
+    return Comparison(metrics, omitted, border)
+
+
+def perceptual_layers(extractor: str, layers: Sequence[str] | None) -> tuple[str, ...]:
+    """The layers of the perceptual distance by their full names: as given, or the usual ones of that extractor."""
+    architecture = create_architecture(extractor)
+    if layers:
+        return tuple(architecture.resolve(layer) for layer in layers)
+    usual = set(PERCEPTUAL_LAYERS) <= set(architecture.layer_names)
+    return PERCEPTUAL_LAYERS if usual else architecture.style_layers
+
+
+def contextual_layers(extractor: str) -> tuple[str, ...]:
+    """The layer of the contextual loss unless others are asked for: the paper's, or that extractor's for content."""
+    architecture = create_architecture(extractor)
+    return (CONTEXTUAL_LAYER if CONTEXTUAL_LAYER in architecture.layer_names else architecture.content_layer,)
+
+
+def load_pair(first: Path, second: Path) -> tuple[Tensor, Tensor, tuple[str, ...]]:
+    """Two image files as (1, 3, H, W) of one size, and notes for the user. Raises ImageError, also when sizes differ.
+
+    Where one of them is transparent, both are laid over black.
+    """
+    photos = load_image(first), load_image(second)
+    sizes = [f"{photo.width}x{photo.height}" for photo in photos]
+    if sizes[0] != sizes[1]:
+        raise ImageError(f"'{first}' is {sizes[0]} pixels and '{second}' {sizes[1]}: make them of one size to compare.")
+    notes = [f"{path}: {note}" for path, photo in zip((first, second), photos, strict=True) for note in photo.notes]
+    if any(photo.alpha is not None and bool((photo.alpha < 1).any()) for photo in photos):
+        notes.append(
+            f"{first}, {second}: transparent pictures are compared as laid over black, opacity by itself is not"
+        )
+    images, target = (_over_black(photo) for photo in photos)
+    return images, target, tuple(notes)
+
+
+def mean_figures(measured: Sequence[dict[str, float]]) -> dict[str, float]:
+    """The mean of every figure over the pairs that have it."""
+    names = dict.fromkeys(name for figures in measured for name in figures)
+    values = {name: [figures[name] for figures in measured if name in figures] for name in names}
+    return {name: sum(figures) / len(figures) for name, figures in values.items()}
+
+
+def _over_black(photo: Photo) -> Tensor:
+    return photo.pixels if photo.alpha is None else premultiply(photo.pixels, photo.alpha)
+
+
+def _missing_backbone(name: str) -> str:
+    file = TORCHVISION_FILES[BACKBONES[name]]
+    return (
+        f"{name} needs {file}, which is not in {torchvision_folder()} and is not downloaded unasked: "
+        f"put {DOWNLOAD_ROOT}{file} there"
+    )
+
+
+_PLANES = {"y": luma, "rgb": levels}
+
+
+def _of_pixels(
+    name: str, function: Callable[..., Tensor], planes: Sequence[str], smallest_side: int, protocol: str
+) -> Metric:
+    figures = {f"{name}_{kind}": _PLANES[kind] for kind in planes}
+
+    def measure(images: Tensor, target: Tensor) -> Measurement:
+        return Measurement({figure: function(images, target, kind).item() for figure, kind in figures.items()})
+
+    return Metric(name, tuple(figures), measure, smallest_side, True, protocol)
+
+
+_PIXEL_METRICS = {
+    metric.name: metric
+    for metric in (
+        _of_pixels(
+            "psnr", psnr, ("y", "rgb"), 1,
+            "dB, peak 255, on luma (_y) and over all of RGB, within the border; higher is closer",
+        ),
+        _of_pixels(
+            "ssim", ssim, ("y", "rgb"), SSIM_SMALLEST_SIDE,
+            "11x11 Gaussian window, sigma 1.5, on luma (_y) and as mean of R, G and B, within the border; 1 is equal",
+        ),
+        _of_pixels(
+            "ms_ssim", ms_ssim, ("y",), MS_SSIM_SMALLEST_SIDE,
+            "5 scales, weights of Wang et al. 2003, on luma, within the border; 1 is equal",
+        ),
+    )
+}  # fmt: skip
+
+
+def _perceptual(extractor: FeatureExtractor, source: str, runtime: Runtime) -> Metric:
+    def measure(images: Tensor, target: Tensor) -> Measurement:
+        distances = distance_maps(extractor, images, target, place=runtime.place)
+        return Measurement({"perceptual": perceptual_distance(distances).item()}, distances=distances)
+
+    protocol = (
+        f"squared distance of channel-normalised features of {source}, mean of {', '.join(extractor.layers)}, "
+        f"{runtime.precision}, whole image; 0 is equal"
+    )
+    return Metric("perceptual", ("perceptual",), measure, extractor.smallest_side, False, protocol)
+
+
+def _contextual(extractor: FeatureExtractor, source: str, runtime: Runtime) -> Metric:
+    def measure(images: Tensor, target: Tensor) -> Measurement:
+        features, targets = (extractor(runtime.place(pixels)) for pixels in (images, target))
+        losses = [contextual_loss(features[layer], targets[layer], CONTEXTUAL_BANDWIDTH) for layer in extractor.layers]
+        return Measurement({"contextual": torch.stack(losses).mean().item()})
+
+    protocol = (
+        f"contextual loss of A's features against B's, cosine, bandwidth {CONTEXTUAL_BANDWIDTH}, of {source}, mean of "
+        f"{', '.join(extractor.layers)}, {runtime.precision}, every point of the whole image; 0 is equal"
+    )
+    return Metric("contextual", ("contextual",), measure, extractor.smallest_side, False, protocol)
+
+
+def _learned(name: str, weights: Path, runtime: Runtime) -> Metric:
+    network = create_learned_metric(name, weights).eval().to(runtime.device)
+
+    def measure(images: Tensor, target: Tensor) -> Measurement:
+        return Measurement({name: network(images.to(runtime.device), target.to(runtime.device)).item()})
+
+    kind = "DISTS" if name == "dists" else "LPIPS 0.1"
+    protocol = f"{kind} on {BACKBONES[name]}, fp32, whole image; 0 is equal"
+    return Metric(name, (name,), measure, network.smallest_side, False, protocol)

@@ -1,0 +1,1 @@
+"""Images that are optimized: style transfer, inversion, textures, activation maximization."""

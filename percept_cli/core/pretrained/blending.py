@@ -1,0 +1,93 @@
+"""Between two networks: their weights interpolated, or their pictures."""
+
+import copy
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from percept_cli.core.pretrained.files import load_weights_and_metadata
+from percept_cli.core.pretrained.generators import LoadedGenerator, load_upscaler
+from percept_cli.errors import UsageError
+
+
+class BlendedUpscaler(nn.Module):
+    """The pictures of two upscalers of one scale, mixed: `share` of the second; (N, 3, h, w) to (N, 3, s·h, s·w)."""
+
+    def __init__(self, first: nn.Module, second: nn.Module, share: float):
+        super().__init__()
+        self.first, self.second, self.share = first, second, share
+        self.scale = first.scale
+        facts: list[Any] = [first, second]
+        radii = [generator.receptive_radius for generator in facts]
+        self.receptive_radius: int | None = None if None in radii else max(radii)
+        self.size_multiple: int = math.lcm(*(generator.size_multiple for generator in facts))
+        self.smallest: int = max(generator.smallest for generator in facts)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return torch.lerp(self.first(images).float(), self.second(images).float(), self.share)
+
+
+def load_look(scale: int, look: str | None, blend: float | None) -> LoadedGenerator:
+    """The shipped upscaler of a scale and a look (see `find_upscaler`), or with `blend` between faithful (0) and natural."""
+    if blend is None:
+        return load_upscaler(None, scale, look)
+    if blend in (0, 1):
+        return load_upscaler(None, scale, "natural" if blend else "faithful")
+    return blend_upscalers(load_upscaler(None, scale, "faithful"), load_upscaler(None, scale, "natural"), blend)
+
+
+def blend_upscalers(first: LoadedGenerator, second: LoadedGenerator, share: float) -> LoadedGenerator:
+    """An upscaler between two of one scale: share 0 is the first, 1 the second, in [0, 1].
+
+    Of one architecture and one size, weight by weight (Wang et al. 2018, section 3.4), which costs no more than one;
+    otherwise pixel by pixel. UsageError if their scales differ.
+    """
+    if first.network.scale != second.network.scale:
+        raise UsageError(f"{first.name} and {second.name} enlarge differently and cannot be blended.")
+    name = f"{first.name}-{second.name}-{share:g}"
+    alike = first.architecture == second.architecture and first.metadata.get("arguments") == second.metadata.get(
+        "arguments"
+    )
+    if not alike:
+        network: nn.Module = BlendedUpscaler(first.network, second.network, share)
+        return LoadedGenerator(network, name, "blend", {}, "the looks differ in architecture: their pictures are mixed")
+    network = copy.deepcopy(first.network)
+    network.load_state_dict(blend_weights(network.state_dict(), second.network.state_dict(), share))
+    return LoadedGenerator(network, name, first.architecture, first.metadata)
+
+
+def blend_weights(first: Mapping[str, Tensor], second: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
+    """Tensors of the same names and shapes, each (1 - share) · first + share · second, computed in float32."""
+    return {
+        name: torch.lerp(tensor.float(), second[name].float(), share).to(tensor.dtype)
+        if tensor.is_floating_point()
+        else tensor
+        for name, tensor in first.items()
+    }
+
+
+def blend_files(first: Path, second: Path, share: float) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The weights and metadata of a model between two files of percept's own; share 0 is the first, 1 the second.
+
+    Two looks give one between them (Wang et al. 2018, section 3.4), two stages of one training often a better one than
+    either (Wortsman et al. 2022, "model soups"). Raises UsageError for files whose weights do not correspond.
+    """
+    (weights, metadata), (others, other) = (load_weights_and_metadata(path) for path in (first, second))
+    for key in ("role", "architecture", "arguments", "extractor", "layer"):
+        if metadata.get(key) != other.get(key):
+            raise UsageError(
+                f"{first} and {second} differ in {key} ({metadata.get(key)}, {other.get(key)}): their weights do not "
+                "correspond. Give two models of one kind."
+            )
+    if not metadata.get("role"):
+        raise UsageError(f"{first} and {second} are not percept's own files: what they are is not known.")
+    recipes = {path.stem: json.loads(each.get("recipe", "{}")) for path, each in ((first, metadata), (second, other))}
+    blended: dict[str, Any] = metadata | {"recipe": {"blend": recipes, "share": share}}
+    if metadata.get("look") != other.get("look"):
+        blended["look"] = "natural"
+    return blend_weights(weights, others, share), blended

@@ -1,0 +1,136 @@
+"""Extractors with their weights: shipped, downloaded, from a file or random."""
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from percept_cli.core.extractors import ARCHITECTURES, create_architecture
+from percept_cli.core.extractors.graph import IMAGENET_MEAN, IMAGENET_STD, FeatureExtractor
+from percept_cli.core.pretrained.files import (
+    TORCHVISION_FILES,
+    load_weights,
+    load_weights_and_metadata,
+    torchvision_weights,
+)
+from percept_cli.core.pretrained.manifest import find_model
+from percept_cli.errors import ModelError, UsageError
+
+RANDOM = "random"
+WEIGHTS_SUFFIXES = frozenset({".safetensors", ".pth", ".pt"})
+
+# The first biases of the VGG networks as Oxford released them; both share them to two digits.
+OXFORD_BIASES = (0.730, 0.065, 0.034, 0.826)
+OXFORD_MEAN_RGB = (123.68, 116.779, 103.939)
+
+
+def create_extractor(
+    name: str,
+    layers: Iterable[str],
+    weights: str | Path | None = None,
+    seed: int = 0,
+    announce: Callable[[str], None] | None = None,
+) -> FeatureExtractor:
+    """A frozen extractor by name, or from a file that says which it is, tapped at the layers, with its weights.
+
+    weights: None for the usual ones (`compact` ships with percept, the others are torchvision's, downloaded once), a
+    safetensors or PyTorch file, or `random` for untrained weights drawn from `seed` (the comparator of Dosovitskiy &
+    Brox 2016, section 4). `announce` gets sentences for the user. Raises UsageError for an unknown name or layer and
+    ModelError for weights that are missing, damaged or of another network.
+    """
+    name, weights = named_extractor(name, weights)
+    extractor = FeatureExtractor(create_architecture(name), layers)
+    if weights == RANDOM:
+        randomise(extractor, seed)
+        return extractor
+    if weights is not None:
+        path = Path(weights)
+    elif name in TORCHVISION_FILES:
+        path = torchvision_weights(name, announce)
+    else:
+        path = find_model(name, "extractor").path
+    state = load_weights(path)
+    if is_oxford_vgg(state):
+        if announce:
+            order = "BGR" if is_blue_first(state) else "RGB"
+            announce(f"{path.name} is a Caffe VGG ({order}, 0 to 255): converted to RGB in [0, 1]")
+        state = convert_oxford_vgg(state)
+    extractor.load_weights(state, str(path))
+    return extractor
+
+
+def named_extractor(given: str, weights: str | Path | None = None) -> tuple[str, str | None]:
+    """The name and the weights of what is given for an extractor: as they are, or those of a file of percept's own.
+
+    Raises UsageError for a file that other weights are given beside, and ModelError for one that is no extractor, or
+    does not say of which network.
+    """
+    beside = None if weights is None else str(weights)
+    if Path(given).suffix not in WEIGHTS_SUFFIXES:
+        return given, beside
+    if beside is not None:
+        raise UsageError(f"{given} is an extractor with its weights: leave out {beside}, or give a name beside it.")
+    _, metadata = load_weights_and_metadata(Path(given))
+    role, architecture = metadata.get("role"), metadata.get("architecture", "")
+    if role is not None and role != "extractor":
+        raise ModelError(f"{given} is no extractor, its role is '{role}'. Give a file of `percept train extractor`.")
+    if architecture not in ARCHITECTURES:
+        raise ModelError(
+            f"{given} does not say of which network it is. Give that one's name as the extractor, and this file as its "
+            f"weights. Known: {', '.join(ARCHITECTURES)}."
+        )
+    return architecture, given
+
+
+def randomise(extractor: FeatureExtractor, seed: int) -> None:
+    """Untrained weights from a seed (He et al. 2015), so that activations keep their scale through the depth."""
+    generator = torch.Generator().manual_seed(seed)
+    for module in extractor.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+def is_oxford_vgg(weights: Mapping[str, Tensor]) -> bool:
+    """Whether a VGG state dict expects the input of Oxford's release: 0 to 255, mean subtracted (Caffe's files).
+
+    Its keys and shapes are those of torchvision's files, so only the values tell: Oxford's first biases, beside weights
+    small enough for an input of that range. (Oxford's weights with torchvision's normalisation folded in have first
+    weights some 58 times as large, and other biases.)
+    """
+    bias, weight = weights.get("features.0.bias"), weights.get("features.0.weight")
+    if bias is None or weight is None or weight.shape[1:] != (3, 3, 3):
+        return False
+    return torch.allclose(bias[:4].float(), torch.tensor(OXFORD_BIASES), atol=0.01) and weight.abs().mean().item() < 1
+
+
+def is_blue_first(weights: Mapping[str, Tensor]) -> bool:
+    """Whether Oxford's weights still take BGR, as Caffe does; some files (torchvision's from SSD) have them turned to RGB.
+
+    The first filter of both networks weighs red more than blue at its first pixel.
+    """
+    blue_or_red = weights["features.0.weight"][0, :, 0, 0]
+    return bool(blue_or_red[0] < blue_or_red[2])
+
+
+def convert_oxford_vgg(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same network for RGB in [0, 1] with torchvision's normalisation: the input's change folded into layer one."""
+    converted = dict(weights)
+    weight = weights["features.0.weight"].float()
+    if is_blue_first(weights):
+        weight = weight.flip(1)
+    std = torch.tensor(IMAGENET_STD).view(1, 3, 1, 1)
+    shift = 255 * torch.tensor(IMAGENET_MEAN) - torch.tensor(OXFORD_MEAN_RGB)
+    converted["features.0.weight"] = weight * 255 * std
+    converted["features.0.bias"] = weights["features.0.bias"].float() + (weight * shift.view(1, 3, 1, 1)).sum((1, 2, 3))
+    return converted
+
+
+def parse_named_file(option: str, given: str) -> tuple[str, str | None]:
+    """`NAME` or `NAME=FILE` as (name, file). Raises UsageError when either is empty."""
+    name, separator, file = given.partition("=")
+    if not name or (separator and not file):
+        raise UsageError(f"{option} {given}: give NAME, or NAME=FILE.")
+    return name, file or None

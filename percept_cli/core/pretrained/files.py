@@ -1,0 +1,148 @@
+"""Weight files: safe loading, atomic saving, torchvision's downloads with their checksums."""
+
+import hashlib
+import json
+import os
+import pickle
+import tempfile
+import urllib.error
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from percept_cli.core.files.atomic import atomic_path
+from percept_cli.core.pretrained.manifest import cache_folder, is_offline
+from percept_cli.errors import ModelError
+
+DOWNLOAD_ROOT = "https://download.pytorch.org/models/"
+# torchvision's own names: the digits after the dash begin the file's sha256.
+TORCHVISION_FILES = {
+    "vgg16": "vgg16-397923af.pth",
+    "vgg19": "vgg19-dcbb9e9d.pth",
+    "alexnet": "alexnet-owt-7be5be79.pth",
+    "squeezenet1_0": "squeezenet1_0-b66bff10.pth",
+    "squeezenet1_1": "squeezenet1_1-b8a52dc0.pth",
+}
+
+
+def load_weights(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file, or of a PyTorch file read without executing what it pickles.
+
+    Raises ModelError, with the reason, for a file that is missing, damaged or holds anything but tensors.
+    """
+    return load_weights_and_metadata(path)[0]
+
+
+def load_weights_and_metadata(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """As `load_weights`, with the metadata of a safetensors file (empty for a PyTorch file)."""
+    if not path.is_file():
+        raise ModelError(f"{path}: there is no such weights file.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except SafetensorError as error:
+        if path.suffix == ".safetensors":
+            raise ModelError(f"{path} is not a whole safetensors file ({error}). Copy or download it again.") from error
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror or error}.") from error
+    return _load_pytorch(path), {}
+
+
+def _load_pytorch(path: Path) -> dict[str, Tensor]:
+    try:
+        with warnings.catch_warnings(action="ignore"):  # TorchScript's, of which the error below tells
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ModelError(
+            f"{path} is damaged, or holds Python objects beside its weights, which percept never runs. "
+            "Save its state dict alone, or convert it to safetensors."
+        ) from error
+    except Exception as error:
+        # A damaged file makes the reader raise almost anything: RuntimeError, IndexError, struct.error, AssertionError.
+        raise ModelError(f"{path} is not a weights file that PyTorch can read. Copy or download it again.") from error
+    for wrapper in ("state_dict", "params_ema", "params-ema", "params", "model_state_dict", "model", "net"):
+        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
+            content = content[wrapper]
+            break
+    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise ModelError(f"{path} holds no state dict (a mapping from names to tensors).")
+    return {name.removeprefix("module."): tensor for name, tensor in content.items()}
+
+
+def save_weights(path: Path, weights: Mapping[str, Tensor], metadata: Mapping[str, object]) -> None:
+    """Writes one safetensors file, whole or not at all; metadata values that are not text become JSON."""
+    text = {key: value if isinstance(value, str) else json.dumps(value) for key, value in metadata.items()}
+    data = save({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}, metadata=text)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def sha256_of(path: Path) -> str:
+    """The sha256 of a file, 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def torchvision_folder() -> Path:
+    """Where percept keeps torchvision's weights."""
+    return cache_folder() / "extractors"
+
+
+def cached_torchvision_weights(name: str) -> Path | None:
+    """The file of torchvision's ImageNet weights in percept's or torch's cache, None if it is in neither.
+
+    Raises ModelError for a file under the right name with another sha256.
+    """
+    file = TORCHVISION_FILES[name]
+    digits = _sha256_digits(file)
+    for known in (torchvision_folder() / file, Path(torch.hub.get_dir()) / "checkpoints" / file):
+        if known.is_file():
+            # An interrupted copy under the right name is not a weights file.
+            if not sha256_of(known).startswith(digits):
+                raise ModelError(
+                    f"{known} is damaged (its sha256 does not begin with {digits}). Delete it and try again."
+                )
+            return known
+    return None
+
+
+def _sha256_digits(file: str) -> str:
+    return file.rsplit("-", 1)[1].removesuffix(".pth")
+
+
+def torchvision_weights(name: str, announce: Callable[[str], None] | None = None) -> Path:
+    """The file of torchvision's ImageNet weights: from percept's or torch's cache, else downloaded and checked.
+
+    Downloads to a temporary file and moves it into place when its sha256 agrees. `announce` gets one sentence before a
+    download starts. Raises ModelError when offline, out of reach or wrong.
+    """
+    if cached := cached_torchvision_weights(name):
+        return cached
+    file = TORCHVISION_FILES[name]
+    target = torchvision_folder() / file
+    digits = _sha256_digits(file)
+    advice = (
+        f"Fetch {DOWNLOAD_ROOT}{file} elsewhere and give it with --extractor-weights FILE, or use --extractor compact."
+    )
+    if is_offline():
+        raise ModelError(f"The weights of {name} are not in {target.parent} and PERCEPT_OFFLINE is set. {advice}")
+    if announce:
+        announce(f"downloading {file} to {target.parent} (once)")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{file}.")
+    os.close(handle)
+    try:
+        torch.hub.download_url_to_file(f"{DOWNLOAD_ROOT}{file}", temporary, hash_prefix=digits, progress=True)
+        os.replace(temporary, target)
+    except (urllib.error.URLError, OSError) as error:
+        raise ModelError(f"The weights of {name} could not be downloaded ({error}). {advice}") from error
+    except RuntimeError as error:
+        raise ModelError(f"The download of {file} was damaged on its way ({error}). Try again. {advice}") from error
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+    return target

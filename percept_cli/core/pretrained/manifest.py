@@ -1,0 +1,150 @@
+"""The shipped models and where things lie: read without torch, so that listings and completion are quick."""
+
+import os
+import tomllib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+
+import percept_cli
+from percept_cli.errors import ModelError, unknown_name
+
+LOOKS = ("faithful", "natural")
+"""What an upscaler was trained for: the smallest error, or what a photograph looks like."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """One entry of `models/manifest.toml`."""
+
+    name: str
+    file: str
+    role: str  # extractor, style, upscaler, inverter
+    architecture: str
+    sha256: str
+    licence: str
+    trained_on: str
+    command: str
+    description: str = ""
+    figures: dict[str, float] = field(default_factory=dict)
+    # Of an upscaler: how many times it enlarges, and which of LOOKS it gives
+    scale: int = 0
+    look: str = ""
+    # Of an inverter: the full name of the layer whose features it turns into images, and of which extractor
+    extractor: str = ""
+    layer: str = ""
+
+    @property
+    def path(self) -> Path:
+        """Where its weights lie."""
+        return models_folder() / self.file
+
+
+def models_folder() -> Path:
+    """The folder of the shipped models: inside an installed package, beside it in a checkout."""
+    package = Path(percept_cli.__file__).resolve().parent
+    inside = package / "models"
+    return inside if inside.is_dir() else package.parent / "models"
+
+
+@lru_cache
+def shipped_models() -> dict[str, Model]:
+    """The models that came with percept, by name. Raises ModelError for a manifest that cannot be read."""
+    path = models_folder() / "manifest.toml"
+    try:
+        entries = tomllib.loads(path.read_text(encoding="utf-8"))
+        return {name: Model(name=name, **entry) for name, entry in entries.items()}
+    except (OSError, tomllib.TOMLDecodeError, TypeError) as error:
+        raise ModelError(f"{path} cannot be read ({error}). Install percept again.") from error
+
+
+def find_model(name: str, role: str) -> Model:
+    """A shipped model by name and role. Raises ModelError, with a suggestion, for one that is not there."""
+    models = {known: model for known, model in shipped_models().items() if model.role == role}
+    if name not in models:
+        raise ModelError(unknown_name(f"{role} model", name, models, hint="A file is given by its path."))
+    return models[name]
+
+
+def role_of(given: str) -> str:
+    """What a shipped model, or a file that percept wrote, is for; empty for a name or a file of another kind.
+
+    Raises ModelError for the path of a file that is not there.
+    """
+    return _entry_of(given, "role")
+
+
+def layer_of(given: str) -> str:
+    """The full name of the layer that an inverter, shipped or in a file, turns into images; empty for anything else.
+
+    Raises ModelError for the path of a file that is not there.
+    """
+    return _entry_of(given, "layer")
+
+
+def _entry_of(given: str, key: str) -> str:
+    path = Path(given)
+    if not path.suffix and not path.is_file():
+        return str(getattr(shipped_models().get(given), key, ""))
+    if not path.is_file():
+        raise ModelError(f"{path}: there is no such weights file.")
+    try:
+        with safe_open(path, framework="np") as file:
+            return str((file.metadata() or {}).get(key, ""))
+    except (OSError, SafetensorError):
+        return ""
+
+
+def find_upscaler(scale: int, look: str | None = None) -> Model:
+    """The first shipped upscaler of a scale and a look; without a look the natural one, else the faithful one.
+
+    Raises ModelError, which names what is shipped, for one that is not there.
+    """
+    upscalers = [model for model in shipped_models().values() if model.role == "upscaler"]
+    for wanted in [look] if look else reversed(LOOKS):
+        for model in upscalers:
+            if (model.scale, model.look) == (scale, wanted):
+                return model
+    there = ", ".join(model.name for model in upscalers) or "none"
+    what = f"--x{scale} --look {look}" if look else f"--x{scale}"
+    raise ModelError(f"No upscaler for {what} is shipped. Shipped: {there}. A file is given with -m FILE.")
+
+
+def find_inverter(extractor: str, layer: str) -> Model:
+    """The first shipped inverter of a layer, by its full name (`conv5_2`), of an extractor.
+
+    Raises ModelError, which names what is shipped, when there is none.
+    """
+    inverters = [model for model in shipped_models().values() if model.role == "inverter"]
+    for model in inverters:
+        if (model.extractor, model.layer) == (extractor, layer):
+            return model
+    there = ", ".join(f"{model.layer} of {model.extractor}" for model in inverters) or "none"
+    raise ModelError(
+        f"No inverter of {layer} of {extractor} is shipped. Shipped: {there}. "
+        f"Train one: percept train invert --layer {layer} --extractor {extractor}"
+    )
+
+
+def upscaler_scales(looks: Iterable[str] = ()) -> list[int]:
+    """The factors for which upscalers of all the `looks` are shipped, of any look if there are none."""
+    found: dict[int, set[str]] = {}
+    for model in shipped_models().values():
+        if model.role == "upscaler":
+            found.setdefault(model.scale, set()).add(model.look)
+    return sorted(scale for scale, known in found.items() if known >= set(looks))
+
+
+def cache_folder() -> Path:
+    """Where downloads are kept: $PERCEPT_HOME, else $XDG_CACHE_HOME/percept, else ~/.cache/percept."""
+    if home := os.environ.get("PERCEPT_HOME"):
+        return Path(home)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "percept"
+
+
+def is_offline() -> bool:
+    """Whether the user forbids downloads (PERCEPT_OFFLINE=1)."""
+    return os.environ.get("PERCEPT_OFFLINE", "") not in ("", "0")

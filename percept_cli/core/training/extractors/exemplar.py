@@ -1,0 +1,233 @@
+"""Exemplar-CNN: a network learns to tell patches apart whatever is done to them (Dosovitskiy et al. 2014)."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor, nn
+
+from percept_cli.core.data.detail import draw_place, draw_side, gradient_energy
+from percept_cli.core.data.photos import PhotoReader, shuffled
+from percept_cli.core.runtime import Runtime
+
+# The paper's ranges (section 2): of the patch's side, times, degrees; then of colours in [0, 1].
+TRANSLATION = 0.2
+SCALING = (0.7, 1.4)
+ROTATION = 20.0
+PRINCIPAL_FACTOR = (0.5, 2.0)
+HSV_POWER, HSV_FACTOR, HSV_SHIFT = (0.25, 4.0), (0.7, 1.4), 0.1
+# What a patch moved by 0.2, turned by 20 degrees and seen at 0.7 times its size reaches to, in sides of the patch: 2.24
+SURROUNDINGS = 2.25
+# Patches whose classes are found at once
+BATCH = 128
+
+
+@dataclass(frozen=True)
+class Transformations:
+    """What is done to each of N patches. All are (N,), but principal_factors (N, 3).
+
+    shift_x and shift_y in sides of the patch; zoom above 1 enlarges; angle in radians; saturation and value go to
+    `power`, times `factor`, plus `shift`; hue turns by `hue` of the circle.
+    """
+
+    shift_x: Tensor
+    shift_y: Tensor
+    zoom: Tensor
+    angle: Tensor
+    principal_factors: Tensor
+    power: Tensor
+    factor: Tensor
+    shift: Tensor
+    hue: Tensor
+
+
+def draw_transformations(count: int, random: np.random.Generator) -> Transformations:
+    """`count` random transformations in the paper's ranges, each of its own.
+
+    Departs from the paper, which draws 100 for each patch beforehand: every step draws new ones. Its distributions are
+    not given: factors and powers are drawn so that x and 1/x are alike, the rest uniformly.
+    """
+
+    def uniform(most: float) -> Tensor:
+        return torch.from_numpy(random.uniform(-most, most, count)).float()
+
+    def times(smallest: float, largest: float, *columns: int) -> Tensor:
+        return torch.from_numpy(
+            np.exp(random.uniform(math.log(smallest), math.log(largest), (count, *columns)))
+        ).float()
+
+    return Transformations(
+        shift_x=uniform(TRANSLATION), shift_y=uniform(TRANSLATION), zoom=times(*SCALING),
+        angle=uniform(math.radians(ROTATION)), principal_factors=times(*PRINCIPAL_FACTOR, 3), power=times(*HSV_POWER),
+        factor=times(*HSV_FACTOR), shift=uniform(HSV_SHIFT), hue=uniform(HSV_SHIFT),
+    )  # fmt: skip
+
+
+def training_random(seed: int, number: int) -> np.random.Generator:
+    """What the transformations of training batch `number` are drawn from."""
+    return np.random.default_rng((seed, number, 2))
+
+
+def held_out_random(seed: int, draw: int, first: int) -> np.random.Generator:
+    """What transformations that no training sees are drawn from, for the classes from number `first` on."""
+    return np.random.default_rng((seed, draw, first, 3))
+
+
+@dataclass(frozen=True)
+class PrincipalColors:
+    """The mean colour of all pixels (3,) and the principal components of their colours, the columns of (3, 3)."""
+
+    mean: Tensor
+    components: Tensor
+
+
+def principal_colors(patches: Tensor) -> PrincipalColors:
+    """Of all pixels of patches (N, 3, H, W)."""
+    pixels = patches.transpose(0, 1).flatten(1).double()
+    mean = pixels.mean(dim=1)
+    centred = pixels - mean[:, None]
+    _, components = torch.linalg.eigh(centred @ centred.T / pixels.shape[1])
+    return PrincipalColors(mean.float(), components.float())
+
+
+def transform_patches(seeds: Tensor, done: Transformations, colors: PrincipalColors, size: int) -> Tensor:
+    """Patches (N, 3, size, size) in [0, 1] out of seed patches with their surroundings (N, 3, side, side).
+
+    The seed patch is the `size` pixels in the middle. Moved, scaled and turned, then both contrasts and the colour of
+    the paper, clipped to [0, 1].
+    """
+    device, share = seeds.device, size / seeds.shape[-1]
+    cosine, sine = (done.angle.cos() / done.zoom).to(device), (done.angle.sin() / done.zoom).to(device)
+    # In units of half the surroundings' side, as torch has it.
+    rows = [
+        torch.stack([share * cosine, -share * sine, 2 * share * done.shift_x.to(device)], dim=1),
+        torch.stack([share * sine, share * cosine, 2 * share * done.shift_y.to(device)], dim=1),
+    ]
+    grid = F.affine_grid(torch.stack(rows, dim=1), [len(seeds), 3, size, size], align_corners=False)
+    patches = F.grid_sample(seeds, grid, padding_mode="border", align_corners=False)
+
+    components, mean = colors.components.to(device), colors.mean.to(device).view(1, 3, 1, 1)
+    factors = torch.diag_embed(done.principal_factors.to(device))
+    contrast = components @ factors @ components.T  # each component of a colour times its factor: (N, 3, 3)
+    patches = mean + torch.einsum("nij,njhw->nihw", contrast, patches - mean)
+
+    power, factor, shift, turn = (
+        amount.to(device).view(-1, 1, 1) for amount in (done.power, done.factor, done.shift, done.hue)
+    )
+    hue, saturation, value = rgb_to_hsv(patches.clamp(0, 1)).unbind(dim=1)
+    saturation, value = ((part.pow(power) * factor + shift).clamp(0, 1) for part in (saturation, value))
+    return hsv_to_rgb(torch.stack([(hue + turn) % 1, saturation, value], dim=1))
+
+
+def rgb_to_hsv(images: Tensor) -> Tensor:
+    """RGB (N, 3, H, W) in [0, 1] to hue, saturation and value in [0, 1], the hue of greys 0."""
+    red, green, blue = images.unbind(dim=1)
+    value, least = images.amax(dim=1), images.amin(dim=1)
+    chroma = value - least
+    some = chroma.clamp_min(1e-12)
+    sixths = torch.where(
+        value == red,
+        (green - blue) / some % 6,
+        torch.where(value == green, (blue - red) / some + 2, (red - green) / some + 4),
+    )
+    hue = torch.where(chroma > 0, sixths / 6, torch.zeros_like(sixths))
+    return torch.stack([hue, chroma / value.clamp_min(1e-12), value], dim=1)
+
+
+def hsv_to_rgb(images: Tensor) -> Tensor:
+    """Hue, saturation and value (N, 3, H, W) in [0, 1] to RGB in [0, 1]."""
+    hue, saturation, value = images.unbind(dim=1)
+    planes = []
+    for corner in (5, 3, 1):  # of the colour circle's six, where red, green and blue begin to fade
+        along = (corner + 6 * hue) % 6
+        planes.append(value - value * saturation * torch.minimum(along, 4 - along).clamp(0, 1))
+    return torch.stack(planes, dim=1)
+
+
+@dataclass(frozen=True)
+class SeedPatches:
+    """The surrogate classes, each one patch of a photograph with its surroundings, as an endless stream of examples.
+
+    `patches` (classes, 3, side, side) are 8-bit levels, side `SURROUNDINGS` times that of a patch. Example number n is
+    a function of (seed, n) alone: all classes in a new order, then again.
+    """
+
+    patches: Tensor
+    seed: int
+    count: int
+    unreadable: dict[Path, str]
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, number: int) -> Tensor:
+        return self.patches[self.label(number)].float() / 255
+
+    def label(self, number: int) -> int:
+        """Which class example `number` is of."""
+        order, position = shuffled(len(self.patches), self.seed, number)
+        return int(order[position])
+
+    def labels(self, first: int, count: int) -> Tensor:
+        """The classes of `count` examples from number `first` on, (count,)."""
+        return torch.tensor([self.label(number) for number in range(first, first + count)])
+
+
+def sample_seed_patches(photos: Sequence[Path], classes: int, size: int, seed: int, count: int) -> SeedPatches:
+    """Draws the surrogate classes from photographs, where their gradients are considerable; one photograph after another.
+
+    A patch has `size` pixels a side, of a photograph shrunk to a short side of four times that, or up to twice as many
+    shrunk to `size`. Photographs are mirrored at their edges. Raises UsageError when no photograph can be read.
+    """
+    reader = PhotoReader(photos, 4 * size)
+    order = np.random.default_rng(seed).permutation(len(photos))
+    side = round(SURROUNDINGS * size)
+    patches = torch.empty(classes, 3, side, side, dtype=torch.uint8)
+    for number in range(classes):
+        photo = reader.read_next(order, number)
+        random = np.random.default_rng((seed, number))
+        own = draw_side(size, min(photo.size), random)
+        top, left = draw_place(gradient_energy(photo), own, random)
+        patches[number] = _cut_surroundings(photo, top, left, own, side)
+    return SeedPatches(patches, seed, count, reader.unreadable)
+
+
+def _cut_surroundings(photo: Image.Image, top: int, left: int, own: int, side: int) -> Tensor:
+    """A patch of `own` pixels a side with what lies around it, (3, side, side) levels, mirrored at the photograph's edges."""
+    reach = (SURROUNDINGS - 1) / 2 * own
+    margin = math.ceil(reach)
+    mirrored = np.pad(np.asarray(photo), ((margin, margin), (margin, margin), (0, 0)), mode="symmetric")
+    box = (left + margin - reach, top + margin - reach, left + margin + own + reach, top + margin + own + reach)
+    window = (math.floor(box[0]), math.floor(box[1]), math.ceil(box[2]), math.ceil(box[3]))
+    around = Image.fromarray(mirrored[window[1] : window[3], window[0] : window[2]])
+    inside = (box[0] - window[0], box[1] - window[1], box[2] - window[0], box[3] - window[1])
+    levels = np.asarray(around.resize((side, side), Image.Resampling.BICUBIC, box=inside))
+    return torch.from_numpy(levels.copy()).permute(2, 0, 1)
+
+
+def surrogate_loss(logits: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    """The mean log loss of the classes in nats (eq. 1 of the paper), and beside it the share of errors."""
+    loss = F.cross_entropy(logits.float(), labels)
+    return loss, {"errors": (logits.argmax(dim=1) != labels).float().mean()}
+
+
+@torch.no_grad()
+def surrogate_accuracy(
+    network: nn.Module, seeds: SeedPatches, colors: PrincipalColors, size: int, runtime: Runtime, draws: int = 4
+) -> float:
+    """The share of seed patches that are told apart under held-out transformations, `draws` of each."""
+    right = 0
+    for draw in range(draws):
+        for first in range(0, len(seeds.patches), BATCH):
+            chosen = runtime.place(seeds.patches[first : first + BATCH].float() / 255)
+            done = draw_transformations(len(chosen), held_out_random(seeds.seed, draw, first))
+            patches = transform_patches(chosen, done, colors, size)
+            with runtime.autocast():
+                found = network(runtime.place(patches)).argmax(dim=1).cpu()
+            right += int((found == torch.arange(first, first + len(chosen))).sum())
+    return right / (draws * len(seeds.patches))

@@ -1,0 +1,205 @@
+"""VideoNet: a patch is nearer to itself some frames later than to patches of other videos (Wang & Gupta 2015)."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from percept_cli.core.data.detail import draw_place, draw_side, gradient_energy
+from percept_cli.core.data.photos import PhotoReader, shuffled
+from percept_cli.errors import UsageError
+
+# Section 4.2 of the paper: the values of fc7, the margin of eq. 2 and the hard negatives of a patch
+EMBEDDING = 1024
+MARGIN = 0.5
+HARDEST = 4
+# Overlapping crops of one photograph: how far apart in sides, and how much larger or smaller at most
+DISPLACEMENT = 0.25
+ZOOM = 1.25
+
+Box = tuple[float, float, float, float]  # left, top, right, bottom
+
+
+@dataclass(frozen=True)
+class Clips:
+    """Frames by clip, in order of time; a photograph by itself is a clip of one frame.
+
+    `left_out` says of files why they are in none.
+    """
+
+    frames: tuple[tuple[Path, ...], ...]
+    left_out: dict[Path, str]
+
+    def __str__(self) -> str:
+        moving = [clip for clip in self.frames if len(clip) > 1]
+        alone = len(self.frames) - len(moving)
+        parts = [f"{len(moving)} clip{'s' * (len(moving) > 1)} with {sum(map(len, moving))} frames"] if moving else []
+        if alone:
+            parts.append(f"{alone} photographs, whose later frame is an overlapping crop of the same photograph")
+        return "; ".join(parts)
+
+
+def find_clips(files: Sequence[Path], gap: int) -> Clips:
+    """The clips among image files: every folder whose images all have one size, frames in the order of their names.
+
+    Numbers in names count as such, so frame 10 comes after frame 9. Images of other folders, a folder with nothing to
+    compare it with, and with a gap of 0 all images, are photographs by themselves. Raises UsageError for less than two.
+    """
+    left_out: dict[Path, str] = {}
+    clips: list[tuple[Path, ...]] = []
+    for _, folder in groupby(sorted(files, key=lambda file: file.parent), key=lambda file: file.parent):
+        sizes: dict[Path, tuple[int, int]] = {}
+        for file in sorted(folder, key=_numbers_as_such):
+            try:
+                with Image.open(file) as image:
+                    sizes[file] = image.size
+            except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+                left_out[file] = str(error)
+        of_one_size = len(set(sizes.values())) == 1
+        clips += [tuple(sizes)] if of_one_size and gap > 0 else [(file,) for file in sizes]
+    if len(clips) == 1:
+        clips = [(file,) for file in clips[0]]
+    if len(clips) < 2:
+        raise UsageError("Patches are ranked against those of other clips: --data must hold two clips or photographs.")
+    return Clips(tuple(clips), left_out)
+
+
+def _numbers_as_such(file: Path) -> list[str | int]:
+    # Every other part is a number, so that like is compared with like.
+    return [int(part) if part.isdecimal() else part for part in re.split(r"([0-9]+)", file.name)]
+
+
+@dataclass
+class FramePairs:
+    """Patches with themselves some frames later, (2, 3, size, size) RGB in [0, 1]; pair n is a function of (seed, n).
+
+    Departs from the paper, which tracks a patch for 30 frames: the later patch is at the same place, and `gap` frames
+    away or as many as the clip has. Its place is drawn where the frame has detail or changes until then, in proportion
+    to the squared gradient and to the squared difference, instead of by the motion of SURF points. Of a photograph by
+    itself, the later frame is a crop displaced and scaled at random. Half of the pairs are mirrored.
+    """
+
+    clips: Clips
+    size: int
+    gap: int
+    seed: int
+    count: int
+    _reader: PhotoReader = field(init=False)
+    _first_frame: list[int] = field(init=False)
+    _taken: dict[int, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._reader = PhotoReader([frame for clip in self.clips.frames for frame in clip], 4 * self.size)
+        self._reader.unreadable.update(self.clips.left_out)
+        ends = np.cumsum([len(clip) for clip in self.clips.frames])
+        self._first_frame = [0, *ends.tolist()]
+
+    @property
+    def unreadable(self) -> dict[Path, str]:
+        """Which frames could not be read so far, and why."""
+        return self._reader.unreadable
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, number: int) -> Tensor:
+        random = np.random.default_rng((self.seed, number))
+        planned = self._planned(number)
+        for offset in range(len(self.clips.frames)):
+            clip = (planned + offset) % len(self.clips.frames)
+            frames = self._read(clip, random)
+            if frames is not None:
+                if offset:
+                    self._taken[number] = clip
+                return self._cut(*frames, random)
+        raise UsageError(f"None of the {len(self._reader.photos)} frames could be read: {self._reader.photos[0]}, ….")
+
+    def clip(self, number: int) -> int:
+        """Which clip pair `number`, already taken, is of."""
+        return self._taken.get(number, self._planned(number))
+
+    def _planned(self, number: int) -> int:
+        order, position = shuffled(len(self.clips.frames), self.seed, number)
+        return int(order[position])
+
+    def _read(self, clip: int, random: np.random.Generator) -> tuple[Image.Image, Image.Image] | None:
+        length = len(self.clips.frames[clip])
+        gap = min(self.gap, length - 1)
+        index = self._first_frame[clip] + int(random.integers(length - gap))
+        frame = self._reader.read(index)
+        later = self._reader.read(index + gap) if gap else frame
+        return None if frame is None or later is None else (frame, later)
+
+    def _cut(self, frame: Image.Image, later: Image.Image, random: np.random.Generator) -> Tensor:
+        side = draw_side(self.size, min(frame.size), random)
+        energy = gradient_energy(frame)
+        if later is not frame:
+            change = np.asarray(frame.convert("L"), dtype=np.float64) - np.asarray(later.convert("L"))
+            energy += np.square(change / 255)
+        top, left = draw_place(energy, side, random)
+        box: Box = (left, top, left + side, top + side)
+        boxes = [box, _nearby(box, frame.size, random) if later is frame else box]
+        mirrored = random.random() < 0.5
+        patches = []
+        for picture, box in zip((frame, later), boxes, strict=True):
+            patch = picture.resize((self.size, self.size), Image.Resampling.BICUBIC, box=box)
+            levels = np.asarray(ImageOps.mirror(patch) if mirrored else patch)
+            patches.append(torch.from_numpy(levels.copy()).permute(2, 0, 1))
+        return torch.stack(patches).float() / 255
+
+
+def _nearby(box: Box, extent: tuple[int, int], random: np.random.Generator) -> Box:
+    """A square that overlaps another one within a picture of (width, height)."""
+    own = box[2] - box[0]
+    side = min(own * ZOOM ** random.uniform(-1, 1), *extent)
+    corner = []
+    for start, length in zip(box[:2], extent, strict=True):
+        centre = start + own * (0.5 + random.uniform(-DISPLACEMENT, DISPLACEMENT))
+        corner.append(min(max(centre - side / 2, 0.0), length - side))
+    return corner[0], corner[1], corner[0] + side, corner[1] + side
+
+
+@dataclass(frozen=True)
+class Distances:
+    """Cosine distances, 0 to 2: of N patches to themselves later (N,), and to all 2 N patches of the batch (N, 2 N).
+
+    `foreign` (N, 2 N) says which of these are of other clips.
+    """
+
+    later: Tensor
+    others: Tensor
+    foreign: Tensor
+
+
+def patch_distances(embedded: Tensor, later: Tensor, clips: Tensor) -> Distances:
+    """Of patches (N, C) and themselves later (N, C), all of the clips (N,); eq. 1 of the paper: 1 - cosine."""
+    embedded, later = F.normalize(embedded.float(), dim=1), F.normalize(later.float(), dim=1)
+    others = 1 - embedded @ torch.cat([embedded, later]).T
+    return Distances(1 - (embedded * later).sum(dim=1), others, clips[:, None] != clips.repeat(2)[None])
+
+
+def ranking_loss(distances: Distances, margin: float = MARGIN, hardest: int | None = HARDEST) -> Tensor:
+    """max(0, D(patch, later) - D(patch, other) + margin) (Wang & Gupta 2015, eq. 2), the mean over patches and others.
+
+    hardest: how many patches of other clips count, those of the largest loss; None for all of them. A patch without any
+    costs nothing.
+    """
+    losses = (distances.later[:, None] - distances.others + margin).clamp_min(0) * distances.foreign
+    counted = distances.foreign.sum(dim=1)
+    if hardest is not None:
+        losses = losses.topk(min(hardest, losses.shape[1]), dim=1).values
+        counted = counted.clamp_max(hardest)
+    return (losses.sum(dim=1) / counted.clamp_min(1)).mean()
+
+
+def ranking_errors(distances: Distances) -> Tensor:
+    """The share of patches of other clips that are nearer than the patch itself later, a scalar."""
+    nearer = (distances.others <= distances.later[:, None]) & distances.foreign
+    return nearer.sum() / distances.foreign.sum().clamp_min(1)

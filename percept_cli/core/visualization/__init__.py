@@ -1,0 +1,1 @@
+"""Pictures that explain: each module measures one thing and draws it."""

@@ -1,0 +1,240 @@
+"""The figure of `percept visualize gram`: Gram matrices, and distances between styles as a matrix, a tree, layer by layer."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from percept_cli.core.drawing import style as look
+from percept_cli.core.drawing.plots import Plot, color_map
+from percept_cli.core.extractors import FeatureExtractor
+from percept_cli.core.losses.functional import gram_matrix
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
+
+
+@dataclass(frozen=True)
+class Tree:
+    """Which of n things belong together: `order` of the leaves, and the lines to draw.
+
+    A line is ((distance, place), …) with places counted from 0 in that order.
+    """
+
+    order: tuple[int, ...]
+    lines: tuple[tuple[tuple[float, float], ...], ...]
+
+
+@torch.inference_mode()
+def style_grams(extractor: FeatureExtractor, images: Iterable[Tensor]) -> list[dict[str, Tensor]]:
+    """The Gram matrices (C, C) of every tapped layer for each picture (1, 3, H, W) in [0, 1], on the processor."""
+    return [{layer: gram_matrix(features)[0].cpu() for layer, features in extractor(image).items()} for image in images]
+
+
+def gram_distances(grams: Sequence[Mapping[str, Tensor]]) -> dict[str, np.ndarray]:
+    """‖A − B‖ / (‖A‖ + ‖B‖) of all pairs of Gram matrices at every layer: `{layer: (n, n)}`, from 0 (equal) to 1.
+
+    Frobenius norms. The style loss of Johnson et al. 2016 (eq. 4) is the square of the numerator; the denominator makes
+    layers and strong and weak styles comparable.
+    """
+    distances = {}
+    for layer in grams[0]:
+        flat = torch.stack([each[layer].flatten().double() for each in grams])
+        norms = flat.norm(dim=1)
+        # One pair at a time: a difference of norms would lose the digits of near ones.
+        apart = torch.stack([(flat - one).norm(dim=1) for one in flat])
+        distances[layer] = (apart / (norms[:, None] + norms).clamp_min(1e-30)).numpy()
+    return distances
+
+
+def strongest_grams(grams: Sequence[Mapping[str, Tensor]], layer: str, most: int) -> tuple[list[int], list[Tensor]]:
+    """The `most` channels of a layer with the largest mean square over all pictures, strongest first, and what the Gram
+    matrices (C, C) say of them: one (n, n) a picture."""
+    power = torch.stack([each[layer].diagonal() for each in grams]).mean(0)
+    chosen = power.argsort(descending=True, stable=True)[:most]
+    return chosen.tolist(), [each[layer][chosen][:, chosen] for each in grams]
+
+
+def gram_records(
+    names: Sequence[str], grams: Sequence[Mapping[str, Tensor]], most: int
+) -> Iterator[dict[str, object]]:  # fmt: skip
+    """A row for every entry of the `strongest_grams` on and above the diagonal, below which they are the same."""
+    for layer in grams[0]:
+        channels, matrices = strongest_grams(grams, layer, most)
+        for name, matrix in zip(names, matrices, strict=True):
+            values = matrix.tolist()
+            for row, channel in enumerate(channels):
+                for column in range(row, len(channels)):
+                    yield {
+                        "style": name, "layer": layer, "channel": channel, "other": channels[column],
+                        "gram": values[row][column],
+                    }  # fmt: skip
+
+
+def cluster(distances: np.ndarray) -> Tree:
+    """The tree of things by their distances (n, n), n from 2: the two nearest groups join first (mean linkage)."""
+    from scipy.cluster.hierarchy import dendrogram, linkage
+    from scipy.spatial.distance import squareform
+
+    links = linkage(squareform(distances, checks=False), "average", optimal_ordering=True)
+    drawn = dendrogram(links, no_plot=True)
+    # scipy puts the leaves at 5, 15, 25 and so on.
+    lines = [
+        tuple((float(distance), (place - 5) / 10) for distance, place in zip(row, places, strict=True))
+        for row, places in zip(drawn["dcoord"], drawn["icoord"], strict=True)
+    ]
+    return Tree(tuple(drawn["leaves"]), tuple(lines))
+
+
+def distance_records(names: Sequence[str], distances: Mapping[str, np.ndarray]) -> list[dict[str, object]]:
+    """A row for every pair and layer, and for the mean over layers."""
+    mean = np.mean(list(distances.values()), axis=0)
+    return [
+        {"a": names[first], "b": names[second], "layer": layer, "distance": float(values[first, second])}
+        for layer, values in {**distances, "mean": mean}.items()
+        for first in range(len(names))
+        for second in range(first + 1, len(names))
+    ]
+
+
+WRITTEN_OUT = 12  # styles: figures stand in the cells of so many
+THUMBNAIL = 96  # pixels
+MATRICES = 8  # styles: the Gram matrices of so many are drawn
+CHANNELS = 32
+STRONG_SHARE = 0.995  # of the entries: the strongest colour is theirs who are beyond
+
+
+def gram_plot(
+    names: Sequence[str],
+    thumbnails: Sequence[Tensor],
+    grams: Sequence[Mapping[str, Tensor]],
+    distances: Mapping[str, np.ndarray],
+    title: str,
+    notes: Sequence[str],
+) -> Plot:
+    """Styles in the order of their tree: pictures, the mean distance over layers, the tree, every layer, the Gram matrices.
+
+    thumbnails: each style as (1, 3, `THUMBNAIL`, `THUMBNAIL`) in [0, 1]. grams: those of each style, drawn where there
+    are no more than `MATRICES` styles. One style has no distances.
+    """
+    if len(names) == 1:
+        return Plot(
+            title, notes, lambda figure: _grams(figure, names, thumbnails, grams, [0]), height=_grams_height(grams, 1)
+        )
+    mean = np.mean(list(distances.values()), axis=0)
+    tree = cluster(mean)
+    order = list(tree.order)
+    most = max(values.max() for values in distances.values())
+    count = len(names)
+    side = min(7.0, max(3.0, 0.9 * count))
+    # With one layer the mean is that layer.
+    heights = [side + 1.2, 2.6] if len(distances) > 1 else [side + 1.2]
+    if count <= MATRICES:
+        heights.append(_grams_height(grams, count))
+
+    def draw(figure: "Figure") -> None:
+        parts = cast("Any", np.ravel(cast("Any", figure.subfigures(len(heights), 1, height_ratios=heights))))
+        top, below = parts[0], parts[1 : 1 + (len(distances) > 1)]
+        pictures, matrix, branches = top.subplots(1, 3, width_ratios=[0.8, side, 3.4])
+        thumbs = np.concatenate([thumbnails[each][0].permute(1, 2, 0).numpy() for each in order])
+        pictures.imshow(thumbs, extent=(0, 1, count - 0.5, -0.5), aspect="auto", interpolation="nearest")
+        pictures.set_axis_off()
+        image = _matrix(matrix, mean[np.ix_(order, order)], most)
+        matrix.set_xticks(
+            range(count), [names[each] for each in order], rotation=45, ha="right", rotation_mode="anchor"
+        )
+        matrix.set_yticks(range(count), [names[each] for each in order])
+        matrix.set_title("Mean over layers" if len(distances) > 1 else next(iter(distances)))
+        if count <= WRITTEN_OUT:
+            _write(matrix, mean[np.ix_(order, order)], most)
+        for line in tree.lines:
+            branches.plot(*zip(*line, strict=True), color=look.LINES[0], linewidth=2)
+        branches.set_ylim(count - 0.5, -0.5)
+        branches.set_yticks([])
+        branches.set_xlim(left=0)
+        branches.grid(axis="y", visible=False)
+        branches.spines["left"].set_visible(False)
+        branches.set_title("Which belong together")
+        branches.set_xlabel("distance at which they join")
+        if len(distances) == 1:
+            top.colorbar(image, ax=branches, label="distance", shrink=0.9)
+        for bottom in below:
+            panels = bottom.subplots(1, len(distances), squeeze=False)[0]
+            for axes, (layer, values) in zip(panels, distances.items(), strict=True):
+                _matrix(axes, values[np.ix_(order, order)], most)
+                axes.set_xticks([])
+                axes.set_yticks([])
+                axes.set_title(layer)
+            bottom.colorbar(image, ax=list(panels), label="distance", shrink=0.9)
+
+        if count <= MATRICES:
+            _grams(parts[-1], names, thumbnails, grams, order)
+
+    return Plot(title, notes, draw, height=0.6 + sum(heights))
+
+
+def _grams_height(grams: Sequence[Mapping[str, Tensor]], count: int) -> float:
+    return 1.3 + count * min(2.2, 11.0 / (len(grams[0]) + 0.6))
+
+
+def _grams(
+    figure: Any, names: Sequence[str], thumbnails: Sequence[Tensor], grams: Sequence[Mapping[str, Tensor]],
+    order: Sequence[int],
+) -> None:  # fmt: skip
+    """A row for every style, a column for every layer, on one scale and in one order of channels."""
+    from matplotlib.colors import FuncNorm
+
+    layers = list(grams[0])
+    panels = figure.subplots(len(order), len(layers) + 1, width_ratios=[0.6] + [1] * len(layers), squeeze=False)
+    for row, each in enumerate(order):
+        panels[row, 0].imshow(thumbnails[each][0].permute(1, 2, 0).numpy())
+        panels[row, 0].set_title(names[each])
+        panels[row, 0].set_axis_off()
+    for column, layer in enumerate(layers, start=1):
+        channels, matrices = strongest_grams(grams, layer, CHANNELS)
+        # A few entries, of the strongest channel with itself, are far above the rest.
+        most = torch.stack(matrices).abs().flatten().quantile(STRONG_SHARE).item() or 1.0
+        signed = min(matrix.min().item() for matrix in matrices) < 0
+        norm = FuncNorm((_signed_root, _signed_square), vmin=-most if signed else 0.0, vmax=most)
+        colors = color_map(look.DIVERGING if signed else look.SEQUENTIAL)
+        for row, each in enumerate(order):
+            axes = panels[row, column]
+            image = axes.imshow(matrices[each].numpy(), cmap=colors, norm=norm, interpolation="nearest")
+            axes.set_xticks([])
+            axes.set_yticks([])
+            axes.grid(visible=False)
+        panels[0, column].set_title(f"{layer}\n{len(channels)} of {grams[0][layer].shape[0]} channels")
+        beyond = "both" if signed else "max"
+        ticks = [-most, 0, most] if signed else [0, most / 4, most]
+        bar = figure.colorbar(
+            image, ax=list(panels[:, column]), location="bottom", label="Gram entry", shrink=0.8, extend=beyond
+        )
+        bar.set_ticks(ticks, labels=[look.figure(tick) for tick in ticks])
+        bar.ax.minorticks_off()
+
+
+def _signed_root(values: np.ndarray) -> np.ndarray:
+    return np.sign(values) * np.sqrt(np.abs(values))
+
+
+def _signed_square(values: np.ndarray) -> np.ndarray:
+    return np.sign(values) * np.square(values)
+
+
+def _matrix(axes: "Axes", values: np.ndarray, most: float) -> "AxesImage":
+    image = axes.imshow(values, cmap=color_map(), vmin=0, vmax=most, interpolation="nearest")
+    axes.grid(visible=False)
+    for side in axes.spines.values():
+        side.set_visible(False)
+    return image
+
+
+def _write(axes: "Axes", values: np.ndarray, most: float) -> None:
+    for row, column in np.ndindex(values.shape):
+        color = "black" if values[row, column] > 0.6 * most else "white"
+        axes.text(column, row, f"{values[row, column]:.2f}", ha="center", va="center", color=color)

@@ -1,0 +1,123 @@
+"""How much of an image the unit of a layer sees, and how much of that it looks at: by gradients."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from percept_cli.core.drawing import style as look
+from percept_cli.core.drawing.plots import Plot, color_map
+from percept_cli.core.extractors import FeatureExtractor
+from percept_cli.core.extractors.geometry import layer_grids
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+from percept_cli.core.extractors.geometry import theoretical_side
+
+HELD = 0.95  # of the squared gradient: what the effective field holds
+
+
+@dataclass(frozen=True)
+class ReceptiveField:
+    """What the middle unit of a layer sees: `side` pixels at most, and in `effective` of them `HELD` of its gradient.
+
+    `gradients` (side, side): root mean square over starts and channels of how far a pixel moves the unit, the most
+    being 1. `held` (side,): the share of the squared gradient within the middle square of each odd or even side from 1.
+    """
+
+    layer: str
+    side: int
+    effective: int
+    gradients: Tensor
+    held: Tensor
+
+
+def measure_receptive_field(extractor: FeatureExtractor, layer: str, seed: int = 0, starts: int = 8) -> ReceptiveField:
+    """The effective receptive field (Luo et al. 2016) of the middle unit of a layer over `starts` images of noise.
+
+    The gradient that is sent back is random over the channels, so that its square is, on average, the sum over channels
+    of their squared gradients. Departs from the paper: the mean of squares instead of that of gradients, whose signs
+    cancel. Raises UsageError as `theoretical_side`.
+    """
+    side = theoretical_side(extractor, layer)
+    grids = layer_grids(extractor)
+    assert grids is not None
+    grid = grids[layer]
+    parameter = next(extractor.network.parameters())
+    chance = torch.Generator().manual_seed(seed)
+    # Wide enough that the field of the middle unit lies within the image.
+    place = -(-grid.before // grid.stride)
+    width = max(place * grid.stride + grid.stride + grid.after, extractor.smallest_side)
+    first = place * grid.stride - grid.before
+    total = torch.zeros(side, side, dtype=torch.float64)
+    for _ in range(starts):
+        noise = extractor.mean.cpu() + extractor.std.cpu() * torch.randn((1, 3, width, width), generator=chance)
+        image = noise.to(parameter.device).requires_grad_(True)
+        unit = extractor(image, [layer])[layer][0, :, place, place]
+        weights = torch.randn(len(unit), generator=chance).to(unit.device, unit.dtype)
+        (gradient,) = torch.autograd.grad((unit * weights).sum(), image)
+        square = gradient[0].double().square().sum(0).cpu()
+        total += square[first : first + side, first : first + side]
+    held = _held(total)
+    effective = int((held >= HELD).nonzero()[0]) + 1
+    return ReceptiveField(layer, side, effective, (total / total.max().clamp_min(1e-30)).sqrt().float(), held)
+
+
+def _held(squares: Tensor) -> Tensor:
+    """The share of (side, side) values within the middle squares of every side from 1."""
+    side = len(squares)
+    whole = squares.sum().clamp_min(1e-30)
+    shares = []
+    for inner in range(1, side + 1):
+        start = (side - inner) // 2
+        shares.append(squares[start : start + inner, start : start + inner].sum() / whole)
+    return torch.stack(shares)
+
+
+def receptive_field_plot(fields: Sequence[ReceptiveField], title: str, notes: Sequence[str]) -> Plot:
+    """A map for every layer, each over all the pixels that can reach the unit, and below how much their middle holds."""
+
+    def draw(figure: "Figure") -> None:
+        from matplotlib.patches import Rectangle
+
+        grid = figure.add_gridspec(2, len(fields), height_ratios=[1.0, 1.15])
+        maps = []
+        for number, field in enumerate(fields):
+            axes = figure.add_subplot(grid[0, number])
+            half = field.side / 2
+            image = axes.imshow(
+                field.gradients.numpy(), cmap=color_map(), vmin=0, vmax=1, extent=(-half, half, half, -half),
+                interpolation="nearest",
+            )  # fmt: skip
+            start = -half + (field.side - field.effective) // 2
+            axes.add_patch(
+                Rectangle(
+                    (start, start), field.effective, field.effective, fill=False, color=_color(number), linewidth=2.5
+                )
+            )
+            axes.set_title(f"{field.layer}\n{field.effective} of {field.side} px")
+            axes.grid(visible=False)
+            maps.append(axes)
+        maps[0].set_ylabel("pixels from the middle")
+        figure.colorbar(image, ax=maps, label="gradient (rms, most = 1)", shrink=0.75)
+        curves = figure.add_subplot(grid[1, :])
+        for number, field in enumerate(fields):
+            sides = range(1, field.side + 1)
+            curves.plot(sides, 100 * field.held.numpy(), color=_color(number), linewidth=2, label=field.layer)
+        curves.axhline(100 * HELD, color=look.LINES[-1], linewidth=0.8, linestyle="--")
+        curves.set_title(f"Share of the squared gradient within the middle square; dashed: {100 * HELD:.0f} %")
+        curves.set_xlabel("side of the square, pixels")
+        curves.set_ylabel("%")
+        curves.set_xlim(left=1)
+        curves.set_ylim(0, 102)
+        curves.legend(loc="lower right")
+
+    return Plot(title, notes, draw, height=7.2)
+
+
+def _color(number: int) -> str:
+    # Not the last, black: it does not stand out of the map's dark end.
+    lines = (look.LINES[1], look.LINES[4], look.LINES[5], look.LINES[3], look.LINES[0], look.LINES[2])
+    return lines[number % len(lines)]

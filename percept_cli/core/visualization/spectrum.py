@@ -1,0 +1,92 @@
+"""The figure of `percept visualize spectrum`: log power over frequency, with the patterns of enlarging marked."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from percept_cli.core.drawing import style as look
+from percept_cli.core.drawing.plots import DPI, Plot, color_map
+from percept_cli.core.measures.spectrum import THRESHOLD, Peak
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLUMNS = 3
+MARK = look.LINES[1]
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """One picture's log power in dB, (side, side), zero frequency first, and its peaks."""
+
+    name: str
+    power: np.ndarray
+    peaks: Sequence[Peak]
+
+    @property
+    def patterns(self) -> list[Peak]:
+        """The peaks that were added to the picture."""
+        return [peak for peak in self.peaks if peak.height >= THRESHOLD]
+
+
+def spectrum_plot(spectra: Sequence[Spectrum], scale: int, title: str, width: float = look.WIDTH / DPI) -> Plot:
+    """A panel for every picture, on one scale: circles are the frequencies looked at, marked ones stand out, with dB.
+
+    width: in hundreds of pixels.
+    """
+    columns = min(COLUMNS, len(spectra))
+    rows = -(-len(spectra) // columns)
+    low = min(np.percentile(spectrum.power, 1) for spectrum in spectra)
+    high = max(np.percentile(spectrum.power, 99.9) for spectrum in spectra)
+    notes = [
+        f"Log power of luma. Circles: frequencies that enlarging {scale} times can leave; numbered in dB over their surroundings",
+        f"where they stand out by {THRESHOLD:g} dB or more, which is what the picture alone does not have.",
+    ]
+
+    def draw(figure: "Figure") -> None:
+        panels = figure.subplots(rows, columns, squeeze=False)
+        for axes, spectrum in zip(panels.flat, spectra, strict=False):
+            _panel(axes, spectrum, low, high, 32.5 * width / columns)
+        for axes in panels.flat[len(spectra) :]:
+            axes.set_axis_off()
+        figure.colorbar(panels[0, 0].images[0], ax=list(panels.flat), label="power, dB", shrink=0.8)
+
+    return Plot(title, notes, draw, height=1.2 + rows * width * (0.87 / columns if columns > 1 else 0.625), width=width)
+
+
+def _panel(axes: "Axes", spectrum: Spectrum, low: float, high: float, mark: float) -> None:
+    side = len(spectrum.power)
+    # Frequencies repeat: a little more than one turn is shown, so that marks at half a cycle are whole.
+    margin = side // 14
+    turn = np.pad(np.fft.fftshift(spectrum.power), margin, mode="wrap")
+    start, end = (-side // 2 - margin - 0.5) / side, (-side // 2 + side + margin - 0.5) / side
+    axes.imshow(turn, cmap=color_map(), vmin=low, vmax=high, extent=(start, end, end, start), interpolation="nearest")
+    for peak in spectrum.peaks:
+        stands_out = peak.height >= THRESHOLD
+        color, width = (MARK, 2.5) if stands_out else ("white", 1)
+        places = [
+            (across, down)
+            for across in (peak.across - 1, peak.across)
+            for down in (peak.down - 1, peak.down)
+            if start < across < end and start < down < end
+        ]
+        rows, columns = [down for _, down in places], [across for across, _ in places]
+        axes.scatter(columns, rows, s=mark, facecolors="none", edgecolors=color, linewidths=width)
+        if stands_out:
+            axes.annotate(
+                f"{peak.height:.0f}", places[0], xytext=(0, -0.75 * mark**0.5), textcoords="offset points", ha="center", va="top",
+                color="white", weight="bold",
+            )  # fmt: skip
+    count = len(spectrum.patterns)
+    periods = sorted({peak.period for peak in spectrum.patterns})
+    found = f"{count} of {len(spectrum.peaks)} stand out" if count else "no pattern"
+    of = f", period {' and '.join(map(str, periods))}" if count else ""
+    axes.set_title(f"{spectrum.name}\n{found}{of}")
+    axes.set_xlim(start, end)
+    axes.set_ylim(end, start)
+    axes.set_xlabel("cycles a pixel, across")
+    axes.set_ylabel("cycles a pixel, down")
+    axes.grid(visible=False)
