@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections.abc import Callable
 from types import FrameType
 from typing import Annotated
 
@@ -23,6 +24,7 @@ from percept_cli.commands.upscale import upscale
 from percept_cli.commands.visualize import visualize
 from percept_cli.console import Console
 from percept_cli.errors import ExitCode, Interrupted, PerceptError
+from percept_cli.options import flatten
 
 app = typer.Typer(
     name="percept",
@@ -31,30 +33,29 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
-app.command("stylize")(stylize)
-app.command("upscale")(upscale)
-app.command("invert")(invert)
-app.add_typer(visualize, name="visualize")
 train = typer.Typer(
     help="Train a style, a translation, an upscaler, an inverter, an autoencoder or an extractor.", no_args_is_help=True
 )
-app.add_typer(train, name="train")
+TRAININGS: dict[str, Callable[..., None]] = {
+    "style": train_style,
+    "upscale": train_upscale,
+    "invert": train_invert,
+    "translate": train_translate,
+    "autoencoder": train_autoencoder,
+    "extractor": train_extractor,
+}
 
-train.command("style")(train_style)
-app.command("train-style", hidden=True)(train_style)
-train.command("upscale")(train_upscale)
-app.command("train-upscale", hidden=True)(train_upscale)
-train.command("invert")(train_invert)
-app.command("train-invert", hidden=True)(train_invert)
-train.command("translate")(train_translate)
-app.command("train-translate", hidden=True)(train_translate)
-train.command("autoencoder")(train_autoencoder)
-app.command("train-autoencoder", hidden=True)(train_autoencoder)
-train.command("extractor")(train_extractor)
-app.command("train-extractor", hidden=True)(train_extractor)
-app.command("compare")(compare)
+app.command("stylize")(flatten(stylize))
+app.command("upscale")(flatten(upscale))
+app.command("invert")(flatten(invert))
+app.add_typer(visualize, name="visualize")
+app.add_typer(train, name="train")
+for kind, command in TRAININGS.items():
+    train.command(kind)(flatten(command))
+    app.command(f"train-{kind}", hidden=True)(flatten(command))
+app.command("compare")(flatten(compare))
 app.add_typer(models, name="models")
-app.command("doctor")(doctor)
+app.command("doctor")(flatten(doctor))
 
 
 def _version(value: bool) -> None:

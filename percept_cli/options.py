@@ -1,9 +1,33 @@
-"""Every option that more than one command has: same name, same meaning."""
+"""Every option that more than one command has: same name, same meaning, alone or in a bundle of those that go together.
 
+A bundle is a frozen dataclass whose fields are options. A command takes it as one keyword-only parameter, and `flatten`
+makes of that the single options that Typer knows.
+"""
+
+import functools
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
+
+if TYPE_CHECKING:
+    from percept_cli.console import Console
+    from percept_cli.core.files.inputs import InputItem
+    from percept_cli.core.pretrained.extractors import ExtractorChoice
+    from percept_cli.core.runtime import Runtime
+
+
+class Names(tuple[str, ...]):
+    """Names as a command line gives them, `relu1_1, relu2_1`: separated by commas, with or without spaces."""
+
+
+def parse_names(text: str) -> Names:
+    """The names between the commas, without the spaces around them; those that are empty are left out."""
+    return Names(part.strip() for part in text.split(",") if part.strip())
+
 
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 Precision = Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")]
@@ -48,8 +72,12 @@ Scaling = Annotated[
 ContentLayers = Annotated[
     str | None, typer.Option(metavar="L1,L2,...", help="Default: the extractor's own.", rich_help_panel="Losses")
 ]
-StyleLayers = Annotated[
-    str | None, typer.Option(metavar="L1,L2,...", help="Default: the extractor's own.", rich_help_panel="Losses")
+StyleLayers = ContentLayers
+LossLayers = Annotated[
+    Names | None,
+    typer.Option(
+        parser=parse_names, metavar="L1,L2,...", help="Default: the extractor's own.", rich_help_panel="Losses"
+    ),
 ]
 DeepsimLoss = Annotated[
     str, typer.Option("--loss", help="image, feature, or deepsim: both and a discriminator.", rich_help_panel="Losses")
@@ -107,3 +135,106 @@ Tile = Annotated[
     str, typer.Option(metavar="auto|off|N", help="Work in tiles of N pixels; auto goes by the memory at hand.")
 ]
 Quality = Annotated[int, typer.Option(min=1, max=100, help="Of JPEG, AVIF and WebP (100: lossless).")]
+
+
+@dataclass(frozen=True)
+class Compute:
+    """What a command runs on."""
+
+    device: Device = "auto"
+    precision: Precision = "auto"
+    threads: Threads = None
+
+    def runtime(self) -> "Runtime":
+        """The device, precision and threads that are asked for. Raises DeviceError where they are not there."""
+        from percept_cli.core.runtime import choose_runtime
+
+        return choose_runtime(self.device, self.precision, self.threads)
+
+
+@dataclass(frozen=True)
+class ExactCompute(Compute):
+    """The same for commands that measure, which is done in float32 unless asked otherwise."""
+
+    precision: Precision = "fp32"
+
+
+@dataclass(frozen=True)
+class Report:
+    """How a command tells what it does."""
+
+    quiet: Quiet = False
+    json: Json = False
+
+    def console(self) -> "Console":
+        """Where the command reports."""
+        from percept_cli.console import Console
+
+        return Console(self.quiet, self.json)
+
+
+@dataclass(frozen=True)
+class Existing:
+    """What becomes of outputs that exist: refused unless one of these is given."""
+
+    overwrite: Overwrite = False
+    skip_existing: SkipExisting = False
+
+
+@dataclass(frozen=True)
+class Listing:
+    """How inputs are listed beside the arguments."""
+
+    recursive: Recursive = False
+    from_file: FromFile = None
+    null: NullSeparated = False
+
+    def expand(self, inputs: list[str] | None) -> "list[InputItem]":
+        """The files that arguments, folders, patterns and lists name. Raises UsageError where there are none."""
+        from percept_cli.core.files.inputs import expand_inputs
+
+        return expand_inputs(inputs or [], recursive=self.recursive, from_file=self.from_file, null_separated=self.null)
+
+
+@dataclass(frozen=True)
+class ExtractorSource:
+    """Which extractor a command uses, and with which weights."""
+
+    extractor: Extractor = "compact"
+    extractor_weights: ExtractorWeights = None
+
+    def choose(self) -> "ExtractorChoice":
+        """The extractor by its architecture's name, whether that or a file of one was given. Raises as `choose_extractor`."""
+        from percept_cli.core.pretrained.extractors import choose_extractor
+
+        return choose_extractor(self.extractor, self.extractor_weights)
+
+
+def flatten(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with the options of its bundles in their place, which is what Typer reads and calls."""
+    signature = inspect.signature(command, eval_str=True)
+    bundles: dict[str, Any] = {
+        name: each.annotation for name, each in signature.parameters.items() if is_dataclass(each.annotation)
+    }
+
+    def parameters() -> Iterator[inspect.Parameter]:
+        for name, parameter in signature.parameters.items():
+            if name not in bundles:
+                yield parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+                continue
+            hints = get_type_hints(bundles[name], include_extras=True)
+            for field in fields(bundles[name]):
+                yield inspect.Parameter(
+                    field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=hints[field.name]
+                )
+
+    @functools.wraps(command)
+    def flat(**given: Any) -> None:
+        for name, bundle in bundles.items():
+            given[name] = bundle(**{field.name: given.pop(field.name) for field in fields(bundle)})
+        command(**given)
+
+    flattened = list(parameters())
+    flat.__signature__ = inspect.Signature(flattened)  # type: ignore[attr-defined]
+    flat.__annotations__ = {parameter.name: parameter.annotation for parameter in flattened}
+    return flat

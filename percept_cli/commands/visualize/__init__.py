@@ -1,5 +1,7 @@
 """`percept visualize WHAT`: pictures of what networks hold; one file a picture."""
 
+from collections.abc import Callable
+
 import typer
 
 from percept_cli.commands.visualize.networks.activations import activations
@@ -15,21 +17,26 @@ from percept_cli.commands.visualize.results.report import report
 from percept_cli.commands.visualize.results.samples import samples
 from percept_cli.commands.visualize.results.spectrum import spectrum
 from percept_cli.commands.visualize.results.sweep import sweep
+from percept_cli.options import flatten
 
 visualize = typer.Typer(
     help="Look inside networks and results: pictures that answer, and the numbers behind them.",
     no_args_is_help=True,
 )
-visualize.command("features")(features)
-visualize.command("activations")(activations)
-visualize.command("compare")(compare)
-visualize.command("filters")(filters)
-visualize.command("gram")(gram)
-visualize.command("history")(history)
-visualize.command("objective")(objective)
-visualize.command("receptive-field")(receptive_field)
-visualize.command("report")(report)
-visualize.command("reconstructions")(reconstructions)
-visualize.command("samples")(samples)
-visualize.command("spectrum")(spectrum)
-visualize.command("sweep")(sweep)
+PICTURES: dict[str, Callable[..., None]] = {
+    "features": features,
+    "activations": activations,
+    "compare": compare,
+    "filters": filters,
+    "gram": gram,
+    "history": history,
+    "objective": objective,
+    "receptive-field": receptive_field,
+    "report": report,
+    "reconstructions": reconstructions,
+    "samples": samples,
+    "spectrum": spectrum,
+    "sweep": sweep,
+}
+for name, command in PICTURES.items():
+    visualize.command(name)(flatten(command))

@@ -1,12 +1,13 @@
 """Extractors with their weights: shipped, downloaded, from a file or random."""
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from percept_cli.core.extractors import ARCHITECTURES, create_architecture
+from percept_cli.core.extractors import ARCHITECTURES, Architecture, create_architecture
 from percept_cli.core.extractors.graph import IMAGENET_MEAN, IMAGENET_STD, FeatureExtractor
 from percept_cli.core.pretrained.files import (
     TORCHVISION_FILES,
@@ -25,50 +26,60 @@ OXFORD_BIASES = (0.730, 0.065, 0.034, 0.826)
 OXFORD_MEAN_RGB = (123.68, 116.779, 103.939)
 
 
-def create_extractor(
-    name: str,
-    layers: Iterable[str],
-    weights: str | Path | None = None,
-    seed: int = 0,
-    announce: Callable[[str], None] | None = None,
-) -> FeatureExtractor:
-    """A frozen extractor by name, or from a file that says which it is, tapped at the layers, with its weights.
+@dataclass(frozen=True)
+class ExtractorChoice:
+    """An extractor by the name of its architecture, and where its weights come from.
 
     weights: None for the usual ones (`compact` ships with percept, the others are torchvision's, downloaded once), a
-    safetensors or PyTorch file, or `random` for untrained weights drawn from `seed` (the comparator of Dosovitskiy &
-    Brox 2016, section 4). `announce` gets sentences for the user. Raises UsageError for an unknown name or layer and
-    ModelError for weights that are missing, damaged or of another network.
+    safetensors or PyTorch file, or `random` for untrained weights drawn from a seed (the comparator of Dosovitskiy &
+    Brox 2016, section 4).
     """
-    name, weights = named_extractor(name, weights)
-    extractor = FeatureExtractor(create_architecture(name), layers)
-    if weights == RANDOM:
-        randomise(extractor, seed)
+
+    name: str
+    weights: str | None = None
+
+    @property
+    def architecture(self) -> Architecture:
+        """Its layers and normalization, without weights."""
+        return create_architecture(self.name)
+
+    def create(
+        self, layers: Iterable[str], seed: int = 0, announce: Callable[[str], None] | None = None
+    ) -> FeatureExtractor:
+        """The frozen extractor with its weights, tapped at the layers; `announce` gets sentences for the user.
+
+        Raises UsageError for an unknown layer and ModelError for weights that are missing, damaged or of another network.
+        """
+        extractor = FeatureExtractor(self.architecture, layers)
+        if self.weights == RANDOM:
+            randomise(extractor, seed)
+            return extractor
+        if self.weights is not None:
+            path = Path(self.weights)
+        elif self.name in TORCHVISION_FILES:
+            path = torchvision_weights(self.name, announce)
+        else:
+            path = find_model(self.name, "extractor").path
+        state = load_weights(path)
+        if is_oxford_vgg(state):
+            if announce:
+                order = "BGR" if is_blue_first(state) else "RGB"
+                announce(f"{path.name} is a Caffe VGG ({order}, 0 to 255): converted to RGB in [0, 1]")
+            state = convert_oxford_vgg(state)
+        extractor.load_weights(state, str(path))
         return extractor
-    if weights is not None:
-        path = Path(weights)
-    elif name in TORCHVISION_FILES:
-        path = torchvision_weights(name, announce)
-    else:
-        path = find_model(name, "extractor").path
-    state = load_weights(path)
-    if is_oxford_vgg(state):
-        if announce:
-            order = "BGR" if is_blue_first(state) else "RGB"
-            announce(f"{path.name} is a Caffe VGG ({order}, 0 to 255): converted to RGB in [0, 1]")
-        state = convert_oxford_vgg(state)
-    extractor.load_weights(state, str(path))
-    return extractor
 
 
-def named_extractor(given: str, weights: str | Path | None = None) -> tuple[str, str | None]:
-    """The name and the weights of what is given for an extractor: as they are, or those of a file of percept's own.
+def choose_extractor(given: str, weights: str | Path | None = None) -> ExtractorChoice:
+    """The extractor that is named, or that a file of percept's own holds; weights: as in `ExtractorChoice`.
 
-    Raises UsageError for a file that other weights are given beside, and ModelError for one that is no extractor, or
-    does not say of which network.
+    Raises UsageError for an unknown name and for a file that other weights are given beside, ModelError for a file that
+    is no extractor, or does not say of which network.
     """
     beside = None if weights is None else str(weights)
     if Path(given).suffix not in WEIGHTS_SUFFIXES:
-        return given, beside
+        create_architecture(given)  # which refuses an unknown name
+        return ExtractorChoice(given, beside)
     if beside is not None:
         raise UsageError(f"{given} is an extractor with its weights: leave out {beside}, or give a name beside it.")
     _, metadata = load_weights_and_metadata(Path(given))
@@ -80,7 +91,21 @@ def named_extractor(given: str, weights: str | Path | None = None) -> tuple[str,
             f"{given} does not say of which network it is. Give that one's name as the extractor, and this file as its "
             f"weights. Known: {', '.join(ARCHITECTURES)}."
         )
-    return architecture, given
+    return ExtractorChoice(architecture, given)
+
+
+def create_extractor(
+    name: str,
+    layers: Iterable[str],
+    weights: str | Path | None = None,
+    seed: int = 0,
+    announce: Callable[[str], None] | None = None,
+) -> FeatureExtractor:
+    """A frozen extractor by name, or from a file that says which it is, tapped at the layers, with its weights.
+
+    weights, seed, announce and what is raised: as for `ExtractorChoice.create` and `choose_extractor`.
+    """
+    return choose_extractor(name, weights).create(layers, seed, announce)
 
 
 def randomise(extractor: FeatureExtractor, seed: int) -> None:
@@ -134,3 +159,9 @@ def parse_named_file(option: str, given: str) -> tuple[str, str | None]:
     if not name or (separator and not file):
         raise UsageError(f"{option} {given}: give NAME, or NAME=FILE.")
     return name, file or None
+
+
+def named_extractor(given: str, weights: str | Path | None = None) -> tuple[str, str | None]:
+    """To be replaced by `choose_extractor` in every caller, and removed."""
+    choice = choose_extractor(given, weights)
+    return choice.name, choice.weights
