@@ -36,7 +36,7 @@ lint: install  ## Check style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: install  ## Measure: speed as ratios within one run, precision in grey levels
+bench: install  ## Measure: speed as ratios within one run, precision in gray levels
 	$(BIN)/python bench/bench.py
 	$(BIN)/python bench/contextual.py
 

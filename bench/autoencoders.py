@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from reconstruction_metrics import gradient_energy, high_frequency_share, normalised_errors
+from reconstruction_metrics import gradient_energy, high_frequency_share, normalized_errors
 from torch import Tensor, nn
 
 from percept_cli.core.data.photos import find_photos, load_square, sample_photos
@@ -63,7 +63,7 @@ def main() -> None:
         distance = perceptual_distance({tap: place_distances(features[tap], wanted[tap]) for tap in features})
         share = high_frequency_share(results).mean() / high_frequency_share(originals).mean()
         figures = (
-            normalised_errors(results, originals).mean().item(), gradient_energy(results, originals),
+            normalized_errors(results, originals).mean().item(), gradient_energy(results, originals),
             share.item(), distance.mean().item(),
         )  # fmt: skip
         print(f"| {Path(model).stem} | {' | '.join(f'{figure:.3f}' for figure in figures)} |")

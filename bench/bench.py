@@ -6,7 +6,7 @@ Each pair is timed in turns (A B A B ...), so that a machine whose speed drifts 
     python bench/bench.py restyle     one megapixel through Johnson's network against the textbook forward pass
     python bench/bench.py upscale     512² to 2048² by swift against the same network in fp32, NCHW, as a whole
     python bench/bench.py extractor   compact against VGG-19, by cost and by time
-    python bench/bench.py precision   bf16 against fp32 results of the shipped styles, in grey levels
+    python bench/bench.py precision   bf16 against fp32 results of the shipped styles, in gray levels
     python bench/bench.py startup     `percept stylize` from typing to file against importing torch and torchvision
 """
 
@@ -234,7 +234,7 @@ def bench_extractor(runtime: Runtime, rounds: int) -> dict[str, object]:
 
 
 def bench_precision(runtime: Runtime, rounds: int) -> dict[str, object]:
-    """Grey levels between the bf16 and the fp32 result of each shipped style, on three sample photographs."""
+    """Gray levels between the bf16 and the fp32 result of each shipped style, on three sample photographs."""
     exact, fast = choose_runtime(str(runtime.device), "fp32"), choose_runtime(str(runtime.device), "bf16")
     results: dict[str, object] = {}
     for model in shipped_models().values():

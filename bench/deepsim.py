@@ -1,7 +1,7 @@
 """The experiment of DeePSiM (Dosovitskiy & Brox 2016): `make bench-deepsim DATA=photos/ HELD_OUT=others/`.
 
 For each layer of a network, photographs that were never trained on are made anew from their features there: by
-optimisation, by a generator of the image loss alone and by DeePSiM; at one layer also by DeePSiM without each of its
+optimization, by a generator of the image loss alone and by DeePSiM; at one layer also by DeePSiM without each of its
 three losses. Prints a table and which parts of the paper's order hold; writes these as results.json, a sheet for each
 layer and the pictures themselves. What is finished is not done again: a run that was stopped goes on.
 
@@ -169,7 +169,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     option("--size", type=int, default=64, help="side of crops and of held-out squares, pixels")
     option("--steps", type=int, default=1500, help="of each training")
     option("--batch", type=int, default=8)
-    option("--optimize-steps", type=int, default=200, help="of each optimisation")
+    option("--optimize-steps", type=int, default=200, help="of each optimization")
     option("--seed", type=int, default=0)
     option("--device", default="auto")
     option("--precision", default="auto")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from reconstruction_metrics import gradient_energy, high_frequency_share, normalised_errors
+from reconstruction_metrics import gradient_energy, high_frequency_share, normalized_errors
 from torch import Tensor
 
 from percept_cli.app import run as run_percept
@@ -26,9 +26,9 @@ from percept_cli.core.pretrained.generators import check_inverter, load_inverter
 from percept_cli.core.runtime import Runtime
 from percept_cli.errors import ExitCode
 
-# By name: its heading, and the options of its training; no training is an optimisation.
+# By name: its heading, and the options of its training; no training is an optimization.
 METHODS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "optimize": ("optimisation", ()),
+    "optimize": ("optimization", ()),
     "image": ("image loss", ("--loss", "image")),
     "deepsim": ("DeePSiM", ("--loss", "deepsim")),
     "no-feature": ("no feature loss", ("--loss", "deepsim", "--feature-weight", "0")),
@@ -129,8 +129,8 @@ class Experiment:
         features, wanted = (self.features(images, layer) for images in (results, self.originals))
         share = high_frequency_share(results).mean() / high_frequency_share(self.originals).mean().clamp_min(1e-12)
         return {
-            "image_error": normalised_errors(results, self.originals).mean().item(),
-            "feature_error": normalised_errors(features, wanted).mean().item(),
+            "image_error": normalized_errors(results, self.originals).mean().item(),
+            "feature_error": normalized_errors(features, wanted).mean().item(),
             "gradient_energy": gradient_energy(results, self.originals),
             "high_frequencies": share.item(),
             "perceptual": self.distance(results),
@@ -154,12 +154,12 @@ class Experiment:
         return torch.cat(distances).mean().item()
 
     def sheet(self, layer: str) -> Tensor:
-        """Photographs by rows, methods by columns, each picture with its normalised errors."""
+        """Photographs by rows, methods by columns, each picture with its normalized errors."""
         factor = -(-TILE // self.given.size)
         pictures = {method: self.pictures(layer, method) for method in self.methods(layer)}
         wanted = self.features(self.originals, layer)
         errors = {
-            method: (normalised_errors(made, self.originals), normalised_errors(self.features(made, layer), wanted))
+            method: (normalized_errors(made, self.originals), normalized_errors(self.features(made, layer), wanted))
             for method, made in pictures.items()
         }
         rows = []

@@ -33,16 +33,16 @@ FINDINGS = (
     ("DeePSiM is sharper than the image loss", "gradient_energy", "image", "deepsim"),
     ("DeePSiM looks more like the photograph than the image loss", "perceptual", "deepsim", "image"),
     ("the image loss is nearer in pixels than DeePSiM", "image_error", "image", "deepsim"),
-    ("optimisation is nearest in features, of DeePSiM too", "feature_error", "optimize", "deepsim"),
-    ("optimisation is nearest in features, of the image loss too", "feature_error", "optimize", "image"),
-    ("optimisation is farther in pixels than DeePSiM", "image_error", "deepsim", "optimize"),
+    ("optimization is nearest in features, of DeePSiM too", "feature_error", "optimize", "deepsim"),
+    ("optimization is nearest in features, of the image loss too", "feature_error", "optimize", "image"),
+    ("optimization is farther in pixels than DeePSiM", "image_error", "deepsim", "optimize"),
     ("without the feature loss the content goes", "feature_error", "deepsim", "no-feature"),
     ("without the feature loss it looks less like the photograph", "perceptual", "deepsim", "no-feature"),
     ("without the adversarial loss it is noisier", "high_frequencies", "deepsim", "no-adversarial"),
     ("without the image loss it is farther in pixels", "image_error", "deepsim", "no-image"),
 )
-# Of shallow layers the optimisation finds the very pixels, in the paper too.
-ONLY_AT_DEPTH = "optimisation is farther in pixels than DeePSiM"
+# Of shallow layers the optimization finds the very pixels, in the paper too.
+ONLY_AT_DEPTH = "optimization is farther in pixels than DeePSiM"
 
 
 def paper_order(rows: Sequence[Mapping[str, object]], layers: Sequence[str]) -> list[Claim]:

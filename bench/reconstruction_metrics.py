@@ -24,7 +24,7 @@ def mean_pair_distance(samples: Tensor) -> float:
     return distance
 
 
-def normalised_errors(results: Tensor, originals: Tensor) -> Tensor:
+def normalized_errors(results: Tensor, originals: Tensor) -> Tensor:
     """Euclidean distances to the originals over the mean distance between different originals (N, ...): (N,).
 
     Dosovitskiy & Brox 2016, table 2; 1 is as far as another photograph is. Raises what `mean_pair_distance` does.
@@ -41,7 +41,7 @@ def gradient_energy(images: Tensor, originals: Tensor) -> float:
 def high_frequency_share(images: Tensor) -> Tensor:
     """Share of a picture's power at periods below 4 pixels, in luma, about its mean: (N, 3, H, W) to (N,), 0 to 1.
 
-    White noise has 0.80. Seen through a Hann window, lest the borders count as edges. A picture of one colour has 0.
+    White noise has 0.80. Seen through a Hann window, lest the borders count as edges. A picture of one color has 0.
     """
     height, width = images.shape[-2:]
     window = torch.hann_window(height)[:, None] * torch.hann_window(width)
@@ -51,5 +51,5 @@ def high_frequency_share(images: Tensor) -> Tensor:
     frequencies = torch.fft.fftfreq(height)[:, None].square() + torch.fft.fftfreq(width).square()
     total = power.sum((1, 2))
     high = (power * (frequencies > HIGH_FREQUENCY**2)).sum((1, 2))
-    # What rounding leaves of one colour is no picture.
+    # What rounding leaves of one color is no picture.
     return torch.where(total > 1e-9 * window.sum() ** 2, high / total.clamp_min(1e-30), torch.zeros_like(total))

@@ -44,7 +44,7 @@ from percept_cli.core.runtime import Runtime, choose_runtime
 from percept_cli.errors import ExitCode
 
 SHOWN = 4  # photographs of a sheet
-NOISE, OFFSET = 25, 4  # grey levels, pixels
+NOISE, OFFSET = 25, 4  # gray levels, pixels
 JPEG, HOLES = (10, 40), (5, 15)  # quality and percent, while training
 JPEG_TEST, HOLES_TEST = 15, 10
 SCALE, CROP = 4, 160
@@ -227,7 +227,7 @@ def by_image(function: Callable[[Tensor], Tensor], hidden: Tensor) -> Tensor:
 
 
 def mean_fill(hidden: Tensor) -> Tensor:
-    """Holes in the mean colour of what is seen."""
+    """Holes in the mean color of what is seen."""
     image, hole = hidden[:3], hidden[3] > 0
     return torch.where(hole, image[:, ~hole].mean(dim=1)[:, None, None], image)
 
@@ -273,16 +273,16 @@ def single(given: argparse.Namespace, judge: Judge, runtime: Runtime) -> None:
 
 
 def style_figures(judge: Judge, images: Tensor, originals: Tensor, style: Tensor) -> Row:
-    """How much of the style there is, by likeness and by colours, and how far the photograph is."""
+    """How much of the style there is, by likeness and by colors, and how far the photograph is."""
     return {
         f"contextual similarity to the style ({judge.name})": judge.similarity(images, style),
-        "distance of its colours": palette_distance(images, style),
+        "distance of its colors": palette_distance(images, style),
         "perceptual distance to the photograph": judge.distance(images, originals),
     }
 
 
 def palette_distance(images: Tensor, style: Tensor) -> float:
-    """Mean distance in grey levels of the sorted values of each channel: how far colours have to move to be the style's."""
+    """Mean distance in gray levels of the sorted values of each channel: how far colors have to move to be the style's."""
     places = torch.linspace(0, 1, 256)
     values = [torch.quantile(picture.flatten(2)[0, :, ::7], places, dim=1) for picture in (*images.split(1), style)]
     return 255 * float(np.mean([(value - values[-1]).abs().mean().item() for value in values[:-1]]))

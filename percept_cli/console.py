@@ -96,7 +96,7 @@ class Console:
             for upper, lower in row:
                 segments.append(Segment("▀", Style(color=Color.from_rgb(*upper), bgcolor=Color.from_rgb(*lower))))
             segments.append(Segment.line())
-        # rich knows how many colours the terminal has, and takes the nearest of them.
+        # rich knows how many colors the terminal has, and takes the nearest of them.
         Terminal(file=sys.stderr, width=columns).print(Segments(segments), end="")
 
     def progress(self, total: int, unit: str, initial: int = 0) -> "Progress":

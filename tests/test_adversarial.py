@@ -157,13 +157,13 @@ def test_a_discriminator_learns_to_tell(name: str, arguments: dict[str, bool]) -
     network = create_discriminator(name, 4, **arguments)
     assert type(network)(**network.arguments).state_dict().keys() == network.state_dict().keys()
     real, fake = torch.rand(4, 3, 32, 32), torch.rand(4, 3, 1, 1).expand(4, 3, 32, 32)
-    optimiser = torch.optim.Adam(network.parameters(), lr=0.01)
+    optimizer = torch.optim.Adam(network.parameters(), lr=0.01)
     losses = []
     for _ in range(10):
         loss = discriminator_loss(network(real), network(fake))
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        optimiser.step()
+        optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < 0.8 * losses[0]
 

@@ -17,7 +17,7 @@ Bench = Callable[..., int]
 
 @pytest.fixture(scope="module")
 def deepsim() -> Iterator[ModuleType]:
-    """bench/deepsim.py, which finds its neighbour as a script does."""
+    """bench/deepsim.py, which finds its neighbor as a script does."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(ROOT / "bench"))
         import deepsim
@@ -124,7 +124,7 @@ def rows_in_the_papers_order() -> list[dict[str, object]]:
 
 
 def test_the_papers_order(deepsim: ModuleType) -> None:
-    """All of it holds on figures like the paper's; that optimisation is far in pixels is not asked of the shallow layer."""
+    """All of it holds on figures like the paper's; that optimization is far in pixels is not asked of the shallow layer."""
     claims = deepsim.paper_order(rows_in_the_papers_order(), ["shallow", "deep"])
     assert all(claim.holds for claim in claims)
     assert [claim.layer for claim in claims] == ["shallow"] * 5 + ["deep"] * 10

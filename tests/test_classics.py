@@ -131,7 +131,7 @@ def reach(network: nn.Module, scale: int) -> int:
     """How many small pixels beyond its own any output pixel of a small one depends on, by gradients."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
-            # All weights positive, so that no path is cut off by a ReLU or cancelled by another.
+            # All weights positive, so that no path is cut off by a ReLU or canceled by another.
             nn.init.constant_(module.weight, 1 / module.weight[0].numel())
             if module.bias is not None:
                 nn.init.zeros_(module.bias)

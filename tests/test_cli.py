@@ -35,7 +35,7 @@ try:
 finally:
     print("LOADED", *sorted({HEAVY!r} & sys.modules.keys()), file=sys.stderr)
 """
-# The smallest optimisation there is.
+# The smallest optimization there is.
 QUICK = (
     "--extractor", "compact", "--extractor-weights", "random", "--content-layers", "relu2_2", "--style-layers",
     "relu1_1,relu2_1", "--style-size", 48, "--steps", 2, "--device", "cpu", "--precision", "fp32", "--threads", 1,
@@ -193,7 +193,7 @@ def test_every_command_has_help_with_an_example(percept: Callable) -> None:
     ("arguments", "message"),
     [
         (["--no-such-option"], "No such option"),
-        (["stylise", "photos"], "stylize"),
+        (["stylize", "photos"], "stylize"),
         (["stylize", "photos", "--no-such-option"], "No such option"),
         (["stylize", "photos"], "Give one of -m MODEL or --style PICTURE"),
         (["stylize", "photos", "-m", "a", "--style", "b"], "Give one of -m MODEL or --style PICTURE"),
@@ -235,7 +235,7 @@ def test_a_wrong_command_line_is_2(arguments: list[str], message: str, tree: Pat
 def test_a_misspelt_name_is_2_with_a_suggestion(
     given: list[str], suggestion: str, tree: Path, style_picture: Path, percept: Callable
 ) -> None:
-    """Of extractors, layers, precisions, devices, optimisers, starts, scalings."""
+    """Of extractors, layers, precisions, devices, optimizers, starts, scalings."""
     outcome = percept("stylize", "photos/hill.png", "--style", style_picture, "-o", "out.png", *QUICK, *given)
     assert outcome.code == 2
     assert suggestion in outcome.stderr
@@ -413,7 +413,7 @@ def test_a_pipe_takes_and_gives_an_image(photos: Path, style_model: Path, start_
     assert b"running on" in stderr
 
 
-def test_strength_and_colours_reach_the_picture(tree: Path, style_model: Path, percept: Callable) -> None:
+def test_strength_and_colors_reach_the_picture(tree: Path, style_model: Path, percept: Callable) -> None:
     """Strength 0 writes the photograph's own pixels; --keep-colors and --size change what is written."""
 
     def pixels(*options: object) -> torch.Tensor:
@@ -422,13 +422,13 @@ def test_strength_and_colours_reach_the_picture(tree: Path, style_model: Path, p
         return load_image(tree / "out.png").pixels
 
     assert torch.equal(pixels("--strength", 0), load_image(tree / "photos" / "hill.png").pixels)
-    full, coloured = pixels(), pixels("--keep-colors")
-    assert (full - coloured).abs().mean() > 1 / 255
+    full, colored = pixels(), pixels("--keep-colors")
+    assert (full - colored).abs().mean() > 1 / 255
     assert pixels("--size", 40).shape[-2:] == (40, 49)
 
 
 def test_any_picture_is_a_style(tree: Path, style_picture: Path, percept: Callable) -> None:
-    """By optimisation, with no model: the same seed gives the same file, several styles are blended, a preview grows."""
+    """By optimization, with no model: the same seed gives the same file, several styles are blended, a preview grows."""
     command = ("stylize", "photos/hill.png", "--style", style_picture, *QUICK, "--init", "noise")
     blended = ("--style", "photos/lake.jpg", "--blend", "0.3,0.7")
     for name, further in (
@@ -476,8 +476,8 @@ def test_a_bare_layer_name_is_answered_with_the_layer_it_was(
     assert "content at relu2_2" in outcome.stderr
 
 
-def test_lbfgs_optimises_too(tree: Path, style_picture: Path, percept: Callable) -> None:
-    """The papers' optimiser, as typed."""
+def test_lbfgs_optimizes_too(tree: Path, style_picture: Path, percept: Callable) -> None:
+    """The papers' optimizer, as typed."""
     command = ("stylize", "photos/hill.png", "--style", style_picture, *QUICK, "--optimizer", "lbfgs", "-o", "out.png")
     outcome = percept(*command)
     assert outcome.code == 0, outcome.stderr
@@ -488,7 +488,7 @@ def test_lbfgs_optimises_too(tree: Path, style_picture: Path, percept: Callable)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_an_interrupted_optimisation_leaves_nothing_half_written(
+def test_an_interrupted_optimization_leaves_nothing_half_written(
     number: signal.Signals, code: int, tree: Path, style_picture: Path, start_percept: Callable
 ) -> None:
     """Ctrl-C is 130 and a kill 143; the preview that was asked for stays, no result and no temporary file does."""
@@ -539,7 +539,7 @@ def test_exit_codes_are_those_documented() -> None:
     }  # fmt: skip
 
 
-def test_messages_carry_no_colour_codes_into_files(percept: Callable) -> None:
+def test_messages_carry_no_color_codes_into_files(percept: Callable) -> None:
     """What is not a terminal gets plain text."""
     for arguments in (["--help"], ["stylize", "x", "--no-such-option"]):
         outcome = percept(*arguments)

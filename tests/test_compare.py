@@ -361,7 +361,7 @@ def test_a_border_as_large_as_the_picture_is_4(folders: Path, percept: Callable)
     assert outcome.code == 4 and "leaves nothing of 75x61" in outcome.stderr
 
 
-def test_hidden_colours_are_not_compared(folders: Path, percept: Callable) -> None:
+def test_hidden_colors_are_not_compared(folders: Path, percept: Callable) -> None:
     """Transparent pictures are laid over black, and the user is told."""
     for name, hidden in (("first", 0), ("second", 200)):
         levels = np.full((20, 20, 4), (90, 120, 30, 255), dtype=np.uint8)

@@ -1,4 +1,4 @@
-"""Self-made damage: of the kind and amount asked for, in whole grey levels, the same for the same random source."""
+"""Self-made damage: of the kind and amount asked for, in whole gray levels, the same for the same random source."""
 
 import numpy as np
 import pytest
@@ -85,7 +85,7 @@ def test_an_amount_is_a_number_or_a_range(kind: str, given: str | None, expected
 @pytest.mark.parametrize(
     ("kind", "given", "said"),
     [
-        ("noise", "50-5", "number from 0 to 255 (standard deviation in grey levels of 255), or two as in 5-50"),
+        ("noise", "50-5", "number from 0 to 255 (standard deviation in gray levels of 255), or two as in 5-50"),
         ("jpeg", "0", "number from 1 to 95 (quality)"),
         ("mask", "lots", "percent of the image"),
         ("nosie", None, "Did you mean 'noise'?"),

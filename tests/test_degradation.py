@@ -53,7 +53,7 @@ def test_matlab_rounds_after_each_direction() -> None:
 
 
 def test_levels_round_halves_up() -> None:
-    """0.5 goes to 1 and 2.5 to 3, as in MATLAB; Python and torch would round both to the even neighbour."""
+    """0.5 goes to 1 and 2.5 to 3, as in MATLAB; Python and torch would round both to the even neighbor."""
     levels = torch.tensor([0.5, 1.5, 2.5, 300.0, -3.0], dtype=torch.float64)
     assert (to_levels(levels / 255) * 255).round().tolist() == [1, 2, 3, 255, 0]
 
@@ -105,7 +105,7 @@ def test_an_unknown_degradation_is_named() -> None:
 
 @pytest.mark.parametrize("kind", ["bicubic", "johnson", "real"])
 def test_half_precision_around_it_changes_nothing(kind: str) -> None:
-    """A training loop's autocast once brightened low-resolution images by a level, and networks learnt to darken."""
+    """A training loop's autocast once brightened low-resolution images by a level, and networks learned to darken."""
     crops = images(32, 32)
     with torch.autocast("cpu", torch.bfloat16):
         inside = degrade(crops, 2, kind, random())

@@ -48,12 +48,12 @@ def test_every_layer_of_compact_has_a_target_of_its_size(teachers: distillation.
     }
 
 
-def test_centred_readouts_that_see_nothing_explain_nothing(
+def test_centered_readouts_that_see_nothing_explain_nothing(
     teachers: distillation.Teachers, statistics: dict[str, distillation.LayerStatistics]
 ) -> None:
     """With weights of 0 every readout gives its target's mean: the loss before the activation is about all there is."""
     student = untrained()
-    distillation.centre_readouts(student, statistics)
+    distillation.center_readouts(student, statistics)
     with torch.no_grad():
         for layer in statistics:
             student.network[layer].weight.zero_()  # type: ignore[union-attr, operator]

@@ -16,7 +16,7 @@ from percept_cli.core.training.extractors.exemplar import PrincipalColors, Trans
 from percept_cli.errors import UsageError
 
 SIZE = 32
-GREY = PrincipalColors(torch.full((3,), 0.5), torch.eye(3))
+GRAY = PrincipalColors(torch.full((3,), 0.5), torch.eye(3))
 COLORS = {"red": (1, 0.2, 0.2), "green": (0.2, 1, 0.2), "blue": (0.2, 0.2, 1)}
 
 
@@ -37,7 +37,7 @@ def seed_patch(count: int = 1) -> Tensor:
 
 @pytest.fixture
 def textured(tmp_path: Path) -> Path:
-    """Three photographs, each noise of a colour of its own."""
+    """Three photographs, each noise of a color of its own."""
     random = np.random.default_rng(0)
     for name, color in COLORS.items():
         noise = random.random((70, 90, 1)) * np.array(color) * 255
@@ -108,7 +108,7 @@ def test_an_example_is_its_class_and_each_class_comes_once_an_epoch(textured: Pa
 
 def test_no_transformation_gives_the_patch_itself() -> None:
     seeds = seed_patch()
-    torch.testing.assert_close(exemplar.transform_patches(seeds, nothing(), GREY, SIZE), seeds[..., 20:52, 20:52])
+    torch.testing.assert_close(exemplar.transform_patches(seeds, nothing(), GRAY, SIZE), seeds[..., 20:52, 20:52])
 
 
 def test_moving_turning_and_scaling_do_just_that() -> None:
@@ -116,7 +116,7 @@ def test_moving_turning_and_scaling_do_just_that() -> None:
     seeds = seed_patch()
 
     def done(**changes: float) -> Tensor:
-        return exemplar.transform_patches(seeds, nothing(**changes), GREY, SIZE)
+        return exemplar.transform_patches(seeds, nothing(**changes), GRAY, SIZE)
 
     torch.testing.assert_close(done(shift_x=3 / SIZE, shift_y=-5 / SIZE), seeds[..., 15:47, 23:55], atol=1e-4, rtol=0)
     turned = done(angle=math.pi / 2)
@@ -132,7 +132,7 @@ def test_the_surroundings_hold_all_that_a_transformation_reaches() -> None:
 
 
 def test_principal_components_are_those_of_the_pixels_and_are_multiplied() -> None:
-    """Colours along one line: one component has all the variance, and doubling it doubles the distance from the mean."""
+    """Colors along one line: one component has all the variance, and doubling it doubles the distance from the mean."""
     line = torch.tensor([0.6, 0.64, 0.48])  # of length 1
     amounts = torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(1)) * 0.2 - 0.1
     patches = 0.5 + amounts * line.view(1, 3, 1, 1)
@@ -147,7 +147,7 @@ def test_principal_components_are_those_of_the_pixels_and_are_multiplied() -> No
 
 def test_hsv_is_pythons() -> None:
     pixels = torch.rand(1, 3, 4, 5, generator=torch.Generator().manual_seed(2))
-    pixels[..., 0, 0], pixels[..., 0, 1], pixels[..., 0, 2] = 0.0, 1.0, 0.4  # greys have no hue
+    pixels[..., 0, 0], pixels[..., 0, 1], pixels[..., 0, 2] = 0.0, 1.0, 0.4  # grays have no hue
     hsv = exemplar.rgb_to_hsv(pixels)
     for color, found in zip(pixels.flatten(2)[0].T.tolist(), hsv.flatten(2)[0].T.tolist(), strict=True):
         assert found == pytest.approx(colorsys.rgb_to_hsv(*color), abs=1e-5)
@@ -157,7 +157,7 @@ def test_hsv_is_pythons() -> None:
 def test_saturation_and_value_go_to_a_power_times_a_factor_plus_a_shift_and_the_hue_turns() -> None:
     pixel = torch.tensor([0.6, 0.4, 0.3]).view(1, 3, 1, 1).expand(1, 3, 72, 72)
     done = nothing(power=2.0, factor=1.2, shift=0.05, hue=0.1)
-    changed = exemplar.transform_patches(pixel, done, GREY, SIZE)[0, :, 5, 5].tolist()
+    changed = exemplar.transform_patches(pixel, done, GRAY, SIZE)[0, :, 5, 5].tolist()
     hue, saturation, value = colorsys.rgb_to_hsv(0.6, 0.4, 0.3)
     assert changed == pytest.approx(
         colorsys.hsv_to_rgb(hue + 0.1, saturation**2 * 1.2 + 0.05, value**2 * 1.2 + 0.05), abs=1e-4
@@ -168,11 +168,11 @@ def test_every_patch_of_a_batch_keeps_its_place_and_so_its_class() -> None:
     """Transformed together, each is what it is transformed alone, and in [0, 1] in the whole range of transformations."""
     seeds = seed_patch(24)
     done = exemplar.draw_transformations(24, np.random.default_rng(0))
-    together = exemplar.transform_patches(seeds, done, GREY, SIZE)
+    together = exemplar.transform_patches(seeds, done, GRAY, SIZE)
     assert together.shape == (24, 3, SIZE, SIZE) and together.min() >= 0 and together.max() <= 1
     for index in (0, 11, 23):
         own = Transformations(**{name: value[index : index + 1] for name, value in vars(done).items()})
-        alone = exemplar.transform_patches(seeds[index : index + 1], own, GREY, SIZE)
+        alone = exemplar.transform_patches(seeds[index : index + 1], own, GRAY, SIZE)
         torch.testing.assert_close(alone, together[index : index + 1])
 
 

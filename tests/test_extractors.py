@@ -31,7 +31,7 @@ def noise_images(side: int = 32, count: int = 1, seed: int = 0) -> Tensor:
     return torch.rand((count, 3, side, side), generator=torch.Generator().manual_seed(seed))
 
 
-def normalised(images: Tensor) -> Tensor:
+def normalized(images: Tensor) -> Tensor:
     return (images - torch.tensor(IMAGENET_MEAN).view(3, 1, 1)) / torch.tensor(IMAGENET_STD).view(3, 1, 1)
 
 
@@ -77,7 +77,7 @@ def test_whole_network_equals_torchvision(name, side):
     probabilities = extractor(images)["prob"]
 
     assert probabilities.shape == (2, 1000)
-    torch.testing.assert_close(probabilities, reference(normalised(images)).softmax(1), atol=1e-6, rtol=1e-4)
+    torch.testing.assert_close(probabilities, reference(normalized(images)).softmax(1), atol=1e-6, rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", VGG_POSITIONS)
@@ -91,7 +91,7 @@ def test_vgg_layers_equal_torchvision(name):
     features = extractor(images)
 
     assert list(features) == list(positions)
-    value = normalised(images)
+    value = normalized(images)
     for position, module in enumerate(reference.features):
         value = module(value.clone())  # torchvision's ReLU works in place
         for layer in (layer for layer, wanted in positions.items() if wanted == position):
@@ -327,7 +327,7 @@ def caffe_vgg(folder: Path) -> tuple[Path, dict[str, Tensor]]:
     return path, state
 
 
-def test_caffe_weights_are_recognised_and_converted(tmp_path):
+def test_caffe_weights_are_recognized_and_converted(tmp_path):
     path, state = caffe_vgg(tmp_path)
     messages: list[str] = []
     layers = ["conv1_1", "relu1_2", "conv2_1"]
@@ -336,13 +336,13 @@ def test_caffe_weights_are_recognised_and_converted(tmp_path):
     features = create_extractor("vgg16", layers, weights=path, announce=messages.append)(images)
 
     assert messages == ["vgg16-00b39a1b.pth is a Caffe VGG (BGR, 0 to 255): converted to RGB in [0, 1]"]
-    # Caffe's own way: blue first, 0 to 255, the mean colour of ImageNet taken away.
+    # Caffe's own way: blue first, 0 to 255, the mean color of ImageNet taken away.
     pixels = 255 * images[:, [2, 1, 0]] - torch.tensor([103.939, 116.779, 123.68]).view(3, 1, 1)
     first = F.conv2d(pixels, state["features.0.weight"], state["features.0.bias"], padding=1)
     second = F.conv2d(first.relu(), state["features.2.weight"], state["features.2.bias"], padding=1).relu()
     pooled = F.max_pool2d(second, 2)
     third = F.conv2d(pooled, state["features.5.weight"], state["features.5.bias"], padding=1)
-    # The border differs: zeros around the picture are the mean colour, which is not quite the same for both.
+    # The border differs: zeros around the picture are the mean color, which is not quite the same for both.
     inside = (..., slice(1, -1), slice(1, -1))
     torch.testing.assert_close(features["conv1_1"][inside], first[inside], atol=2e-3, rtol=1e-4)
     inside = (..., slice(2, -2), slice(2, -2))
@@ -358,7 +358,7 @@ def test_the_border_of_converted_caffe_weights_is_close(tmp_path):
 
     pixels = 255 * images.flip(1) - torch.tensor([103.939, 116.779, 123.68]).view(3, 1, 1)
     first = F.conv2d(pixels, state["features.0.weight"], state["features.0.bias"], padding=1)
-    # The two means differ by half a grey level at most, of some 60 by which photographs do.
+    # The two means differ by half a gray level at most, of some 60 by which photographs do.
     assert (converted - first).abs().max() < 0.05 * first.std()
 
 

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from percept_cli.core.pretrained.files import load_weights
-from percept_cli.core.pretrained.foreign_styles import ForeignGenerator, create_foreign_generator, recognise_foreign
+from percept_cli.core.pretrained.foreign_styles import ForeignGenerator, create_foreign_generator, recognize_foreign
 from percept_cli.errors import ModelError
 
 FULL, HALF = (32, 64, 128), (16, 32, 64)
-# Grey levels. The biases that cancel in a normalisation leave float32 noise, some 1e-4; in float64 none is left.
+# Gray levels. The biases that cancel in a normalization leave float32 noise, some 1e-4; in float64 none is left.
 FLOAT32_NOISE, FLOAT64_NOISE = 1e-3, 1e-4
 
 
@@ -102,8 +102,8 @@ class Rrmina(nn.Module):
         return self.DeconvBlock(pixels)
 
 
-def randomised(network: nn.Module, seed: int = 0) -> nn.Module:
-    """Seeded weights, with affine norms that are no identity and an output around the middle grey."""
+def randomized(network: nn.Module, seed: int = 0) -> nn.Module:
+    """Seeded weights, with affine norms that are no identity and an output around the middle gray."""
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in network.named_parameters():
         noise = torch.randn(parameter.shape, generator=generator)
@@ -113,11 +113,11 @@ def randomised(network: nn.Module, seed: int = 0) -> nn.Module:
             parameter.data = 0.3 * noise + (1 if name.endswith("weight") else 0)
     last = list(network.parameters())[-2:]
     last[0].data *= 40
-    last[1].data += torch.tensor([90.0, 120.0, 150.0])  # unlike for the three colours
+    last[1].data += torch.tensor([90.0, 120.0, 150.0])  # unlike for the three colors
     return network.requires_grad_(False)
 
 
-def stylised(original: nn.Module, images: Tensor) -> Tensor:
+def stylized(original: nn.Module, images: Tensor) -> Tensor:
     """What the repository's own script makes of images (RGB, [0, 1]): RGB, 0 to 255, not clamped."""
     if isinstance(original, Rrmina):  # its images come from OpenCV
         return original(images.flip(1) * 255).flip(1)
@@ -141,10 +141,10 @@ ORIGINALS = pytest.mark.parametrize("original", [PytorchExamples, Rrmina])
 @ORIGINALS
 @pytest.mark.parametrize("channels", [FULL, HALF], ids=["full", "half"])
 def test_same_pixels_as_the_original_code(original, channels, tmp_path):
-    network = randomised(original(channels))
+    network = randomized(original(channels))
     generator, images = loaded(network, tmp_path), noise_images(48, 64)
 
-    expected = stylised(network, images)
+    expected = stylized(network, images)
 
     assert expected.std() > 20  # a picture, not a plain
     torch.testing.assert_close(255 * generator(images), expected, atol=FLOAT32_NOISE, rtol=0)
@@ -152,10 +152,10 @@ def test_same_pixels_as_the_original_code(original, channels, tmp_path):
 
 @ORIGINALS
 def test_same_pixels_in_double_precision(original, tmp_path):
-    network = randomised(original(HALF))
+    network = randomized(original(HALF))
     generator, images = loaded(network, tmp_path).double(), noise_images(48, 64, count=2).double()
 
-    expected = stylised(network.double(), images)
+    expected = stylized(network.double(), images)
 
     # The generator gives its result in float32.
     torch.testing.assert_close(255 * generator(images).double(), expected, atol=FLOAT64_NOISE, rtol=0)
@@ -164,7 +164,7 @@ def test_same_pixels_in_double_precision(original, tmp_path):
 @ORIGINALS
 @pytest.mark.parametrize("size", [(49, 63), (50, 66), (5, 5), (5, 40), (8, 8)])
 def test_every_size_comes_back_as_it_went_in(original, size, tmp_path):
-    generator = loaded(randomised(original(HALF)), tmp_path)
+    generator = loaded(randomized(original(HALF)), tmp_path)
 
     styled = generator(noise_images(*size))
 
@@ -174,7 +174,7 @@ def test_every_size_comes_back_as_it_went_in(original, size, tmp_path):
 
 @ORIGINALS
 def test_smallest_is_the_smallest(original, tmp_path):
-    generator = loaded(randomised(original(HALF)), tmp_path)
+    generator = loaded(randomized(original(HALF)), tmp_path)
 
     with pytest.raises(RuntimeError, match=r"[Pp]adding"):
         generator(noise_images(generator.smallest - 1, 32))
@@ -182,27 +182,27 @@ def test_smallest_is_the_smallest(original, tmp_path):
 
 @ORIGINALS
 def test_an_odd_size_is_reflected_at_the_right_and_bottom(original, tmp_path):
-    network = randomised(original(HALF))
+    network = randomized(original(HALF))
     generator, images = loaded(network, tmp_path), noise_images(30, 41)
     reflected_images = nn.ReflectionPad2d((0, 3, 0, 2))(images)
 
-    expected = stylised(network, reflected_images)[..., :30, :41]
+    expected = stylized(network, reflected_images)[..., :30, :41]
 
     torch.testing.assert_close(255 * generator(images), expected, atol=FLOAT32_NOISE, rtol=0)
 
 
 @ORIGINALS
-def test_the_order_of_colours_matters(original, tmp_path):
-    network = randomised(original(HALF))
+def test_the_order_of_colors_matters(original, tmp_path):
+    network = randomized(original(HALF))
     generator, images = loaded(network, tmp_path), noise_images(32, 32)
 
-    swapped = stylised(network, images.flip(1)).flip(1)
+    swapped = stylized(network, images.flip(1)).flip(1)
 
     assert (255 * generator(images) - swapped).abs().mean() > 5
 
 
 def test_running_statistics_of_old_files_are_left_out(tmp_path):
-    old = randomised(PytorchExamples(HALF, old=True))
+    old = randomized(PytorchExamples(HALF, old=True))
     for name, statistic in old.named_buffers():
         if not name.endswith("num_batches_tracked"):
             statistic.uniform_(3, 4)
@@ -216,17 +216,17 @@ def test_running_statistics_of_old_files_are_left_out(tmp_path):
 
     generator = create_foreign_generator(state, "old.model")
 
-    assert recognise_foreign(state) == "pytorch-examples"
-    expected = stylised(old, images)  # in training mode, as its script ran it: each image's own statistics
+    assert recognize_foreign(state) == "pytorch-examples"
+    expected = stylized(old, images)  # in training mode, as its script ran it: each image's own statistics
     torch.testing.assert_close(255 * generator(images).detach(), expected, atol=FLOAT32_NOISE, rtol=0)
 
 
-def test_recognised_by_keys_alone():
-    assert recognise_foreign(PytorchExamples(HALF).state_dict()) == "pytorch-examples"
-    assert recognise_foreign(Rrmina(HALF).state_dict()) == "rrmina"
+def test_recognized_by_keys_alone():
+    assert recognize_foreign(PytorchExamples(HALF).state_dict()) == "pytorch-examples"
+    assert recognize_foreign(Rrmina(HALF).state_dict()) == "rrmina"
     assert len(PytorchExamples(FULL).state_dict()) == len(Rrmina(FULL).state_dict()) == 62
-    assert recognise_foreign({}) is None
-    assert recognise_foreign({"features.0.weight": torch.zeros(64, 3, 3, 3)}) is None
+    assert recognize_foreign({}) is None
+    assert recognize_foreign({"features.0.weight": torch.zeros(64, 3, 3, 3)}) is None
 
 
 def test_unknown_keys_are_no_style_network():
@@ -236,13 +236,13 @@ def test_unknown_keys_are_no_style_network():
 
 @ORIGINALS
 def test_files_in_half_precision_become_float32(original, tmp_path):
-    generator = loaded(randomised(original(HALF)).half(), tmp_path)
+    generator = loaded(randomized(original(HALF)).half(), tmp_path)
 
     assert {parameter.dtype for parameter in generator.parameters()} == {torch.float32}
 
 
 def test_the_weights_are_copies():
-    state = randomised(Rrmina(HALF)).state_dict()
+    state = randomized(Rrmina(HALF)).state_dict()
     generator = create_foreign_generator(state, "x.pth")
 
     state["ConvBlock.0.conv_layer.weight"].zero_()

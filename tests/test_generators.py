@@ -21,7 +21,7 @@ from percept_cli.core.pretrained.files import save_weights
 from percept_cli.core.pretrained.generators import load_style_generator
 from percept_cli.errors import ModelError, UsageError
 
-GREY_LEVEL = 1 / 255
+GRAY_LEVEL = 1 / 255
 
 
 @pytest.fixture(autouse=True)
@@ -127,7 +127,7 @@ def test_the_receptive_radius_is_measured() -> None:
     """
     network = StyleGenerator(0.25).double()
     for module in network.modules():
-        # All weights positive, so that no path is cut off by a ReLU or cancelled by another.
+        # All weights positive, so that no path is cut off by a ReLU or canceled by another.
         if isinstance(module, nn.Conv2d):
             nn.init.constant_(module.weight, 1 / module.weight[0].numel())
         for name, child in module.named_children():
@@ -150,7 +150,7 @@ def test_the_papers_network_has_the_papers_parameters() -> None:
         + 3 * 3 * 128 * 64
         + 3 * 3 * 64 * 32
         + 9 * 9 * 32 * 3
-        + 3  # only the last has a bias: the others are normalised
+        + 3  # only the last has a bias: the others are normalized
     )
     norms = 2 * (32 + 64 + 128 + 5 * 2 * 128 + 64 + 32)
     network = create_style_generator("johnson-2016")
@@ -212,7 +212,7 @@ def test_unknown_names_get_a_suggestion() -> None:
 @pytest.mark.parametrize("name", GENERATORS)
 @pytest.mark.parametrize("norm", ["instance", "batch"])
 def test_a_model_saved_in_half_precision_paints_the_same(name: str, norm: str, tmp_path: Path) -> None:
-    """File and back, no pixel differs by more than one grey level from the network in memory."""
+    """File and back, no pixel differs by more than one gray level from the network in memory."""
     network = create_style_generator(name, 0.25, norm)
     image = torch.rand(1, 3, 64, 52)
     with torch.no_grad():
@@ -225,7 +225,7 @@ def test_a_model_saved_in_half_precision_paints_the_same(name: str, norm: str, t
     save_weights(tmp_path / "model.safetensors", half, metadata)
     loaded = load_style_generator(str(tmp_path / "model.safetensors"))
     assert loaded.architecture == name
-    assert (loaded.network(image) - expected).abs().max() <= GREY_LEVEL
+    assert (loaded.network(image) - expected).abs().max() <= GRAY_LEVEL
 
 
 def test_a_file_that_does_not_fit_its_own_description_is_damaged(tmp_path: Path) -> None:
@@ -263,7 +263,7 @@ def test_resize_convolutions_leave_no_checkerboard() -> None:
 
 @pytest.mark.parametrize("norm", ["inner", "instance"])
 def test_one_huge_value_rules_a_picture_only_through_instance_norm(norm: str) -> None:
-    """The blotch in the sky: where the sum of the blocks is normalised, one place changes all of the others."""
+    """The blotch in the sky: where the sum of the blocks is normalized, one place changes all of the others."""
     network = StyleGenerator(0.25, norm).double().eval()
     features = torch.randn(1, 32, 24, 24, dtype=torch.double, generator=torch.Generator().manual_seed(0))
     spiked = features.clone()

@@ -18,7 +18,7 @@ from percept_cli.core.images.encode import encode_image, save_image
 from percept_cli.core.images.photo import Photo, fit_long_side, fit_short_side, premultiply, resize_image, unpremultiply
 from percept_cli.errors import ImageError, UsageError
 
-# Six grey levels, each once, so that every rotation and mirroring looks different.
+# Six gray levels, each once, so that every rotation and mirroring looks different.
 UPRIGHT = [[10, 20, 30], [40, 50, 60]]
 STORED = {
     1: [[10, 20, 30], [40, 50, 60]],
@@ -95,11 +95,11 @@ def test_orientation_is_applied_and_removed(tmp_path: Path, orientation: int, ex
         assert Base.Orientation not in saved.getexif()
 
 
-def test_orientation_turns_sixteen_bit_grey_too(tmp_path: Path) -> None:
-    """16-bit grey takes its own way through the reader, and is turned there as well."""
+def test_orientation_turns_sixteen_bit_gray_too(tmp_path: Path) -> None:
+    """16-bit gray takes its own way through the reader, and is turned there as well."""
     stored = np.array(STORED[6], dtype=np.uint16) * 257
-    Image.fromarray(stored).save(tmp_path / "grey.png", exif=camera_exif(6))
-    assert levels(load_image(tmp_path / "grey.png"))[:, :, 0].tolist() == UPRIGHT
+    Image.fromarray(stored).save(tmp_path / "gray.png", exif=camera_exif(6))
+    assert levels(load_image(tmp_path / "gray.png"))[:, :, 0].tolist() == UPRIGHT
 
 
 @pytest.mark.parametrize("extension", ["jpg", "png", "webp", "tif"])
@@ -137,14 +137,14 @@ def test_a_profile_does_not_change_pixels(tmp_path: Path) -> None:
     assert levels(load_image(tmp_path / "wide.png")).tolist() == [[[200, 100, 50]]]
 
 
-def test_a_grey_profile_is_dropped_with_a_note(tmp_path: Path) -> None:
-    """A grey profile in an RGB file would make viewers show wrong colours or refuse the file."""
-    grey = bytearray(srgb_profile())
-    grey[16:20] = b"GRAY"
-    Image.new("L", (1, 1), 100).save(tmp_path / "grey.png", icc_profile=bytes(grey))
-    photo = load_image(tmp_path / "grey.png")
+def test_a_gray_profile_is_dropped_with_a_note(tmp_path: Path) -> None:
+    """A gray profile in an RGB file would make viewers show wrong colors or refuse the file."""
+    gray = bytearray(srgb_profile())
+    gray[16:20] = b"GRAY"
+    Image.new("L", (1, 1), 100).save(tmp_path / "gray.png", icc_profile=bytes(gray))
+    photo = load_image(tmp_path / "gray.png")
     assert photo.icc is None
-    assert photo.notes == ("The grey colour profile does not fit an RGB image: it is not kept",)
+    assert photo.notes == ("The gray color profile does not fit an RGB image: it is not kept",)
 
 
 @pytest.mark.filterwarnings("ignore:Truncated File Read")
@@ -173,7 +173,7 @@ def test_exif_too_large_for_jpeg_is_noted() -> None:
     assert encode_image(photo, "png")[1] == ()
 
 
-# --- colours and depths ---
+# --- colors and depths ---
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 7), (13, 5), (31, 33)])
@@ -187,11 +187,11 @@ def test_odd_sizes_stay_exact(tmp_path: Path, height: int, width: int) -> None:
 
 
 @pytest.mark.parametrize("extension", ["png", "tif"])
-def test_sixteen_bit_grey_is_scaled_not_clipped(tmp_path: Path, extension: str) -> None:
+def test_sixteen_bit_gray_is_scaled_not_clipped(tmp_path: Path, extension: str) -> None:
     """65535 is white. Pillow's own conversion to 8 bits would make everything above 255 white."""
     samples = np.array([[0, 256, 32768, 65535]], dtype=np.uint16)
-    Image.fromarray(samples).save(tmp_path / f"grey.{extension}")
-    photo = load_image(tmp_path / f"grey.{extension}")
+    Image.fromarray(samples).save(tmp_path / f"gray.{extension}")
+    photo = load_image(tmp_path / f"gray.{extension}")
     assert torch.equal(photo.pixels[0, 1], torch.tensor([[0.0, 256.0, 32768.0, 65535.0]]) / 65535)
     assert (photo.bits, photo.notes) == (16, ())
 
@@ -222,7 +222,7 @@ def test_signed_samples_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("mode", "colour", "expected", "opacity"),
+    ("mode", "color", "expected", "opacity"),
     [
         ("1", 1, [255, 255, 255], None),
         ("L", 77, [77, 77, 77], None),
@@ -232,17 +232,17 @@ def test_signed_samples_are_refused(tmp_path: Path) -> None:
     ],
 )
 def test_modes(
-    tmp_path: Path, mode: str, colour: int | tuple[int, ...], expected: list[int], opacity: int | None
+    tmp_path: Path, mode: str, color: int | tuple[int, ...], expected: list[int], opacity: int | None
 ) -> None:
-    """Grey becomes three equal channels; transparency becomes `alpha`, and only where there is some."""
-    Image.new(mode, (1, 1), colour).save(tmp_path / "image.png")
+    """Gray becomes three equal channels; transparency becomes `alpha`, and only where there is some."""
+    Image.new(mode, (1, 1), color).save(tmp_path / "image.png")
     photo = load_image(tmp_path / "image.png")
     assert levels(photo).tolist() == [[expected]]
     assert (None if photo.alpha is None else round(photo.alpha.item() * 255)) == opacity
 
 
 def test_premultiplied_tiff_is_read_straight(tmp_path: Path) -> None:
-    """Some TIFF files store colours already multiplied; `pixels` never are."""
+    """Some TIFF files store colors already multiplied; `pixels` never are."""
     stored = Image.new("RGBA", (1, 1), (50, 100, 0, 128))
     stored.save(tmp_path / "associated.tif", tiffinfo={338: 1})
     data = (tmp_path / "associated.tif").read_bytes()
@@ -266,12 +266,12 @@ def test_palette_with_transparency(tmp_path: Path) -> None:
 
 
 def test_cmyk_without_profile(tmp_path: Path) -> None:
-    """Print colours become RGB, and the user is told."""
+    """Print colors become RGB, and the user is told."""
     Image.new("CMYK", (8, 8), (0, 255, 255, 0)).save(tmp_path / "print.jpg", quality=100)
     photo = load_image(tmp_path / "print.jpg")
     red = levels(photo)[4, 4].astype(int)
     assert abs(red - [255, 0, 0]).max() <= 2
-    assert photo.notes == ("CMYK colours were converted to sRGB",)
+    assert photo.notes == ("CMYK colors were converted to sRGB",)
 
 
 def test_cmyk_with_profile_is_converted_through_it(tmp_path: Path) -> None:
@@ -285,7 +285,7 @@ def test_cmyk_with_profile_is_converted_through_it(tmp_path: Path) -> None:
 
 
 def test_lab_becomes_rgb(tmp_path: Path) -> None:
-    """A Lab TIFF, as scanners and editors write, is read as colours."""
+    """A Lab TIFF, as scanners and editors write, is read as colors."""
     Image.new("LAB", (1, 1), (255, 128, 128)).save(tmp_path / "lab.tif")
     # In the file a and b are signed: white is L 255, a 0, b 0.
     assert b"\xff\x00\x00" in (tmp_path / "lab.tif").read_bytes()[-4:]
@@ -298,7 +298,7 @@ def test_lab_becomes_rgb(tmp_path: Path) -> None:
 @pytest.mark.parametrize("extension", ["gif", "png", "webp", "tif"])
 def test_several_frames_are_refused_by_name(tmp_path: Path, extension: str) -> None:
     """An animation is not quietly cut to its first frame."""
-    frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "green", "blue")]
+    frames = [Image.new("RGB", (4, 4), color) for color in ("red", "green", "blue")]
     frames[0].save(tmp_path / f"moving.{extension}", save_all=True, append_images=frames[1:])
     with pytest.raises(ImageError, match=rf"moving\.{extension}' holds 3 frames or pages: save"):
         load_image(tmp_path / f"moving.{extension}")
@@ -314,7 +314,7 @@ def test_a_telephones_jpeg_gives_its_first_picture(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("extension", ["jpg", "png", "webp", "tif", "bmp"])
 def test_a_truncated_file_is_refused(tmp_path: Path, extension: str) -> None:
-    """Half a download is an error and not a picture with a grey lower half."""
+    """Half a download is an error and not a picture with a gray lower half."""
     path = tmp_path / f"cut.{extension}"
     save_image(noise_photo(64, 64), path)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
@@ -368,7 +368,7 @@ def test_a_pipe_is_read_like_a_file() -> None:
 
 
 def test_premultiply_stops_the_halo() -> None:
-    """The red behind transparent pixels cannot bleed into a visible blue neighbour when an operation mixes the two."""
+    """The red behind transparent pixels cannot bleed into a visible blue neighbor when an operation mixes the two."""
     pixels = torch.zeros(1, 3, 1, 2)
     pixels[0, 2, 0, 0] = 1
     pixels[0, 0, 0, 1] = 1
@@ -382,7 +382,7 @@ def test_premultiply_stops_the_halo() -> None:
 
 
 def test_unpremultiply_undoes_premultiply_and_is_finite_at_zero() -> None:
-    """Where something is visible the colours come back; where nothing is, they are black, never NaN."""
+    """Where something is visible the colors come back; where nothing is, they are black, never NaN."""
     photo = noise_photo(8, 8, alpha=True)
     assert photo.alpha is not None
     restored = unpremultiply(premultiply(photo.pixels, photo.alpha), photo.alpha)
@@ -402,7 +402,7 @@ def test_with_pixels_resizes_alpha() -> None:
 
 @pytest.mark.parametrize(("extension", "mode"), [("jpg", "JPEG"), ("bmp", "BMP")])
 def test_formats_without_transparency_lie_over_white(extension: str, mode: str) -> None:
-    """Half-visible black over white is grey, and the user is told; a wholly opaque picture loses nothing."""
+    """Half-visible black over white is gray, and the user is told; a wholly opaque picture loses nothing."""
     black = torch.zeros(1, 3, 8, 8)
     data, notes = encode_image(Photo(black, torch.full((1, 1, 8, 8), 0.5)), extension)
     assert notes == (f"{mode} keeps no transparency: the picture was laid over white",)
@@ -416,7 +416,7 @@ def test_formats_without_transparency_lie_over_white(extension: str, mode: str) 
 @pytest.mark.parametrize(("extension", "quality"), [("png", 95), ("tif", 95), ("webp", 100)])
 @pytest.mark.parametrize("alpha", [False, True])
 def test_lossless_formats_return_every_bit(tmp_path: Path, extension: str, quality: int, alpha: bool) -> None:
-    """PNG, TIFF and WebP at quality 100 give back what they were given, colours under transparency included."""
+    """PNG, TIFF and WebP at quality 100 give back what they were given, colors under transparency included."""
     photo = noise_photo(9, 7, alpha=alpha)
     save_image(photo, tmp_path / f"image.{extension}", quality=quality)
     again = load_image(tmp_path / f"image.{extension}")
@@ -433,8 +433,8 @@ def test_values_are_rounded_and_clamped() -> None:
     assert levels(load_image(io.BytesIO(data)))[0, :, 0].tolist() == [100, 0, 255]
 
 
-def test_jpeg_keeps_full_colour_resolution() -> None:
-    """4:4:4: the colours of neighbouring pixels are not averaged."""
+def test_jpeg_keeps_full_color_resolution() -> None:
+    """4:4:4: the colors of neighboring pixels are not averaged."""
     data, _ = encode_image(noise_photo(16, 16), "jpg")
     with Image.open(io.BytesIO(data)) as image:
         assert {component[1:3] for component in image.layer} == {(1, 1)}  # type: ignore[attr-defined]
@@ -516,8 +516,8 @@ def test_new_files_follow_the_umask_and_old_ones_keep_their_mode(tmp_path: Path)
 # --- sizes ---
 
 
-def test_resize_keeps_range_and_constant_colour() -> None:
-    """Bicubic overshoot is cut; a plain colour stays plain; the same size is the same picture."""
+def test_resize_keeps_range_and_constant_color() -> None:
+    """Bicubic overshoot is cut; a plain color stays plain; the same size is the same picture."""
     edge = torch.zeros(1, 3, 8, 8)
     edge[..., 4:] = 1
     resized = resize_image(edge, 21, 5)
@@ -528,7 +528,7 @@ def test_resize_keeps_range_and_constant_colour() -> None:
 
 
 def test_shrinking_averages_and_does_not_skip_pixels() -> None:
-    """A fine checkerboard shrinks to grey; without antialiasing it would give stripes."""
+    """A fine checkerboard shrinks to gray; without antialiasing it would give stripes."""
     rows, columns = torch.meshgrid(torch.arange(64), torch.arange(64), indexing="ij")
     board = ((rows + columns) % 2).float().expand(1, 1, 64, 64)
     assert (resize_image(board, 8, 8) - 0.5).abs().max() < 0.01

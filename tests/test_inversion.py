@@ -1,4 +1,4 @@
-"""Images from features: the priors, the spaces an optimiser moves in, the preset, and what is found."""
+"""Images from features: the priors, the spaces an optimizer moves in, the preset, and what is found."""
 
 import itertools
 import math
@@ -84,7 +84,7 @@ def test_the_relative_error_of_known_features() -> None:
 
 
 def test_the_errors_of_an_image(extractor: FeatureExtractor, original: Tensor) -> None:
-    """An image has no error against itself; a step of 10 grey levels everywhere is an image error of 10."""
+    """An image has no error against itself; a step of 10 gray levels everywhere is an image error of 10."""
     assert feature_error(original, original, LAYER, extractor) == 0
     assert feature_error(1 - original, original, LAYER, extractor) > 0.1
     assert image_error(original + 10 / 255, original) == pytest.approx(10, rel=1e-4)
@@ -92,14 +92,14 @@ def test_the_errors_of_an_image(extractor: FeatureExtractor, original: Tensor) -
 
 @pytest.mark.parametrize("size", [(8, 8), (7, 9), (16, 5)])
 def test_frequencies_are_another_way_to_write_an_image(size: tuple[int, int]) -> None:
-    """There and back is the same image, odd sizes too; grey is all zeros; moving one frequency moves every pixel."""
+    """There and back is the same image, odd sizes too; gray is all zeros; moving one frequency moves every pixel."""
     space = Frequencies(*size)
     images = torch.rand((1, 3, *size), generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(space.decode(space.encode(images)), images, atol=1e-5, rtol=0)
-    grey = space.encode(torch.full((1, 3, *size), 0.5))
-    assert grey.abs().max() < 1e-5
-    grey[0, 0, 1, 1, 0] = 1.0
-    assert (space.decode(grey) - 0.5).abs().amax(dim=1).gt(1e-6).float().mean() > 0.7
+    gray = space.encode(torch.full((1, 3, *size), 0.5))
+    assert gray.abs().max() < 1e-5
+    gray[0, 0, 1, 1, 0] = 1.0
+    assert (space.decode(gray) - 0.5).abs().amax(dim=1).gt(1e-6).float().mean() > 0.7
 
 
 def test_steeper_frequencies_make_smoother_noise() -> None:
@@ -109,7 +109,7 @@ def test_steeper_frequencies_make_smoother_noise() -> None:
         space = Frequencies(64, 64, exponent)
         spectrum = space.encode(torch.zeros(1, 3, 64, 64))
         picture = space.decode(noise(*spectrum.shape))
-        # Of white noise neighbours differ by 2 variances, across and down: 4.
+        # Of white noise neighbors differ by 2 variances, across and down: 4.
         roughness.append((total_variation(picture) / picture.var(dim=(2, 3)).mean()).item())
     assert roughness[0] == pytest.approx(4, rel=0.05)
     assert roughness[0] > 1.2 * roughness[1] > 2 * roughness[2]
@@ -127,7 +127,7 @@ def test_steeper_frequencies_make_smoother_noise() -> None:
     ids=["adam", "lbfgs", "sgd", "adam-frequencies", "lbfgs-frequencies"],
 )
 def test_an_image_becomes_what_the_loss_asks_for(optimizer: str, space: Pixels | Frequencies) -> None:
-    """In both spaces, by every optimiser, without touching the image it began with."""
+    """In both spaces, by every optimizer, without touching the image it began with."""
     start, target = torch.rand((2, 1, 3, 8, 8), generator=torch.Generator().manual_seed(0))
     before = start.clone()
 
@@ -138,7 +138,7 @@ def test_an_image_becomes_what_the_loss_asks_for(optimizer: str, space: Pixels |
     # A spectrum's numbers are larger than pixels: they are of size 1.
     size = 0.1 if isinstance(space, Pixels) else 0.5
     rates = None if optimizer == "lbfgs" else [size * (1 - step / 60) for step in range(60)]
-    steps = list(optimize_image(start, distance, 60, optimizer, parametrisation=space, rates=rates))
+    steps = list(optimize_image(start, distance, 60, optimizer, parametrization=space, rates=rates))
     assert steps[-1].total < 0.03 * steps[0].total
     assert steps[0].parts["distance"] == pytest.approx(steps[0].total)
     assert torch.equal(start, before)
@@ -184,7 +184,7 @@ def test_the_preset_has_the_papers_values() -> None:
     alexnet = create_architecture("alexnet")
     asked = {layer: mahendran_vedaldi(alexnet, layer) for layer in ("conv1", "relu3", "fc6", "fc8")}
     assert [each.total_variation_weight for each in asked.values()] == [0.5, 5.0, 50.0, 50.0]
-    assert {(each.steps, each.optimizer, each.parametrisation) for each in asked.values()} == {(400, "sgd", "pixels")}
+    assert {(each.steps, each.optimizer, each.parametrization) for each in asked.values()} == {(400, "sgd", "pixels")}
 
     rates = mahendran_vedaldi_rates(400)
     assert [rates.count(rate) for rate in dict.fromkeys(rates)] == [100, 200, 100]
@@ -192,20 +192,20 @@ def test_the_preset_has_the_papers_values() -> None:
 
 
 def test_the_presets_alpha_weight_is_theirs_on_their_scale() -> None:
-    """4e-10 · Σ x⁶ / ‖σ‖² over grey levels, ‖σ‖² being their number times their variance, is what is computed here."""
+    """4e-10 · Σ x⁶ / ‖σ‖² over gray levels, ‖σ‖² being their number times their variance, is what is computed here."""
     deviation = 0.226
-    normalised = noise(1, 3, 6, 7)
-    grey = 255 * deviation * normalised
-    theirs = 4e-10 * (grey.double() ** 6).sum() / (grey.numel() * (255 * deviation) ** 2)
+    normalized = noise(1, 3, 6, 7)
+    gray = 255 * deviation * normalized
+    theirs = 4e-10 * (gray.double() ** 6).sum() / (gray.numel() * (255 * deviation) ** 2)
     weight = mahendran_vedaldi(create_architecture("alexnet"), "conv1").alpha_weight
-    assert weight * alpha_norm(normalised).item() == pytest.approx(theirs.item(), rel=1e-4)
+    assert weight * alpha_norm(normalized).item() == pytest.approx(theirs.item(), rel=1e-4)
 
 
 # --- what is found
 
 
 def test_a_shallow_layer_gives_the_image_back(extractor: FeatureExtractor, original: Tensor) -> None:
-    """From noise, 40 steps leave 6 % of the features and ten grey levels, without more noise than the image has."""
+    """From noise, 40 steps leave 6 % of the features and ten gray levels, without more noise than the image has."""
     image = found(extractor, original)
     assert feature_error(image, original, LAYER, extractor) < 0.06
     assert image_error(image, original) < 10
@@ -220,8 +220,8 @@ def test_a_shallow_layer_gives_the_image_back(extractor: FeatureExtractor, origi
         {"optimizer": "lbfgs"},
         {"optimizer": "adam"},
         {"optimizer": "adam", "jitter": 1},
-        {"optimizer": "adam", "parametrisation": "pixels"},
-        {"optimizer": "lbfgs", "parametrisation": "pixels"},
+        {"optimizer": "adam", "parametrization": "pixels"},
+        {"optimizer": "lbfgs", "parametrization": "pixels"},
     ],
     ids=str,
 )
@@ -297,7 +297,7 @@ def test_a_seed_fixes_the_picture(extractor: FeatureExtractor, original: Tensor)
     ("given", "message"),
     [
         ({"optimizer": "adma"}, "adam"),
-        ({"parametrisation": "pixel"}, "pixels"),
+        ({"parametrization": "pixel"}, "pixels"),
         ({"jitter": 2}, "--jitter"),
         ({"jitter": 2, "optimizer": "lbfgs"}, "--jitter"),
     ],

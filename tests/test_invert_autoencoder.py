@@ -80,7 +80,7 @@ def test_many_inputs_and_a_bad_one(percept: Callable, photos: Path, here: Path) 
 
 
 def test_transparency_is_kept(percept: Callable, here: Path) -> None:
-    """Colours that nobody sees change nothing."""
+    """Colors that nobody sees change nothing."""
     results = []
     for name, hidden in (("black", 0), ("pink", 200)):
         levels = np.full((20, 20, 4), (90, 120, 30, 255), dtype=np.uint8)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from percept_cli.core.extractors import FeatureExtractor, create_architecture
 from percept_cli.core.generators.discriminators import DeepsimDiscriminator
-from percept_cli.core.generators.inversion import GREY, INVERTERS, Inverter, create_inverter, double_by_pooling
+from percept_cli.core.generators.inversion import GRAY, INVERTERS, Inverter, create_inverter, double_by_pooling
 from percept_cli.core.inference.invert import run_inverter
 from percept_cli.core.losses.functional import typical_square
 from percept_cli.core.pretrained import manifest
@@ -130,7 +130,7 @@ def test_units_are_painted_where_they_lie(offset: float, size: tuple[int, int]) 
 
     stride, units = 8, (2, 3)
     code = torch.arange(6.0).view(1, 1, *units).repeat(1, 3, 1, 1)
-    painted = Inverter(nearest, channels=3, stride=stride, offset=offset)(code, size)[0, 0] - GREY
+    painted = Inverter(nearest, channels=3, stride=stride, offset=offset)(code, size)[0, 0] - GRAY
     for y in range(size[0]):
         for x in range(size[1]):
             row, column = (
@@ -182,11 +182,11 @@ def test_lean_inverters_are_small_enough_to_ship(channels: int, stride: int) -> 
 
 
 @pytest.mark.parametrize("generator", INVERTERS)
-def test_an_untrained_inverter_shows_something_like_grey(generator: str) -> None:
+def test_an_untrained_inverter_shows_something_like_gray(generator: str) -> None:
     network = create_inverter(generator, channels=32, stride=4, width=0.25)
     with torch.no_grad():
         image = network(torch.randn(1, 32, 12, 12))
-    assert (image - GREY).std() < 0.3
+    assert (image - GRAY).std() < 0.3
 
 
 def test_a_stride_that_doubling_cannot_reach_is_refused() -> None:
@@ -206,7 +206,7 @@ def test_the_scale_of_a_layer_is_kept(shape: tuple[int, ...]) -> None:
     features = 7 + scale * torch.randn(shape)
     network = create_inverter("lean", channels=3, stride=4 if len(shape) == 4 else 0, side=16, width=0.1)
     network.calibrate(features)
-    rows = network.normalise(features).movedim(1, -1).flatten(0, -2)
+    rows = network.normalize(features).movedim(1, -1).flatten(0, -2)
     torch.testing.assert_close(rows.mean(0), torch.zeros(3), atol=1e-3, rtol=0)
     torch.testing.assert_close(rows.std(0, correction=0)[:2], torch.ones(2))
     assert rows[:, 2].std() < 0.01

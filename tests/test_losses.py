@@ -697,14 +697,14 @@ def test_every_term_goes_down(name, extractor):
     loss = PerceptualLoss({name: (every_term(extractor)[name], 1.0)}, extractor)
     pictures = photographs(1)
     images = noise_images(seed=7).requires_grad_()
-    optimiser = torch.optim.Adam([images], lr=0.02)
+    optimizer = torch.optim.Adam([images], lr=0.02)
     costs = []
 
     for _ in range(6):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         total, _ = loss(images, pictures)
         total.backward()
-        optimiser.step()
+        optimizer.step()
         costs.append(total.item())
 
     assert costs[-1] < 0.97 * costs[0]

@@ -26,7 +26,7 @@ def filler(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def mask(photos: Path, tmp_path: Path) -> Path:
-    """Of `hill.png`, 75x61: white in a rectangle, half grey beside it."""
+    """Of `hill.png`, 75x61: white in a rectangle, half gray beside it."""
     levels = np.zeros((61, 75), dtype=np.uint8)
     levels[10:30, 20:50] = 255
     levels[10:30, 50:55] = 128
@@ -40,7 +40,7 @@ def levels_of(path: Path) -> np.ndarray:
 
 
 def test_hidden_pixels_are_marked_and_filled_from_around_them() -> None:
-    """By the very values of a plain, nearly by those of a ramp; with nothing around, by grey."""
+    """By the very values of a plain, nearly by those of a ramp; with nothing around, by gray."""
     masks = torch.zeros(1, 1, 33, 47)
     masks[..., 8:25, 10:30] = 0.3
     ramp = torch.linspace(0.2, 0.8, 47).expand(2, 3, 33, 47)
@@ -64,7 +64,7 @@ def test_nothing_of_what_is_hidden_is_left() -> None:
 def test_only_what_is_white_changes(
     model: str, filler: Path, photos: Path, mask: Path, tmp_path: Path, percept: Callable
 ) -> None:
-    """Outside to the bit, half way where the mask is half grey, and inside the model's own."""
+    """Outside to the bit, half way where the mask is half gray, and inside the model's own."""
     given = filler if model == "fill" else model
     arguments = ["stylize", photos / "hill.png", "-m", given, "--device", "cpu", "--precision", "fp32"]
     outcome = percept(*arguments, "--mask", mask, "-o", tmp_path / "part.png")
@@ -81,11 +81,11 @@ def test_only_what_is_white_changes(
 
 
 def test_what_is_hidden_is_not_seen(filler: Path, photos: Path, mask: Path, tmp_path: Path, percept: Callable) -> None:
-    """A hole of another colour is filled to the same bits."""
+    """A hole of another color is filled to the same bits."""
     levels = np.asarray(Image.open(photos / "hill.png").convert("RGB")).copy()
     results = []
-    for name, colour in (("a", 0), ("b", 255)):
-        levels[levels_of(mask)[..., 0] == 255] = colour
+    for name, color in (("a", 0), ("b", 255)):
+        levels[levels_of(mask)[..., 0] == 255] = color
         Image.fromarray(levels).save(tmp_path / f"{name}.png")
         hole = Image.open(mask).point(lambda level: 255 * (level == 255))
         hole.save(tmp_path / "hole.png")

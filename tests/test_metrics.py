@@ -35,7 +35,7 @@ from percept_cli.core.measures.pixels import (
 from percept_cli.core.pretrained.extractors import create_extractor
 from percept_cli.errors import ImageError
 
-COLOURS = {"white": (1, 1, 1), "black": (0, 0, 0), "red": (1, 0, 0), "green": (0, 1, 0), "blue": (0, 0, 1)}
+COLORS = {"white": (1, 1, 1), "black": (0, 0, 0), "red": (1, 0, 0), "green": (0, 1, 0), "blue": (0, 0, 1)}
 
 
 def pictures(width: int, height: int) -> tuple[Tensor, Tensor]:
@@ -68,11 +68,11 @@ def similarity_and_contrast(first: np.ndarray, second: np.ndarray) -> tuple[floa
 
 
 @pytest.mark.parametrize(
-    ("colour", "level"), [("white", 235), ("black", 16), ("red", 81.481), ("green", 144.553), ("blue", 40.966)]
+    ("color", "level"), [("white", 235), ("black", 16), ("red", 81.481), ("green", 144.553), ("blue", 40.966)]
 )
-def test_luma_is_of_studio_range(colour: str, level: float) -> None:
+def test_luma_is_of_studio_range(color: str, level: float) -> None:
     """White is 235 and black 16, the primaries as ITU-R BT.601 weighs them."""
-    image = torch.tensor(COLOURS[colour], dtype=torch.float32).view(1, 3, 1, 1)
+    image = torch.tensor(COLORS[color], dtype=torch.float32).view(1, 3, 1, 1)
     assert luma(image).item() == pytest.approx(level, abs=1e-4)
 
 

@@ -1,4 +1,4 @@
-"""The pixels of an image, optimised: the loss falls, the same seed gives the same picture, the size is the photo's."""
+"""The pixels of an image, optimized: the loss falls, the same seed gives the same picture, the size is the photo's."""
 
 import itertools
 import math
@@ -79,7 +79,7 @@ def test_a_loss_that_asks_for_the_impossible_gets_an_image_in_range() -> None:
 def test_the_loss_of_a_style_falls(
     optimizer: str, init: str, extractor: FeatureExtractor, content: Tensor, style: Tensor
 ) -> None:
-    """From every start, with either optimiser; the parts carry the names of terms and layers and add up."""
+    """From every start, with either optimizer; the parts carry the names of terms and layers and add up."""
     asked = options(steps=12, optimizer=optimizer, init=init)
     steps = list(optimize_style(content, [style], extractor, RUNTIME, asked))
     assert steps[-1].total < 0.8 * steps[0].total
@@ -214,7 +214,7 @@ def test_features_in_tiles_give_the_same_picture(
 
 
 def test_unknown_names_get_a_suggestion(extractor: FeatureExtractor, content: Tensor, style: Tensor) -> None:
-    """Of an optimiser, a start, a scaling, a loss."""
+    """Of an optimizer, a start, a scaling, a loss."""
     for name, wrong, right in (
         ("optimizer", "adm", "adam"),
         ("init", "nose", "noise"),

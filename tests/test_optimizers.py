@@ -1,4 +1,4 @@
-"""Muon orthogonalises what it steps along; what is not a convolution inside the network gets Adam's step."""
+"""Muon orthogonalizes what it steps along; what is not a convolution inside the network gets Adam's step."""
 
 import copy
 
@@ -6,7 +6,7 @@ import torch
 import torch.distributed
 from torch import nn
 
-from percept_cli.core.training.optimizers import Muon, create_optimizer, orthogonalised
+from percept_cli.core.training.optimizers import Muon, create_optimizer, orthogonalized
 
 
 class Chain(nn.Module):
@@ -25,13 +25,13 @@ def with_gradients(network: nn.Module, seed: int) -> None:
         parameter.grad = torch.randn(parameter.shape, generator=generator)
 
 
-def test_orthogonalised_matrices_have_singular_values_of_about_1() -> None:
+def test_orthogonalized_matrices_have_singular_values_of_about_1() -> None:
     """The published quintic brings them between 0.6 and 1.3, wide or tall, and keeps the directions."""
     torch.manual_seed(0)
     for shape in ((16, 144), (144, 16)):
         matrix = torch.randn(shape) @ torch.diag(torch.logspace(-1, 1, shape[1]))
         left, _, right = torch.linalg.svd(matrix, full_matrices=False)
-        result = orthogonalised(matrix)
+        result = orthogonalized(matrix)
         found = torch.linalg.svdvals(result)
         assert found.min() > 0.5 and found.max() < 1.3
         # The nearest orthogonal matrix, U Vᵀ, lies in its direction.

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from percept_cli.core.files.formats import normalise_extension
+from percept_cli.core.files.formats import normalize_extension
 from percept_cli.core.files.inputs import InputItem, expand_inputs
 from percept_cli.core.files.outputs import Job, create_folders, plan_outputs
 from percept_cli.errors import UsageError
@@ -199,7 +199,7 @@ def test_extensions() -> None:
     items = expand("a.gif", "b.JPG", "c")
     assert destinations(items) == ["a_upscale.png", "b_upscale.JPG", "c_upscale.png"]
     assert destinations(items, extension="webp") == ["a_upscale.webp", "b_upscale.webp", "c_upscale.webp"]
-    assert normalise_extension("JPEG") == ".jpeg"
+    assert normalize_extension("JPEG") == ".jpeg"
     with pytest.raises(UsageError, match=r"Unknown output extension 'gif'.*Known: \.png"):
         destinations(items, extension="gif")
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from percept_cli.core.files.folders import check_folds, find_labelled
+from percept_cli.core.files.folders import check_folds, find_labeled
 from percept_cli.core.measures.probe import PENALTIES, classify, fit_ridge, pool_features, probe, stratified_folds
 from percept_cli.errors import UsageError
 from tests.test_invert_autoencoder import save_autoencoder
@@ -24,9 +24,9 @@ def _seed() -> None:
 
 
 @pytest.fixture(scope="module")
-def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def labeled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """20 pictures of fine and 10 of coarse noise, of one mean: pixels alone tell them badly, convolutions well."""
-    folder, random = tmp_path_factory.mktemp("labelled"), np.random.default_rng(0)
+    folder, random = tmp_path_factory.mktemp("labeled"), np.random.default_rng(0)
     for name, cells, count in (("fine", 40, 20), ("coarse", 10, 10)):
         (folder / name / "deeper").mkdir(parents=True)
         for number in range(count):
@@ -41,7 +41,7 @@ def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("values", [3, 30], ids=["more pictures than values", "more values than pictures"])
 def test_ridge_regression_by_its_normal_equations(values: int) -> None:
-    """(XᵀX + λ) w = Xᵀ y of centred features, in units of the mean of the eigenvalues that are not 0."""
+    """(XᵀX + λ) w = Xᵀ y of centered features, in units of the mean of the eigenvalues that are not 0."""
     features, targets = torch.randn(12, values).double() + 3, torch.randn(12, 2).double()
     ridge = fit_ridge(features, targets, [0.1])
     rows, wanted = features - features.mean(0), targets - targets.mean(0)
@@ -74,7 +74,7 @@ def test_what_is_left_out_is_not_known(values: int) -> None:
 
 
 def test_scale_and_shift_of_a_value_change_nothing() -> None:
-    """Features are standardised; a constant one is left out, and of nothing but constants the largest class is told."""
+    """Features are standardized; a constant one is left out, and of nothing but constants the largest class is told."""
     features, labels, unknown = torch.randn(30, 5), torch.arange(30) % 3, torch.randn(20, 5)
     scale, shift = torch.tensor([1.0, 10, 100, 0.1, 0]), torch.tensor([0.0, 5, -5, 2, 7])
     told = classify(features[:, :4], labels, unknown[:, :4])
@@ -85,9 +85,9 @@ def test_scale_and_shift_of_a_value_change_nothing() -> None:
 def test_three_clusters_are_told_and_noise_is_not() -> None:
     """All of the one, about a third of the other: no picture is in its own classifier."""
     classes = [name for name in "abc" for _ in range(40)]
-    centres = torch.eye(3).repeat_interleave(40, 0)
+    centers = torch.eye(3).repeat_interleave(40, 0)
     folds = stratified_folds(classes, 5, 0)
-    result = probe(5 * centres + 0.3 * torch.randn(120, 3), classes, folds)
+    result = probe(5 * centers + 0.3 * torch.randn(120, 3), classes, folds)
     assert result.accuracy == 1 and result.standard_error == 0 and result.correct == {"a": 40, "b": 40, "c": 40}
     noise = probe(torch.randn(120, 300), classes, folds)
     assert abs(noise.accuracy - 1 / 3) < 4 * noise.standard_error
@@ -134,26 +134,26 @@ def test_too_few_pictures_are_refused(classes: list[str], sentence: str) -> None
         check_folds(classes, 5)
 
 
-def test_classes_are_folders_links_to_them_too(labelled: Path, tmp_path: Path) -> None:
+def test_classes_are_folders_links_to_them_too(labeled: Path, tmp_path: Path) -> None:
     """Searched through, hidden ones left out; an empty one is a mistake and no class."""
-    (tmp_path / "one").symlink_to(labelled / "fine")
-    (tmp_path / "two").symlink_to(labelled / "coarse")
+    (tmp_path / "one").symlink_to(labeled / "fine")
+    (tmp_path / "two").symlink_to(labeled / "coarse")
     (tmp_path / ".cache").mkdir()
     (tmp_path / "list.txt").write_text("mine")
-    found = find_labelled(tmp_path)
+    found = find_labeled(tmp_path)
     assert found.classes == ("one",) * 20 + ("two",) * 10
-    assert found.files[0].is_relative_to(tmp_path / "one") and found.unlabelled == (tmp_path / "list.txt",)
+    assert found.files[0].is_relative_to(tmp_path / "one") and found.unlabeled == (tmp_path / "list.txt",)
     (tmp_path / "three").mkdir()
     with pytest.raises(UsageError, match="three' holds no image"):
-        find_labelled(tmp_path)
+        find_labeled(tmp_path)
 
 
 # The command
 
 
-def test_layers_beside_pixels_and_chance(percept: Callable, labelled: Path) -> None:
+def test_layers_beside_pixels_and_chance(percept: Callable, labeled: Path) -> None:
     """A row each, with the counts; the noise is told apart by its fineness, which no single pixel knows."""
-    outcome = percept("compare", "--probe", labelled, *QUICK, "--json")
+    outcome = percept("compare", "--probe", labeled, *QUICK, "--json")
     assert outcome.code == 0, outcome.stderr
     rows = {row["features"]: row for row in map(json.loads, outcome.stdout.splitlines())}
     assert list(rows) == ["pixels", "relu1_1", "relu2_1"]
@@ -164,7 +164,7 @@ def test_layers_beside_pixels_and_chance(percept: Callable, labelled: Path) -> N
     assert rows["pixels"]["shape"] == rows["pixels"]["pooled"] == [3, 32, 32]
     assert rows["relu2_1"]["accuracy"] > 0.9 > 0.8 > rows["pixels"]["accuracy"]
 
-    table = percept("compare", "--probe", labelled, *QUICK).stdout.splitlines()
+    table = percept("compare", "--probe", labeled, *QUICK).stdout.splitlines()
     assert "classes: coarse 10, fine 20" in table and "5 stratified folds, seed 0" in "".join(table)
     assert table[-4].split() == ["chance", "20", "of", "30", "66.7", "%"]
     told, percent = rows["relu2_1"]["correct"], f"{100 * rows['relu2_1']['accuracy']:.1f}"
@@ -172,26 +172,26 @@ def test_layers_beside_pixels_and_chance(percept: Callable, labelled: Path) -> N
     assert table[-1].split()[7:9] == [percent, "%"]
 
 
-def test_codes_of_autoencoders(percept: Callable, labelled: Path, tmp_path: Path) -> None:
+def test_codes_of_autoencoders(percept: Callable, labeled: Path, tmp_path: Path) -> None:
     """Several, told by their names; the extractor is only asked when its layers are."""
     first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
     save_autoencoder(first)
     save_autoencoder(second, variational=True)
     models = ("-m", first, "-m", second)
-    outcome = percept("compare", "--probe", labelled, *models, *CPU, "--json", "--folds", 3)
+    outcome = percept("compare", "--probe", labeled, *models, *CPU, "--json", "--folds", 3)
     assert outcome.code == 0, outcome.stderr
     rows = [json.loads(line) for line in outcome.stdout.splitlines()]
     assert [row["features"] for row in rows] == ["pixels", "code of first", "code of second"]
     assert rows[0]["pooled"] == [3, 36, 36] and rows[1]["shape"] == [8, 12, 12]
     assert "3 stratified folds" in rows[0]["protocol"]["split"]
-    outcome = percept("compare", "--probe", labelled, *models, *QUICK, "--json", "--seed", 1)
+    outcome = percept("compare", "--probe", labeled, *models, *QUICK, "--json", "--seed", 1)
     assert len(outcome.stdout.splitlines()) == 5
 
 
-def test_a_bad_file_and_one_without_a_class(percept: Callable, labelled: Path, tmp_path: Path) -> None:
+def test_a_bad_file_and_one_without_a_class(percept: Callable, labeled: Path, tmp_path: Path) -> None:
     """Exit code 3, the rest is probed; a file beside the classes is left out and said."""
-    for path in labelled.rglob("*.png"):
-        target = tmp_path / "all" / path.relative_to(labelled)
+    for path in labeled.rglob("*.png"):
+        target = tmp_path / "all" / path.relative_to(labeled)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(path.read_bytes())
     (tmp_path / "all" / "fine" / "bad.png").write_bytes(b"no picture")
@@ -207,26 +207,26 @@ def test_a_bad_file_and_one_without_a_class(percept: Callable, labelled: Path, t
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["LABELLED", "LABELLED", "--probe", "LABELLED"], 2, "--probe looks at one folder: give either"),
-        (["LABELLED", "--probe", "LABELLED"], 2, "give either"),
+        (["LABELED", "LABELED", "--probe", "LABELED"], 2, "--probe looks at one folder: give either"),
+        (["LABELED", "--probe", "LABELED"], 2, "give either"),
         ([], 2, "Give two images or two folders to compare with each other, or --probe FOLDER."),
-        (["LABELLED"], 2, "Give two images or two folders"),
-        (["LABELLED", "LABELLED", "--folds", 3], 2, "That is only for --probe FOLDER: leave --folds out."),
-        (["--probe", "LABELLED", "--metrics", "psnr", "-o", "x.png"], 2, "leave --metrics and --output out."),
-        (["--probe", "LABELLED", "-m", "x", "--extractor", "vgg16"], 2, "No --layers were asked for beside -m"),
-        (["--probe", "LABELLED/fine"], 2, "holds one class, 'deeper'"),
-        (["--probe", "LABELLED/none"], 2, "there is no such folder"),
-        (["--probe", "LABELLED", "--folds", 11], 2, "Class 'coarse' has 10 of the 11 pictures"),
-        (["--probe", "LABELLED", "--layers", "rellu1_2"], 2, "Did you mean 'relu1_2'?"),
-        (["--probe", "LABELLED", "--layers", "relu5_2", "--size", 8], 2, "too deep for 8x8 pixels: give --size 16"),
-        (["--probe", "LABELLED", "-m", "udnie"], 5, "Unknown autoencoder model 'udnie'"),
+        (["LABELED"], 2, "Give two images or two folders"),
+        (["LABELED", "LABELED", "--folds", 3], 2, "That is only for --probe FOLDER: leave --folds out."),
+        (["--probe", "LABELED", "--metrics", "psnr", "-o", "x.png"], 2, "leave --metrics and --output out."),
+        (["--probe", "LABELED", "-m", "x", "--extractor", "vgg16"], 2, "No --layers were asked for beside -m"),
+        (["--probe", "LABELED/fine"], 2, "holds one class, 'deeper'"),
+        (["--probe", "LABELED/none"], 2, "there is no such folder"),
+        (["--probe", "LABELED", "--folds", 11], 2, "Class 'coarse' has 10 of the 11 pictures"),
+        (["--probe", "LABELED", "--layers", "rellu1_2"], 2, "Did you mean 'relu1_2'?"),
+        (["--probe", "LABELED", "--layers", "relu5_2", "--size", 8], 2, "too deep for 8x8 pixels: give --size 16"),
+        (["--probe", "LABELED", "-m", "udnie"], 5, "Unknown autoencoder model 'udnie'"),
     ],
     ids=str,
 )
 def test_what_cannot_be_is_refused_in_one_sentence(
-    arguments: list[object], code: int, message: str, percept: Callable, labelled: Path
+    arguments: list[object], code: int, message: str, percept: Callable, labeled: Path
 ) -> None:
     """With the exit code of its kind, and no figure printed."""
-    outcome = percept("compare", *(str(each).replace("LABELLED", str(labelled)) for each in arguments), *CPU)
+    outcome = percept("compare", *(str(each).replace("LABELED", str(labeled)) for each in arguments), *CPU)
     assert (outcome.code, outcome.stdout) == (code, ""), outcome.stderr
     assert message in outcome.stderr

@@ -1,4 +1,4 @@
-"""A generator on a photograph: the mixture asked for, the photograph's own colours, transparency and size."""
+"""A generator on a photograph: the mixture asked for, the photograph's own colors, transparency and size."""
 
 import dataclasses
 
@@ -28,7 +28,7 @@ class Negative(nn.Module):
 def generator() -> StyleGenerator:
     torch.manual_seed(0)
     network = StyleGenerator(0.25).eval().requires_grad_(False)
-    nn.init.normal_(network.last.weight, std=0.5)  # untrained weights paint hardly more than grey
+    nn.init.normal_(network.last.weight, std=0.5)  # untrained weights paint hardly more than gray
     return network
 
 
@@ -51,7 +51,7 @@ def test_strength_mixes_photograph_and_style() -> None:
     torch.testing.assert_close(half, torch.full_like(half, 0.5))
 
 
-def test_kept_colours_are_the_photographs_and_brightness_is_the_styles() -> None:
+def test_kept_colors_are_the_photographs_and_brightness_is_the_styles() -> None:
     """Luma equals the restyled picture's, differences between channels the photograph's, where nothing is clipped."""
     torch.manual_seed(0)
     photograph, restyled = 0.4 + 0.2 * torch.rand(2, 1, 3, 8, 9)
@@ -61,15 +61,15 @@ def test_kept_colours_are_the_photographs_and_brightness_is_the_styles() -> None
     torch.testing.assert_close(result[:, 1] - result[:, 2], photograph[:, 1] - photograph[:, 2])
 
 
-def test_kept_colours_stay_in_range() -> None:
-    """A colour that a brighter stroke would push past white is clipped."""
+def test_kept_colors_stay_in_range() -> None:
+    """A color that a brighter stroke would push past white is clipped."""
     red, white = torch.tensor([1.0, 0, 0]).view(1, 3, 1, 1), torch.ones(1, 3, 1, 1)
     result = keep_original_colors(white, red)
     assert result.max() == 1 and result.min() >= 0
 
 
-def test_strength_comes_after_the_colours() -> None:
-    """At strength 0 the photograph is untouched even with its colours kept."""
+def test_strength_comes_after_the_colors() -> None:
+    """At strength 0 the photograph is untouched even with its colors kept."""
     photo, style = torch.rand(2, 1, 3, 5, 5)
     assert torch.equal(finish(style, photo, strength=0.0, keep_colors=True), photo)
     expected = (photo + keep_original_colors(style, photo)) / 2
@@ -115,8 +115,8 @@ def test_transparency_and_metadata_are_kept(generator: StyleGenerator) -> None:
 
 @pytest.mark.parametrize("size", [None, 48])
 @pytest.mark.parametrize("keep_colors", [False, True])
-def test_hidden_colours_do_not_bleed(generator: StyleGenerator, size: int | None, keep_colors: bool) -> None:
-    """What colour lies under full transparency changes no visible pixel, at another size neither."""
+def test_hidden_colors_do_not_bleed(generator: StyleGenerator, size: int | None, keep_colors: bool) -> None:
+    """What color lies under full transparency changes no visible pixel, at another size neither."""
     alpha = torch.ones(1, 1, 24, 24)
     alpha[..., :12] = 0
     results = []

@@ -44,7 +44,7 @@ def test_a_style_leaves_no_white_blotch(name: str) -> None:
 @pytest.mark.parametrize("name", INVERTERS)
 @torch.inference_mode()
 def test_an_inverter_gives_back_the_photograph_and_no_other(name: str) -> None:
-    """At an eighth of the size, its shapes and colours go with those of the photograph, and not of two others."""
+    """At an eighth of the size, its shapes and colors go with those of the photograph, and not of two others."""
     inverter = load_inverter(name)
     layer = inverter.metadata["layer"]
     extractor = create_extractor(inverter.metadata["extractor"], [layer])

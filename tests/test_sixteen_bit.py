@@ -19,7 +19,7 @@ from percept_cli.core.images.encode import encode_image, save_image
 from percept_cli.core.images.photo import Photo
 from percept_cli.errors import ImageError
 
-# 2 x 2 pixels of one colour, red at its largest level, in files that Pillow reads and cannot write.
+# 2 x 2 pixels of one color, red at its largest level, in files that Pillow reads and cannot write.
 DEEP_JPEG2000 = {
     16: "/0//UQAvAAAAAAACAAAAAgAAAAAAAAAAAAAAAgAAAAIAAAAAAAAAAAADDwEBDwEBDwEB/1IADAAAAAEBAAQEAAH/XAAEQID/ZAAlAAFDcmVh"
     "dGVkIGJ5IE9wZW5KUEVHIHZlcnNpb24gMi41LjT/kAAKAAAAAAAkAAH/k8f+DAoIkNx3R9/4kBAB2N/4kBgByr//2Q==",
@@ -62,7 +62,7 @@ def png_chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
-def handmade_png(levels: np.ndarray, colour_type: int, *, interlaced: bool = False, key: bytes = b"") -> bytes:
+def handmade_png(levels: np.ndarray, color_type: int, *, interlaced: bool = False, key: bytes = b"") -> bytes:
     """A 16-bit PNG of (H, W, C) without filters, by nobody's encoder; `key` is the content of a tRNS chunk."""
     height, width, _ = levels.shape
     # PNG 1.2, 2.6: the seven passes of Adam7, as first row, first column, and the steps to the next ones.
@@ -71,7 +71,7 @@ def handmade_png(levels: np.ndarray, colour_type: int, *, interlaced: bool = Fal
     for top, left, down, right in passes if interlaced else [(0, 0, 1, 1)]:
         for row in levels[top::down, left::right].astype(">u2"):
             rows += b"\0" + row.tobytes()
-    header = png_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, colour_type, 0, 0, interlaced))
+    header = png_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, color_type, 0, 0, interlaced))
     transparency = png_chunk(b"tRNS", key) if key else b""
     data = png_chunk(b"IDAT", zlib.compress(rows))
     return b"\x89PNG\r\n\x1a\n" + header + transparency + data + png_chunk(b"IEND", b"")
@@ -86,9 +86,9 @@ def read_png(data: bytes) -> np.ndarray:
         assert struct.unpack_from(">I", data, position + 8 + length) == (zlib.crc32(kind + content),)
         chunks.append((kind, content))
         position += 12 + length
-    width, height, bits, colour_type, _, _, interlaced = struct.unpack(">IIBBBBB", chunks[0][1])
+    width, height, bits, color_type, _, _, interlaced = struct.unpack(">IIBBBBB", chunks[0][1])
     assert (bits, interlaced) == (16, 0)
-    step = {2: 6, 6: 8}[colour_type]
+    step = {2: 6, 6: 8}[color_type]
     stored = zlib.decompress(b"".join(content for kind, content in chunks if kind == b"IDAT"))
     above = bytes(width * step)
     rows = []
@@ -131,18 +131,18 @@ def test_every_level_survives(extension: str, read: Callable[[bytes], np.ndarray
 
 @pytest.mark.parametrize("interlaced", [False, True])
 @pytest.mark.parametrize(
-    ("colour_type", "bands"), [(0, [0, 0, 0]), (4, [0, 0, 0, 1]), (2, [0, 1, 2]), (6, [0, 1, 2, 3])]
+    ("color_type", "bands"), [(0, [0, 0, 0]), (4, [0, 0, 0, 1]), (2, [0, 1, 2]), (6, [0, 1, 2, 3])]
 )
-def test_every_kind_of_png_is_read(colour_type: int, bands: list[int], interlaced: bool) -> None:
-    """Grey, grey with alpha, RGB and RGBA, by rows or interlaced."""
+def test_every_kind_of_png_is_read(color_type: int, bands: list[int], interlaced: bool) -> None:
+    """Gray, gray with alpha, RGB and RGBA, by rows or interlaced."""
     levels = every_level(max(bands) + 1)
-    photo = load_image(io.BytesIO(handmade_png(levels, colour_type, interlaced=interlaced)))
+    photo = load_image(io.BytesIO(handmade_png(levels, color_type, interlaced=interlaced)))
     assert np.array_equal(levels_of(photo), levels[..., bands])
     assert (photo.bits, photo.notes) == (16, ())
 
 
-def test_the_transparent_colour_of_a_png_has_sixteen_bits() -> None:
-    """A neighbour of the transparent colour, which 8 bits do not tell from it, stays visible."""
+def test_the_transparent_color_of_a_png_has_sixteen_bits() -> None:
+    """A neighbor of the transparent color, which 8 bits do not tell from it, stays visible."""
     levels = np.array([[[1000, 2000, 3000], [1000, 2000, 3001]]], dtype=np.uint16)
     photo = load_image(io.BytesIO(handmade_png(levels, 2, key=struct.pack(">3H", 1000, 2000, 3000))))
     assert photo.alpha is not None
@@ -165,7 +165,7 @@ def test_the_transparent_colour_of_a_png_has_sixteen_bits() -> None:
     ids=str,
 )
 def test_tiff_is_read_however_it_is_stored(options: dict[str, object], bands: int, byte_order: str) -> None:
-    """Either byte order, in strips or tiles, compressed or not, colours together or apart."""
+    """Either byte order, in strips or tiles, compressed or not, colors together or apart."""
     levels = every_level(bands)
     stored = levels.transpose(2, 0, 1) if "planarconfig" in options else levels
     extra = {"extrasamples": ["unassalpha"]} if bands == 4 else {}
@@ -193,7 +193,7 @@ def test_premultiplied_tiff_is_divided_in_sixteen_bits(compression: str | None) 
 
 
 def test_a_ppm_as_raw_converters_write_it_is_read() -> None:
-    """Binary colour PPM up to 65535, the output of dcraw."""
+    """Binary color PPM up to 65535, the output of dcraw."""
     levels = every_level(3)
     photo = load_image(io.BytesIO(b"P6 256 256 65535\n" + levels.astype(">u2").tobytes()))
     assert np.array_equal(levels_of(photo), levels)

@@ -1,4 +1,4 @@
-"""Upscalers that others trained: recognised by their keys, the pixels of spandrel's own call, pickles never run."""
+"""Upscalers that others trained: recognized by their keys, the pixels of spandrel's own call, pickles never run."""
 
 import re
 from collections.abc import Callable
@@ -32,7 +32,7 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], int, int | None]] = {
     "ESRGAN, deep": (lambda: ESRGAN(num_filters=4, num_blocks=6, scale=2), 2, None),
     "Compact x4": (lambda: Compact(num_feat=8, num_conv=4, upscale=4), 4, 6),
     "Compact x3": (lambda: Compact(num_feat=8, num_conv=2, upscale=3), 3, 4),
-    "Compact, grey": (lambda: Compact(num_in_ch=1, num_out_ch=1, num_feat=8, num_conv=3, upscale=2), 2, 5),
+    "Compact, gray": (lambda: Compact(num_in_ch=1, num_out_ch=1, num_feat=8, num_conv=3, upscale=2), 2, 5),
     "SwinIR": (
         lambda: SwinIR(
             img_size=16, window_size=8, upscale=2, depths=[2], embed_dim=12, num_heads=[2], upsampler="pixelshuffledirect"
@@ -64,7 +64,7 @@ def real_esrgan_keys(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_pixels_are_those_of_spandrels_own_call(name: str, tmp_path: Path) -> None:
-    """For every kind; scale and radius are recognised, whatever the file is called."""
+    """For every kind; scale and radius are recognized, whatever the file is called."""
     theirs = network(name)
     path = tmp_path / "anything.pth"
     torch.save(theirs.state_dict(), path)
@@ -116,7 +116,7 @@ def test_half_precision_and_safetensors_files_too(tmp_path: Path) -> None:
     torch.testing.assert_close(loaded.network(pixels), theirs.float()(pixels).clamp(0, 1))
 
 
-@pytest.mark.parametrize("name", ["ESRGAN x4", "ESRGAN x2 by unshuffling", "Compact x3", "Compact, grey"])
+@pytest.mark.parametrize("name", ["ESRGAN x4", "ESRGAN x2 by unshuffling", "Compact x3", "Compact, gray"])
 def test_tiles_equal_the_whole(name: str, tmp_path: Path) -> None:
     """Where the convolutions tell how far the network sees; to within rounding, which no level shows."""
     torch.save(network(name).state_dict(), tmp_path / "file.pth")
@@ -135,7 +135,7 @@ def test_tiles_equal_the_whole(name: str, tmp_path: Path) -> None:
 
 
 def test_a_deep_network_gets_a_halo_that_leaves_nothing_to_see(tmp_path: Path) -> None:
-    """Its tiles equal the whole within a grey level, and the user is told that it is not to the bit."""
+    """Its tiles equal the whole within a gray level, and the user is told that it is not to the bit."""
     torch.save(network("ESRGAN, deep").state_dict(), tmp_path / "deep.pth")
     upscaler = Upscaler(RUNTIME.prepare(load_upscaler(str(tmp_path / "deep.pth")).network), RUNTIME, 150)
     steps = list(
@@ -192,7 +192,7 @@ def test_another_scale_than_asked_for_is_refused(tmp_path: Path) -> None:
         ({"layer1.weight": torch.zeros(3)}, "not an upscaler that percept knows"),
         ({"body.0.weight": torch.zeros(3), "body.1.weight": torch.zeros(3)}, "damaged or a variant"),
         (Compact(num_feat=8, num_conv=1, upscale=1).state_dict(), "network for restoration"),
-        (Compact(num_in_ch=4, num_out_ch=4, num_feat=8, num_conv=1, upscale=2).state_dict(), "RGB or grey"),
+        (Compact(num_in_ch=4, num_out_ch=4, num_feat=8, num_conv=1, upscale=2).state_dict(), "RGB or gray"),
     ],
     ids=["unknown", "damaged", "restoration", "four channels"],
 )

@@ -61,7 +61,7 @@ def test_fine_texture_is_no_pattern(name: str) -> None:
 
 @pytest.mark.parametrize("scale", [2, 4, 8])
 def test_a_faint_checkerboard_is_found(scale: int) -> None:
-    """Two grey levels up and down, on an enlargement and on a texture: at period 2, and there only."""
+    """Two gray levels up and down, on an enlargement and on a texture: at period 2, and there only."""
     for image in (enlarged("chelsea", scale), picture("grass")):
         rows, columns = torch.arange(image.shape[-2]), torch.arange(image.shape[-1])
         board = FAINT * (1 - 2 * ((rows[:, None] + columns) % 2))
@@ -72,7 +72,7 @@ def test_a_faint_checkerboard_is_found(scale: int) -> None:
 
 @pytest.mark.parametrize("scale", [2, 4, 8])
 def test_the_pattern_of_transposed_convolutions_is_found(scale: int) -> None:
-    """At every period of their stages, at most two grey levels strong."""
+    """At every period of their stages, at most two gray levels strong."""
     image = enlarged("chelsea", scale)
     peaks = checkerboard_peaks(to_levels(image + transposed_pattern(image, scale)), scale)
     assert min(peaks.values()) > THRESHOLD

@@ -116,7 +116,7 @@ def test_what_was_reached_is_reported_and_kept_in_the_file(trained: dict[str, Pa
             assert sheet.height > 100
 
 
-def test_a_few_classes_are_learnt(percept: Callable, command: Command, tmp_path: Path) -> None:
+def test_a_few_classes_are_learned(percept: Callable, command: Command, tmp_path: Path) -> None:
     """Three patches are told apart under transformations never seen, far above chance."""
     output = tmp_path / "mine.safetensors"
     outcome = percept(

@@ -151,7 +151,7 @@ def test_a_second_signal_stops_at_once(start_percept: Callable, command: Command
 
 @pytest.mark.parametrize("norm", ["instance", "batch"])
 def test_a_killed_training_goes_on_from_its_last_checkpoint(norm: str, photos: Path, tmp_path: Path) -> None:
-    """What a SIGKILL leaves is a file of an earlier step; weights, statistics, optimiser and random sources are in it."""
+    """What a SIGKILL leaves is a file of an earlier step; weights, statistics, optimizer and random sources are in it."""
     crops = Crops(find_photos([photos]), 64, seed=3, count=12)
     accelerator = create_accelerator(RUNTIME)
 
@@ -431,8 +431,8 @@ def test_a_crop_is_a_function_of_seed_and_number(photos: Path) -> None:
 
 def test_every_photograph_comes_once_before_any_comes_twice(tmp_path: Path) -> None:
     """Each epoch is a shuffle of its own, so that a short training has seen all of a small folder."""
-    for grey in range(6):
-        Image.new("RGB", (40, 40), (40 * grey, 0, 0)).save(tmp_path / f"{grey}.png")
+    for gray in range(6):
+        Image.new("RGB", (40, 40), (40 * gray, 0, 0)).save(tmp_path / f"{gray}.png")
     crops = Crops(find_photos([tmp_path]), 32, seed=0, count=30)
     reds = [round(crops[number][0].mean().item() * 255) // 40 for number in range(30)]
     epochs = [reds[start : start + 6] for start in range(0, 30, 6)]
@@ -489,7 +489,7 @@ def test_native_crops_are_never_enlarged(tmp_path: Path) -> None:
 
 
 def test_a_duel_goes_on_to_the_same_bits(photos: Path, tmp_path: Path) -> None:
-    """Generator, discriminator and both optimisers are in the checkpoint; the one's gradients never move the other."""
+    """Generator, discriminator and both optimizers are in the checkpoint; the one's gradients never move the other."""
     crops = Crops(find_photos([photos]), 16, seed=3, count=24)
     accelerator = create_accelerator(RUNTIME)
 

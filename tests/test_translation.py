@@ -209,11 +209,11 @@ def test_no_loss_at_all_is_refused() -> None:
 def test_each_scale_sees_the_image_at_half_the_size() -> None:
     network = MultiscaleDiscriminator(4, scales=2).eval()  # in training, spectral norms change with each pass
     given = torch.rand(1, 3, 64, 64)
-    judgements = network(given)
+    judgments = network(given)
     halved = F.avg_pool2d(given, 3, 2, padding=1, count_include_pad=False)
-    assert torch.allclose(judgements[1][-1], network.networks[1](halved))
-    assert [len(judgement) for judgement in judgements] == [5, 5]  # four hidden layers and the logits
-    assert torch.equal(judgements[0][-1], network.networks[0](given))
+    assert torch.allclose(judgments[1][-1], network.networks[1](halved))
+    assert [len(judgment) for judgment in judgments] == [5, 5]  # four hidden layers and the logits
+    assert torch.equal(judgments[0][-1], network.networks[0](given))
 
 
 @pytest.mark.parametrize("paired", [True, False])

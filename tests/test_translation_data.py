@@ -82,10 +82,10 @@ def test_targets_are_shifted_by_up_to_the_offset(day: Path) -> None:
 
 
 def test_unpaired_crops_are_of_both_sets(tmp_path: Path) -> None:
-    """Sources of one colour, targets of another; the order of either has every picture once an epoch."""
-    for name, colours in (("a", (10, 20, 30)), ("b", (200, 220))):
+    """Sources of one color, targets of another; the order of either has every picture once an epoch."""
+    for name, colors in (("a", (10, 20, 30)), ("b", (200, 220))):
         (tmp_path / name).mkdir()
-        for level in colours:
+        for level in colors:
             Image.new("RGB", (80, 60), (level, level, level)).save(tmp_path / name / f"{level}.png")
     crops = UnpairedCrops(paths(tmp_path / "a"), paths(tmp_path / "b"), 32, 0, 12, short_side=40)
     levels = [[round(255 * part.mean().item()) for part in split_example(crops[number][None])] for number in range(12)]

@@ -110,8 +110,8 @@ def test_the_size_is_the_one_asked_for(
     assert size_of(here / name) == size
 
 
-def test_matched_colours_are_distributed_as_the_photographs_own(here: Path, shipped: Path, percept: Callable) -> None:
-    """A network of chance moves the quantiles of each colour by many levels; the step puts them back."""
+def test_matched_colors_are_distributed_as_the_photographs_own(here: Path, shipped: Path, percept: Callable) -> None:
+    """A network of chance moves the quantiles of each color by many levels; the step puts them back."""
     for options in ([], ["--match-histogram"]):
         assert percept("upscale", "img.png", "--x2", "-o", f"{len(options)}.png", *FP32, *options).code == 0
 
@@ -341,7 +341,7 @@ def test_tiles_change_nothing_and_the_check_says_so(here: Path, photos: Path, sh
     assert outcome.code == 0, outcome.stderr
     assert (here / "whole.png").read_bytes() == (here / "tiled.png").read_bytes()
     assert json.loads(outcome.stdout)["tile_difference"] == 0
-    assert "0 grey levels at most, compared everywhere" in outcome.stderr
+    assert "0 gray levels at most, compared everywhere" in outcome.stderr
     assert "no tiles to verify" in percept("upscale", "img.png", "--x2", "--verify-tiles").stderr
 
 

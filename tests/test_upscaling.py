@@ -15,9 +15,9 @@ from percept_cli.core.generators.reach import convolution_radius, cut_errors
 from percept_cli.core.generators.upscale import create_upscaler, even_out
 from percept_cli.core.images.decode import load_image
 from percept_cli.core.images.encode import save_image
-from percept_cli.core.images.photo import Photo, floats, quantise, resize_image
+from percept_cli.core.images.photo import Photo, floats, quantize, resize_image
 from percept_cli.core.inference import upscale as upscaling
-from percept_cli.core.inference.colors import match_colours
+from percept_cli.core.inference.colors import match_colors
 from percept_cli.core.inference.upscale import ONE_ALGORITHM_PIXELS, TileStep, Upscaler, resample, upscale
 from percept_cli.core.pretrained.generators import load_upscaler
 from percept_cli.core.pretrained.manifest import shipped_models
@@ -180,7 +180,7 @@ def test_a_cut_tells_how_far_a_network_sees(radius: int) -> None:
 
 
 def test_an_unknown_radius_is_measured_and_said_once() -> None:
-    """The halo is what leaves less than half a grey level, and a quarter; a picture of one tile needs none."""
+    """The halo is what leaves less than half a gray level, and a quarter; a picture of one tile needs none."""
     upscaler = Upscaler(Wide(20, None).requires_grad_(False), RUNTIME, 100)
     assert not upscaler.is_exact
     assert 20 <= upscaler.halo <= 25
@@ -303,7 +303,7 @@ def test_depth_and_metadata_are_the_photographs(bits: int) -> None:
 
 
 @pytest.mark.parametrize("size", [(), (31, 31)])
-def test_hidden_colours_do_not_bleed(size: tuple[int, ...]) -> None:
+def test_hidden_colors_do_not_bleed(size: tuple[int, ...]) -> None:
     """What lies under full transparency changes no visible pixel, resampled or not; what is opaque stays opaque."""
     alpha = torch.ones(1, 1, 20, 20)
     alpha[..., :10] = 0
@@ -315,7 +315,7 @@ def test_hidden_colours_do_not_bleed(size: tuple[int, ...]) -> None:
         upscaler = Upscaler(random_upscaler("swift", 2, **SMALL), RUNTIME)
         results.append(last_step(upscaler, dataclasses.replace(photo, pixels=pixels, alpha=alpha), *size).photo)
         assert results[-1] is not None
-        results.append(match_colours(results[-1], dataclasses.replace(photo, pixels=pixels, alpha=alpha)))
+        results.append(match_colors(results[-1], dataclasses.replace(photo, pixels=pixels, alpha=alpha)))
     black, black_matched, white, white_matched = results
     assert torch.equal(black_matched.pixels[..., -14:], white_matched.pixels[..., -14:])
     assert black is not None and white is not None and black.alpha is not None and white.alpha is not None
@@ -323,7 +323,7 @@ def test_hidden_colours_do_not_bleed(size: tuple[int, ...]) -> None:
     assert (black.alpha[..., -14:] == 255).all() and (black.alpha[..., :14] == 0).all()
 
 
-def test_neither_dots_of_the_period_nor_another_colour_can_be_drawn() -> None:
+def test_neither_dots_of_the_period_nor_another_color_can_be_drawn() -> None:
     """What stands at the same place of every period goes, and so does what all places share; other marks stay."""
     places = torch.zeros(1, 3 * 16, 20, 20)
     places[:, 5] = 1.0  # the same pixel of each 4x4 of red, too bright
@@ -348,7 +348,7 @@ def test_a_visible_edge_has_no_dark_halo() -> None:
 @pytest.mark.parametrize("factor", [1.5, 1.9])
 @pytest.mark.parametrize("alpha", [False, True])
 def test_another_size_is_resampled_from_the_networks(factor: float, alpha: bool) -> None:
-    """A smooth picture of another size is the bicubic one of that size, within a grey level or two."""
+    """A smooth picture of another size is the bicubic one of that size, within a gray level or two."""
     y, x = torch.meshgrid(torch.linspace(0, 1, 40), torch.linspace(0, 1, 60), indexing="ij")
     pixels = torch.stack([x, y, (x + y) / 2])[None]
     photo = Photo(pixels, alpha=(0.5 + 0.5 * x)[None, None] if alpha else None)
@@ -368,7 +368,7 @@ def test_resampling_in_strips_is_resampling(size: tuple[int, int]) -> None:
     """The levels of `resize_image` on the whole, larger and smaller, to a rounding."""
     levels = np.random.default_rng(0).integers(0, 65_536, (301, 200, 3), dtype=np.uint16)
     whole = resize_image(floats(torch.from_numpy(levels)).permute(2, 0, 1)[None], *size)
-    expected = quantise(whole, np.uint16).astype(int)
+    expected = quantize(whole, np.uint16).astype(int)
     assert np.abs(resample(levels, *size, np.uint16).astype(int) - expected).max() <= 1
 
 
@@ -382,11 +382,11 @@ def network_of(name: str) -> nn.Module:
 @pytest.mark.parametrize(
     "name", ["2", "4", *(name for name, model in shipped_models().items() if model.role == "upscaler")]
 )
-def test_colours_do_not_shift(name: str) -> None:
-    """The mean colour stays within half a grey level: of a photograph, of grey ones, of every shipped upscaler."""
+def test_colors_do_not_shift(name: str) -> None:
+    """The mean color stays within half a gray level: of a photograph, of gray ones, of every shipped upscaler."""
     picture = load_image(Path(__file__).parent.parent / "docs" / "photo.jpg").pixels[..., 100:196, 100:228]
-    grey = picture.mean(dim=1, keepdim=True).expand(-1, 3, -1, -1)
-    for pixels in (picture, grey, torch.full_like(picture, 0.4)):
+    gray = picture.mean(dim=1, keepdim=True).expand(-1, 3, -1, -1)
+    for pixels in (picture, gray, torch.full_like(picture, 0.4)):
         result = floats(upscale(Photo(pixels), network_of(name), RUNTIME).pixels)
         shift = (result.mean(dim=(2, 3)) - pixels.mean(dim=(2, 3))).abs().max()
         assert shift <= 0.5 / 255

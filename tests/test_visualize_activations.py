@@ -17,7 +17,7 @@ from percept_cli.core.visualization.activations import DARKER, layer_figures
 CPU = ("--device", "cpu", "--threads", 1)
 
 
-def test_a_relu_of_centred_noise_silences_half_and_one_channel_is_dead() -> None:
+def test_a_relu_of_centered_noise_silences_half_and_one_channel_is_dead() -> None:
     """Zeros, percentiles in units of the root mean square, contrast: all in closed form."""
     before = torch.randn(1, 50, 100, 100, generator=torch.Generator().manual_seed(0))
     figures = layer_figures("conv", before, before)

@@ -29,7 +29,7 @@ CPU = ("--device", "cpu", "--threads", 1)
 
 
 def marked_pictures() -> tuple[torch.Tensor, torch.Tensor]:
-    """Grey and the same with two squares of 16 pixels: strong at (64, 32), half as strong at (8, 80)."""
+    """Gray and the same with two squares of 16 pixels: strong at (64, 32), half as strong at (8, 80)."""
     plain = torch.full((1, 3, 128, 128), 0.5)
     marked = plain.clone()
     marked[..., 64:80, 32:48] += 0.4
@@ -38,7 +38,7 @@ def marked_pictures() -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def test_places_are_the_squares_that_differ_strongest_first() -> None:
-    """No two overlap; there are no more of them than differences; the figure is the root mean square in grey levels."""
+    """No two overlap; there are no more of them than differences; the figure is the root mean square in gray levels."""
     places = differing_places(marked_pictures(), side=16, count=5)
     assert [(place.region.top, place.region.left) for place in places[:2]] == [(64, 32), (8, 80)]
     # Two pictures are half their difference away from their mean.
@@ -74,8 +74,8 @@ def test_records_are_the_differences_to_the_first() -> None:
     assert [row["rms_difference"] for row in rows] == pytest.approx([whole, 255 * 0.4, 255 * 0.2], rel=1e-4)
 
 
-def test_a_square_has_its_colour_in_the_picture_and_around_its_enlargement() -> None:
-    """And pixels are enlarged as they are: no colour appears that was not there."""
+def test_a_square_has_its_color_in_the_picture_and_around_its_enlargement() -> None:
+    """And pixels are enlarged as they are: no color appears that was not there."""
     plain, marked = marked_pictures()
     places = differing_places((plain, marked), 16, 1)
     sheet = comparison_sheet([Shown("a", plain), Shown("b", marked)], places)

@@ -38,7 +38,7 @@ def test_channels_are_ranked_by_their_root_mean_square() -> None:
 
 
 def test_principal_components_are_those_that_the_features_were_made_of() -> None:
-    """Three orthogonal directions of variances 9, 4 and 1, in turn: their shares, and their ranks as colours."""
+    """Three orthogonal directions of variances 9, 4 and 1, in turn: their shares, and their ranks as colors."""
     random = torch.Generator().manual_seed(0)
     planes = torch.randn(3, 400, generator=random, dtype=torch.float64)
     planes = torch.linalg.qr((planes - planes.mean(1, keepdim=True)).T)[0].T * torch.tensor([[3.0], [2.0], [1.0]])
@@ -49,7 +49,7 @@ def test_principal_components_are_those_that_the_features_were_made_of() -> None
         assert abs(torch.corrcoef(torch.stack((color, plane)))[0, 1]) > 0.98  # all but what the ends clamp
 
 
-def test_features_that_do_not_vary_are_grey() -> None:
+def test_features_that_do_not_vary_are_gray() -> None:
     """No direction is better than another."""
     assert torch.equal(principal_components(torch.ones(1, 2, 3, 3)).image, torch.full((1, 3, 3, 3), 0.5))
 
@@ -83,7 +83,7 @@ def test_both_sides_of_an_activation_by_either_name() -> None:
         activation_pair(create_architecture("compact"), "pool2")
 
 
-def test_a_scale_has_its_colours_at_its_ends_and_clamps_beyond() -> None:
+def test_a_scale_has_its_colors_at_its_ends_and_clamps_beyond() -> None:
     """White at 0 where it lies about zero; the bar runs through all of it."""
     scale = Scale(0.0, 2.0, "activation")
     painted = (scale.paint(torch.tensor([-1.0, 0.0, 2.0, 9.0]).view(1, 1, 1, 4)) * 255).round()[0, :, 0].T.tolist()
@@ -93,7 +93,7 @@ def test_a_scale_has_its_colours_at_its_ends_and_clamps_beyond() -> None:
     assert bar.shape[-1] == 100 and torch.equal(bar[..., 0, 99:], scale.paint(torch.full((1, 1, 1, 1), 2.0))[..., 0, :])
 
 
-def test_numbers_are_short_and_boxes_have_their_colour() -> None:
+def test_numbers_are_short_and_boxes_have_their_color() -> None:
     """Three digits, no exponents before a million."""
     assert [figure(value) for value in (0.0, 2570.4, -1150.0, 0.01234, 2.5e7)] == [
         "0",
@@ -229,10 +229,10 @@ def test_a_missing_photograph_fails_and_a_code_has_no_map(percept: Callable, roa
 
 def test_the_grid_of_a_layer_is_where_its_units_answer() -> None:
     """A point of light through an untrained AlexNet: the unit that answers most lies over it."""
-    from percept_cli.core.pretrained.extractors import randomise
+    from percept_cli.core.pretrained.extractors import randomize
 
     extractor = FeatureExtractor(create_architecture("alexnet"), ["conv1"])
-    randomise(extractor, 0)
+    randomize(extractor, 0)
     image = torch.zeros(1, 3, 67, 67)
     dark = extractor(image)["conv1"]
     image[..., 30:34, 42:46] = 1.0

@@ -1,4 +1,4 @@
-"""`percept visualize filters`: what is drawn are the weights of the first layer, in the colours of the image."""
+"""`percept visualize filters`: what is drawn are the weights of the first layer, in the colors of the image."""
 
 import csv
 import json
@@ -13,7 +13,7 @@ from PIL import Image
 
 from percept_cli.core.extractors import create_architecture
 from percept_cli.core.extractors.graph import FeatureExtractor
-from percept_cli.core.pretrained.extractors import create_extractor, randomise
+from percept_cli.core.pretrained.extractors import create_extractor, randomize
 from percept_cli.core.visualization.filters import first_layer, image_filters
 from percept_cli.errors import UsageError
 
@@ -22,7 +22,7 @@ def test_the_filters_of_a_plain_first_layer_are_its_weights() -> None:
     """AlexNet's 11x11 with their stride of 4, and SqueezeNet's, which has no padding."""
     for name in ("alexnet", "squeezenet1_0"):
         extractor = FeatureExtractor(create_architecture(name), ["conv1"])
-        randomise(extractor, 0)
+        randomize(extractor, 0)
         assert first_layer(extractor.architecture) == "conv1"
         weight = extractor.network["conv1"].weight
         torch.testing.assert_close(image_filters(extractor, "conv1"), weight, rtol=1e-4, atol=1e-6)
@@ -32,8 +32,8 @@ def test_the_filters_of_compact_are_the_product_of_its_two_convolutions() -> Non
     """A convolution with them gives the layer's features, but for one constant a channel."""
     extractor = create_extractor("compact", ["conv1_1"])
     image = torch.rand(1, 3, 12, 12, generator=torch.Generator().manual_seed(0))
-    normalised = (image - extractor.mean) / extractor.std
-    found = extractor(image)["conv1_1"][..., 1:-1, 1:-1] - F.conv2d(normalised, image_filters(extractor, "conv1_1"))
+    normalized = (image - extractor.mean) / extractor.std
+    found = extractor(image)["conv1_1"][..., 1:-1, 1:-1] - F.conv2d(normalized, image_filters(extractor, "conv1_1"))
     assert found.shape[1] == 64
     assert (found - found.mean((2, 3), keepdim=True)).abs().max() < 1e-3
 
@@ -46,7 +46,7 @@ def test_a_deeper_layer_has_no_filter_of_the_image() -> None:
 
 
 def test_each_filter_is_a_tile_and_its_weights_are_listed(percept: Callable, tmp_path: Path) -> None:
-    """Grey is 0 and the strongest weight of each filter is at the end of the range."""
+    """Gray is 0 and the strongest weight of each filter is at the end of the range."""
     outcome = percept("visualize", "filters", "-o", tmp_path / "f.png", "--data", tmp_path / "f.csv", "--json")
     assert outcome.code == 0, outcome.stderr
     report = json.loads(outcome.stdout)

@@ -65,7 +65,7 @@ def test_matrices_show_the_same_channels_of_all_pictures_strongest_first() -> No
 
 
 def test_one_picture_has_matrices_and_no_distances(percept: Callable, photos: Path, tmp_path: Path) -> None:
-    """A panel for its picture, each of two layers and their colour bars; before an activation there are negative entries."""
+    """A panel for its picture, each of two layers and their color bars; before an activation there are negative entries."""
     outcome = percept(
         "visualize", "gram", photos / "hill.png", "--layer", "conv1_2,relu2_1", "--size", 48, "-o", tmp_path / "a.svg",
         "--data", tmp_path / "a.csv", *CPU,

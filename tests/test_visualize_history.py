@@ -34,7 +34,7 @@ def write_log(folder: Path, losses: list[float], cut: str = "") -> Path:
 
 
 def test_a_running_mean_leaves_a_line_as_it_is_and_knows_fewer_at_the_ends() -> None:
-    """Five values about each; three at the ends; a gap stays one and does not count in its neighbours."""
+    """Five values about each; three at the ends; a gap stays one and does not count in its neighbors."""
     line = np.arange(20.0)
     np.testing.assert_allclose(smoothed(line, 5)[2:-2], line[2:-2])
     assert smoothed(line, 5)[0] == 1.0 and smoothed(line, 1).tolist() == line.tolist()

@@ -12,7 +12,7 @@ from PIL import Image
 
 from percept_cli.core.extractors import create_architecture
 from percept_cli.core.extractors.graph import FeatureExtractor
-from percept_cli.core.optimization.maximization import MaximisationOptions, maximise, texture_similarity, transform
+from percept_cli.core.optimization.maximization import MaximizationOptions, maximize, texture_similarity, transform
 from percept_cli.core.optimization.objectives import (
     Objective,
     Term,
@@ -40,7 +40,7 @@ def test_a_text_is_the_sum_that_it_says() -> None:
     )  # fmt: skip
     assert objective.text == "0.2*relu3_1:5 + relu4_3:12@3,4 - 0.5*conv5"
     assert parse_objectives(objective.text) == [objective]
-    assert parse_objectives("relu4_3:12@center") == parse_objectives("relu4_3:12@centre")
+    assert parse_objectives("relu4_3:12@center") == parse_objectives("relu4_3:12@center")
 
 
 def test_several_channels_are_several_objectives() -> None:
@@ -96,11 +96,11 @@ def test_a_layer_a_channel_and_a_unit_have_to_be_there(name: str, text: str, mes
 
 
 def test_values_by_hand() -> None:
-    """A channel's mean, a unit at (column, row), the centre of an even map, a layer's root mean square, log-odds."""
+    """A channel's mean, a unit at (column, row), the center of an even map, a layer's root mean square, log-odds."""
     features = torch.arange(2 * 3 * 4 * 2.0).view(2, 3, 4, 2)
     assert term_value(Term("a", 1), features).tolist() == [11.5, 35.5]
     assert term_value(Term("a", 1, (1, 2)), features)[0] == features[0, 1, 2, 1]
-    assert term_value(Term("a", 1, "centre"), features)[0] == features[0, 1, 2, 1]
+    assert term_value(Term("a", 1, "center"), features)[0] == features[0, 1, 2, 1]
     torch.testing.assert_close(term_value(Term("a"), features)[0], features[0].square().mean().sqrt())
     scores = torch.tensor([[1.0, 3.0, -2.0]])
     chance = scores.softmax(1)[0, 1].item()
@@ -134,26 +134,26 @@ def test_relu_and_prob_are_tapped_before() -> None:
         assert tapped_layers(Objective((Term(layer, 0),)), create_architecture(name)) == {layer: tap}
 
 
-def test_views_are_moved_turned_and_scaled_on_grey() -> None:
-    """Nothing asked: the image in its grey border; a jitter alone moves whole pixels; each image has its own draw."""
+def test_views_are_moved_turned_and_scaled_on_gray() -> None:
+    """Nothing asked: the image in its gray border; a jitter alone moves whole pixels; each image has its own draw."""
     chance = torch.Generator().manual_seed(1)
     images = torch.rand(2, 3, 16, 16, generator=chance)
-    still = MaximisationOptions(jitter=0, scale=0, rotation=0)
+    still = MaximizationOptions(jitter=0, scale=0, rotation=0)
     view = transform(images, 20, still, chance)
     torch.testing.assert_close(view[..., 2:18, 2:18], images, atol=1e-5, rtol=0)
     assert (view[..., :1, :] == 0.5).all()
-    moved = transform(images, 16, MaximisationOptions(jitter=3, scale=0, rotation=0), chance)
+    moved = transform(images, 16, MaximizationOptions(jitter=3, scale=0, rotation=0), chance)
     shifts = [
         [(down, across) for down in range(-3, 4) for across in range(-3, 4)
          if torch.allclose(moved[n, :, 4:12, 4:12], images[n, :, 4 + down : 12 + down, 4 + across : 12 + across], atol=1e-5)]
         for n in range(2)
     ]  # fmt: skip
     assert [len(found) for found in shifts] == [1, 1] and shifts[0] != shifts[1]
-    quarter = transform(images, 16, MaximisationOptions(jitter=0, scale=0, rotation=180.0), chance)
+    quarter = transform(images, 16, MaximizationOptions(jitter=0, scale=0, rotation=180.0), chance)
     assert not torch.allclose(quarter, images, atol=0.1)
 
 
-def test_a_bounded_parametrisation_gives_the_image_back_and_stays_within_0_and_1() -> None:
+def test_a_bounded_parametrization_gives_the_image_back_and_stays_within_0_and_1() -> None:
     images = 0.05 + 0.9 * torch.rand(2, 3, 9, 12, generator=torch.Generator().manual_seed(0))
     for inner in (Pixels(), Frequencies(9, 12)):
         space = Bounded(inner)
@@ -180,17 +180,17 @@ def compact() -> Callable:
 
 
 @pytest.mark.parametrize(
-    ("text", "parametrisation"),
+    ("text", "parametrization"),
     [
-        ("relu2_2:5", "spectrum"), ("relu2_2:5", "pixels"), ("relu3_1:4@centre", "spectrum"), ("relu2_1", "spectrum"),
+        ("relu2_2:5", "spectrum"), ("relu2_2:5", "pixels"), ("relu3_1:4@center", "spectrum"), ("relu2_1", "spectrum"),
         ("conv2_1:3 - 0.5*relu1_2:1", "spectrum"),
     ],
 )  # fmt: skip
-def test_the_search_climbs(text: str, parametrisation: str, compact: Callable) -> None:
-    """Of a channel, a unit, a layer and a sum, in both parametrisations: the values rise; they are maximised."""
+def test_the_search_climbs(text: str, parametrization: str, compact: Callable) -> None:
+    """Of a channel, a unit, a layer and a sum, in both parametrizations: the values rise; they are maximized."""
     (objective,) = parse_objectives(text)
-    options = MaximisationOptions(8, parametrisation, jitter=2)
-    values = [step.values[0] for step in maximise(objective, 32, compact(objective), FP32, options)]
+    options = MaximizationOptions(8, parametrization, jitter=2)
+    values = [step.values[0] for step in maximize(objective, 32, compact(objective), FP32, options)]
     assert len(values) == 8 and values[-1] > values[0]
 
 
@@ -198,9 +198,9 @@ def test_images_asked_to_be_diverse_are_less_alike(compact: Callable) -> None:
     """Than two from different starts without being asked."""
     (objective,) = parse_objectives("relu3_1:5")
     extractor = compact(objective)
-    *_, together = maximise(objective, 32, extractor, FP32, MaximisationOptions(16, count=2, jitter=2))
+    *_, together = maximize(objective, 32, extractor, FP32, MaximizationOptions(16, count=2, jitter=2))
     apart = [
-        list(maximise(objective, 32, extractor, FP32, MaximisationOptions(16, jitter=2, seed=s)))[-1] for s in (0, 1)
+        list(maximize(objective, 32, extractor, FP32, MaximizationOptions(16, jitter=2, seed=s)))[-1] for s in (0, 1)
     ]
     features = extractor(torch.cat([step.images for step in apart]), ["conv3_1"])["conv3_1"]
     assert together.similarity is not None
@@ -208,7 +208,7 @@ def test_images_asked_to_be_diverse_are_less_alike(compact: Callable) -> None:
 
 
 def test_a_sheet_holds_what_each_command_alone_gives(percept: Callable, tmp_path: Path) -> None:
-    """One channel: the image alone. Several: a tile for each, the same to the grey level; the numbers step by step."""
+    """One channel: the image alone. Several: a tile for each, the same to the gray level; the numbers step by step."""
     small = ("--size", 48, "--steps", 4, *CPU)
     assert percept("visualize", "objective", "relu2_2:5", "-o", tmp_path / "one.png", *small).code == 0
     outcome = percept(
@@ -252,7 +252,7 @@ def test_the_same_seed_gives_the_same_file_and_every_option_another(percept: Cal
     others = [
         draw(*more)
         for more in (
-            ("--seed", 1), ("--jitter", 0), ("--scale", 0), ("--rotation", 0), ("--parametrisation", "pixels"),
+            ("--seed", 1), ("--jitter", 0), ("--scale", 0), ("--rotation", 0), ("--parametrization", "pixels"),
             ("--diversity", 2),
         )
     ]  # fmt: skip
@@ -276,7 +276,7 @@ def test_a_class_of_a_classifier_is_an_objective(percept: Callable, tmp_path: Pa
         (["relu4_3:"], "Objective 'relu4_3:' cannot be read at ':'"),
         (["relu4_3:0-199", "relu4_2:0-99"], "300 images are more than the 256 of one sheet"),
         (["relu4_3:384"], "has the channels 0 to 383"),
-        (["relu4_3:1", "--parametrisation", "wavelets"], "Unknown parametrisation 'wavelets'"),
+        (["relu4_3:1", "--parametrization", "wavelets"], "Unknown parametrization 'wavelets'"),
         (["relu5_2:1", "--size", "8"], "give --size 16 or more"),
         (["prob:281"], "Unknown layer of compact 'prob'"),
     ],

@@ -12,7 +12,7 @@ from torch import nn
 from percept_cli.core.extractors import create_architecture
 from percept_cli.core.extractors.geometry import theoretical_side
 from percept_cli.core.extractors.graph import Architecture, FeatureExtractor, Layer
-from percept_cli.core.pretrained.extractors import randomise
+from percept_cli.core.pretrained.extractors import randomize
 from percept_cli.core.visualization.receptive_field import measure_receptive_field
 
 CPU = ("--device", "cpu", "--threads", 1)
@@ -53,7 +53,7 @@ def test_a_single_convolution_looks_at_all_that_its_filter_holds() -> None:
 def test_nothing_outside_the_field_reaches_the_unit_and_its_edge_does() -> None:
     """On untrained AlexNet: the gradient over the whole image is no larger than over the field."""
     extractor = FeatureExtractor(create_architecture("alexnet"), ["conv2"])
-    randomise(extractor, 0)
+    randomize(extractor, 0)
     field = measure_receptive_field(extractor, "conv2", starts=16)
     assert field.gradients[0].max() > 0 and field.gradients[:, -1].max() > 0
     # The unit by hand, in an image with room around it.

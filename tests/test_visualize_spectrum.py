@@ -14,7 +14,7 @@ from percept_cli.core.measures.spectrum import THRESHOLD, checkerboard_peaks, fr
 
 
 def with_pattern(side: int = 160) -> torch.Tensor:
-    """Noise, and a wave of period 4 across with 3 grey levels of amplitude."""
+    """Noise, and a wave of period 4 across with 3 gray levels of amplitude."""
     noise = torch.rand(1, 1, side, side, generator=torch.Generator().manual_seed(0)).expand(1, 3, -1, -1)
     wave = 3 / 255 * torch.cos(torch.pi / 2 * torch.arange(side))
     return (0.4 + 0.05 * noise + wave).contiguous()

@@ -31,7 +31,7 @@ def test_an_axis_is_a_name_and_its_values() -> None:
     ]  # fmt: skip
 
 
-def test_what_is_optimised_and_what_is_trained_do_not_mix() -> None:
+def test_what_is_optimized_and_what_is_trained_do_not_mix() -> None:
     strength, weight, model = Axis("strength", (0.5, 1.0)), Axis("style-weight", (1.0,)), Axis("model", ("wave",))
     assert check_axes(model, strength, style=False, model=False)
     assert check_axes(Axis(), strength, style=False, model=True)
@@ -50,18 +50,18 @@ def test_what_is_optimised_and_what_is_trained_do_not_mix() -> None:
 
 
 def test_a_sheet_has_every_picture_in_its_row_and_column() -> None:
-    """Plain colours: the first row's lie above the second's, the columns side by side in their order."""
+    """Plain colors: the first row's lie above the second's, the columns side by side in their order."""
     colors = [[(1.0, 0.0, 0.0), (0.0, 1.0, 0.0)], [(0.0, 0.0, 1.0), (1.0, 1.0, 0.0)]]
     pictures = [[torch.tensor(color).view(1, 3, 1, 1).expand(1, 3, 40, 100) for color in row] for row in colors]
     axes = Axis("style-weight", (1.0, 2.0)), Axis("style-size", (64, 128))
     sheet = sweep_sheet("title", ["note"], [], *axes, pictures)
-    centres = []
+    centers = []
     for color in (color for row in colors for color in row):
         found = (sheet[0] == torch.tensor(color).view(3, 1, 1)).all(0).nonzero()
         assert len(found) == 4000
-        centres.append(found.float().mean(0).tolist())
-    (top, left), (_, right), (bottom, _) = centres[0], centres[1], centres[2]
-    assert top < bottom and left < right and centres[3] == [bottom, right]
+        centers.append(found.float().mean(0).tolist())
+    (top, left), (_, right), (bottom, _) = centers[0], centers[1], centers[2]
+    assert top < bottom and left < right and centers[3] == [bottom, right]
 
 
 def sheet_holds(sheet: Path, picture: np.ndarray) -> bool:
@@ -170,7 +170,7 @@ def test_a_style_and_a_model_that_are_not_there_are_named(percept: Callable, pho
         outcome = percept(*arguments, "--rows", axis)
         assert outcome.code == code and message in outcome.stderr, outcome.stderr
     outcome = percept(*arguments, "--rows", "strength=0.5,1", "-m", "udnie", "--steps", 3)
-    assert outcome.code == 2 and "A trained model is not optimised: leave --steps out" in outcome.stderr
+    assert outcome.code == 2 and "A trained model is not optimized: leave --steps out" in outcome.stderr
 
 
 def test_a_training_is_previewed_beside_its_output_and_nothing_is_trained(

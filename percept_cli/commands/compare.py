@@ -86,7 +86,7 @@ def compare(
 
     percept compare photo.png restored.png -o differences.png
 
-    percept compare --probe labelled/ -m autoencoder.safetensors
+    percept compare --probe labeled/ -m autoencoder.safetensors
     """
     from percept_cli.console import Console
     from percept_cli.core.files.folders import find_pairs

@@ -33,14 +33,14 @@ def compare_probe(
     layers: None for the extractor's own, or for none of it where there are models. Raises UsageError for a folder that
     cannot be probed, typer.Exit with 3 when some of its files cannot be read.
     """
-    from percept_cli.core.files.folders import USUAL_FOLDS, check_folds, find_labelled
+    from percept_cli.core.files.folders import USUAL_FOLDS, check_folds, find_labeled
     from percept_cli.errors import ExitCode, ImageError
 
     count = folds or USUAL_FOLDS
-    found = find_labelled(folder)
+    found = find_labeled(folder)
     check_folds(found.classes, count)
-    if found.unlabelled:
-        console.warn(f"files in {folder} itself, in no folder of a class, have none: {len(found.unlabelled)} left out")
+    if found.unlabeled:
+        console.warn(f"files in {folder} itself, in no folder of a class, have none: {len(found.unlabeled)} left out")
 
     # Only now the heavy imports: a wrong folder is answered at once.
     import torch
@@ -132,7 +132,7 @@ class _Report:
         self.protocol = {
             "pictures": f"{self.total} of {len(self.counts)} classes, {squares}",
             "classes": ", ".join(f"{name} {number}" for name, number in self.counts.items()),
-            "classifier": "ridge regression of one-hot classes on standardised values, its penalty by leave-one-out",
+            "classifier": "ridge regression of one-hot classes on standardized values, its penalty by leave-one-out",
             "split": split,
             "chance": "the share of the largest class; ±: standard error",
         }

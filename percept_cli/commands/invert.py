@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 METHODS = ("optimize", "generator")
 SAMPLE_PHOTO = "chelsea.png"
 COLUMNS = 6  # of a sheet, before it begins another row
-PANEL = "Optimisation"
+PANEL = "Optimization"
 
 
 def invert(
@@ -68,7 +68,7 @@ def invert(
     ] = None,
     alpha_weight: Annotated[
         float | None,
-        typer.Option(min=0.0, help="More keeps colours nearer to grey. Default: 0.", rich_help_panel=PANEL),
+        typer.Option(min=0.0, help="More keeps colors nearer to gray. Default: 0.", rich_help_panel=PANEL),
     ] = None,
     jitter: Annotated[
         int | None,
@@ -257,7 +257,7 @@ def invert(
                     levels = image_error(found, original)
                     start = f", start {sample + 1}" if samples > 1 else ""
                     console.say(
-                        f"{label}: {each}{start}: feature error {features:.4f}, image error {levels:.1f} grey levels"
+                        f"{label}: {each}{start}: feature error {features:.4f}, image error {levels:.1f} gray levels"
                     )
                     results.append(
                         {"layer": each, "sample": sample, **how(each, sample), "feature_error": round(features, 5),

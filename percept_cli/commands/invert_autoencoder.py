@@ -58,7 +58,7 @@ def reconstruct_images(
         shape = "x".join(str(length) for length in code.shape[1:])
         console.say(
             f"{label}: a code of {shape}, {fewer:.1f} times fewer numbers than the pixels; image error "
-            f"{error:.1f} grey levels"
+            f"{error:.1f} gray levels"
         )
         fields.update(code=list(code.shape[1:]), times_fewer=round(fewer, 2), image_error=round(error, 2))
         return photo.with_pixels(result if photo.alpha is None else unpremultiply(result, photo.alpha))

@@ -47,7 +47,7 @@ def inspect_model(
     percept models inspect starry-night
     """
     from percept_cli.core.pretrained.files import load_weights_and_metadata, sha256_of
-    from percept_cli.core.pretrained.generators import recognise
+    from percept_cli.core.pretrained.generators import recognize
     from percept_cli.core.pretrained.manifest import shipped_models
 
     console = Console(as_json=json)
@@ -56,7 +56,7 @@ def inspect_model(
     weights, metadata = load_weights_and_metadata(path)
     role, architecture = metadata.get("role"), metadata.get("architecture")
     if not role or not architecture:
-        role, architecture = recognise(weights, str(path))
+        role, architecture = recognize(weights, str(path))
     fields = {
         "file": str(path),
         "role": role,

@@ -27,12 +27,12 @@ def stylize(
     ] = None,
     style: Annotated[
         list[Path] | None,
-        typer.Option("--style", help="Any picture as the style, by optimisation; several are blended."),
+        typer.Option("--style", help="Any picture as the style, by optimization; several are blended."),
     ] = None,
     output: options.Output = None,
     name: options.Name = "{stem}_{op}{ext}",
     strength: Annotated[float, typer.Option(min=0.0, max=1.0, help="0 is the photograph, 1 the style.")] = 1.0,
-    keep_colors: Annotated[bool, typer.Option("--keep-colors", help="Keep the photograph's colours.")] = False,
+    keep_colors: Annotated[bool, typer.Option("--keep-colors", help="Keep the photograph's colors.")] = False,
     mask: Annotated[
         Path | None,
         typer.Option(help="Only what is white in this picture changes; a folder holds one for each photograph."),
@@ -41,29 +41,29 @@ def stylize(
         int | None, typer.Option(min=16, help="Short side of the result, pixels. Default: the photograph's.")
     ] = None,
     steps: Annotated[
-        int, typer.Option(min=1, help="With --style: updates over all sizes.", rich_help_panel="Optimisation")
+        int, typer.Option(min=1, help="With --style: updates over all sizes.", rich_help_panel="Optimization")
     ] = 300,
     optimizer: Annotated[
-        str, typer.Option(help="With --style: adam or lbfgs.", rich_help_panel="Optimisation")
+        str, typer.Option(help="With --style: adam or lbfgs.", rich_help_panel="Optimization")
     ] = "adam",
     init: Annotated[
-        str, typer.Option(help="With --style: start from content, noise or style.", rich_help_panel="Optimisation")
+        str, typer.Option(help="With --style: start from content, noise or style.", rich_help_panel="Optimization")
     ] = "content",
     style_size: Annotated[
         int,
         typer.Option(
             min=32,
             help="With --style: its short side in pixels; larger gives larger strokes.",
-            rich_help_panel="Optimisation",
+            rich_help_panel="Optimization",
         ),
     ] = 256,
     blend: Annotated[
         str | None,
-        typer.Option(metavar="W1,W2,...", help="With --style: weights of several.", rich_help_panel="Optimisation"),
+        typer.Option(metavar="W1,W2,...", help="With --style: weights of several.", rich_help_panel="Optimization"),
     ] = None,
     preview: Annotated[
         Path | None,
-        typer.Option(help="With --style: a PNG of the picture as it grows.", rich_help_panel="Optimisation"),
+        typer.Option(help="With --style: a PNG of the picture as it grows.", rich_help_panel="Optimization"),
     ] = None,
     loss: Annotated[
         str,
@@ -114,7 +114,7 @@ def stylize(
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """Restyle photographs: with a trained model in one pass, or after any picture by optimisation.
+    """Restyle photographs: with a trained model in one pass, or after any picture by optimization.
 
     percept stylize photo.jpg -m starry-night
 

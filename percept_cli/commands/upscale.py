@@ -64,7 +64,7 @@ def upscale(
     histogram: Annotated[
         bool,
         typer.Option(
-            "--match-histogram", help="Give the result the photograph's own distribution of each colour (Johnson 2016)."
+            "--match-histogram", help="Give the result the photograph's own distribution of each color (Johnson 2016)."
         ),
     ] = False,
     recursive: options.Recursive = False,
@@ -133,7 +133,7 @@ def upscale(
     from percept_cli.core.files.outputs import Job
     from percept_cli.core.images.encode import check_size
     from percept_cli.core.images.photo import Photo
-    from percept_cli.core.inference.colors import match_colours
+    from percept_cli.core.inference.colors import match_colors
     from percept_cli.core.inference.upscale import Upscaler
     from percept_cli.core.pretrained.blending import load_look
     from percept_cli.core.pretrained.generators import load_upscaler
@@ -168,7 +168,7 @@ def upscale(
         if verify_tiles:
             fields.update(tile_difference=_report_verification(last, job, console))
         assert last.photo is not None
-        return match_colours(last.photo, photo) if histogram else last.photo
+        return match_colors(last.photo, photo) if histogram else last.photo
 
     process_images(jobs, operation, console, quality=quality, show=show, fields=fields)
 
@@ -187,14 +187,14 @@ def _follow(steps: "Iterator[TileStep]", console: "Console") -> "TileStep":
 
 
 def _report_verification(last: "TileStep", job: "Job", console: "Console") -> float | None:
-    """The largest difference between tiles and whole in grey levels, None for a picture that is one tile."""
+    """The largest difference between tiles and whole in gray levels, None for a picture that is one tile."""
     name = "standard input" if job.source is None else str(job.source)
     found = last.verification
     if found is None:
         console.say(f"{name}: computed as a whole, there are no tiles to verify")
         return None
     where = "everywhere" if found.whole else f"at {found.places} places"
-    finding = f"{found.difference:.2g} grey levels at most, compared {where}"
+    finding = f"{found.difference:.2g} gray levels at most, compared {where}"
     if not found.passed:
         raise VerificationError(f"{name}: the tiles differ from the whole by {finding}. Use --tile off.")
     console.say(f"{name}: the tiles differ from the whole by {finding}")

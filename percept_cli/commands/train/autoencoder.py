@@ -30,7 +30,7 @@ def train_autoencoder(
     discriminator_channels: options.DiscriminatorChannels = 32,
     code_branch: options.CodeBranch = True,
     width: Annotated[float, typer.Option(min=0.05, help="Channels as a share of the network's own.")] = 1.0,
-    steps: Annotated[int, typer.Option(min=1, help="Optimiser updates.")] = 2000,
+    steps: Annotated[int, typer.Option(min=1, help="Optimizer updates.")] = 2000,
     batch: Annotated[int, typer.Option(min=1, help="Photographs a step.")] = 16,
     size: Annotated[int, typer.Option(min=16, help="Side of the training crops, pixels.")] = 64,
     learning_rate: Annotated[

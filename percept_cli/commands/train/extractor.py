@@ -67,7 +67,7 @@ def train_extractor(
             rich_help_panel=VIDEO,
         ),
     ] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Optimiser updates. Default: 8000; others 10000.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Optimizer updates. Default: 8000; others 10000.")] = None,
     batch: Annotated[
         int | None, typer.Option(min=1, help="Crops a step. Default: 8; exemplar 64, video 32 pairs.")
     ] = None,

@@ -30,7 +30,7 @@ def train_invert(
     code_branch: options.CodeBranch = True,
     generator: Annotated[str, typer.Option(help="lean, deepsim-2016 or deepsim-2016-linear.")] = "lean",
     width: Annotated[float, typer.Option(min=0.05, help="Channels as a share of the generator's own.")] = 1.0,
-    steps: Annotated[int, typer.Option(min=1, help="Optimiser updates.")] = 1500,
+    steps: Annotated[int, typer.Option(min=1, help="Optimizer updates.")] = 1500,
     batch: Annotated[int, typer.Option(min=1, help="Photographs a step.")] = 8,
     size: Annotated[int, typer.Option(min=16, help="Side of the training crops, pixels.")] = 128,
     learning_rate: Annotated[
@@ -118,7 +118,7 @@ def train_invert(
             code = frozen(images)[layer]
         with runtime.autocast():
             result = network(code, (size, size))
-        return compare.generator_part(result, images, created.normalise(code))
+        return compare.generator_part(result, images, created.normalize(code))
 
     run.train(
         training, crops, batch, compute_loss, rate, settings,

@@ -21,7 +21,7 @@ def train_style(
     blend: Annotated[
         str | None, typer.Option(metavar="W1,W2,...", help="Weights of several styles; equal by default.")
     ] = None,
-    steps: Annotated[int, typer.Option(min=1, help="Optimiser updates.")] = 1200,
+    steps: Annotated[int, typer.Option(min=1, help="Optimizer updates.")] = 1200,
     batch: Annotated[int, typer.Option(min=1, help="Photographs a step.")] = 4,
     size: Annotated[int, typer.Option(min=64, help="Side of the training crops, pixels.")] = 224,
     smallest_crop: Annotated[

@@ -119,7 +119,7 @@ def train_translate(
         typer.Option(help="Learn to undo noise, blur, jpeg, mask, gray or downscale, on photographs of --data."),
     ] = None,
     amount: Annotated[
-        str | None, typer.Option(metavar="N|LOW-HIGH", help="Of --degrade: grey levels, pixels, quality, %, times.")
+        str | None, typer.Option(metavar="N|LOW-HIGH", help="Of --degrade: gray levels, pixels, quality, %, times.")
     ] = None,
     data: options.Data = None,
     offset: Annotated[
@@ -128,7 +128,7 @@ def train_translate(
     short_side: Annotated[
         int, typer.Option(min=16, help="Unpaired: pictures are shrunk to it before crops are cut.")
     ] = 256,
-    steps: Annotated[int | None, typer.Option(min=1, help="Optimiser updates.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Optimizer updates.")] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Crops a step.")] = None,
     size: Annotated[int | None, typer.Option(min=32, help="Side of the training crops, pixels.")] = None,
     learning_rate: Annotated[float | None, typer.Option(min=0.0, help="Peak of the schedule.")] = None,

@@ -26,7 +26,7 @@ def train_upscale(
             "The other options change it."
         ),
     ] = "swift",
-    steps: Annotated[int | None, typer.Option(min=1, help="Optimiser updates.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Optimizer updates.")] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Crops a step.")] = None,
     patch: Annotated[int | None, typer.Option(min=8, help="Side of a crop before enlarging, pixels.")] = None,
     learning_rate: Annotated[float | None, typer.Option(min=0.0, help="Peak of the schedule.")] = None,

@@ -25,7 +25,7 @@ class Corruption:
 
 
 CORRUPTIONS: dict[str, Corruption] = {
-    "noise": Corruption(5, 50, "standard deviation in grey levels of 255", 0, 255),
+    "noise": Corruption(5, 50, "standard deviation in gray levels of 255", 0, 255),
     "blur": Corruption(0.5, 3, "standard deviation in pixels", 0.1, 20),
     "jpeg": Corruption(8, 50, "quality", 1, 95),
     "mask": Corruption(2, 20, "percent of the image", 1, 80),
@@ -54,7 +54,7 @@ def parse_amount(kind: str, given: str | None) -> tuple[float, float]:
 
 
 def corrupt(image: Tensor, kind: str, amount: float, random: np.random.Generator) -> Tensor:
-    """What a network gets to mend: an image (3, H, W) in [0, 1] spoilt, in whole grey levels, (3, H, W).
+    """What a network gets to mend: an image (3, H, W) in [0, 1] spoilt, in whole gray levels, (3, H, W).
 
     kind: `noise`, Gaussian and independent for each value; `blur`, Gaussian; `jpeg`; `gray`, its luma three times;
     `downscale`, shrunk and enlarged again, bicubic; `mask`, holes, with the mask behind it: (4, H, W), 1 in a hole.

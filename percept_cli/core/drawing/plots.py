@@ -109,7 +109,7 @@ def _drawn(plot: Plot) -> Iterator["Figure"]:
 
 
 def color_map(colors: Sequence[tuple[int, int, int]] = look.SEQUENTIAL) -> Any:
-    """The colours of the sheets' scales as matplotlib takes them."""
+    """The colors of the sheets' scales as matplotlib takes them."""
     from matplotlib.colors import LinearSegmentedColormap
 
     return LinearSegmentedColormap.from_list("percept", [hex_color(color) for color in colors])

@@ -1,6 +1,6 @@
-"""The look of every picture that explains: colours, letters, scales, and how parts are put together on a sheet.
+"""The look of every picture that explains: colors, letters, scales, and how parts are put together on a sheet.
 
-Nothing here needs matplotlib; `plots.py` draws curves in the same colours. Sheets are `WIDTH` pixels wide, where their
+Nothing here needs matplotlib; `plots.py` draws curves in the same colors. Sheets are `WIDTH` pixels wide, where their
 letters can be read.
 """
 
@@ -19,7 +19,7 @@ INK, MUTED, PAPER = (0, 0, 0), (95, 95, 95), (255, 255, 255)
 HEADING, TEXT, SMALL = 21, 15, 14  # pixels
 BAR_HEIGHT = 16
 
-# Colours that the colour-blind tell apart, and in grey too: matplotlib's viridis (CC0), ColorBrewer's RdBu (Apache-2.0)
+# Colors that the color-blind tell apart, and in gray too: matplotlib's viridis (CC0), ColorBrewer's RdBu (Apache-2.0)
 # and the lines of Okabe & Ito 2008.
 SEQUENTIAL = (
     (68, 1, 84), (72, 24, 106), (71, 45, 123), (66, 64, 134), (59, 82, 139), (51, 99, 141), (44, 114, 142),
@@ -35,7 +35,7 @@ LINES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000
 
 @dataclass(frozen=True)
 class Scale:
-    """Which colour a value has: those of `colors` from `low` to `high`, the ends beyond; `label` says what it measures."""
+    """Which color a value has: those of `colors` from `low` to `high`, the ends beyond; `label` says what it measures."""
 
     low: float
     high: float
@@ -60,7 +60,7 @@ class Scale:
 
 
 def color_bar(scale: Scale, width: int) -> Tensor:
-    """The colours of a scale from left to right with its ends and middle below, and its label: (1, 3, H, `width`)."""
+    """The colors of a scale from left to right with its ends and middle below, and its label: (1, 3, H, `width`)."""
     ramp = torch.linspace(scale.low, scale.high, width).view(1, 1, 1, width).expand(1, 1, BAR_HEIGHT, width)
     figures = Image.new("RGB", (width, SMALL + 6), PAPER)
     draw, font = ImageDraw.Draw(figures), ImageFont.load_default(SMALL)
@@ -125,7 +125,7 @@ def framed(sheet: Tensor) -> Tensor:
 
 
 def boxed(picture: Tensor, box: tuple[int, int, int, int], color: str, width: int = 3) -> Tensor:
-    """A picture (1, 3, H, W) in [0, 1] with the outline of (top, left, bottom, right) in a colour of `LINES`."""
+    """A picture (1, 3, H, W) in [0, 1] with the outline of (top, left, bottom, right) in a color of `LINES`."""
     top, left, bottom, right = box
     rgb = torch.tensor([int(color[at : at + 2], 16) / 255 for at in (1, 3, 5)]).view(1, 3, 1, 1)
     marked = picture.clone()

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from torch import Tensor
 
-from percept_cli.core.images.photo import quantise, resize_image
+from percept_cli.core.images.photo import quantize, resize_image
 
 Way = Literal["kitty", "iterm2", "blocks"]
 Pair = tuple[tuple[int, int, int], tuple[int, int, int]]
@@ -64,7 +64,7 @@ def half_blocks(pixels: Tensor, columns: int, rows: int) -> list[list[Pair]]:
     height, width = pixels.shape[-2:]
     across = min(shown_columns(height, width, columns, rows), width)
     down = max(1, round(across * height / width / 2))
-    levels = quantise(resize_image(pixels.float().cpu(), 2 * down, across), np.uint8).tolist()
+    levels = quantize(resize_image(pixels.float().cpu(), 2 * down, across), np.uint8).tolist()
     return [
         [(tuple(upper), tuple(lower)) for upper, lower in zip(levels[row], levels[row + 1], strict=True)]
         for row in range(0, 2 * down, 2)

@@ -22,7 +22,7 @@ __all__ = ["ARCHITECTURES", "Architecture", "FeatureExtractor", "create_architec
 
 
 def create_architecture(name: str) -> Architecture:
-    """The layers and normalisation of a network by name. Raises UsageError, with a suggestion, for an unknown one."""
+    """The layers and normalization of a network by name. Raises UsageError, with a suggestion, for an unknown one."""
     if name not in ARCHITECTURES:
         raise UsageError(unknown_name("extractor", name, ARCHITECTURES))
     return ARCHITECTURES[name]()

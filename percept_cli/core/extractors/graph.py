@@ -32,7 +32,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Architecture:
-    """A network's layers from shallow to deep, with the input normalisation its weights expect."""
+    """A network's layers from shallow to deep, with the input normalization its weights expect."""
 
     name: str
     layers: tuple[Layer, ...]
@@ -118,7 +118,7 @@ class FeatureExtractor(nn.Module):
                 f"{smallest}x{smallest}. Use a larger image or a shallower layer."
             )
         dtype = next((p.dtype for p in self.network.parameters()), images.dtype)
-        # Normalised in the image's own precision: a bf16 weight type must not round the image before it is centred.
+        # Normalized in the image's own precision: a bf16 weight type must not round the image before it is centered.
         values = {IMAGE: ((images - self.mean.to(images.dtype)) / self.std.to(images.dtype)).to(dtype)}
         last_use = {source: layer.name for layer in plan for source in layer.sources}
         features = {}
@@ -152,21 +152,21 @@ class FeatureExtractor(nn.Module):
     def grid(self, layer: str) -> Grid | None:
         """How the units of a layer divide the image; None for a code of the whole image, as fully connected ones are."""
         name = self.architecture.resolve(layer)
-        places = {IMAGE: (1, 0.0)}  # of a layer: pixels between its units, and the pixel at the centre of the first
+        places = {IMAGE: (1, 0.0)}  # of a layer: pixels between its units, and the pixel at the center of the first
         for part in _ancestors(self.architecture.layers, (name,)):
-            module, (jump, centre) = self.network[part.name], places[part.sources[0]]
+            module, (jump, center) = self.network[part.name], places[part.sources[0]]
             if isinstance(module, nn.Conv2d | nn.MaxPool2d):
                 kernel, stride, padding = (
                     value[0] if isinstance(value, tuple) else value
                     for value in (module.kernel_size, module.stride, module.padding)
                 )
                 assert isinstance(kernel, int) and isinstance(stride, int) and isinstance(padding, int)
-                jump, centre = jump * stride, centre + jump * ((kernel - 1) / 2 - padding)
+                jump, center = jump * stride, center + jump * ((kernel - 1) / 2 - padding)
             elif isinstance(module, nn.AdaptiveAvgPool2d | nn.Flatten | nn.Linear):
                 return None
-            places[part.name] = jump, centre
-        jump, centre = places[name]
-        return Grid(jump, centre - (jump - 1) / 2)
+            places[part.name] = jump, center
+        jump, center = places[name]
+        return Grid(jump, center - (jump - 1) / 2)
 
     def fingerprint(self, layer: str) -> str:
         """A digest of the weights that lead to a layer: the same for two extractors whose features there are the same.

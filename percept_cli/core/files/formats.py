@@ -28,9 +28,9 @@ def keeps_levels(extension: str, quality: int) -> bool:
     return image_format in ("PNG", "TIFF", "BMP") or (image_format == "WEBP" and quality >= 100)
 
 
-def normalise_extension(extension: str) -> str:
+def normalize_extension(extension: str) -> str:
     """`PNG`, `png` or `.png` as `.png`; UsageError, naming the allowed ones, if no such file can be written."""
-    normalised = f".{extension.removeprefix('.').lower()}"
-    if normalised not in WRITABLE_FORMATS:
+    normalized = f".{extension.removeprefix('.').lower()}"
+    if normalized not in WRITABLE_FORMATS:
         raise UsageError(unknown_name("output extension", extension, WRITABLE_FORMATS))
-    return normalised
+    return normalized

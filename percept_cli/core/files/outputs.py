@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from percept_cli.core.files.formats import WRITABLE_FORMATS, normalise_extension
+from percept_cli.core.files.formats import WRITABLE_FORMATS, normalize_extension
 from percept_cli.core.files.inputs import InputItem
 from percept_cli.errors import UsageError, unknown_name
 
@@ -71,7 +71,7 @@ def plan_outputs(
     """
     if overwrite and skip_existing:
         raise UsageError("--overwrite and --skip-existing exclude each other: give one of them.")
-    extension = None if extension is None else normalise_extension(extension)
+    extension = None if extension is None else normalize_extension(extension)
     fields = _template_fields(name)
     real_folders = _RealFolders()
 
@@ -121,7 +121,7 @@ def _single_file(output: str, extension: str | None, others: Sequence[str]) -> P
         allowed = ", ".join((*WRITABLE_FORMATS, *others))
         raise UsageError(f"-o '{output}' has no extension: add one ({allowed}), or end it in '/' for a folder.")
     if path.suffix.lower() not in others:
-        given = normalise_extension(path.suffix)
+        given = normalize_extension(path.suffix)
         if extension is not None and WRITABLE_FORMATS[given] != WRITABLE_FORMATS[extension]:
             raise UsageError(f"-o '{output}' is a {given} file, but {extension} was asked for: leave one of them out.")
     if not path.parent.is_dir():

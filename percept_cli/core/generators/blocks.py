@@ -1,4 +1,4 @@
-"""Residual, upsampling and normalisation blocks."""
+"""Residual, upsampling and normalization blocks."""
 
 import math
 
@@ -6,14 +6,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from percept_cli.core.generators.strips import convolve, normalise_in_strips, takes_strips
+from percept_cli.core.generators.strips import convolve, normalize_in_strips, takes_strips
 from percept_cli.core.images.resize import cubic_kernel
 
 
 class InstanceNorm(nn.Module):
-    """Instance normalisation with affine parameters (Ulyanov et al. 2016), (N, C, H, W) to the same.
+    """Instance normalization with affine parameters (Ulyanov et al. 2016), (N, C, H, W) to the same.
 
-    Each image alone through batch normalisation is the same arithmetic, and unlike `F.instance_norm` it keeps the
+    Each image alone through batch normalization is the same arithmetic, and unlike `F.instance_norm` it keeps the
     channels-last layout: 4 times as fast on a processor, forward and backward.
     """
 
@@ -23,24 +23,24 @@ class InstanceNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, features: Tensor) -> Tensor:
-        normalised = [
+        normalized = [
             F.batch_norm(image, None, None, self.weight, self.bias, training=True, eps=1e-5)
             for image in features.split(1)
         ]
-        return normalised[0] if len(normalised) == 1 else torch.cat(normalised)
+        return normalized[0] if len(normalized) == 1 else torch.cat(normalized)
 
 
 def create_norm(norm: str, channels: int) -> nn.Module:
-    """`instance` or `batch` normalisation, or `none`, which hands its input on."""
+    """`instance` or `batch` normalization, or `none`, which hands its input on."""
     if norm == "none":
         return nn.Identity()
     return InstanceNorm(channels) if norm == "instance" else nn.BatchNorm2d(channels)
 
 
 class ConvNorm(nn.Module):
-    """Reflection-padded convolution and normalisation, with a ReLU unless told otherwise.
+    """Reflection-padded convolution and normalization, with a ReLU unless told otherwise.
 
-    enlargement: by how much nearest neighbours enlarge the features first. Large maps go in strips (see `strips`).
+    enlargement: by how much nearest neighbors enlarge the features first. Large maps go in strips (see `strips`).
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class ConvNorm(nn.Module):
         enlargement: int = 1,
     ):
         super().__init__()
-        # A normalisation takes the mean away, so the convolution before one needs no bias.
+        # A normalization takes the mean away, so the convolution before one needs no bias.
         self.conv = nn.Conv2d(inputs, outputs, kernel, stride, bias=norm == "none")
         self.norm = create_norm(norm, outputs)
         self.relu = relu
@@ -64,7 +64,7 @@ class ConvNorm(nn.Module):
         features = convolve(features, self.conv, self.enlargement)
         if isinstance(self.norm, InstanceNorm) and takes_strips(features):
             norm = self.norm
-            return normalise_in_strips(features, norm.weight, norm.bias, relu=self.relu)
+            return normalize_in_strips(features, norm.weight, norm.bias, relu=self.relu)
         features = self.norm(features)
         return F.relu(features) if self.relu else features
 
@@ -100,7 +100,7 @@ class UnpaddedResidualBlock(nn.Module):
 
 
 class ResizeConvNorm(nn.Module):
-    """Nearest-neighbour enlargement by 2, then a convolution (Odena et al. 2016): no checkerboard."""
+    """Nearest-neighbor enlargement by 2, then a convolution (Odena et al. 2016): no checkerboard."""
 
     def __init__(self, inputs: int, outputs: int, norm: str = "instance"):
         super().__init__()
@@ -136,7 +136,7 @@ class BicubicBase(nn.Module):
     def reach(self, margin: int) -> int:
         """How many small pixels beyond its own an output pixel and `margin` of them around it take their values from.
 
-        Two to the side nearer to a pixel's centre, one to the other; a pixel at the very centre of a small one is that.
+        Two to the side nearer to a pixel's center, one to the other; a pixel at the very center of a small one is that.
         """
         s = self.scale
         return max(

@@ -32,7 +32,7 @@ class SrcnnGenerator(nn.Module):
         self.arguments: dict[str, Any] = {"scale": scale}
         self.base = BicubicBase(scale)
         self.receptive_radius = self.base.reach(4 + 0 + 2)
-        # Departs from the paper, whose one channel is luma with bicubic colours: here RGB, three channels in and out.
+        # Departs from the paper, whose one channel is luma with bicubic colors: here RGB, three channels in and out.
         # Its convolutions are unpadded while it trains; its released program repeats the edge, as these do always.
         self.first = nn.Conv2d(3, 64, 9, padding=4, padding_mode="replicate")
         self.middle = nn.Conv2d(64, 32, 1)
@@ -59,7 +59,7 @@ class SrResNetGenerator(nn.Module):
         self.receptive_radius = reach_through(scale, tail) + 4 + 2 * blocks + 1
         self.first = nn.Sequential(nn.Conv2d(3, channels, 9, padding=4), nn.PReLU())
         self.body = nn.Sequential(*(NormedBlock(channels, nn.PReLU()) for _ in range(blocks)))
-        # A normalisation takes the mean away, so the convolutions before one need no bias.
+        # A normalization takes the mean away, so the convolutions before one need no bias.
         self.joint = nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels))
         self.enlargement = nn.Sequential(
             *(
@@ -96,7 +96,7 @@ class NormedBlock(nn.Module):
 
 
 class EnhanceNetGenerator(nn.Module):
-    """EnhanceNet (Sajjadi et al. 2017, table 1): residual blocks, nearest-neighbour stages, detail on top of bicubic."""
+    """EnhanceNet (Sajjadi et al. 2017, table 1): residual blocks, nearest-neighbor stages, detail on top of bicubic."""
 
     size_multiple = 1
     smallest = 1
@@ -142,7 +142,7 @@ class RectifiedBlock(nn.Module):
 
 
 class RrdbGenerator(nn.Module):
-    """ESRGAN's RRDBNet (Wang et al. 2018, figure 4): residual-in-residual dense blocks, nearest-neighbour stages.
+    """ESRGAN's RRDBNet (Wang et al. 2018, figure 4): residual-in-residual dense blocks, nearest-neighbor stages.
 
     channels, blocks, growth: the paper's nf, nb and gc; 64, 23 and 32.
     """
@@ -236,7 +236,7 @@ class JohnsonUpscaleGenerator(nn.Module):
         self.receptive_radius = reach + 2 * blocks + 4
 
         # Unlike the style network's, the blocks keep their padding: the table's maps stay 72 x 72 throughout. It names
-        # no kind of padding; zeros here. Before a normalisation the convolutions need no bias.
+        # no kind of padding; zeros here. Before a normalization the convolutions need no bias.
         self.first = nn.Sequential(
             nn.Conv2d(3, channels, 9, padding=4, bias=False), nn.BatchNorm2d(channels), nn.ReLU()
         )
@@ -285,7 +285,7 @@ def bicubic(base: BicubicBase, images: Tensor) -> Tensor:
 
 
 def in_float32(images: Tensor) -> Tensor:
-    """Images, or what is added to them, in float32 or finer: bf16 has too few grey levels."""
+    """Images, or what is added to them, in float32 or finer: bf16 has too few gray levels."""
     return images.to(torch.promote_types(images.dtype, torch.float32))
 
 

@@ -31,7 +31,7 @@ class SrganDiscriminator(nn.Module):
         inputs = channels
         for factor, stride in ((1, 2), (2, 1), (2, 2), (4, 1), (4, 2), (8, 1), (8, 2)):
             outputs = factor * channels
-            # A normalisation takes the mean away, so the convolution needs no bias.
+            # A normalization takes the mean away, so the convolution needs no bias.
             convolution = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
             layers += [convolution, nn.BatchNorm2d(outputs), nn.LeakyReLU(SLOPE)]
             inputs = outputs
@@ -92,16 +92,16 @@ class MultiscaleDiscriminator(nn.Module):
     def __init__(self, channels: int = 64, scales: int = 2, inputs: int = 3):
         super().__init__()
         self.arguments: dict[str, Any] = {"channels": channels, "scales": scales, "inputs": inputs}
-        # Departs from the paper, which has instance norms: spectral norms keep what brightness and colour tell.
+        # Departs from the paper, which has instance norms: spectral norms keep what brightness and color tell.
         self.networks = nn.ModuleList(PatchDiscriminator(channels, spectral=True, inputs=inputs) for _ in range(scales))
 
     def forward(self, images: Tensor) -> list[list[Tensor]]:
-        judgements = []
+        judgments = []
         for network in self.networks:
             assert isinstance(network, PatchDiscriminator)
-            judgements.append(network.judge(images))
+            judgments.append(network.judge(images))
             images = F.avg_pool2d(images, 3, stride=2, padding=1, count_include_pad=False)
-        return judgements
+        return judgments
 
 
 class DeepsimDiscriminator(nn.Module):

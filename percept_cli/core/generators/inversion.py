@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from percept_cli.errors import UsageError, unknown_name
 
 SLOPE = 0.3  # of the leaky ReLUs (Dosovitskiy & Brox 2016, section 3.3)
-# Departs from the paper, whose images have the mean image subtracted: here an output of 0 is the mean grey of photographs.
-GREY = 0.43
+# Departs from the paper, whose images have the mean image subtracted: here an output of 0 is the mean gray of photographs.
+GRAY = 0.43
 # A channel that varies less than this share of the usual would be all noise when it is scaled up to the others.
 QUIETEST = 0.1
 # lean: channels at strides 1, 2, 4, 8, 16 and 32 or more; 4 MB in 16 bits for 1,000 channels at stride 32
@@ -67,7 +67,7 @@ class Inverter(nn.Module):
         self.mean.copy_(rows.mean(0))
         self.std.copy_(std.clamp_min(QUIETEST * std.square().mean().sqrt().item()).clamp_min(1e-6))
 
-    def normalise(self, features: Tensor) -> Tensor:
+    def normalize(self, features: Tensor) -> Tensor:
         """Features with a mean of 0 and a standard deviation of 1 in every channel of photographs, in float32."""
         features = self._flat(features)
         shape = (1, -1, *[1] * (features.ndim - 2))
@@ -75,7 +75,7 @@ class Inverter(nn.Module):
 
     def forward(self, features: Tensor, size: tuple[int, int] | None = None) -> Tensor:
         """size: height and width of the image that the features are of; by default what their own size suggests."""
-        code = self.normalise(features)
+        code = self.normalize(features)
         if self.stride:
             size = size or (code.shape[2] * self.stride, code.shape[3] * self.stride)
             code, top, left = self._cover(code, size)
@@ -89,7 +89,7 @@ class Inverter(nn.Module):
         return images
 
     def _run(self, code: Tensor) -> Tensor:
-        return self.last(self.inner(self.first(code))).float() + GREY
+        return self.last(self.inner(self.first(code))).float() + GRAY
 
     def _flat(self, features: Tensor) -> Tensor:
         return features if self.stride else features.flatten(1)  # SqueezeNet's last pooling leaves (N, C, 1, 1)
@@ -122,7 +122,7 @@ class LeakyBlock(nn.Module):
 
 
 class Doubling(nn.Module):
-    """Bilinear enlargement by 2: of the code's cells, which nearest neighbours leave as squares, nothing is seen."""
+    """Bilinear enlargement by 2: of the code's cells, which nearest neighbors leave as squares, nothing is seen."""
 
     def forward(self, features: Tensor) -> Tensor:
         if features.device.type == "cuda":  # whose bilinear gradient adds up in another order each time
@@ -159,7 +159,7 @@ def create_lean_layers(channels: int, doublings: int, width: float, dense: bool)
     for convolution in (first, *(part for part in layers[1] if isinstance(part, nn.Conv2d | nn.Linear)), last):
         nn.init.kaiming_normal_(convolution.weight, a=SLOPE)  # type: ignore[arg-type]
         nn.init.zeros_(convolution.bias)  # type: ignore[arg-type]
-    last.weight.data.mul_(0.1)  # it begins near grey
+    last.weight.data.mul_(0.1)  # it begins near gray
     return layers
 
 

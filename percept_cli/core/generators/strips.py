@@ -1,4 +1,4 @@
-"""Convolution and normalisation of large feature maps in strips of rows: the same values in a fraction of the memory.
+"""Convolution and normalization of large feature maps in strips of rows: the same values in a fraction of the memory.
 
 A padded, enlarged or converted copy of a whole map is what a photograph of 12 megapixels has no room for. A strip is
 read out of the map with its padding, and only the result is as large as the picture. Statistics are still taken over
@@ -22,7 +22,7 @@ def takes_strips(features: Tensor) -> bool:
 def convolve(
     features: Tensor, convolution: nn.Conv2d, enlargement: int = 1, dtype: torch.dtype | None = None
 ) -> Tensor:
-    """Nearest-neighbour enlargement, reflection padding of half the kernel, convolution; (N, C, H, W) features.
+    """Nearest-neighbor enlargement, reflection padding of half the kernel, convolution; (N, C, H, W) features.
 
     dtype: what the features are converted to first. A result that `takes_strips` is made strip by strip.
     """
@@ -61,12 +61,12 @@ def convolve(
     return result
 
 
-def normalise_in_strips(features: Tensor, weight: Tensor, bias: Tensor, *, relu: bool, eps: float = 1e-5) -> Tensor:
+def normalize_in_strips(features: Tensor, weight: Tensor, bias: Tensor, *, relu: bool, eps: float = 1e-5) -> Tensor:
     """`InstanceNorm` and ReLU in place on one large map or several (N, C, H, W), with statistics of whole maps."""
     step = max(1, STRIP_PIXELS // features.shape[-1])
     for image in features.split(1):
         strips = image.split(step, dim=2)
-        # What batch normalisation saves for its gradient; `torch.var_mean` is 20 times as slow on channels-last maps.
+        # What batch normalization saves for its gradient; `torch.var_mean` is 20 times as slow on channels-last maps.
         moments = [torch.native_batch_norm(strip, weight, bias, None, None, True, 0.0, eps)[1:] for strip in strips]
         means = torch.stack([mean.double() for mean, _ in moments])
         variances = torch.stack([deviation.double() for _, deviation in moments]).pow(-2) - eps
@@ -76,8 +76,8 @@ def normalise_in_strips(features: Tensor, weight: Tensor, bias: Tensor, *, relu:
         # The variance of the whole is that within the strips and that between their means.
         variance = (shares * (variances + (means - mean).square())).sum(0)
         for strip in strips:
-            normalised = F.batch_norm(
+            normalized = F.batch_norm(
                 strip, mean.to(weight.dtype), variance.to(weight.dtype), weight, bias, training=False, eps=eps
             )
-            strip.copy_(F.relu(normalised) if relu else normalised)
+            strip.copy_(F.relu(normalized) if relu else normalized)
     return features

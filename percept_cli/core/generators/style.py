@@ -38,7 +38,7 @@ class StyleGenerator(nn.Module):
     size_multiple = 4
     smallest = 16
     # Measured by gradients in the tests: 54 to the right and below, 57 to the left and above, where strided steps and
-    # nearest neighbours round the other way.
+    # nearest neighbors round the other way.
     receptive_radius = 57
 
     def __init__(self, width: float = 0.5, norm: str = "inner"):
@@ -47,7 +47,7 @@ class StyleGenerator(nn.Module):
             raise UsageError(f"--width {width}: give 0.1 to 4 (1 is the paper's 32, 64 and 128 channels).")
         first, second, third = (max(8, round(width * channels / 8) * 8) for channels in CHANNELS)
         self.arguments: dict[str, Any] = {"width": width, "norm": norm}
-        # Normalised all the way, a network learns to set off one huge value in the smoothest bright place of a picture,
+        # Normalized all the way, a network learns to set off one huge value in the smoothest bright place of a picture,
         # which rules the statistics and so frees it of them everywhere else: a white blotch in the sky (StyleGAN's
         # droplets, Karras et al. 2020). Where the sum of the blocks runs free there is nothing to gain by it.
         opening, closing = ("instance", "none") if norm == "inner" else (norm, norm)
@@ -71,7 +71,7 @@ class StyleGenerator(nn.Module):
             output = convolve(self.decoder(features), self.last)
         else:
             # Under bf16 autocast the ends and the sum that runs through the residual blocks stay in float32: with all
-            # of it rounded, single pixels came out up to 8 grey levels off.
+            # of it rounded, single pixels came out up to 8 gray levels off.
             with torch.autocast(images.device.type, enabled=False):
                 features = self.encoder[0](features)
             for layer in self.encoder[1:]:  # one by one, so that the full-size map is let go

@@ -21,7 +21,7 @@ class TranslationGenerator(nn.Module):
 
     Images (N, 3, H, W) RGB in [0, 1] of any size from 16 pixels on, and with `inputs=4` a mask (N, 1, H, W) behind them
     that is 1 where the image is hidden; the result may pass the range. Untrained it changes next to nothing. Without
-    norms an output pixel depends on what lies around it and on nothing else, so brightness and colour of a picture are
+    norms an output pixel depends on what lies around it and on nothing else, so brightness and color of a picture are
     not made to fit another's statistics. width: channels as a share of 32, 64, 96 and 128.
     """
 

@@ -21,7 +21,7 @@ class SwiftGenerator(nn.Module):
 
     Images RGB in [0, 1]; the result is not clamped. All the work is done at the small size and in one shape of
     convolution, which is what processors and GPUs run fastest; the network adds detail to the bicubic enlargement, so
-    it can shift no colour. Residual blocks of two convolutions without normalisation (Lim et al. 2017, EDSR), one long
+    it can shift no color. Residual blocks of two convolutions without normalization (Lim et al. 2017, EDSR), one long
     skip, sub-pixel convolution at the end (Shi et al. 2016).
     """
 
@@ -55,7 +55,7 @@ class SwiftGenerator(nn.Module):
 
 
 class SwiftEvenGenerator(SwiftGenerator):
-    """`swift` that can draw no dots of the enlargement's period and shift no colour (see `even_out`).
+    """`swift` that can draw no dots of the enlargement's period and shift no color (see `even_out`).
 
     For losses that would reward both: features, textures, a discriminator.
     """
@@ -73,7 +73,7 @@ def even_out(places: Tensor, window: int = EVEN_WINDOW) -> Tensor:
 
     Where the averages of the s² places of a period differ, the same mark stands in every period of the square: a grid of
     dots, which no photograph has and which feature, texture and adversarial losses reward for being as rough as the
-    texture that it stands for. What they have in common shifts the colour, which the small image knows better.
+    texture that it stands for. What they have in common shifts the color, which the small image knows better.
     """
     return places - F.avg_pool2d(places, window, stride=1, padding=window // 2, count_include_pad=False)
 

@@ -61,8 +61,8 @@ def load_image(source: Path | BinaryIO, name: str | None = None, *, enough: int 
     enough: a short side in pixels to which the picture will be shrunk. A JPEG of at least 3 times that is then read at a
     half, a quarter or an eighth of its size, as its blocks allow, with 3/2 of `enough` left; `Photo.whole` says its own.
 
-    EXIF orientation is applied. An RGB profile is kept with the pixel values as they are; other colours (grey, CMYK,
-    Lab) become RGB. Grey and RGB of 16 bits keep them; where deeper pictures are read as 8 bits, a note says so.
+    EXIF orientation is applied. An RGB profile is kept with the pixel values as they are; other colors (gray, CMYK,
+    Lab) become RGB. Gray and RGB of 16 bits keep them; where deeper pictures are read as 8 bits, a note says so.
     """
     if not isinstance(source, Path):
         return _decode(source, name or "standard input", enough)
@@ -127,18 +127,18 @@ def _to_photo(image: ImageFile.ImageFile, stream: BinaryIO, name: str, enough: i
         image.draft(None, (round(stored[0] * factor), round(stored[1] * factor)))  # type: ignore[arg-type]
     smaller = image.size != stored
     _load_upright(image)
-    wide_grey = image.mode == "F" or image.mode.startswith("I")
-    kept_bits = 16 if wide_grey or low_bytes else 8
+    wide_gray = image.mode == "F" or image.mode.startswith("I")
+    kept_bits = 16 if wide_gray or low_bytes else 8
     if bits > kept_bits:
         notes.append(f"{bits}-bit image: only {kept_bits} bits are kept")
     icc = _rgb_profile(image, notes)
-    if wide_grey:
-        pixels, alpha = _wide_grey(image, name)
+    if wide_gray:
+        pixels, alpha = _wide_gray(image, name)
     elif low_bytes:
         _load_upright(low_bytes.image)
-        pixels, alpha = _sixteen_bit_colour(image, low_bytes)
+        pixels, alpha = _sixteen_bit_color(image, low_bytes)
     else:
-        pixels, alpha = _eight_bit_colour(image, notes)
+        pixels, alpha = _eight_bit_color(image, notes)
     return Photo(
         pixels=pixels,
         alpha=alpha,
@@ -189,16 +189,16 @@ def _rgb_profile(image: Image.Image, notes: list[str]) -> bytes | None:
     icc: bytes | None = image.info.get("icc_profile")
     if not icc or image.mode in ("CMYK", "LAB"):
         return None
-    # ICC.1:2022, 7.2.8: bytes 16 to 19 of the header name the colour space.
+    # ICC.1:2022, 7.2.8: bytes 16 to 19 of the header name the color space.
     space = icc[16:20].decode("ascii", "replace").strip()
     if space == "RGB":
         return icc
-    kind = "grey" if space == "GRAY" else "damaged" if len(icc) < 128 else space
-    notes.append(f"The {kind} colour profile does not fit an RGB image: it is not kept")
+    kind = "gray" if space == "GRAY" else "damaged" if len(icc) < 128 else space
+    notes.append(f"The {kind} color profile does not fit an RGB image: it is not kept")
     return None
 
 
-def _wide_grey(image: Image.Image, name: str) -> tuple[Tensor, Tensor | None]:
+def _wide_gray(image: Image.Image, name: str) -> tuple[Tensor, Tensor | None]:
     samples = torch.from_numpy(np.array(image, dtype=np.float32))
     if image.mode == "F":
         if not bool(((samples >= 0) & (samples <= 1)).all()):
@@ -219,7 +219,7 @@ def _wide_grey(image: Image.Image, name: str) -> tuple[Tensor, Tensor | None]:
     return pixels.expand(1, 3, -1, -1).contiguous(), alpha
 
 
-def _sixteen_bit_colour(image: Image.Image, low_bytes: sixteen_bit.LowBytes) -> tuple[Tensor, Tensor | None]:
+def _sixteen_bit_color(image: Image.Image, low_bytes: sixteen_bit.LowBytes) -> tuple[Tensor, Tensor | None]:
     levels = low_bytes.join(image)
     channels = torch.from_numpy(levels.astype(np.float32)).div_(sixteen_bit.LARGEST).permute(2, 0, 1)[None]
     pixels = channels[:, :3].contiguous()
@@ -230,12 +230,12 @@ def _sixteen_bit_colour(image: Image.Image, low_bytes: sixteen_bit.LowBytes) -> 
     return pixels, None if key is None else torch.from_numpy((levels != key).any(axis=-1)).float()[None, None]
 
 
-def _eight_bit_colour(image: Image.Image, notes: list[str]) -> tuple[Tensor, Tensor | None]:
+def _eight_bit_color(image: Image.Image, notes: list[str]) -> tuple[Tensor, Tensor | None]:
     if image.has_transparency_data:
         channels = _channels(image.convert("RGBA"))
         return channels[:, :3].contiguous(), channels[:, 3:].contiguous()
     if image.mode == "CMYK":
-        notes.append("CMYK colours were converted to sRGB")
+        notes.append("CMYK colors were converted to sRGB")
         return _channels(_cmyk_to_rgb(image)), None
     if image.mode == "LAB":
         return _channels(_through_profile(image, ImageCms.createProfile("LAB"))), None

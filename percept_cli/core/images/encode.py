@@ -12,9 +12,9 @@ from PIL import Image, PngImagePlugin, TiffImagePlugin
 from torch import Tensor
 
 from percept_cli.core.files.atomic import atomic_write_bytes
-from percept_cli.core.files.formats import WRITABLE_FORMATS, normalise_extension
+from percept_cli.core.files.formats import WRITABLE_FORMATS, normalize_extension
 from percept_cli.core.images import sixteen_bit
-from percept_cli.core.images.photo import Photo, floats, quantise
+from percept_cli.core.images.photo import Photo, floats, quantize
 from percept_cli.errors import ImageError
 
 # A marker segment of a JPEG holds at most 65535 bytes: its length, a signature and the data.
@@ -31,7 +31,7 @@ _STRIP_PIXELS = 1 << 20
 
 def check_size(extension: str, height: int, width: int) -> None:
     """ImageError if a format cannot hold a picture of this size; asked before the work, not after."""
-    image_format = WRITABLE_FORMATS[normalise_extension(extension)]
+    image_format = WRITABLE_FORMATS[normalize_extension(extension)]
     longest = _LONGEST_SIDES.get(image_format)
     if longest is not None and max(height, width) > longest:
         raise ImageError(
@@ -46,7 +46,7 @@ def encode_image(photo: Photo, extension: str, *, quality: int = 95) -> tuple[by
     JPEG and BMP hold no transparency: the picture is laid over white. UsageError for an unknown extension,
     ImageError for pixels that are not finite and for a picture that the format cannot hold.
     """
-    extension = normalise_extension(extension)
+    extension = normalize_extension(extension)
     image_format = WRITABLE_FORMATS[extension]
     notes: list[str] = []
     over_white = photo.alpha is not None and image_format in _OPAQUE_FORMATS
@@ -100,7 +100,7 @@ def _levels(photo: Photo, dtype: type[np.uint8] | type[np.uint16], over_white: b
         if photo.alpha is not None:
             opacity = floats(photo.alpha[..., rows, :].detach().cpu())
             channels = channels * opacity + (1 - opacity) if over_white else torch.cat((channels, opacity), dim=1)
-        levels[rows] = quantise(channels, dtype)
+        levels[rows] = quantize(channels, dtype)
     return levels
 
 
@@ -112,7 +112,7 @@ def _is_opaque(alpha: Tensor) -> bool:
 def _encoder_options(photo: Photo, image_format: str, quality: int, notes: list[str]) -> dict[str, Any]:
     if image_format == "BMP":
         if photo.icc:
-            notes.append("BMP keeps no colour profile: colours may look different")
+            notes.append("BMP keeps no color profile: colors may look different")
         return {}
     exif, xmp = photo.exif, photo.xmp
     if image_format == "JPEG":

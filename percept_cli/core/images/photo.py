@@ -1,4 +1,4 @@
-"""Pictures as float32 RGB tensors with what must survive: transparency, EXIF, colour profile."""
+"""Pictures as float32 RGB tensors with what must survive: transparency, EXIF, color profile."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-# Below half a grey level of opacity the colour is unknown and invisible.
+# Below half a gray level of opacity the color is unknown and invisible.
 MIN_ALPHA = 0.5 / 255
 # ITU-R BT.601, as JPEG has it
 LUMA = (0.299, 0.587, 0.114)
@@ -23,7 +23,7 @@ class Photo:
     orientation; `format` is Pillow's name; `notes` are sentences that the user must be told. `bits`, 8 or 16, is the
     depth of a channel that a file of it should have; `pixels` and `alpha` are not rounded to it.
     `whole` is the (height, width) of the picture in its file where it was read smaller (see `load_image`), else None.
-    `icc` always describes RGB, and `pixels` are in its colours, not converted.
+    `icc` always describes RGB, and `pixels` are in its colors, not converted.
 
     A large result that only awaits its file may hold levels instead, a quarter or half of the memory: `pixels` and
     `alpha` uint8 of 255 or uint16 of 65535. `encode_image` takes them; `floats` makes them what everything else takes.
@@ -60,19 +60,19 @@ def floats(levels: Tensor) -> Tensor:
     return levels.to(torch.float32).div_(torch.iinfo(levels.dtype).max)
 
 
-def quantise(channels: Tensor, dtype: type[np.uint8] | type[np.uint16]) -> NDArray[Any]:
+def quantize(channels: Tensor, dtype: type[np.uint8] | type[np.uint16]) -> NDArray[Any]:
     """Channels (1, C, H, W) on the processor in [0, 1], clamped, at the nearest levels (H, W, C) of a type."""
     levels = channels[0].permute(1, 2, 0).clamp(0, 1).mul_(float(np.iinfo(dtype).max)).round_()
     return levels.numpy().astype(dtype)
 
 
 def premultiply(pixels: Tensor, alpha: Tensor) -> Tensor:
-    """Pixels (N, 3, H, W) times alpha (N, 1, H, W): what a network should see, so that hidden colours cannot bleed."""
+    """Pixels (N, 3, H, W) times alpha (N, 1, H, W): what a network should see, so that hidden colors cannot bleed."""
     return pixels * alpha
 
 
 def unpremultiply(pixels: Tensor, alpha: Tensor) -> Tensor:
-    """Undo `premultiply`, in [0, 1]; black where alpha (N, 1, H, W) is under half a grey level."""
+    """Undo `premultiply`, in [0, 1]; black where alpha (N, 1, H, W) is under half a gray level."""
     return torch.where(alpha > MIN_ALPHA, pixels / alpha.clamp(min=MIN_ALPHA), 0).clamp(0, 1)
 
 
@@ -109,7 +109,7 @@ def _scaled(height: int, width: int, factor: float) -> tuple[int, int]:
 def visible_pixels(photo: Photo, size: int | None) -> tuple[Photo, Tensor]:
     """The photograph with a short side of `size` pixels (None: as it is) and its pixels premultiplied by its alpha.
 
-    Premultiplied first and resized then, so that colours nobody sees do not bleed at the edges.
+    Premultiplied first and resized then, so that colors nobody sees do not bleed at the edges.
     """
     pixels = photo.pixels if photo.alpha is None else premultiply(photo.pixels, photo.alpha)
     if size is not None:

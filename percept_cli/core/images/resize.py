@@ -39,10 +39,10 @@ def bicubic_weights(inputs: int, outputs: int) -> Tensor:
     """
     scale = outputs / inputs
     stretch = min(scale, 1.0)
-    centres = (torch.arange(outputs, dtype=torch.float64) + 0.5) / scale - 0.5
+    centers = (torch.arange(outputs, dtype=torch.float64) + 0.5) / scale - 0.5
     reach = math.ceil(2 / stretch) + 1
-    taps = centres.floor()[:, None] + torch.arange(-reach, reach + 1, dtype=torch.float64)
-    weights = cubic_kernel((centres[:, None] - taps) * stretch)
+    taps = centers.floor()[:, None] + torch.arange(-reach, reach + 1, dtype=torch.float64)
+    weights = cubic_kernel((centers[:, None] - taps) * stretch)
     weights = weights / weights.sum(1, keepdim=True)
     return torch.zeros(outputs, inputs, dtype=torch.float64).scatter_add_(1, taps.long().clamp(0, inputs - 1), weights)
 

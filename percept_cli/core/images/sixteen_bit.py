@@ -1,6 +1,6 @@
-"""16-bit colour, of which Pillow itself keeps 8 bits: how deep a file is, and both bytes of it in and out.
+"""16-bit color, of which Pillow itself keeps 8 bits: how deep a file is, and both bytes of it in and out.
 
-Pillow's raw modes for 16-bit colour take one byte of every sample: of a big-endian file "RGB;16B" takes the high bytes,
+Pillow's raw modes for 16-bit color take one byte of every sample: of a big-endian file "RGB;16B" takes the high bytes,
 and "RGB;16L", meant for the other byte order, the low ones. A file opened twice, once with each, loses nothing and is
 decoded by compiled code, whatever its filters, compression and interlacing.
 """
@@ -21,7 +21,7 @@ from PIL import Image, ImageFile, PngImagePlugin, PpmImagePlugin, TiffImagePlugi
 LARGEST = 65_535
 """The level of white, and of what is opaque."""
 
-_COLOUR = re.compile(r"(RGB[AX]?|LA|[RGBA]);16([BLN])")
+_COLOR = re.compile(r"(RGB[AX]?|LA|[RGBA]);16([BLN])")
 
 # Rows of a PNG are filtered this many at a time, so that what filtering needs beside them stays small.
 _PNG_ROWS = 64
@@ -29,7 +29,7 @@ _PNG_ROWS = 64
 
 @dataclass(frozen=True)
 class LowBytes:
-    """The low bytes of a 16-bit colour image: `image`, in which `bands` are those of its red, green, blue (and alpha)."""
+    """The low bytes of a 16-bit color image: `image`, in which `bands` are those of its red, green, blue (and alpha)."""
 
     image: ImageFile.ImageFile
     bands: tuple[int, ...]
@@ -57,19 +57,19 @@ def bits_per_channel(image: ImageFile.ImageFile, stream: BinaryIO) -> int:
     if image.format == "JPEG2000":
         return _jpeg2000_bits(_peek(stream))
     if image.format == "AVIF":
-        # AV1 in ISOBMFF, 2.3.3: the flags high_bitdepth and twelve_bit, for the colours and for alpha.
+        # AV1 in ISOBMFF, 2.3.3: the flags high_bitdepth and twelve_bit, for the colors and for alpha.
         flags = [found[1][0] for found in re.finditer(rb"av1C\x81.(.)", _peek(stream), re.DOTALL)]
         return max((12 if flag & 0x60 == 0x60 else 10 if flag & 0x40 else 8 for flag in flags), default=8)
     return 16 if image.mode.startswith("I") else 8
 
 
 def open_low_bytes(image: ImageFile.ImageFile, stream: BinaryIO) -> LowBytes | None:
-    """Make `image`, opened from `stream` and not loaded, load the high bytes of its colours, and open the low ones.
+    """Make `image`, opened from `stream` and not loaded, load the high bytes of its colors, and open the low ones.
 
-    None, and `image` is as it was, if it is grey or not of 16 bits, or of a kind that cannot be read twice: CMYK, a
-    compressed TIFF that keeps its colours apart, JPEG 2000.
+    None, and `image` is as it was, if it is gray or not of 16 bits, or of a kind that cannot be read twice: CMYK, a
+    compressed TIFF that keeps its colors apart, JPEG 2000.
     """
-    high = _colour_tiles(image)
+    high = _color_tiles(image)
     if not high:
         return None
     low = Image.open(io.BytesIO(_peek(stream)), formats=(image.format or "",))
@@ -77,7 +77,7 @@ def open_low_bytes(image: ImageFile.ImageFile, stream: BinaryIO) -> LowBytes | N
     bands = tuple(range(len(image.getbands())))
     if _raw_mode(high[0]).startswith("LA"):
         # Nothing takes its low bytes alone, but as RGBA of 8 bits its four bytes a pixel come as they are:
-        # high and low of the grey, then of alpha.
+        # high and low of the gray, then of alpha.
         low.tile = [_with_raw_mode(tile, "RGBA") for tile in high]
         bands = (1, 1, 1, 3)
     else:
@@ -184,7 +184,7 @@ def _other_byte(raw_mode: str) -> str:
     return raw_mode[:-1] + {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}[raw_mode[-1]]
 
 
-def _colour_tiles(image: ImageFile.ImageFile) -> list[Any]:
+def _color_tiles(image: ImageFile.ImageFile) -> list[Any]:
     """What Pillow is to decode, each with the raw mode that takes the high bytes; empty if that is not possible."""
     tiles = list[Any](image.tile)
     if isinstance(image, PpmImagePlugin.PpmImageFile) and tiles[0][0] == "ppm" and tiles[0].args == ("RGB", LARGEST):
@@ -199,9 +199,9 @@ def _colour_tiles(image: ImageFile.ImageFile) -> list[Any]:
             tiles = [tile for tile in tiles if _raw_mode(tile) in "RGBAa"]
             tiles = [_with_raw_mode(tile, f"{_raw_mode(tile).upper()};16{order}") for tile in tiles]
         else:
-            # Premultiplied colours, "RGBa", which Pillow would divide by alpha in 8 bits.
+            # Premultiplied colors, "RGBa", which Pillow would divide by alpha in 8 bits.
             tiles = [_with_raw_mode(tile, _raw_mode(tile).replace("RGBa", "RGBA")) for tile in tiles]
-    return tiles if all(_COLOUR.fullmatch(_raw_mode(tile)) for tile in tiles) else []
+    return tiles if all(_COLOR.fullmatch(_raw_mode(tile)) for tile in tiles) else []
 
 
 def _paeth_filtered(rows: NDArray[np.uint8], pixel_bytes: int) -> NDArray[np.uint8]:

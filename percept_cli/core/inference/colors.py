@@ -8,10 +8,10 @@ from torch import Tensor
 from percept_cli.core.images.photo import LUMA, MIN_ALPHA, Photo
 
 
-def match_colours(result: Photo, photo: Photo) -> Photo:
+def match_colors(result: Photo, photo: Photo) -> Photo:
     """An enlargement that holds levels, each channel with the distribution of the photograph's own (`match_histogram`).
 
-    Where the one or the other is transparent its colours do not count and stay as they are.
+    Where the one or the other is transparent its colors do not count and stay as they are.
     """
     pixels = result.pixels.clone()
     wanted, seen = photo.pixels, torch.ones_like(pixels[:, :1], dtype=torch.bool)
@@ -59,8 +59,8 @@ def _values_at_ranks(counts: Tensor, wanted: Tensor) -> Tensor:
 
 
 def keep_original_colors(restyled: Tensor, photograph: Tensor) -> Tensor:
-    """The brightness of one image with the colours of another (Gatys et al. 2016, luminance transfer)."""
+    """The brightness of one image with the colors of another (Gatys et al. 2016, luminance transfer)."""
     weights = restyled.new_tensor(LUMA).view(1, 3, 1, 1)
     difference = ((restyled - photograph) * weights).sum(dim=1, keepdim=True)
-    # The same step on every channel changes luma by just that and leaves the colour difference signals as they are.
+    # The same step on every channel changes luma by just that and leaves the color difference signals as they are.
     return (photograph + difference).clamp(0, 1)

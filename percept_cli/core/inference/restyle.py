@@ -1,4 +1,4 @@
-"""A trained generator on a photograph: any size, transparency, strength, original colours."""
+"""A trained generator on a photograph: any size, transparency, strength, original colors."""
 
 import torch
 import torch.nn.functional as F
@@ -33,7 +33,7 @@ def restyle(
     """The photograph in a generator's style, of exactly its own size or with a short side of `size` pixels.
 
     strength: 0 is the photograph, 1 the style, between them a mixture of the pixels. keep_colors: only brightness is
-    restyled. Transparency is kept; colours are premultiplied through the network, so that hidden ones do not bleed.
+    restyled. Transparency is kept; colors are premultiplied through the network, so that hidden ones do not bleed.
     mask: (1, 1, H, W), for a generator that fills holes (see `fills_holes`): it does not see what is masked. tile: see
     `run_generator`.
     """
@@ -88,7 +88,7 @@ def _run_whole(generator: nn.Module, pixels: Tensor, runtime: Runtime) -> Tensor
 
 
 def finish(restyled: Tensor, pixels: Tensor, *, strength: float, keep_colors: bool) -> Tensor:
-    """Strength and original colours, on images of one size in [0, 1]."""
+    """Strength and original colors, on images of one size in [0, 1]."""
     if keep_colors:
         restyled = keep_original_colors(restyled, pixels)
     return restyled if strength == 1.0 else torch.lerp(pixels, restyled, strength)

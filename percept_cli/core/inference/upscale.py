@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from percept_cli.core.generators.blocks import BicubicBase
 from percept_cli.core.generators.reach import WIDEST_HALO, cut_errors, largest_map
-from percept_cli.core.images.photo import Photo, premultiply, quantise, unpremultiply
+from percept_cli.core.images.photo import Photo, premultiply, quantize, unpremultiply
 from percept_cli.core.images.resize import cubic_kernel
 from percept_cli.core.images.tiles import AUTO, OFF, Region, Tile, plan_tiles
 from percept_cli.core.runtime import Runtime, is_out_of_memory
@@ -30,7 +30,7 @@ from percept_cli.errors import DeviceError, ImageError
 # in another order (20480 values, see use_mkldnn in ATen/native/Convolution.cpp). Tiles are kept above it.
 ONE_ALGORITHM_PIXELS = 20_481
 NARROWEST_HALO = 16
-# Half a grey level: what a halo that is measured may leave of a cut
+# Half a gray level: what a halo that is measured may leave of a cut
 INVISIBLE = 0.5 / 255
 
 SMALLEST_TILE = 32
@@ -49,7 +49,7 @@ RESAMPLED_ROWS = 64
 
 @dataclass(frozen=True)
 class Verification:
-    """How far tiles are from the whole: the largest difference in grey levels of 256, at so many places."""
+    """How far tiles are from the whole: the largest difference in gray levels of 256, at so many places."""
 
     difference: float
     places: int
@@ -212,7 +212,7 @@ class Upscaler:
     def _inexactness(self) -> str:
         return (
             f"this network sees farther than the {self.halo} pixels around a tile: its tiles equal the whole within "
-            "about a grey level, not to the bit (--verify-tiles measures it, --tile off avoids it)"
+            "about a gray level, not to the bit (--verify-tiles measures it, --tile off avoids it)"
         )
 
     def _tile_side(self, photo: Photo) -> int:
@@ -272,7 +272,7 @@ class Upscaler:
             if not keep_premultiplied:
                 enlarged = unpremultiply(enlarged, opacity)
             enlarged = torch.cat((enlarged, opacity), dim=1)
-        return quantise(enlarged, dtype)
+        return quantize(enlarged, dtype)
 
     def _verify(self, canvas: NDArray[Any], photo: Photo, side: int, *, keep_premultiplied: bool) -> Verification:
         """Compares the canvas with the untiled picture if that fits, else with tiles that lie across its seams."""
@@ -285,7 +285,7 @@ class Upscaler:
             written = canvas[place.target.scaled(self.scale).slices]
             apart = np.abs(again.astype(np.float32) - written)
             if photo.alpha is not None and not keep_premultiplied:
-                # Divided by hardly any alpha, a rounding becomes many levels of a colour that nobody sees.
+                # Divided by hardly any alpha, a rounding becomes many levels of a color that nobody sees.
                 apart[..., :3] *= written[..., 3:].astype(np.float32) / np.iinfo(canvas.dtype).max
             difference = max(difference, float(apart.max()) * 255 / np.iinfo(canvas.dtype).max)
         return Verification(difference, len(places), fits)
@@ -325,17 +325,17 @@ def resample(canvas: NDArray[Any], height: int, width: int, depth: type[np.uint8
         resized = (weights @ across).clamp(0, 1)
         if resized.shape[1] == 4:
             resized = torch.cat((unpremultiply(resized[:, :3], resized[:, 3:]), resized[:, 3:]), dim=1)
-        result[top:bottom] = quantise(resized, depth)
+        result[top:bottom] = quantize(resized, depth)
     return result
 
 
 def _bicubic_rows(inputs: int, outputs: int, top: int, bottom: int) -> tuple[int, Tensor]:
     """For output rows `top` to `bottom`: the first input row, and the weights (rows, input rows) from there on."""
     stretch = min(outputs / inputs, 1.0)
-    centres = (torch.arange(top, bottom, dtype=torch.float64) + 0.5) * inputs / outputs - 0.5
+    centers = (torch.arange(top, bottom, dtype=torch.float64) + 0.5) * inputs / outputs - 0.5
     reach = math.ceil(2 / stretch)
-    first, last = max(0, int(centres[0]) - reach), min(inputs, int(centres[-1]) + reach + 2)
-    weights = cubic_kernel((centres[:, None] - torch.arange(first, last)) * stretch)
+    first, last = max(0, int(centers[0]) - reach), min(inputs, int(centers[-1]) + reach + 2)
+    weights = cubic_kernel((centers[:, None] - torch.arange(first, last)) * stretch)
     return first, (weights / weights.sum(1, keepdim=True)).float()
 
 

@@ -56,13 +56,13 @@ def adversarial_loss(fake_logits: Tensor) -> Tensor:
 def discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
     """The discriminator's loss, ½(−E[log σ(C(real))] − E[log(1 − σ(C(fake)))]) (Ledig et al. 2017, eq. 2, negated)."""
     real, fake = at_least_float32(real_logits), at_least_float32(fake_logits)
-    # Departs from the paper, which takes the sum: half of it is the mean loss of a judgement (Isola et al. 2017 halve
+    # Departs from the paper, which takes the sum: half of it is the mean loss of a judgment (Isola et al. 2017 halve
     # it too, to slow the discriminator).
     return 0.5 * (F.softplus(-real).mean() + F.softplus(fake).mean())
 
 
 def relativistic_discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-    """The discriminator's loss with a relativistic average judgement (Wang et al. 2018, ESRGAN, eq. 1).
+    """The discriminator's loss with a relativistic average judgment (Wang et al. 2018, ESRGAN, eq. 1).
 
     ½(−E[log D(real, fake)] − E[log(1 − D(fake, real))]) with D(a, b) = σ(C(a) − E[C(b)]): is a more real than b is on
     average? Both means pass their gradients on.
@@ -74,7 +74,7 @@ def relativistic_discriminator_loss(real_logits: Tensor, fake_logits: Tensor) ->
 
 
 def relativistic_adversarial_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-    """The generator's loss with a relativistic average judgement (Wang et al. 2018, ESRGAN, eq. 2).
+    """The generator's loss with a relativistic average judgment (Wang et al. 2018, ESRGAN, eq. 2).
 
     ½(−E[log(1 − D(real, fake))] − E[log D(fake, real)]), D as in `relativistic_discriminator_loss`: that loss with real
     and fake exchanged. The real logits are constants to it, as the generator has no part in them.

@@ -59,7 +59,7 @@ def contextual_similarity(
     any size. CX_ij is the share of y_j among all y in x_i's likeness to them, exp((1 − d_ij / min_j d_ij) / bandwidth):
     a smaller bandwidth counts only the nearest. Both get gradients.
 
-    distance: `cosine`, (1 − cos) / 2 of features centred on y's mean; `l1`, the sum of absolute differences; `l2`, that
+    distance: `cosine`, (1 − cos) / 2 of features centered on y's mean; `l1`, the sum of absolute differences; `l2`, that
     of squared ones. bf16 features are multiplied in bf16; logarithms and sums are float32.
 
     points: so many points drawn from each larger map, the same places in maps of one size; quadrants: each quarter of x
@@ -104,7 +104,7 @@ def _column_maxima(
         x, y = _sample(x, y, points, generator)
     if distance == "cosine":
         # Half of unit vectors: their squared distance is (1 − cos) / 2.
-        x, y = 0.5 * _normalise(x), 0.5 * _normalise(y)
+        x, y = 0.5 * _normalize(x), 0.5 * _normalize(y)
     measure = "l1" if distance == "l1" else "l2"
     rows = block_rows or max(FEWEST_ROWS, BLOCK // y.shape[1])
     return torch.stack(
@@ -217,7 +217,7 @@ def _blocks(count: int, size: int) -> Iterator[slice]:
         yield slice(start, min(start + size, count))
 
 
-def _normalise(points: Tensor) -> Tensor:
+def _normalize(points: Tensor) -> Tensor:
     """Points (N, P, C) of unit length; those at the mean itself, which have no direction, stay there."""
     norms = torch.linalg.vector_norm(points, dim=2, keepdim=True)
     return points / torch.where(norms > SMALLEST_NORM, norms, 1.0)

@@ -98,7 +98,7 @@ def total_variation(images: Tensor, exponent: float = 2.0) -> Tensor:
     """Mean over pixels and channels of (dx² + dy²)^(exponent / 2) (Mahendran & Vedaldi 2015, eq. 5); images (N, C, H, W).
 
     dx and dy are differences to the next pixel; the last row and column, which have none, are left out. With exponent
-    2 this is the sum of squared differences, Johnson's regulariser up to its own sum instead of a mean.
+    2 this is the sum of squared differences, Johnson's regularizer up to its own sum instead of a mean.
     Departs from the paper: below exponent 2 the root is taken of dx² + dy² + 1e-8, whose gradient is finite at zero.
     """
     images = at_least_float32(images)
@@ -115,7 +115,7 @@ def total_variation(images: Tensor, exponent: float = 2.0) -> Tensor:
 def alpha_norm(images: Tensor, exponent: float = 6.0) -> Tensor:
     """Mean over pixels and channels of |x|^exponent (Mahendran & Vedaldi 2015, section 3.2); images (N, C, H, W).
 
-    The images are centred, 0 being the mean colour: a high exponent leaves values free up to about 1 and fences them in
+    The images are centered, 0 being the mean color: a high exponent leaves values free up to about 1 and fences them in
     beyond. Departs from the paper, which sums: a mean does not depend on the size of the image.
     """
     return at_least_float32(images).abs().pow(exponent).mean()

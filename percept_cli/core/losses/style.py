@@ -1,4 +1,4 @@
-"""What makes a style: the loss that a style generator is trained on and a picture is optimised on."""
+"""What makes a style: the loss that a style generator is trained on and a picture is optimized on."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +18,7 @@ TOTAL_VARIATION_BALANCE = 0.02
 # pytorch/examples' weights, for features of torchvision's networks and Gram matrices over C·H·W
 PAPER_CONTENT, PAPER_STYLE, PAPER_TOTAL_VARIATION = 1e5, 1e10, 1e2
 
-# Of the contextual loss. Without relu2_2 nothing holds the colours; it is also what would take the time, were its points
+# Of the contextual loss. Without relu2_2 nothing holds the colors; it is also what would take the time, were its points
 # not drawn as the authors draw them. Cosines do not see grain as long as its direction fits: more total variation.
 CONTEXTUAL_BALANCE = 7.0
 CONTEXTUAL_TOTAL_VARIATION_BALANCE = 0.1

@@ -135,7 +135,7 @@ class PixelTerm(Term):
 
 
 class LowFrequencyTerm(Term):
-    """Squared difference of blurred images (see `low_frequency_loss`), raw: colours and shapes without their detail."""
+    """Squared difference of blurred images (see `low_frequency_loss`), raw: colors and shapes without their detail."""
 
     def forward(
         self, images: Tensor, features: Features, target_images: Tensor, targets: Features

@@ -18,7 +18,7 @@ class PerceptualLoss(nn.Module):
     not, or the name of one, tapped at just the layers the terms want. A term of weight 0 is left out.
 
     Called with images and the images they are compared with, both (N, 3, H, W) RGB in [0, 1], it returns the scalar to
-    minimise and its parts, weighted and named as the log shows them: `style.relu3_1`.
+    minimize and its parts, weighted and named as the log shows them: `style.relu3_1`.
     """
 
     def __init__(self, terms: Mapping[str, tuple[Term, float]], extractor: AnyExtractor | str = "compact"):

@@ -104,7 +104,7 @@ class Comparison:
             "luma": "ITU-R BT.601 studio range (MATLAB's rgb2ycbcr), not rounded",
         }
         return {
-            "pixels": "8-bit levels as stored, wider files unrounded; colour profiles not applied",
+            "pixels": "8-bit levels as stored, wider files unrounded; color profiles not applied",
             **(of_pixels if any(metric.cropped for metric in self.metrics) else {}),
             **{metric.name: metric.protocol for metric in self.metrics},
         }
@@ -284,7 +284,7 @@ def _perceptual(extractor: FeatureExtractor, source: str, runtime: Runtime) -> M
         return Measurement({"perceptual": perceptual_distance(distances).item()}, distances=distances)
 
     protocol = (
-        f"squared distance of channel-normalised features of {source}, mean of {', '.join(extractor.layers)}, "
+        f"squared distance of channel-normalized features of {source}, mean of {', '.join(extractor.layers)}, "
         f"{runtime.precision}, whole image; 0 is equal"
     )
     return Metric("perceptual", ("perceptual",), measure, extractor.smallest_side, False, protocol)

@@ -1,4 +1,4 @@
-"""LPIPS and DISTS: distances of features with weights learned from people's judgements, as torchmetrics ships them.
+"""LPIPS and DISTS: distances of features with weights learned from people's judgments, as torchmetrics ships them.
 
 Their networks are torchvision's, of which percept keeps its own cache; torchmetrics would download them again.
 """

@@ -93,7 +93,7 @@ def place_distances(features: Tensor, target: Tensor, weights: Tensor | None = N
 
 
 def perceptual_distance(distances: Mapping[str, Tensor]) -> Tensor:
-    """Squared distance of channel-normalised features, mean over places and then over layers: (N,), from 0 to 4.
+    """Squared distance of channel-normalized features, mean over places and then over layers: (N,), from 0 to 4.
 
     `distances` are the `place_distances` of each layer. LPIPS (Zhang et al. 2018, eq. 1) with all channels weighing the
     same, and the mean over layers for its sum.
@@ -162,5 +162,5 @@ def _bands(
 
 
 def image_error(image: Tensor, original: Tensor) -> float:
-    """Root mean squared difference of two images in [0, 1], in grey levels of 255."""
+    """Root mean squared difference of two images in [0, 1], in gray levels of 255."""
     return 255 * (image - original).square().mean().sqrt().item()

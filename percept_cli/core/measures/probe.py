@@ -1,4 +1,4 @@
-"""A linear probe: how well a linear classifier tells labelled pictures apart by their features."""
+"""A linear probe: how well a linear classifier tells labeled pictures apart by their features."""
 
 import math
 from collections import Counter
@@ -98,8 +98,8 @@ def fit_ridge(features: Tensor, targets: Tensor, penalties: Sequence[float] = PE
     it (Golub, Heath & Wahba 1979), for which no refitting is needed: y − ŷ grows by 1 / (1 − leverage).
     """
     features, targets = features.double(), targets.double()
-    centre, mean = features.mean(0), targets.mean(0)
-    rows, wanted = features - centre, targets - mean
+    center, mean = features.mean(0), targets.mean(0)
+    rows, wanted = features - center, targets - mean
     count, values = rows.shape
     # rows = U √eigenvalues Vᵀ, by the smaller of the two products
     if count <= values:
@@ -123,7 +123,7 @@ def fit_ridge(features: Tensor, targets: Tensor, penalties: Sequence[float] = PE
         if best is None or error < least:
             least = error
             weights = rows.T @ (basis @ (shrunk[:, None] * projected))
-            best = Ridge(weights, mean - centre @ weights, penalty, left_out)
+            best = Ridge(weights, mean - center @ weights, penalty, left_out)
     assert best is not None
     return best
 
@@ -131,7 +131,7 @@ def fit_ridge(features: Tensor, targets: Tensor, penalties: Sequence[float] = PE
 def classify(features: Tensor, labels: Tensor, unknown: Tensor) -> Tensor:
     """The classes (M,) of features (M, D), by ridge regression of those of (N, D) with labels (N,), 0 to K − 1.
 
-    Features are standardised by the mean and standard deviation of the known ones; constant ones are left out.
+    Features are standardized by the mean and standard deviation of the known ones; constant ones are left out.
     """
     mean, std = features.double().mean(0), features.double().std(0, correction=0)
     varying = std > 1e-6 * std.max()

@@ -14,13 +14,13 @@ from percept_cli.core.measures.pixels import luma
 from percept_cli.errors import ImageError
 
 # Decibels over everything around. Measured on 19 photographs, textures, prints and drawings at scales 2, 3, 4 and 8: the
-# pictures themselves and their bicubic enlargements give up to 3.5, patterns of 2 grey levels on those enlargements 10
+# pictures themselves and their bicubic enlargements give up to 3.5, patterns of 2 gray levels on those enlargements 10
 # to 35 at their strongest period.
 THRESHOLD = 6.0
 SEGMENT = 128
 # Bins around a frequency that are its surroundings: beyond the main lobe of the window, nearer than the next frequency.
 RING = (3, 7)
-# Grey levels. Flat surfaces have no noise, and there a pattern far below what 8 bits hold would stand out.
+# Gray levels. Flat surfaces have no noise, and there a pattern far below what 8 bits hold would stand out.
 FLOOR = 0.03
 
 
@@ -65,8 +65,8 @@ def frequency_peaks(image: Tensor, scale: int, spectrum: Tensor | None = None) -
         for across in range(scale):
             period = scale // math.gcd(scale, down, across)
             if period > 1:
-                centred = spectrum.roll((-down * side // scale, -across * side // scale), (0, 1))
-                height = (centred[0, 0] - centred[surroundings].max()).item()
+                centered = spectrum.roll((-down * side // scale, -across * side // scale), (0, 1))
+                height = (centered[0, 0] - centered[surroundings].max()).item()
                 peaks.append(Peak(down / scale, across / scale, period, height))
     return peaks
 

@@ -1,4 +1,4 @@
-"""What a layer keeps of an image: a picture is optimised until its features there are those of the image."""
+"""What a layer keeps of an image: a picture is optimized until its features there are those of the image."""
 
 import math
 from collections.abc import Iterator
@@ -11,12 +11,12 @@ from percept_cli.core.extractors import Architecture, FeatureExtractor
 from percept_cli.core.losses.functional import alpha_norm, relative_feature_loss, total_variation
 from percept_cli.core.optimization import loop as optimization
 from percept_cli.core.optimization.loop import Loss, OptimizationStep, fence, optimize_image
-from percept_cli.core.optimization.parametrization import Frequencies, Parametrisation, Pixels
+from percept_cli.core.optimization.parametrization import Frequencies, Parametrization, Pixels
 from percept_cli.core.runtime import Runtime
 from percept_cli.errors import UsageError, unknown_name
 
 PRESETS = ("mahendran-vedaldi",)
-PARAMETRISATIONS = ("spectrum", "pixels")
+PARAMETRIZATIONS = ("spectrum", "pixels")
 # Of the noise that a picture begins as, in units of what photographs have at each frequency.
 START_CONTRAST = 0.01
 ADAM_RATE = 0.1  # in units of a photograph's spectrum
@@ -28,9 +28,9 @@ OPTIMIZERS = ("auto", *optimization.OPTIMIZERS)
 
 @dataclass(frozen=True)
 class InversionOptions:
-    """What is asked of an optimisation; names and meanings as in `percept invert`.
+    """What is asked of an optimization; names and meanings as in `percept invert`.
 
-    Weights are those of priors on the normalised image, of mean 0 and deviation 1 as the extractor sees it, beside a
+    Weights are those of priors on the normalized image, of mean 0 and deviation 1 as the extractor sees it, beside a
     feature loss of 1 for no likeness at all.
     """
 
@@ -41,15 +41,15 @@ class InversionOptions:
     alpha_weight: float = 0.0
     jitter: int = 0
     seed: int = 0
-    parametrisation: str = "spectrum"
+    parametrization: str = "spectrum"
 
 
 def check_options(options: InversionOptions) -> None:
-    """Raises UsageError for an unknown optimiser or parametrisation, and for jitter with L-BFGS."""
+    """Raises UsageError for an unknown optimizer or parametrization, and for jitter with L-BFGS."""
     if options.optimizer not in OPTIMIZERS:
         raise UsageError(unknown_name("optimizer", options.optimizer, OPTIMIZERS))
-    if options.parametrisation not in PARAMETRISATIONS:
-        raise UsageError(unknown_name("parametrisation", options.parametrisation, PARAMETRISATIONS))
+    if options.parametrization not in PARAMETRIZATIONS:
+        raise UsageError(unknown_name("parametrization", options.parametrization, PARAMETRIZATIONS))
     if options.jitter and options.optimizer in ("auto", "lbfgs"):
         raise UsageError("--jitter moves the picture between evaluations, which lbfgs compares: add --optimizer adam.")
 
@@ -64,10 +64,10 @@ def mahendran_vedaldi(architecture: Architecture, layer: str) -> InversionOption
     # Departs from the paper, whose weights are listed for the 20 layers of one network: here for thirds as deep as
     # theirs (layers 1 to 6, 7 to 12, the rest). Their code halves 1, 10 and 100.
     variation = 0.5 if depth <= 0.3 else 5.0 if depth <= 0.6 else 50.0
-    # Their 8e-10, halved too, is for grey levels of 0 to 255 summed over an image of unit norm; on normalised pixels
-    # and as a mean it is this times the fourth power of a deviation in grey levels (255 · 0.226).
+    # Their 8e-10, halved too, is for gray levels of 0 to 255 summed over an image of unit norm; on normalized pixels
+    # and as a mean it is this times the fourth power of a deviation in gray levels (255 · 0.226).
     alpha = 4e-10 * (255 * 0.226) ** 4
-    return InversionOptions(400, "sgd", variation, 2.0, alpha, parametrisation="pixels")
+    return InversionOptions(400, "sgd", variation, 2.0, alpha, parametrization="pixels")
 
 
 def mahendran_vedaldi_rates(steps: int) -> list[float]:
@@ -93,12 +93,12 @@ def reconstruct(
     chance = torch.Generator().manual_seed(options.seed)
 
     def loss(image: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        normalised, parts = (image - mean) / std, {}
+        normalized, parts = (image - mean) / std, {}
         if options.total_variation_weight:
-            variation = total_variation(normalised, options.total_variation_exponent)
+            variation = total_variation(normalized, options.total_variation_exponent)
             parts["tv"] = options.total_variation_weight * variation
         if options.alpha_weight:
-            parts["alpha"] = options.alpha_weight * alpha_norm(normalised)
+            parts["alpha"] = options.alpha_weight * alpha_norm(normalized)
         if options.jitter:
             down, across = torch.randint(-options.jitter, options.jitter + 1, (2,), generator=chance).tolist()
             image = image.roll((down, across), (2, 3))
@@ -109,8 +109,8 @@ def reconstruct(
     # Mahendran & Vedaldi clamp nothing: their α-norm alone keeps the pixels in range.
     fenced_by_alpha = options.optimizer == "sgd" and options.alpha_weight > 0
     compare = loss if fenced_by_alpha else fence(loss)
-    space: Parametrisation
-    if options.parametrisation == "spectrum":
+    space: Parametrization
+    if options.parametrization == "spectrum":
         space = Frequencies(side, side, spectrum_exponent(target, side), runtime.device)
         spectrum = space.encode(torch.zeros(1, 3, side, side, device=runtime.device))
         start = space.decode(START_CONTRAST * torch.randn(spectrum.shape, generator=chance).to(runtime.device))
@@ -127,10 +127,10 @@ def reconstruct(
         rates = [rate * 3 * side * side * unit for rate in mahendran_vedaldi_rates(options.steps)]
     elif options.optimizer == "adam":
         rates = cosine_rates(ADAM_RATE, options.steps)
-    yield from optimize_image(start, compare, options.steps, options.optimizer, parametrisation=space, rates=rates)
+    yield from optimize_image(start, compare, options.steps, options.optimizer, parametrization=space, rates=rates)
 
 
-def _search_and_polish(start: Tensor, loss: Loss, steps: int, space: Parametrisation) -> Iterator[OptimizationStep]:
+def _search_and_polish(start: Tensor, loss: Loss, steps: int, space: Parametrization) -> Iterator[OptimizationStep]:
     """L-BFGS, and then Adam on the pixels: once the features are found to `FOUND`, or for the last third of the steps.
 
     L-BFGS finds shapes without noise in the fewest steps, but learns the curvature from differences of gradients, in
@@ -138,7 +138,7 @@ def _search_and_polish(start: Tensor, loss: Loss, steps: int, space: Parametrisa
     deep layers, whose error stays above `POLISHED_BELOW`, it would only add noise to which they are blind.
     """
     image = start
-    for step in optimize_image(start, loss, steps, "lbfgs", parametrisation=space):
+    for step in optimize_image(start, loss, steps, "lbfgs", parametrization=space):
         image, polishing = step.image, steps - step.index
         yield step
         error = step.parts["feature"] ** 0.5

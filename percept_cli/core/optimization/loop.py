@@ -1,4 +1,4 @@
-"""The loop that optimises an image. It yields steps; the caller prints, saves and stops."""
+"""The loop that optimizes an image. It yields steps; the caller prints, saves and stops."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from percept_cli.core.optimization.parametrization import Parametrisation, Pixels
+from percept_cli.core.optimization.parametrization import Parametrization, Pixels
 from percept_cli.errors import UsageError, unknown_name
 
 OPTIMIZERS = ("adam", "lbfgs", "sgd")
@@ -37,20 +37,20 @@ def optimize_image(
     optimizer: str = "adam",
     first_index: int = 1,
     *,
-    parametrisation: Parametrisation | None = None,
+    parametrization: Parametrization | None = None,
     rates: Sequence[float] | None = None,
 ) -> Iterator[OptimizationStep]:
     """Changes a copy of the image (N, 3, H, W) in [0, 1] step by step so that the loss falls, and yields each step.
 
     adam: fast and good with bf16 features; lbfgs: the papers' choice, a few evaluations a step; sgd: with momentum of
     0.9, zeroed where the rate changes, as Mahendran & Vedaldi do. The image of a step is clamped to [0, 1].
-    parametrisation: what is moved, the pixels if None; the loss gets the image before it is clamped where parameters
+    parametrization: what is moved, the pixels if None; the loss gets the image before it is clamped where parameters
     cannot be clamped themselves. rates: of each step; adam has its own if None, sgd needs them, lbfgs has none.
     Raises UsageError for an unknown optimizer.
     """
     if optimizer not in OPTIMIZERS:
         raise UsageError(unknown_name("optimizer", optimizer, OPTIMIZERS))
-    space = parametrisation or Pixels()
+    space = parametrization or Pixels()
     # L-BFGS flattens gradients, which has to be a view.
     layout = torch.contiguous_format if optimizer == "lbfgs" else torch.preserve_format
     parameters = space.encode(image.detach()).clone(memory_format=layout).requires_grad_()
@@ -104,7 +104,7 @@ class _Evaluation:
     """
 
     parameters: Tensor
-    space: Parametrisation
+    space: Parametrization
     loss: Loss
     start: Tensor | None = None
     _place: Tensor | None = None

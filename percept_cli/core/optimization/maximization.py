@@ -14,13 +14,13 @@ from percept_cli.core.losses.functional import gram_matrix
 from percept_cli.core.optimization.inversion import cosine_rates
 from percept_cli.core.optimization.loop import optimize_image
 from percept_cli.core.optimization.objectives import Objective, objective_parts, tapped_layers
-from percept_cli.core.optimization.parametrization import GREY, Bounded, Frequencies, Parametrisation, Pixels
+from percept_cli.core.optimization.parametrization import GRAY, Bounded, Frequencies, Parametrization, Pixels
 from percept_cli.core.runtime import Runtime
 from percept_cli.errors import UsageError, unknown_name
 
-PARAMETRISATIONS = ("spectrum", "pixels")
+PARAMETRIZATIONS = ("spectrum", "pixels")
 USUAL_SIDE = 160  # pixels
-BORDER = 8  # pixels of grey that the network sees about the image, lest its own padding be a part of every pattern
+BORDER = 8  # pixels of gray that the network sees about the image, lest its own padding be a part of every pattern
 START_CONTRAST = 0.01
 # Of Adam: in units of a photograph's spectrum, and of the range of a pixel.
 RATES = {"spectrum": 0.015, "pixels": 0.015}
@@ -29,14 +29,14 @@ DIVERSITY_WEIGHT = 1.0
 
 
 @dataclass(frozen=True)
-class MaximisationOptions:
+class MaximizationOptions:
     """What is asked of a search; names and meanings as in `percept visualize objective`.
 
     jitter in pixels; scale 0.1 is 0.9 to 1.1; rotation in degrees to either side; count images at once, that differ.
     """
 
     steps: int = 160
-    parametrisation: str = "spectrum"
+    parametrization: str = "spectrum"
     jitter: float = 8
     scale: float = 0.1
     rotation: float = 10.0
@@ -45,7 +45,7 @@ class MaximisationOptions:
 
 
 @dataclass(frozen=True)
-class MaximisationStep:
+class MaximizationStep:
     """One update: its number from 1, what the images before it were worth, (N,) each, and the images now.
 
     values: the objective. parts: of each term, weighted. similarity: of the images' textures, 0 to 1; None for one.
@@ -59,20 +59,20 @@ class MaximisationStep:
 
 
 def seen_side(extractor: FeatureExtractor, side: int) -> int:
-    """The side in pixels of what the network sees of an image: with a grey border, where its layers take any size."""
+    """The side in pixels of what the network sees of an image: with a gray border, where its layers take any size."""
     return side if fixed_side(extractor) else side + 2 * BORDER
 
 
-def maximise(
-    objective: Objective, side: int, extractor: FeatureExtractor, runtime: Runtime, options: MaximisationOptions
-) -> Iterator[MaximisationStep]:
+def maximize(
+    objective: Objective, side: int, extractor: FeatureExtractor, runtime: Runtime, options: MaximizationOptions
+) -> Iterator[MaximizationStep]:
     """Finds images (N, 3, side, side) in [0, 1] that excite what an objective names, from noise, yielding every step.
 
     The extractor has to tap what `tapped_layers` names. Each step sees the images moved, scaled and turned at random,
-    so that only what survives this is found. Raises UsageError for an unknown parametrisation.
+    so that only what survives this is found. Raises UsageError for an unknown parametrization.
     """
-    if options.parametrisation not in PARAMETRISATIONS:
-        raise UsageError(unknown_name("parametrisation", options.parametrisation, PARAMETRISATIONS))
+    if options.parametrization not in PARAMETRIZATIONS:
+        raise UsageError(unknown_name("parametrization", options.parametrization, PARAMETRIZATIONS))
     taps = tapped_layers(objective, extractor.architecture)
     tapped = tuple(dict.fromkeys(taps.values()))
     chance = torch.Generator().manual_seed(options.seed)
@@ -92,26 +92,26 @@ def maximise(
             alike[:] = [similarity.item()]
             # Of an objective of any size, and of either sign, the same share.
             value = value - DIVERSITY_WEIGHT * value.detach().abs() * similarity
-        return -value, {}  # objectives are maximised, the optimiser minimises: here the sign turns, and nowhere else
+        return -value, {}  # objectives are maximized, the optimizer minimizes: here the sign turns, and nowhere else
 
-    space: Parametrisation
-    if options.parametrisation == "spectrum":
+    space: Parametrization
+    if options.parametrization == "spectrum":
         frequencies = Frequencies(side, side, device=runtime.device)
         spectra = frequencies.encode(torch.zeros(options.count, 3, side, side, device=runtime.device))
         noise = frequencies.decode(START_CONTRAST * torch.randn(spectra.shape, generator=chance).to(runtime.device))
         space = Bounded(frequencies)
     else:
-        noise = GREY + START_CONTRAST * torch.randn((options.count, 3, side, side), generator=chance).to(runtime.device)
+        noise = GRAY + START_CONTRAST * torch.randn((options.count, 3, side, side), generator=chance).to(runtime.device)
         space = Bounded(Pixels())
-    rates = cosine_rates(RATES[options.parametrisation], options.steps)
-    for step in optimize_image(noise.clamp(0.01, 0.99), loss, options.steps, parametrisation=space, rates=rates):
+    rates = cosine_rates(RATES[options.parametrization], options.steps)
+    for step in optimize_image(noise.clamp(0.01, 0.99), loss, options.steps, parametrization=space, rates=rates):
         parts = {name: part.tolist() for name, part in found.items()}
         values = [sum(each) for each in zip(*parts.values(), strict=True)]
-        yield MaximisationStep(step.index, values, parts, alike[0] if alike else None, step.image)
+        yield MaximizationStep(step.index, values, parts, alike[0] if alike else None, step.image)
 
 
-def transform(images: Tensor, seen: int, options: MaximisationOptions, chance: torch.Generator) -> Tensor:
-    """Views (N, 3, seen, seen) of images (N, 3, H, W), moved, scaled and turned by one draw each, on grey.
+def transform(images: Tensor, seen: int, options: MaximizationOptions, chance: torch.Generator) -> Tensor:
+    """Views (N, 3, seen, seen) of images (N, 3, H, W), moved, scaled and turned by one draw each, on gray.
 
     Departs from Olah et al. 2017, whose steps follow each other: one resampling does all, which blurs less, and the
     draws are uniform.
@@ -125,7 +125,7 @@ def transform(images: Tensor, seen: int, options: MaximisationOptions, chance: t
     cosine, sine = reach * angle.cos(), reach * angle.sin()
     rows = torch.stack([torch.stack([cosine, -sine, across], 1), torch.stack([sine, cosine, down], 1)], 1)
     grid = F.affine_grid(rows.to(images.device), [count, 3, seen, seen], align_corners=False)
-    return GREY + F.grid_sample(images - GREY, grid, padding_mode="zeros", align_corners=False)
+    return GRAY + F.grid_sample(images - GRAY, grid, padding_mode="zeros", align_corners=False)
 
 
 def texture_similarity(features: Tensor) -> Tensor:
@@ -139,9 +139,9 @@ def texture_similarity(features: Tensor) -> Tensor:
 
 @torch.no_grad()
 def measure(objective: Objective, images: Tensor, extractor: FeatureExtractor, runtime: Runtime) -> list[float]:
-    """What an objective is worth in images (N, 3, H, W) as they are, not moved, on the grey that the search had about them."""
+    """What an objective is worth in images (N, 3, H, W) as they are, not moved, on the gray that the search had about them."""
     taps = tapped_layers(objective, extractor.architecture)
     margin = (seen_side(extractor, images.shape[-1]) - images.shape[-1]) // 2
-    padded = runtime.place(F.pad(images, [margin] * 4, value=GREY))
+    padded = runtime.place(F.pad(images, [margin] * 4, value=GRAY))
     parts = objective_parts(objective, extractor(padded, tuple(dict.fromkeys(taps.values()))), taps)
     return torch.stack(list(parts.values())).sum(0).tolist()

@@ -14,16 +14,16 @@ from percept_cli.core.losses.functional import at_least_float32
 from percept_cli.errors import UsageError
 
 PROBABILITIES = "prob"  # the layer of every classifier's classes
-CENTRE = "centre"
+CENTER = "center"
 FORMS = (
-    "LAYER, LAYER:CHANNEL or LAYER:CHANNEL@X,Y (or @centre), with weights and sums as in 0.2*relu3_1:5 + relu4_3:12, and "
+    "LAYER, LAYER:CHANNEL or LAYER:CHANNEL@X,Y (or @center), with weights and sums as in 0.2*relu3_1:5 + relu4_3:12, and "
     "several channels of one layer as 0-15 or 1,5,9"
 )
 MOST = 256  # pictures of one command
 _CHANNELS = r"\d+(?:-\d+)?(?:,\d+(?:-\d+)?)*"
 _TERM = re.compile(
     r"\s*(?:(?P<weight>\d+\.?\d*|\.\d+)\s*\*\s*)?(?P<layer>[A-Za-z]\w*)"
-    rf"(?::(?P<channels>{_CHANNELS}))?(?:@(?P<place>centre|center|\d+,\d+))?\s*"
+    rf"(?::(?P<channels>{_CHANNELS}))?(?:@(?P<place>center|centre|\d+,\d+))?\s*"
 )
 _SIGN = re.compile(r"\s*([+-])")
 
@@ -92,7 +92,7 @@ def parse_objectives(text: str) -> list[Objective]:
                     f"Objective '{text}': @ is a place in a channel: write {found['layer']}:CHANNEL@{found['place']}."
                 )
             column, _, row = found["place"].partition(",")
-            place = (int(column), int(row)) if row else CENTRE
+            place = (int(column), int(row)) if row else CENTER
         if len(channels) > 1:
             if listed:
                 raise UsageError(f"Objective '{text}': only one layer can have several channels.")

@@ -1,17 +1,17 @@
-"""What an optimiser of a picture moves: its pixels, or its frequencies with their colours decorrelated."""
+"""What an optimizer of a picture moves: its pixels, or its frequencies with their colors decorrelated."""
 
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-# Principal axes of the colours of photographs in columns, each as long as colours spread along it, the longest 1:
+# Principal axes of the colors of photographs in columns, each as long as colors spread along it, the longest 1:
 # brightness, blue against orange, green against magenta (the figures of Olah et al. 2017, Feature Visualization).
-COLOUR_AXES = ((0.26, 0.09, 0.02), (0.27, 0.00, -0.05), (0.27, -0.09, 0.03))
-GREY = 0.5
+COLOR_AXES = ((0.26, 0.09, 0.02), (0.27, 0.00, -0.05), (0.27, -0.09, 0.03))
+GRAY = 0.5
 
 
-class Parametrisation(Protocol):
+class Parametrization(Protocol):
     """Images (N, 3, H, W) as other numbers, and back."""
 
     def encode(self, images: Tensor) -> Tensor:
@@ -41,10 +41,10 @@ class Pixels:
 
 
 class Frequencies:
-    """The spectrum of an image in units of what photographs have at each frequency, on decorrelated colour axes.
+    """The spectrum of an image in units of what photographs have at each frequency, on decorrelated color axes.
 
     A photograph's amplitudes fall as 1/f, so with an `exponent` of 1 all its parameters are about equally large: one
-    step moves its shapes as much as its grain. From there optimisers reach features in far fewer steps, and without
+    step moves its shapes as much as its grain. From there optimizers reach features in far fewer steps, and without
     high-frequency noise (Olah et al. 2017). A smaller exponent gives the grain more; 0 is white.
     """
 
@@ -58,36 +58,36 @@ class Frequencies:
         frequencies = (down.square() + across.square()).sqrt().clamp_min(1 / max(height, width))
         amplitudes = frequencies**-exponent
         self.amplitudes = (amplitudes / amplitudes.square().mean().sqrt()).to(device)
-        axes = torch.tensor(COLOUR_AXES)
+        axes = torch.tensor(COLOR_AXES)
         self.axes = (axes / axes.norm(dim=0).max()).to(device)
         self.inverse_axes = torch.linalg.inv(self.axes.cpu()).to(device)
 
     def encode(self, images: Tensor) -> Tensor:
         """Spectra (N, 3, H, W // 2 + 1, 2), real and imaginary parts."""
-        coloured = torch.einsum("ij,njhw->nihw", self.inverse_axes, images.float() - GREY)
-        return torch.view_as_real(torch.fft.rfft2(coloured, norm="ortho") / self.amplitudes).contiguous()
+        colored = torch.einsum("ij,njhw->nihw", self.inverse_axes, images.float() - GRAY)
+        return torch.view_as_real(torch.fft.rfft2(colored, norm="ortho") / self.amplitudes).contiguous()
 
     def decode(self, parameters: Tensor) -> Tensor:
         """Images (N, 3, H, W)."""
         spectrum = torch.view_as_complex(parameters) * self.amplitudes
-        coloured = torch.fft.irfft2(spectrum, s=(self.height, self.width), norm="ortho")
-        return GREY + torch.einsum("ij,njhw->nihw", self.axes, coloured)
+        colored = torch.fft.irfft2(spectrum, s=(self.height, self.width), norm="ortho")
+        return GRAY + torch.einsum("ij,njhw->nihw", self.axes, colored)
 
 
 class Bounded:
-    """Another parametrisation of images before a sigmoid, which keeps every pixel within (0, 1) and its gradient alive.
+    """Another parametrization of images before a sigmoid, which keeps every pixel within (0, 1) and its gradient alive.
 
-    As Olah et al. 2017 have it; the slope at `GREY` is 1, so that rates mean what they do without it.
+    As Olah et al. 2017 have it; the slope at `GRAY` is 1, so that rates mean what they do without it.
     """
 
     clamps = False
 
-    def __init__(self, inner: Parametrisation):
+    def __init__(self, inner: Parametrization):
         self.inner = inner
 
     def encode(self, images: Tensor) -> Tensor:
         """Of images in (0, 1), the ends left out."""
-        return self.inner.encode(GREY + torch.logit(images) / 4)
+        return self.inner.encode(GRAY + torch.logit(images) / 4)
 
     def decode(self, parameters: Tensor) -> Tensor:
-        return torch.sigmoid(4 * (self.inner.decode(parameters) - GREY))
+        return torch.sigmoid(4 * (self.inner.decode(parameters) - GRAY))

@@ -1,4 +1,4 @@
-"""Style transfer without training: the pixels themselves are optimised (Gatys et al. 2016), coarse to fine."""
+"""Style transfer without training: the pixels themselves are optimized (Gatys et al. 2016), coarse to fine."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from percept_cli.core.extractors.tiled import AnyExtractor
 from percept_cli.core.images.photo import resize_image
 from percept_cli.core.losses.style import BANDWIDTH, CONTEXTUAL_POINTS, create_style_loss
 from percept_cli.core.optimization.loop import Loss, OptimizationStep, fence, optimize_image
-from percept_cli.core.optimization.parametrization import Frequencies, Parametrisation
+from percept_cli.core.optimization.parametrization import Frequencies, Parametrization
 from percept_cli.core.runtime import Runtime
 from percept_cli.errors import UsageError, unknown_name
 
@@ -23,7 +23,7 @@ RANGE_WEIGHT = 10.0  # a style loss weighs several times what a feature error do
 
 @dataclass(frozen=True)
 class StyleOptions:
-    """What is asked of an optimisation; names and meanings as in `percept stylize --style`."""
+    """What is asked of an optimization; names and meanings as in `percept stylize --style`."""
 
     steps: int = 200
     optimizer: str = "adam"
@@ -43,7 +43,7 @@ class StyleOptions:
 
 
 def scales(height: int, width: int) -> list[tuple[int, int]]:
-    """The sizes an optimisation goes through, doubling from `COARSEST` up to (height, width)."""
+    """The sizes an optimization goes through, doubling from `COARSEST` up to (height, width)."""
     sizes = [(height, width)]
     while min(sizes[0]) > COARSEST * GROWTH**0.5:
         factor = max(1 / GROWTH, COARSEST / min(sizes[0]))
@@ -67,7 +67,7 @@ def optimize_style(
 ) -> Iterator[OptimizationStep]:
     """Restyles one photograph (1, 3, H, W) in [0, 1] after style images, each (1, 3, h, w), yielding every step.
 
-    The image of a step has the size that the optimisation has reached; the last one has the photograph's. The short
+    The image of a step has the size that the optimization has reached; the last one has the photograph's. The short
     side of the style images is `style_size` pixels throughout, so that strokes keep their size in pixels.
     """
     if options.init not in INITS:
@@ -95,13 +95,13 @@ def optimize_style(
         )
         start = _start(target, styles[0], options) if image is None else resize_image(image, height, width)
         compare: Loss = partial(loss, target_images=target, targets=loss.target_features(target))
-        space: Parametrisation | None = None
+        space: Parametrization | None = None
         if options.style_loss == "contextual":
-            # Its cosines do not see grain as long as its direction fits. Moved as a spectrum, shapes and colours come
-            # first: on pixels a coloured grain covered the picture and the palette hardly arrived.
+            # Its cosines do not see grain as long as its direction fits. Moved as a spectrum, shapes and colors come
+            # first: on pixels a colored grain covered the picture and the palette hardly arrived.
             space, compare = Frequencies(height, width, device=runtime.device), fence(compare, RANGE_WEIGHT)
         start = runtime.place(start)
-        for step in optimize_image(start, compare, steps, options.optimizer, index, parametrisation=space):
+        for step in optimize_image(start, compare, steps, options.optimizer, index, parametrization=space):
             image, index = step.image, step.index + 1
             yield step
 

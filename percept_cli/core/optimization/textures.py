@@ -41,12 +41,12 @@ def relative_gram_losses(grams: Mapping[str, Tensor], targets: Mapping[str, Tens
     }
 
 
-def synthesise_texture(
+def synthesize_texture(
     targets: Mapping[str, Tensor], side: int, extractor: FeatureExtractor, runtime: Runtime, steps: int, seed: int = 0
 ) -> Iterator[OptimizationStep]:
     """Finds a picture (1, 3, side, side) with these Gram matrices, from noise by L-BFGS, yielding every step.
 
-    The parts of a step are the squared relative errors by layer, whose mean is minimised, and `range`. L-BFGS
+    The parts of a step are the squared relative errors by layer, whose mean is minimized, and `range`. L-BFGS
     compares losses more finely than bf16 tells them apart: the extractor has to be in float32.
     """
     layers = tuple(targets)
@@ -61,7 +61,7 @@ def synthesise_texture(
     # Departs from Gatys et al. 2015, who begin at white noise: without coarse shapes to begin with, the search takes
     # those that the network's padding makes at the edges.
     start = space.decode(START_CONTRAST * noise)
-    yield from optimize_image(start, fence(loss), steps, "lbfgs", parametrisation=space)
+    yield from optimize_image(start, fence(loss), steps, "lbfgs", parametrization=space)
 
 
 @torch.no_grad()

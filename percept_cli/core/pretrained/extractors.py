@@ -52,7 +52,7 @@ class ExtractorChoice:
         """
         extractor = FeatureExtractor(self.architecture, layers)
         if self.weights == RANDOM:
-            randomise(extractor, seed)
+            randomize(extractor, seed)
             return extractor
         if self.weights is not None:
             path = Path(self.weights)
@@ -108,7 +108,7 @@ def create_extractor(
     return choose_extractor(name, weights).create(layers, seed, announce)
 
 
-def randomise(extractor: FeatureExtractor, seed: int) -> None:
+def randomize(extractor: FeatureExtractor, seed: int) -> None:
     """Untrained weights from a seed (He et al. 2015), so that activations keep their scale through the depth."""
     generator = torch.Generator().manual_seed(seed)
     for module in extractor.modules():
@@ -122,7 +122,7 @@ def is_oxford_vgg(weights: Mapping[str, Tensor]) -> bool:
     """Whether a VGG state dict expects the input of Oxford's release: 0 to 255, mean subtracted (Caffe's files).
 
     Its keys and shapes are those of torchvision's files, so only the values tell: Oxford's first biases, beside weights
-    small enough for an input of that range. (Oxford's weights with torchvision's normalisation folded in have first
+    small enough for an input of that range. (Oxford's weights with torchvision's normalization folded in have first
     weights some 58 times as large, and other biases.)
     """
     bias, weight = weights.get("features.0.bias"), weights.get("features.0.weight")
@@ -141,7 +141,7 @@ def is_blue_first(weights: Mapping[str, Tensor]) -> bool:
 
 
 def convert_oxford_vgg(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same network for RGB in [0, 1] with torchvision's normalisation: the input's change folded into layer one."""
+    """The same network for RGB in [0, 1] with torchvision's normalization: the input's change folded into layer one."""
     converted = dict(weights)
     weight = weights["features.0.weight"].float()
     if is_blue_first(weights):

@@ -1,4 +1,4 @@
-"""Style networks that others trained, recognised by the keys of their weights and run with the same pixels."""
+"""Style networks that others trained, recognized by the keys of their weights and run with the same pixels."""
 
 import re
 from collections.abc import Mapping
@@ -47,7 +47,7 @@ class ForeignGenerator(nn.Module):
 
 
 class TransposedConvNorm(nn.Module):
-    """Enlargement by 2 in a transposed 3x3 convolution, normalisation, ReLU."""
+    """Enlargement by 2 in a transposed 3x3 convolution, normalization, ReLU."""
 
     def __init__(self, inputs: int, outputs: int):
         super().__init__()
@@ -118,18 +118,18 @@ def _rrmina() -> ForeignFormat:
 FORMATS = {"pytorch-examples": _pytorch_examples(), "rrmina": _rrmina()}
 
 
-def recognise_foreign(state: Mapping[str, Tensor]) -> str | None:
+def recognize_foreign(state: Mapping[str, Tensor]) -> str | None:
     """Whose style network a state dict is by its keys: `pytorch-examples`, `rrmina` or None."""
     return next((name for name, known in FORMATS.items() if known.signature <= state.keys()), None)
 
 
 def create_foreign_generator(state: Mapping[str, Tensor], source: str) -> ForeignGenerator:
-    """The generator of a recognised state dict, of whatever width, in float32.
+    """The generator of a recognized state dict, of whatever width, in float32.
 
     rrmina's variant with a tanh has the very keys of the one without, and is taken for that. Raises ModelError, naming
     the tensor that is missing, surplus or of another shape.
     """
-    name = recognise_foreign(state)
+    name = recognize_foreign(state)
     if name is None:
         raise ModelError(f"{source} is not a style network of {' or '.join(FORMATS)}: its keys are others.")
     known = FORMATS[name]
@@ -160,7 +160,7 @@ def create_foreign_generator(state: Mapping[str, Tensor], source: str) -> Foreig
             raise ModelError(
                 f"{variant} {keys[own]} has shape {shape(keys[own])} where {tuple(parameter.shape)} belongs. {advice}"
             )
-    # The biases of normalised convolutions, which our blocks lack, are among the prefixes: normalisation cancels them.
+    # The biases of normalized convolutions, which our blocks lack, are among the prefixes: normalization cancels them.
     named = {f"{prefix}.{kind}" for prefix in known.prefixes.values() for kind in ("weight", "bias")}
     surplus = [key for key in state if key not in named and not known.ignored.fullmatch(key)]
     if surplus:

@@ -1,4 +1,4 @@
-"""Upscalers that others trained, recognised and built by spandrel: the only module that knows it.
+"""Upscalers that others trained, recognized and built by spandrel: the only module that knows it.
 
 spandrel gets tensors, never a file: percept reads PyTorch files with `weights_only`, which executes nothing. (spandrel's
 own unpickler is as strict, but its loader hands TorchScript archives, which are programs, to `torch.jit.load`.)
@@ -23,14 +23,14 @@ from percept_cli.errors import ModelError
 # Transformers call it as torch would have them in future not to; that is no concern of who runs them.
 warnings.filterwarnings("ignore", message="torch.meshgrid", category=UserWarning)
 
-# What float32 leaves of a difference that is none; half a grey level is 500 times as much.
+# What float32 leaves of a difference that is none; half a gray level is 500 times as much.
 ROUNDING = 1e-5
 
 
 class ForeignUpscaler(nn.Module):
     """An upscaler of any of spandrel's architectures: RGB (N, 3, h, w) in [0, 1] to (N, 3, s·h, s·w), clamped.
 
-    A network for grey pictures enlarges red, green and blue one by one. `receptive_radius` is None where the network
+    A network for gray pictures enlarges red, green and blue one by one. `receptive_radius` is None where the network
     sees farther than tiles can show it.
     """
 
@@ -62,7 +62,7 @@ class ForeignUpscaler(nn.Module):
         channels = self._descriptor.input_channels
         radius = convolution_radius(
             self.network,
-            lambda images: self._descriptor(images[:, :channels]),  # a grey one runs once
+            lambda images: self._descriptor(images[:, :channels]),  # a gray one runs once
             -(-side // self.size_multiple) * self.size_multiple,
         )
         # The convolutions are not all there is to a network with attention or pooling: what a cut changes farther away
@@ -73,9 +73,9 @@ class ForeignUpscaler(nn.Module):
 
 
 def create_foreign_upscaler(state: Mapping[str, Tensor], source: str) -> ForeignUpscaler:
-    """The upscaler of a state dict in any format that spandrel recognises by its keys, in float32 on the processor.
+    """The upscaler of a state dict in any format that spandrel recognizes by its keys, in float32 on the processor.
 
-    Raises ModelError, which says what it is, for a network of another purpose and for what cannot be recognised.
+    Raises ModelError, which says what it is, for a network of another purpose and for what cannot be recognized.
     """
     try:
         descriptor = ModelLoader("cpu").load_from_state_dict(canonicalize_state_dict(dict(state)))
@@ -95,6 +95,6 @@ def create_foreign_upscaler(state: Mapping[str, Tensor], source: str) -> Foreign
     channels = descriptor.input_channels, descriptor.output_channels
     if channels not in ((1, 1), (3, 3)):
         raise ModelError(
-            f"{source} takes {channels[0]} channels and gives {channels[1]} ({architecture}); RGB or grey is needed here."
+            f"{source} takes {channels[0]} channels and gives {channels[1]} ({architecture}); RGB or gray is needed here."
         )
     return ForeignUpscaler(descriptor)  # type: ignore[arg-type]

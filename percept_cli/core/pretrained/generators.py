@@ -21,7 +21,7 @@ from percept_cli.core.generators.style import (
 from percept_cli.core.generators.translation import TRANSLATORS, create_translator
 from percept_cli.core.generators.upscale import UPSCALERS, create_upscaler
 from percept_cli.core.pretrained.files import load_weights_and_metadata
-from percept_cli.core.pretrained.foreign_styles import create_foreign_generator, recognise_foreign
+from percept_cli.core.pretrained.foreign_styles import create_foreign_generator, recognize_foreign
 from percept_cli.core.pretrained.manifest import find_model, find_upscaler
 from percept_cli.errors import ModelError, UsageError
 
@@ -36,7 +36,7 @@ ARCHITECTURES_BY_ROLE: Mapping[str, Mapping[str, Callable[..., nn.Module]]] = {
 
 @dataclass(frozen=True)
 class LoadedGenerator:
-    """A generator ready to run, its name, and how its file was recognised."""
+    """A generator ready to run, its name, and how its file was recognized."""
 
     network: nn.Module
     name: str
@@ -73,13 +73,13 @@ def load_style_generator(given: str) -> LoadedGenerator:
             metadata.get("architecture", ""),
         )
     else:
-        recognised = recognise_foreign(state)
-        if recognised is None:
+        recognized = recognize_foreign(state)
+        if recognized is None:
             raise ModelError(
                 f"{path} is not a style model that percept knows: its keys are those of neither percept, pytorch/examples "
                 "fast_neural_style nor rrmina/fast-neural-style-pytorch."
             )
-        network, architecture = create_foreign_generator(state, str(path)), recognised
+        network, architecture = create_foreign_generator(state, str(path)), recognized
     return LoadedGenerator(network.eval().requires_grad_(False), path.stem, architecture, metadata)
 
 
@@ -160,9 +160,9 @@ def check_inverter(inverter: LoadedGenerator, extractor: FeatureExtractor, layer
         )
 
 
-def recognise(state: Mapping[str, Tensor], source: str) -> tuple[str, str]:
+def recognize(state: Mapping[str, Tensor], source: str) -> tuple[str, str]:
     """The role and the architecture of weights that others trained, by their keys. ModelError if they are unknown."""
-    style = recognise_foreign(state)
+    style = recognize_foreign(state)
     if style is not None:
         create_foreign_generator(state, source)  # which refuses what is damaged
         return "style", style

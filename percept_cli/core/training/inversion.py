@@ -171,7 +171,7 @@ class InversionLoss:
         return {layer: feature_factor(1.0, values.numel()) for layer, values in features.items()}
 
     def generator_part(self, result: Tensor, images: Tensor, code: Tensor) -> LossAndParts:
-        """The loss of results (N, 3, H, W) that should be the images, made from a code, which is of normalised scale."""
+        """The loss of results (N, 3, H, W) that should be the images, made from a code, which is of normalized scale."""
         parts: dict[str, Tensor] = self.loss(result, images)[1] if self.loss is not None else {}
         if self.discriminator is not None:
             if self.weights.feature and self.comparator is None:

@@ -18,7 +18,7 @@ Parts = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class TrainingStep:
-    """What one optimiser update did: its number from 1, the weighted loss and its parts, and the images it saw."""
+    """What one optimizer update did: its number from 1, the weighted loss and its parts, and the images it saw."""
 
     index: int
     total: float
@@ -52,7 +52,7 @@ class Training:
     rival: Rival | None = None
 
     def state(self) -> dict[str, Any]:
-        """Everything that continues the run to the same bits: weights, optimiser, step and random sources."""
+        """Everything that continues the run to the same bits: weights, optimizer, step and random sources."""
         state = {
             "network": unwrap(self.network).state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -114,7 +114,7 @@ def train(
     """Updates the network once per batch and yields a step after each; `training.step` counts the finished ones.
 
     `batches` must begin at batch number `training.step`. `compute_loss(network, images, step)` returns the scalar to
-    minimise and its named, weighted parts. On several processes each gets its own batches and the gradients are
+    minimize and its named, weighted parts. On several processes each gets its own batches and the gradients are
     averaged; the losses yielded are those of this process.
     """
     if runtime.dtype == torch.float16:

@@ -49,7 +49,7 @@ class Muon(torch.optim.Optimizer):
         momentum = state["momentum"].lerp_(gradient, 1 - MOMENTUM)
         matrix = gradient.lerp(momentum, MOMENTUM).flatten(1)  # Nesterov's look ahead
         size = 0.2 * max(matrix.shape) ** 0.5
-        parameter.add_(orthogonalised(matrix).view(parameter.shape), alpha=-rate * size)
+        parameter.add_(orthogonalized(matrix).view(parameter.shape), alpha=-rate * size)
 
     def _adam(self, parameter: Tensor, gradient: Tensor, rate: float) -> None:
         state = self.state[parameter]
@@ -74,7 +74,7 @@ def create_optimizer(name: str, network: nn.Module) -> torch.optim.Optimizer:
     raise UsageError(unknown_name("optimizer", name, ["muon", "adam"]))
 
 
-def orthogonalised(matrix: Tensor) -> Tensor:
+def orthogonalized(matrix: Tensor) -> Tensor:
     """About the nearest matrix (rows, columns) with singular values of 1, by Newton-Schulz steps."""
     a, b, c = COEFFICIENTS
     wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T

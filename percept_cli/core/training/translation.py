@@ -179,5 +179,5 @@ def check_recipe(recipe: TranslationRecipe, mode: str) -> None:
 
 
 def total_of(parts: Parts) -> Tensor:
-    """The scalar to minimise."""
+    """The scalar to minimize."""
     return torch.stack(list(parts.values())).sum()

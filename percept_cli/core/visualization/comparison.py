@@ -19,7 +19,7 @@ ROWS = 64
 
 @dataclass(frozen=True)
 class Place:
-    """A square of pixels, and how far the pictures are apart in it: root mean square, in grey levels of 255."""
+    """A square of pixels, and how far the pictures are apart in it: root mean square, in gray levels of 255."""
 
     region: Region
     difference: float
@@ -98,8 +98,8 @@ class Heat:
 def comparison_sheet(pictures: Sequence[Shown], places: Sequence[Place], heat: Heat | None = None) -> Tensor:
     """The pictures in columns, each with its squares enlarged below it and its PSNR to the first, (1, 3, H, W).
 
-    The squares have the colour of their outline in the pictures. Heat maps stand below those; the first picture, from
-    which they are taken, has their colour bar.
+    The squares have the color of their outline in the pictures. Heat maps stand below those; the first picture, from
+    which they are taken, has their color bar.
     """
     width = column_width(len(pictures))
     scale = None
@@ -139,7 +139,7 @@ def _columns(count: int) -> int:
 
 
 def difference_records(pictures: Sequence[Shown], places: Sequence[Place]) -> list[dict[str, object]]:
-    """How far every picture but the first is from it: as a whole (`place` 0) and in every square, in grey levels of 255."""
+    """How far every picture but the first is from it: as a whole (`place` 0) and in every square, in gray levels of 255."""
     records: list[dict[str, object]] = []
     reference = pictures[0].pixels
     for shown in pictures[1:]:
@@ -276,5 +276,5 @@ def _heat(heat: Heat) -> str:
         painted = F.interpolate(scale.paint(values), size=(height, HEAT_WIDTH), mode="nearest-exact")
         alt = f"{label}, {heat.label}: {values.mean().item():.3g} on average, {values.max().item():.3g} at most"
         parts.append(html.captioned(html.picture(painted, alt), label))
-    bar = html.picture(look.color_bar(scale, HEAT_WIDTH), f"Colours from 0 to {most:.3g}", quality=html.LOSSLESS)
+    bar = html.picture(look.color_bar(scale, HEAT_WIDTH), f"Colors from 0 to {most:.3g}", quality=html.LOSSLESS)
     return html.section("Perceptual distance", [html.beside(parts), bar], [f"{heat.label}."])

@@ -28,7 +28,7 @@ class ChannelFigures:
 
 @dataclass(frozen=True)
 class Components:
-    """The main directions of features as colours: `image` (1, 3, h, w) in [0, 1], and their shares of the variance."""
+    """The main directions of features as colors: `image` (1, 3, h, w) in [0, 1], and their shares of the variance."""
 
     image: Tensor
     shares: tuple[float, ...]
@@ -53,19 +53,19 @@ def principal_components(features: Tensor) -> Components:
     """The three directions in which features (1, C, h, w) vary most over their places, as red, green and blue.
 
     The middle 98 % of each become 0 to 1. A direction has no sign of its own: the one is taken in which its largest
-    weight is positive, so the same features give the same colours.
+    weight is positive, so the same features give the same colors.
     """
     channels = features.shape[1]
     flat = features[0].flatten(1).double()
-    centred = flat - flat.mean(1, keepdim=True)
-    variances, directions = torch.linalg.eigh(centred @ centred.T / flat.shape[1])
+    centered = flat - flat.mean(1, keepdim=True)
+    variances, directions = torch.linalg.eigh(centered @ centered.T / flat.shape[1])
     kept = min(3, channels)
     main = directions[:, -kept:].flip(1)
     main = main * main.gather(0, main.abs().argmax(0, keepdim=True)).sign()
-    planes = main.T @ centred
+    planes = main.T @ centered
     sample = evenly_sampled(planes)
     low, high = sample.quantile(0.01, dim=1, keepdim=True), sample.quantile(0.99, dim=1, keepdim=True)
-    # Features that do not vary at all are grey.
+    # Features that do not vary at all are gray.
     colors = torch.where(high > low, (planes - low) / (high - low).clamp_min(1e-12), 0.5).clamp(0, 1)
     colors = torch.cat((colors, colors.new_full((3 - kept, flat.shape[1]), 0.5)))
     total = variances.sum().clamp_min(1e-30)
@@ -90,8 +90,8 @@ def lay_over_pixels(units: Tensor, grid: Grid, image_size: tuple[int, int], heig
     """
 
     def nearest(shown: int, seen: int, count: int) -> Tensor:
-        centres = (torch.arange(shown, device=units.device) + 0.5) * (seen / shown)
-        return ((centres - grid.offset) / grid.stride).floor().long().clamp(0, count - 1)
+        centers = (torch.arange(shown, device=units.device) + 0.5) * (seen / shown)
+        return ((centers - grid.offset) / grid.stride).floor().long().clamp(0, count - 1)
 
     rows, columns = nearest(height, image_size[0], units.shape[-2]), nearest(width, image_size[1], units.shape[-1])
     return units[..., rows, :][..., columns]
@@ -132,7 +132,7 @@ class FeatureSheet:
                 )
             self.grids[layer] = grid
         weights = torch.tensor(LUMA).view(1, 3, 1, 1)
-        self.grey = (self.image * weights).sum(1, keepdim=True).expand(1, 3, -1, -1)
+        self.gray = (self.image * weights).sum(1, keepdim=True).expand(1, 3, -1, -1)
 
     def channels(self, taps: Taps, count: int, chosen: Sequence[int] = ()) -> Tensor:
         """The `count` strongest channels of a layer, or the chosen ones, as a row of the sheet.
@@ -189,7 +189,7 @@ class FeatureSheet:
     def _over(self, painted: Tensor, height: int, width: int, opacity: Tensor) -> Tensor:
         if not self.overlay:
             return painted
-        return torch.lerp(resize_image(self.grey, height, width), painted, opacity)
+        return torch.lerp(resize_image(self.gray, height, width), painted, opacity)
 
     def _tile_size(self, count: int) -> tuple[int, int]:
         columns = min(COLUMNS, count)

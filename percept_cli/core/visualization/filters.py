@@ -1,4 +1,4 @@
-"""The filters of a network's first layer, in the colours that they answer to."""
+"""The filters of a network's first layer, in the colors that they answer to."""
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ def first_layer(architecture: Architecture) -> str:
 
 
 def image_filters(extractor: FeatureExtractor, layer: str) -> Tensor:
-    """How every channel of a layer weighs the pixels of the normalised image around its unit: (C, 3, side, side).
+    """How every channel of a layer weighs the pixels of the normalized image around its unit: (C, 3, side, side).
 
     Of a layer that is read out of a convolution by another, as in `compact`, it is the product of both. Raises
     UsageError for a layer behind an activation or a pooling, which has no filter of the image.
@@ -35,6 +35,6 @@ def image_filters(extractor: FeatureExtractor, layer: str) -> Tensor:
     image = extractor.mean.expand(1, 3, width, width).to(device, torch.float32).clone().requires_grad_(True)
     unit = extractor(image, [layer])[layer][0, :, place, place]
     rows = [torch.autograd.grad(value, image, retain_graph=True)[0] for value in unit]
-    # Per normalised value: the extractor divides the image by its deviations.
+    # Per normalized value: the extractor divides the image by its deviations.
     gradients = torch.cat(rows) * extractor.std.float()
     return gradients[..., start : start + side, start : start + side].cpu()

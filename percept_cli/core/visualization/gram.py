@@ -106,7 +106,7 @@ WRITTEN_OUT = 12  # styles: figures stand in the cells of so many
 THUMBNAIL = 96  # pixels
 MATRICES = 8  # styles: the Gram matrices of so many are drawn
 CHANNELS = 32
-STRONG_SHARE = 0.995  # of the entries: the strongest colour is theirs who are beyond
+STRONG_SHARE = 0.995  # of the entries: the strongest color is theirs who are beyond
 
 
 def gram_plot(

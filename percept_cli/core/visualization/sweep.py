@@ -54,7 +54,7 @@ def _any(name: str, text: str) -> Value:
 
 
 # Names as `percept stylize` has them; layers of one value are joined by `+`, commas being between values.
-OPTIMISED: Mapping[str, Callable[[str, str], Value]] = {
+OPTIMIZED: Mapping[str, Callable[[str, str], Value]] = {
     "style": _any,
     "style-weight": _number(0),
     "content-weight": _number(0),
@@ -74,7 +74,7 @@ def parse_axis(option: str, text: str | None) -> Axis:
     """An axis from `style-weight=1,5,20`. Raises UsageError, with what is allowed, for a text or a name that is none."""
     if text is None:
         return Axis()
-    known = {**OPTIMISED, **TRAINED}
+    known = {**OPTIMIZED, **TRAINED}
     name, equals, listed = text.partition("=")
     name = name.strip()
     if name not in known:
@@ -89,21 +89,21 @@ def parse_axis(option: str, text: str | None) -> Axis:
 
 
 def check_axes(rows: Axis, columns: Axis, *, style: bool, model: bool) -> bool:
-    """Whether trained models are swept, and not an optimisation; `style` and `model` say which was given as an option.
+    """Whether trained models are swept, and not an optimization; `style` and `model` say which was given as an option.
 
     Raises UsageError for axes that do not go together, or with neither, and for more pictures than a sheet holds.
     """
     names = [axis.name for axis in (rows, columns) if axis.name]
     if not names:
         raise UsageError(
-            f"Give --rows or --columns, as in --rows style-weight=1,5,20. Known: {', '.join({**OPTIMISED, **TRAINED})}."
+            f"Give --rows or --columns, as in --rows style-weight=1,5,20. Known: {', '.join({**OPTIMIZED, **TRAINED})}."
         )
     if len(set(names)) < len(names):
         raise UsageError(f"--rows and --columns are both {names[0]}: give two options.")
-    trained, optimised = model or "model" in names, style or "style" in names
-    if trained and optimised:
+    trained, optimized = model or "model" in names, style or "style" in names
+    if trained and optimized:
         raise UsageError("A model and a style cannot be swept at once: leave one of them out.")
-    if not trained and not optimised:
+    if not trained and not optimized:
         raise UsageError("Give --style PICTURE, or -m MODEL or --rows model=A,B.")
     if (model and "model" in names) or (style and "style" in names):
         raise UsageError(f"{'-m' if model else '--style'} is an axis already: leave one of them out.")

@@ -28,7 +28,7 @@ from percept_cli.core.pretrained.generators import (
     load_inverter,
     load_style_generator,
     load_upscaler,
-    recognise,
+    recognize,
 )
 from percept_cli.core.pretrained.manifest import role_of, shipped_models
 from percept_cli.core.runtime import Runtime
@@ -101,7 +101,7 @@ def prepare_trial(
     """
     role = role_of(given)
     if not role and Path(given).is_file():
-        role = recognise(load_weights(Path(given)), given)[0]
+        role = recognize(load_weights(Path(given)), given)[0]
     loaders: dict[str, Callable[[str], LoadedGenerator]] = {
         "style": load_style_generator, "upscaler": load_upscaler, "inverter": load_inverter,
         "autoencoder": load_autoencoder, "translation": load_style_generator,

@@ -50,7 +50,7 @@ def features(
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """A layer's channels as labelled maps of a photograph: the strongest, some by number, or the main directions.
+    """A layer's channels as labeled maps of a photograph: the strongest, some by number, or the main directions.
 
     percept visualize features photo.jpg --layer relu2_2,relu3_3
 

@@ -22,7 +22,7 @@ def filters(
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """Every filter of a network's first layer, enlarged, in the colours that it answers to.
+    """Every filter of a network's first layer, enlarged, in the colors that it answers to.
 
     percept visualize filters --extractor alexnet -o filters.png
     """
@@ -59,7 +59,7 @@ def filters(
     file = f" ({Path(extractor_weights).name})" if extractor_weights else ""
     notes = [
         f"{len(weights)} filters of {weights.shape[-1]}x{weights.shape[-1]} pixels, each by its own strongest weight, which "
-        "stands behind its number; grey is 0, a colour what the filter is for, its complement what it is against"
+        "stands behind its number; gray is 0, a color what the filter is for, its complement what it is against"
     ]
     sheet = look.down(
         [look.heading(f"Filters of {layer} of {extractor}{file}", notes), contact_sheet(wrap(tiles, COLUMNS))]

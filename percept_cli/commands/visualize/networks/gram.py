@@ -112,7 +112,7 @@ def gram(
         )
     if len(paths) <= MATRICES:
         notes.append(
-            f"Gram matrices: the {CHANNELS} strongest channels over all pictures, strongest first; colours by square roots."
+            f"Gram matrices: the {CHANNELS} strongest channels over all pictures, strongest first; colors by square roots."
         )
     else:
         notes.append(f"The Gram matrices themselves are drawn of {MATRICES} pictures at most.")

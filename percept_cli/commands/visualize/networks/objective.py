@@ -8,7 +8,7 @@ from percept_cli import options
 from percept_cli.commands.visualize.picture import Numbers, Picture
 
 COLUMNS = 7
-PANEL = "Optimisation"
+PANEL = "Optimization"
 
 
 def objective(
@@ -25,7 +25,7 @@ def objective(
     diversity: Annotated[
         int, typer.Option(min=1, max=16, help="So many images of each, kept from being alike in their textures.")
     ] = 1,
-    parametrisation: Annotated[
+    parametrization: Annotated[
         str,
         typer.Option(metavar="spectrum|pixels", help="What is moved: frequencies or pixels.", rich_help_panel=PANEL),
     ] = "spectrum",
@@ -103,7 +103,7 @@ def objective(
     from percept_cli.core.drawing.sheets import Tile, contact_sheet, wrap
     from percept_cli.core.extractors import create_architecture
     from percept_cli.core.extractors.geometry import choose_side
-    from percept_cli.core.optimization.maximization import USUAL_SIDE, MaximisationOptions, maximise, measure, seen_side
+    from percept_cli.core.optimization.maximization import USUAL_SIDE, MaximizationOptions, maximize, measure, seen_side
     from percept_cli.core.pretrained.extractors import create_extractor, named_extractor
     from percept_cli.core.runtime import Runtime, choose_runtime, memory_errors
 
@@ -112,7 +112,7 @@ def objective(
     objectives = resolve_layers(asked, architecture)
     layers = [layer for each in objectives for layer in each.layers]
     side = choose_side(architecture, layers, size, USUAL_SIDE, console.say)
-    settings = MaximisationOptions(steps, parametrisation, jitter, scale, rotation, diversity, seed)
+    settings = MaximizationOptions(steps, parametrization, jitter, scale, rotation, diversity, seed)
     runtime = choose_runtime(device, precision, threads)
     console.say(runtime.reason)
     taps = [tap for each in objectives for tap in tapped_layers(each, architecture).values()]
@@ -129,7 +129,7 @@ def objective(
     total = len(objectives) * steps
     with console.progress(total, "step") as progress, memory_errors(f"{diversity} images of {side}x{side} pixels"):
         for each in objectives:
-            for step in maximise(each, side, frozen, runtime, settings):
+            for step in maximize(each, side, frozen, runtime, settings):
                 progress.advance(1, {each.text: sum(step.values) / diversity})
                 rows += [
                     {"objective": each.text, "image": number, "step": step.index, "value": value,
@@ -148,7 +148,7 @@ def objective(
         assert picture is not None
     else:
         notes = [
-            f"{side}x{side} pixels, {steps} steps on the {parametrisation}, seed {seed}; below each what it is worth there: a "
+            f"{side}x{side} pixels, {steps} steps on the {parametrization}, seed {seed}; below each what it is worth there: a "
             "channel's mean, a unit's activation, a layer's root mean square or a class's log-odds"
         ]
         width = max(1, COLUMNS // diversity) * diversity if diversity > 1 else COLUMNS

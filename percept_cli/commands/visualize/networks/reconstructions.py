@@ -79,7 +79,7 @@ def reconstructions(
     from percept_cli.core.images.decode import load_image
     from percept_cli.core.images.photo import middle_square, visible_pixels
     from percept_cli.core.optimization.inversion import InversionOptions, feature_error, reconstruct
-    from percept_cli.core.optimization.textures import gram_matrices, style_error, synthesise_texture
+    from percept_cli.core.optimization.textures import gram_matrices, style_error, synthesize_texture
     from percept_cli.core.pretrained.extractors import create_extractor, named_extractor
     from percept_cli.core.runtime import choose_runtime, memory_errors
 
@@ -116,7 +116,7 @@ def reconstructions(
             results.append({"row": "content", "layers": [layer], "error": round(error, 5)})
         for count, layer in enumerate(style, start=1):
             wanted = {each: grams[each] for each in style[:count]}
-            for step in synthesise_texture(wanted, side, frozen, runtime, steps, seed):
+            for step in synthesize_texture(wanted, side, frozen, runtime, steps, seed):
                 squares = {name: step.parts[name] for name in wanted}
                 error = (sum(squares.values()) / count) ** 0.5
                 records.append(

@@ -34,7 +34,7 @@ class Swept:
     parts: dict[str, float]
 
 
-def sweep_optimised(
+def sweep_optimized(
     pixels: "Tensor",
     settings: Sequence[Sequence["Setting"]],
     styles: Sequence[Path],
@@ -45,9 +45,9 @@ def sweep_optimised(
     extractor: str,
     extractor_weights: str | None = None,
 ) -> list[list[Swept]]:
-    """A photograph (1, 3, H, W) in [0, 1] optimised with every setting, else as `base` says.
+    """A photograph (1, 3, H, W) in [0, 1] optimized with every setting, else as `base` says.
 
-    Settings that differ in `strength` alone are optimised once. Raises UsageError for a layer or a style that is not there.
+    Settings that differ in `strength` alone are optimized once. Raises UsageError for a layer or a style that is not there.
     """
     from percept_cli.core.inference.restyle import finish
     from percept_cli.core.losses.style import load_styles, style_taps
@@ -147,7 +147,7 @@ def preview_style(
     extractor_weights: str | None,
     overwrite: bool,
 ) -> None:
-    """Writes `OUTPUT.preview.png`: a photograph optimised with style weights and style sizes about those of `base`.
+    """Writes `OUTPUT.preview.png`: a photograph optimized with style weights and style sizes about those of `base`.
 
     Raises UsageError where it exists, unless `overwrite`, and ImageError for a photograph that cannot be read.
     """
@@ -162,14 +162,14 @@ def preview_style(
     rows = Axis("style-weight", tuple(dict.fromkeys(float(f"{base.style_weight * factor:.3g}") for factor in WEIGHTS)))
     columns = Axis("style-size", tuple(dict.fromkeys(max(32, round(base.style_size * factor)) for factor in SIZES)))
     subject = load_subject(photo, SIDE, console)
-    swept = sweep_optimised(
+    swept = sweep_optimized(
         subject.pixels, settings(rows, columns), styles, base, runtime, console, extractor=extractor,
         extractor_weights=extractor_weights,
     )  # fmt: skip
     given = [(photo.name, subject.pixels)]
     given += [(path.name, picture) for path, picture in zip(styles, load_styles(styles, GIVEN), strict=True)]
     notes = [
-        f"optimised on {extractor}, {base.steps} steps; {'; '.join(subject.notes)}. A training lowers the same loss; "
+        f"optimized on {extractor}, {base.steps} steps; {'; '.join(subject.notes)}. A training lowers the same loss; "
         "strokes keep their size in pixels, so on larger photographs they look smaller."
     ]
     pictures = [[each.image for each in row] for row in swept]
@@ -244,7 +244,7 @@ def sweep(
     down, across = parse_axis("--rows", rows), parse_axis("--columns", columns)
     trained = check_axes(down, across, style=bool(style), model=model is not None)
     if trained:
-        refuse_options({"--steps": steps}, "A trained model is not optimised")
+        refuse_options({"--steps": steps}, "A trained model is not optimized")
     if "steps" in (down.name, across.name):
         refuse_options({"--steps": steps}, "steps is an axis already")
     photo = choose_photo(image, console)
@@ -273,11 +273,11 @@ def sweep(
     else:
         extractor, extractor_weights = named_extractor(extractor, extractor_weights)
         base = StyleOptions(steps=steps or STEPS, seed=seed)
-        swept = sweep_optimised(
+        swept = sweep_optimized(
             subject.pixels, asked, style or [], base, runtime, console, extractor=extractor,
             extractor_weights=extractor_weights,
         )  # fmt: skip
-        how = f"optimised on {extractor}" + (
+        how = f"optimized on {extractor}" + (
             f", {base.steps} steps; " if "steps" not in (down.name, across.name) else "; "
         )
     given = [(photo.name, subject.pixels)]

@@ -12,7 +12,7 @@ from percept_cli.core.extractors.compact import teacher_layers
 from percept_cli.core.runtime import Runtime
 
 # SqueezeNet 1.0 does not pad its first convolution. With 6 pixels more on each side its maps get VGG's sizes: 1/8 of
-# the image at fires 5 to 8 and 1/16 at fire 9, centred within 4 pixels.
+# the image at fires 5 to 8 and 1/16 at fire 9, centered within 4 pixels.
 SQUEEZENET_PADDING = 6
 DISTURBED_SHARE = 0.25
 NEGATIVE_SLOPE = 0.3
@@ -45,7 +45,7 @@ def teacher_taps(teacher: str) -> list[str]:
 
 
 def create_student() -> FeatureExtractor:
-    """An untrained `compact` with every layer before its activation tapped and its weights free to learn (He initialisation)."""
+    """An untrained `compact` with every layer before its activation tapped and its weights free to learn (He initialization)."""
     architecture = create_architecture("compact")
     student = FeatureExtractor(architecture, teacher_layers())
     for module in student.modules():
@@ -87,7 +87,7 @@ def measure_statistics(teachers: Teachers, batches: Iterable[Tensor], runtime: R
     return statistics
 
 
-def centre_readouts(student: FeatureExtractor, statistics: Mapping[str, LayerStatistics]) -> None:
+def center_readouts(student: FeatureExtractor, statistics: Mapping[str, LayerStatistics]) -> None:
     """Starts every readout at its target's channel means, in units of the target's scale (see `fold_scales`)."""
     with torch.no_grad():
         for layer, known in statistics.items():
@@ -153,7 +153,7 @@ def _corner(features: Tensor, step: int) -> tuple[slice, ...]:
 def disturb(images: Tensor, seed: int, number: int) -> Tensor:
     """Gives a share of the images noise, blur or another contrast, drawn from (seed, number).
 
-    An optimiser shows an extractor pictures that no camera takes; a student that knows photographs alone can be fooled
+    An optimizer shows an extractor pictures that no camera takes; a student that knows photographs alone can be fooled
     there. Images (N, 3, H, W) in [0, 1], returned in that range.
     """
     generator = torch.Generator().manual_seed(seed * 1_000_003 + number)

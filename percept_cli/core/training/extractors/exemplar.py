@@ -15,7 +15,7 @@ from percept_cli.core.data.detail import draw_place, draw_side, gradient_energy
 from percept_cli.core.data.photos import PhotoReader, shuffled
 from percept_cli.core.runtime import Runtime
 
-# The paper's ranges (section 2): of the patch's side, times, degrees; then of colours in [0, 1].
+# The paper's ranges (section 2): of the patch's side, times, degrees; then of colors in [0, 1].
 TRANSLATION = 0.2
 SCALING = (0.7, 1.4)
 ROTATION = 20.0
@@ -80,7 +80,7 @@ def held_out_random(seed: int, draw: int, first: int) -> np.random.Generator:
 
 @dataclass(frozen=True)
 class PrincipalColors:
-    """The mean colour of all pixels (3,) and the principal components of their colours, the columns of (3, 3)."""
+    """The mean color of all pixels (3,) and the principal components of their colors, the columns of (3, 3)."""
 
     mean: Tensor
     components: Tensor
@@ -90,15 +90,15 @@ def principal_colors(patches: Tensor) -> PrincipalColors:
     """Of all pixels of patches (N, 3, H, W)."""
     pixels = patches.transpose(0, 1).flatten(1).double()
     mean = pixels.mean(dim=1)
-    centred = pixels - mean[:, None]
-    _, components = torch.linalg.eigh(centred @ centred.T / pixels.shape[1])
+    centered = pixels - mean[:, None]
+    _, components = torch.linalg.eigh(centered @ centered.T / pixels.shape[1])
     return PrincipalColors(mean.float(), components.float())
 
 
 def transform_patches(seeds: Tensor, done: Transformations, colors: PrincipalColors, size: int) -> Tensor:
     """Patches (N, 3, size, size) in [0, 1] out of seed patches with their surroundings (N, 3, side, side).
 
-    The seed patch is the `size` pixels in the middle. Moved, scaled and turned, then both contrasts and the colour of
+    The seed patch is the `size` pixels in the middle. Moved, scaled and turned, then both contrasts and the color of
     the paper, clipped to [0, 1].
     """
     device, share = seeds.device, size / seeds.shape[-1]
@@ -113,7 +113,7 @@ def transform_patches(seeds: Tensor, done: Transformations, colors: PrincipalCol
 
     components, mean = colors.components.to(device), colors.mean.to(device).view(1, 3, 1, 1)
     factors = torch.diag_embed(done.principal_factors.to(device))
-    contrast = components @ factors @ components.T  # each component of a colour times its factor: (N, 3, 3)
+    contrast = components @ factors @ components.T  # each component of a color times its factor: (N, 3, 3)
     patches = mean + torch.einsum("nij,njhw->nihw", contrast, patches - mean)
 
     power, factor, shift, turn = (
@@ -125,7 +125,7 @@ def transform_patches(seeds: Tensor, done: Transformations, colors: PrincipalCol
 
 
 def rgb_to_hsv(images: Tensor) -> Tensor:
-    """RGB (N, 3, H, W) in [0, 1] to hue, saturation and value in [0, 1], the hue of greys 0."""
+    """RGB (N, 3, H, W) in [0, 1] to hue, saturation and value in [0, 1], the hue of grays 0."""
     red, green, blue = images.unbind(dim=1)
     value, least = images.amax(dim=1), images.amin(dim=1)
     chroma = value - least
@@ -143,7 +143,7 @@ def hsv_to_rgb(images: Tensor) -> Tensor:
     """Hue, saturation and value (N, 3, H, W) in [0, 1] to RGB in [0, 1]."""
     hue, saturation, value = images.unbind(dim=1)
     planes = []
-    for corner in (5, 3, 1):  # of the colour circle's six, where red, green and blue begin to fade
+    for corner in (5, 3, 1):  # of the color circle's six, where red, green and blue begin to fade
         along = (corner + 6 * hue) % 6
         planes.append(value - value * saturation * torch.minimum(along, 4 - along).clamp(0, 1))
     return torch.stack(planes, dim=1)

@@ -41,7 +41,7 @@ class Headed(nn.Module):
     """A learner and the head that it is trained under: a linear map of the means of its deepest features.
 
     Departs from the papers, whose heads are fully connected layers over the features in their places. The means are
-    normalised over the batch: what all patches have in common would hide for long what they have not, and patches
+    normalized over the batch: what all patches have in common would hide for long what they have not, and patches
     could be ranked by a constant.
     """
 

@@ -72,7 +72,7 @@ def distil(
     if start:
         distillation.continue_from(student, load_weights(start), statistics, str(start))
     else:
-        distillation.centre_readouts(student, statistics)
+        distillation.center_readouts(student, statistics)
     network = run.place(student)
     training = Training(network, torch.optim.Adam(network.parameters(), betas=(0.9, 0.99)), plan.steps)
     settings = plan.settings(start=start.stem if start else "", teachers=[name for name, _ in named])

@@ -161,8 +161,8 @@ def _nearby(box: Box, extent: tuple[int, int], random: np.random.Generator) -> B
     side = min(own * ZOOM ** random.uniform(-1, 1), *extent)
     corner = []
     for start, length in zip(box[:2], extent, strict=True):
-        centre = start + own * (0.5 + random.uniform(-DISPLACEMENT, DISPLACEMENT))
-        corner.append(min(max(centre - side / 2, 0.0), length - side))
+        center = start + own * (0.5 + random.uniform(-DISPLACEMENT, DISPLACEMENT))
+        corner.append(min(max(center - side / 2, 0.0), length - side))
     return corner[0], corner[1], corner[0] + side, corner[1] + side
 
 
