@@ -92,6 +92,7 @@ def compare(
 
     percept compare --probe labeled/ -m autoencoder.safetensors
     """
+    from percept_cli.console import Failures
     from percept_cli.core.files.folders import find_pairs
     from percept_cli.core.files.outputs import create_folders
     from percept_cli.errors import DeviceError, ExitCode, ImageError, UsageError, refuse_options
@@ -179,24 +180,10 @@ def compare(
 
     if first.is_dir() and measured:
         table.row(f"mean of {len(measured)}", mean_figures(measured), status="mean", pairs=len(measured))
-    if failures.paths:
-        if len(failures.paths) + len(measured) > 1:
-            console.error(f"{len(failures.paths)} failed, {len(measured)} compared")
+    if failures.inputs:
+        if len(failures.inputs) + len(measured) > 1:
+            console.error(f"{len(failures.inputs)} failed, {len(measured)} compared")
         raise typer.Exit(ExitCode.SOME_FAILED if measured else ExitCode.ALL_FAILED)
-
-
-class Failures:
-    """The files that could not be used, each reported when it is added."""
-
-    def __init__(self, console: "Console"):
-        self.console, self.paths = console, list[Path]()
-
-    def add(self, path: Path, reason: str) -> None:
-        """Reports why a file could not be used."""
-        self.paths.append(path)
-        self.console.error(reason if str(path) in reason else f"{path}: {reason}")
-        if self.console.as_json:
-            self.console.result("", file=path, status="failed", error=reason)
 
 
 class _Table:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from percept_cli import options
-from percept_cli.commands.compare import Failures
-from percept_cli.console import Console
+from percept_cli.console import Console, Failures
 
 if TYPE_CHECKING:
     import torch
@@ -91,8 +90,8 @@ def compare_probe(
         for name, rows in table.items():
             report.row(name, probe.probe(rows.values, classes, count, seed))
             progress.advance(1)
-    if failures.paths:
-        console.error(f"{len(failures.paths)} of {len(found.files)} pictures could not be read and were left out")
+    if failures.inputs:
+        console.error(f"{len(failures.inputs)} of {len(found.files)} pictures could not be read and were left out")
         raise typer.Exit(ExitCode.SOME_FAILED)
 
 
