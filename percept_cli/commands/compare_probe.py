@@ -46,7 +46,7 @@ def compare_probe(
     # Only now the heavy imports: a wrong folder is answered at once.
     from percept_cli.core.extractors.geometry import choose_side
     from percept_cli.core.images.decode import load_image
-    from percept_cli.core.images.photo import middle_square, visible_pixels
+    from percept_cli.core.images.photo import middle_square
     from percept_cli.core.measures import probe
     from percept_cli.core.measures.comparison import perceptual_layers
     from percept_cli.core.runtime import memory_errors
@@ -72,7 +72,7 @@ def compare_probe(
     ):
         for path, name in zip(found.files, found.classes, strict=True):
             try:
-                waiting.append(middle_square(visible_pixels(load_image(path), None)[1], side))
+                waiting.append(middle_square(load_image(path).visible(), side))
                 classes.append(name)
             except ImageError as error:
                 failures.add(path, str(error))

@@ -187,7 +187,6 @@ def stylize(
     else:
         from percept_cli.core.extractors.tiled import tile_extractor
         from percept_cli.core.images.encode import save_image
-        from percept_cli.core.images.photo import unpremultiply, visible_pixels
         from percept_cli.core.inference.restyle import finish
         from percept_cli.core.losses.style import load_styles, parse_blend, style_taps
         from percept_cli.core.optimization.style_transfer import StyleOptions, optimize_style
@@ -214,19 +213,19 @@ def stylize(
         styles = load_styles(style or [], style_size)
 
         def change(photo: Photo, holes: Tensor | None) -> Photo:
-            photo, pixels = visible_pixels(photo, size)
-            if min(pixels.shape[-2:]) < frozen.smallest_side:
+            pixels = photo.visible(size)
+            height, width = pixels.shape[-2:]
+            if min(height, width) < frozen.smallest_side:
                 raise ImageError(
-                    f"{photo.width}x{photo.height} pixels are too few for {extractor}: give --size {frozen.smallest_side}."
+                    f"{width}x{height} pixels are too few for {extractor}: give --size {frozen.smallest_side}."
                 )
-            with console.progress(steps, "step") as progress, memory_errors(f"{photo.width}x{photo.height} pixels"):
-                fitting = tile_extractor(frozen, parsed_tile, *pixels.shape[-2:])
+            with console.progress(steps, "step") as progress, memory_errors(f"{width}x{height} pixels"):
+                fitting = tile_extractor(frozen, parsed_tile, height, width)
                 for step in optimize_style(pixels, styles, fitting, runtime, asked):
                     progress.advance(1, {"loss": step.total, **step.parts})
                     if preview is not None and step.index % PREVIEW_EVERY == 0:
                         save_image(Photo(step.image.cpu()), preview)
-            result = finish(step.image.cpu(), pixels, strength=strength, keep_colors=keep_colors)
-            return photo.with_pixels(result if photo.alpha is None else unpremultiply(result, photo.alpha))
+            return photo.with_visible(finish(step.image.cpu(), pixels, strength=strength, keep_colors=keep_colors))
 
     def operation(photo: Photo, job: Job) -> Photo:
         if mask is None:

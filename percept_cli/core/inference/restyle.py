@@ -5,11 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from percept_cli.core.images.masks import hide
-from percept_cli.core.images.photo import (
-    Photo,
-    unpremultiply,
-    visible_pixels,
-)
+from percept_cli.core.images.photo import Photo
 from percept_cli.core.images.tiles import AUTO, OFF, plan_tiles
 from percept_cli.core.inference.colors import keep_original_colors
 from percept_cli.core.runtime import Runtime
@@ -37,10 +33,9 @@ def restyle(
     mask: (1, 1, H, W), for a generator that fills holes (see `fills_holes`): it does not see what is masked. tile: see
     `run_generator`.
     """
-    photo, pixels = visible_pixels(photo, size)
+    pixels = photo.visible(size)
     restyled = run_generator(generator, pixels if mask is None else hide(pixels, mask), runtime, tile)
-    restyled = finish(restyled, pixels, strength=strength, keep_colors=keep_colors)
-    return photo.with_pixels(restyled if photo.alpha is None else unpremultiply(restyled, photo.alpha))
+    return photo.with_visible(finish(restyled, pixels, strength=strength, keep_colors=keep_colors))
 
 
 def fills_holes(generator: nn.Module) -> bool:
