@@ -1,7 +1,7 @@
 """Networks as a list of named layers, and the extractor that runs just the part a caller taps."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -41,6 +41,7 @@ class Architecture:
     blocks: bool = False  # VGG-shaped: names carry block and depth, `conv3_2`
     content_layer: str = ""
     style_layers: tuple[str, ...] = ()
+    comparator_layers: tuple[str, ...] = ()  # of a comparator (Dosovitskiy & Brox 2016): AlexNet's relu5, or its like
     aliases: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -63,6 +64,21 @@ class Architecture:
             if in_block:
                 return in_block[-1]
         raise UsageError(unknown_name(f"layer of {self.name}", name, self.layer_names))
+
+    def choose_layers(
+        self, given: Sequence[str] | None, paper: Sequence[str] = (), own: Sequence[str] | None = None
+    ) -> tuple[str, ...]:
+        """The full names of the layers that a loss or a measure uses: those given, else the paper's, else the network's own.
+
+        given: the user's, None or empty for no choice. paper: used where the network has all of them. own: used where it
+        has not; if None, its `style_layers`, of which the deepest as many as the paper has. Raises UsageError for a given
+        layer that is not there.
+        """
+        if given:
+            return tuple(self.resolve(name) for name in given)
+        if paper and set(paper) <= set(self.layer_names):
+            return tuple(paper)
+        return self.style_layers[-len(paper) :] if own is None else tuple(own)
 
 
 @dataclass(frozen=True)
