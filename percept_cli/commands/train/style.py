@@ -78,7 +78,7 @@ def train_style(
     """
     import torch
 
-    from percept_cli.commands.train.session import TrainingRun, training_photos
+    from percept_cli.commands.train.session import follow, open_run, training_photos
     from percept_cli.commands.visualize.results.sweep import STEPS, preview_style
     from percept_cli.console import Console
     from percept_cli.core.data.photos import Crops, fingerprint
@@ -114,7 +114,7 @@ def train_style(
             overwrite=overwrite,
         )  # fmt: skip
         return
-    run = TrainingRun.open(output, overwrite, resume, device, precision, threads, console)
+    run = open_run(output, options.Compute(device, precision, threads), options.ExistingRun(resume, overwrite), console)
     runtime, (_, processes) = run.runtime, run.shard
 
     seed_everything(seed)
@@ -151,7 +151,7 @@ def train_style(
         return loss(restyled, images)
 
     sample = photographs[:1]
-    run.train(training, crops, batch, compute_loss, learning_rate, settings, shown=(sample, sample))
+    loop = run.train(training, crops, batch, compute_loss, learning_rate, settings, shown=(sample, sample))
     if not run.is_main:
         return
     run.save(
@@ -159,5 +159,6 @@ def train_style(
         {"role": "style", "architecture": generator, "arguments": created.arguments,
          "styles": [path.name for path in style], "recipe": settings},
     )  # fmt: skip
+    follow(run, loop, console)
     console.say(f"try it: percept stylize PHOTO -m {output}")
     console.result(str(output), output=str(output), steps=steps, preview=str(run.preview))
