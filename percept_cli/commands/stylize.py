@@ -88,8 +88,8 @@ def stylize(
     style_weight: options.StyleWeight = 1.0,
     tv_weight: options.TotalVariationWeight = 1.0,
     scaling: options.Scaling = "typical",
-    content_layers: options.ContentLayers = None,
-    style_layers: options.StyleLayers = None,
+    content_layers: options.LossLayers = None,
+    style_layers: options.LossLayers = None,
     tile: Annotated[
         str,
         typer.Option(
@@ -191,33 +191,34 @@ def stylize(
         from percept_cli.core.inference.restyle import finish
         from percept_cli.core.losses.style import load_styles, parse_blend, style_taps
         from percept_cli.core.optimization.style_transfer import StyleOptions, optimize_style
-        from percept_cli.core.pretrained.extractors import create_extractor, named_extractor
+        from percept_cli.core.pretrained.extractors import choose_extractor
 
         if optimizer == "lbfgs" and precision == "auto":
             precision = "fp32"  # its line search compares losses more finely than bf16 tells them apart
         runtime = choose_runtime(device, precision, threads)
         console.say(runtime.reason)
-        extractor, extractor_weights = named_extractor(extractor, extractor_weights)
-        content_taps, style_layer_taps = style_taps(extractor, content_layers, style_layers, loss)
+        choice = choose_extractor(extractor, extractor_weights)
+        content_taps, style_layer_taps = style_taps(choice.architecture, content_layers, style_layers, loss)
         if content_layers or style_layers or loss != "gram":
-            console.say(f"content at {', '.join(content_taps)}; style at {', '.join(style_layer_taps)} of {extractor}")
+            console.say(
+                f"content at {', '.join(content_taps)}; style at {', '.join(style_layer_taps)} of {choice.name}"
+            )
         # L-BFGS compares losses along a line, which have to be those of the same points.
         drawn = None if points == 0 or optimizer == "lbfgs" else points
         asked = StyleOptions(
-            steps, optimizer, init, style_size, seed, parse_blend(blend, len(style or [])), content_taps, style_layer_taps,
-            content_weight, style_weight, tv_weight, scaling, loss, bandwidth, drawn,
+            steps, optimizer, init, style_size, seed, blend=parse_blend(blend, len(style or [])),
+            content_layers=content_taps, style_layers=style_layer_taps, content_weight=content_weight,
+            style_weight=style_weight, tv_weight=tv_weight, scaling=scaling, loss=loss, bandwidth=bandwidth, points=drawn,
         )  # fmt: skip
         seed_everything(seed)
-        frozen = runtime.freeze(
-            create_extractor(extractor, [*content_taps, *style_layer_taps], extractor_weights, seed, console.say)
-        )
+        frozen = runtime.freeze(choice.create([*content_taps, *style_layer_taps], seed, console.say))
         styles = load_styles(style or [], style_size)
 
         def change(photo: Photo, holes: Tensor | None) -> Photo:
             photo, pixels = visible_pixels(photo, size)
             if min(pixels.shape[-2:]) < frozen.smallest_side:
                 raise ImageError(
-                    f"{photo.width}x{photo.height} pixels are too few for {extractor}: give --size {frozen.smallest_side}."
+                    f"{photo.width}x{photo.height} pixels are too few for {choice.name}: give --size {frozen.smallest_side}."
                 )
             with console.progress(steps, "step") as progress, memory_errors(f"{photo.width}x{photo.height} pixels"):
                 fitting = tile_extractor(frozen, parsed_tile, *pixels.shape[-2:])

@@ -95,7 +95,7 @@ class TiledExtractor(nn.Module):
     def __init__(self, extractor: FeatureExtractor, tile: int = USUAL_TILE):
         super().__init__()
         self.extractor, self.tile = extractor, tile
-        self.layers = extractor.layers
+        self.layers, self.architecture = extractor.layers, extractor.architecture
 
     def forward(self, images: Tensor, layers: Iterable[str] | None = None) -> dict[str, Tensor]:
         """The features of the layers, or of all that are tapped, of images (N, 3, H, W) in [0, 1]."""

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from percept_cli.core.extractors.tiled import AnyExtractor
 from percept_cli.core.images.photo import resize_image
-from percept_cli.core.losses.style import BANDWIDTH, CONTEXTUAL_POINTS, create_style_loss
+from percept_cli.core.losses.style import StyleLossOptions, create_style_loss, find_style_loss
 from percept_cli.core.optimization.loop import Loss, OptimizationStep, fence, optimize_image
 from percept_cli.core.optimization.parametrization import Frequencies, Parametrization
 from percept_cli.core.runtime import Runtime
@@ -22,7 +22,7 @@ RANGE_WEIGHT = 10.0  # a style loss weighs several times what a feature error do
 
 
 @dataclass(frozen=True)
-class StyleOptions:
+class StyleOptions(StyleLossOptions):
     """What is asked of an optimization; names and meanings as in `percept stylize --style`."""
 
     steps: int = 200
@@ -30,16 +30,6 @@ class StyleOptions:
     init: str = "content"
     style_size: int = 256
     seed: int = 0
-    blend: Sequence[float] | None = None
-    content_layers: Sequence[str] = ()
-    style_layers: Sequence[str] = ()
-    content_weight: float = 1.0
-    style_weight: float = 1.0
-    total_variation_weight: float = 1.0
-    scaling: str = "typical"
-    style_loss: str = "gram"
-    bandwidth: float = BANDWIDTH
-    points: int | None = CONTEXTUAL_POINTS
 
 
 def scales(height: int, width: int) -> list[tuple[int, int]]:
@@ -78,27 +68,12 @@ def optimize_style(
     for (height, width), steps in zip(sizes, split_steps(options.steps, len(sizes)), strict=True):
         target = runtime.place(resize_image(content, height, width))
         loss = create_style_loss(
-            extractor,
-            styles,
-            target,
-            style_weights=options.blend,
-            content_layers=options.content_layers,
-            style_layers=options.style_layers,
-            content_weight=options.content_weight,
-            style_weight=options.style_weight,
-            total_variation_weight=options.total_variation_weight,
-            scaling=options.scaling,
-            style_loss=options.style_loss,
-            bandwidth=options.bandwidth,
-            points=options.points,
-            seed=options.seed,
-        )
+            extractor, styles, target, options, torch.Generator().manual_seed(options.seed)
+        )  # fmt: skip
         start = _start(target, styles[0], options) if image is None else resize_image(image, height, width)
         compare: Loss = partial(loss, target_images=target, targets=loss.target_features(target))
         space: Parametrization | None = None
-        if options.style_loss == "contextual":
-            # Its cosines do not see grain as long as its direction fits. Moved as a spectrum, shapes and colors come
-            # first: on pixels a colored grain covered the picture and the palette hardly arrived.
+        if find_style_loss(options.loss).in_frequencies:
             space, compare = Frequencies(height, width, device=runtime.device), fence(compare, RANGE_WEIGHT)
         start = runtime.place(start)
         for step in optimize_image(start, compare, steps, options.optimizer, index, parametrization=space):
