@@ -53,7 +53,7 @@ def compare_probe(
     from percept_cli.core.measures import probe
     from percept_cli.core.measures.comparison import perceptual_layers
     from percept_cli.core.pretrained.extractors import create_extractor
-    from percept_cli.core.pretrained.generators import load_autoencoder
+    from percept_cli.core.pretrained.generators import load_generator
     from percept_cli.core.runtime import choose_runtime, memory_errors
 
     taps = perceptual_layers(extractor, layers) if layers or not models else ()
@@ -66,7 +66,7 @@ def compare_probe(
     autoencoders: dict[str, Autoencoder] = {}
     stems = Counter(Path(given).stem for given in set(models))
     for given in dict.fromkeys(models):
-        network = runtime.prepare(load_autoencoder(given).network)
+        network = runtime.prepare(load_generator(given, "autoencoder").network)
         assert isinstance(network, Autoencoder)
         stem = Path(given).stem
         autoencoders[f"code of {stem if stems[stem] == 1 else given}"] = network

@@ -160,18 +160,17 @@ def stylize(
 
     parsed_tile = parse_tile(tile)
     if model is not None:
-        from percept_cli.core.inference.restyle import fills_holes, restyle
-        from percept_cli.core.pretrained.generators import load_style_generator
+        from percept_cli.core.inference.restyle import restyle
+        from percept_cli.core.pretrained.generators import load_generator
 
         runtime = choose_runtime(device, precision, threads)
-        loaded = load_style_generator(model)
-        if fills_holes(loaded.network) and mask is None:
+        loaded = load_generator(model, "style")
+        if loaded.network.fills_holes and mask is None:
             raise UsageError(f"{loaded.name} fills holes: give --mask PICTURE, white where they are.")
         generator = runtime.prepare(loaded.network)
         console.say(runtime.reason)
 
-        def change(photo: Photo, holes: Tensor | None) -> Photo:
-            hidden = holes if fills_holes(generator) else None
+        def change(photo: Photo, allowed: Tensor | None) -> Photo:
             with memory_errors(f"{photo.width}x{photo.height} pixels"):
                 return restyle(
                     photo,
@@ -180,7 +179,7 @@ def stylize(
                     size=size,
                     strength=strength,
                     keep_colors=keep_colors,
-                    mask=hidden,
+                    mask=allowed,
                     tile=parsed_tile,
                 )
 
@@ -214,7 +213,8 @@ def stylize(
         frozen = runtime.freeze(choice.create([*content_taps, *style_layer_taps], seed, console.say))
         styles = load_styles(style or [], style_size)
 
-        def change(photo: Photo, holes: Tensor | None) -> Photo:
+        def change(photo: Photo, allowed: Tensor | None) -> Photo:
+            original = photo
             photo, pixels = visible_pixels(photo, size)
             if min(pixels.shape[-2:]) < frozen.smallest_side:
                 raise ImageError(
@@ -227,16 +227,17 @@ def stylize(
                     if preview is not None and step.index % PREVIEW_EVERY == 0:
                         save_image(Photo(step.image.cpu()), preview)
             result = finish(step.image.cpu(), pixels, strength=strength, keep_colors=keep_colors)
-            return photo.with_pixels(result if photo.alpha is None else unpremultiply(result, photo.alpha))
+            changed = photo.with_pixels(result if photo.alpha is None else unpremultiply(result, photo.alpha))
+            return changed if allowed is None else keep_outside(changed, original, allowed)
 
     def operation(photo: Photo, job: Job) -> Photo:
         if mask is None:
             return change(photo, None)
-        holes = load_mask(mask, job.source, photo.height, photo.width)
+        allowed = load_mask(mask, job.source, photo.height, photo.width)
         if job.destination is not None and not keeps_levels(job.destination.suffix, quality):
             console.warn(
                 f"{job.destination} changes pixels outside the mask a little, as its format does; PNG keeps them"
             )
-        return keep_outside(change(photo, holes), photo, holes)
+        return change(photo, allowed)
 
     process_images(jobs, operation, console, quality=quality, show=show, fields={"model": label})

@@ -86,7 +86,7 @@ def train_style(
     from percept_cli.core.optimization.style_transfer import StyleOptions
     from percept_cli.core.pretrained.extractors import choose_extractor
     from percept_cli.core.pretrained.files import sha256_of
-    from percept_cli.core.pretrained.generators import start_style_generator
+    from percept_cli.core.pretrained.generators import start_generator
     from percept_cli.core.runtime import choose_runtime, seed_everything
     from percept_cli.core.training.loop import Training, unwrap
     from percept_cli.core.training.optimizers import create_optimizer
@@ -130,7 +130,7 @@ def train_style(
         style_weight=style_weight, tv_weight=tv_weight, scaling=scaling,
     )  # fmt: skip
     loss = create_style_loss(frozen, placed, runtime.place(photographs), asked)
-    created = start_style_generator(start, generator, width, norm, photographs)
+    created = start_generator("style", generator, start, photographs=photographs, width=width, norm=norm)
     network = run.place(created)
     training = Training(network, create_optimizer(optimizer, network), steps)
     settings = {

@@ -197,7 +197,7 @@ def train_translate(
     from percept_cli.core.data.paired_crops import split_example
     from percept_cli.core.losses.adversarial import TranslationDuel
     from percept_cli.core.pretrained.extractors import create_extractor, named_extractor
-    from percept_cli.core.pretrained.generators import start_translator
+    from percept_cli.core.pretrained.generators import start_generator
     from percept_cli.core.runtime import seed_everything
     from percept_cli.core.training.loop import DiscriminatorTraining, Training, unwrap
     from percept_cli.core.training.optimizers import create_optimizer
@@ -254,7 +254,7 @@ def train_translate(
         )
     compare = TranslationLoss(recipe, frozen)
     inputs = 4 if degrade == "mask" else 3
-    created = start_translator(start, generator, width, inputs)
+    created = start_generator("translation", generator, start, inputs=inputs, width=width)
     network = run.place(created)
     training = Training(network, create_optimizer(recipe.optimizer, network), recipe.steps)
     duel = None

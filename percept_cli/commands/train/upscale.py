@@ -88,7 +88,7 @@ def train_upscale(
     from percept_cli.core.data.photos import Crops, fingerprint
     from percept_cli.core.generators.upscale import SCALES
     from percept_cli.core.pretrained.extractors import create_extractor, named_extractor
-    from percept_cli.core.pretrained.generators import start_upscaler
+    from percept_cli.core.pretrained.generators import start_generator
     from percept_cli.core.runtime import seed_everything
     from percept_cli.core.training.loop import DiscriminatorTraining, Training, unwrap
     from percept_cli.core.training.optimizers import create_optimizer
@@ -127,7 +127,7 @@ def train_upscale(
     frozen = runtime.freeze(create_extractor(extractor, taps, extractor_weights, seed, console.say)) if taps else None
     duel = Duel.create(recipe, runtime) if recipe.adversarial_weight else None
     compare = combine(create_upscale_loss(recipe, frozen), duel)
-    created = start_upscaler(start, recipe.architecture, scale, console.say)
+    created = start_generator("upscaler", recipe.architecture, start, scale=scale, announce=console.say)
     network = run.place(created)
     training = Training(network, create_optimizer(recipe.optimizer, network), recipe.steps)
     if duel is not None:

@@ -16,15 +16,17 @@ import psutil
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
+from percept_cli.core.generators.base import Generator
 from percept_cli.core.generators.blocks import BicubicBase
 from percept_cli.core.generators.reach import WIDEST_HALO, cut_errors, largest_map
 from percept_cli.core.images.photo import Photo, premultiply, quantize, unpremultiply
 from percept_cli.core.images.resize import cubic_kernel
 from percept_cli.core.images.tiles import AUTO, OFF, Region, Tile, plan_tiles
+from percept_cli.core.inference.run import run_whole
 from percept_cli.core.runtime import Runtime, is_out_of_memory
-from percept_cli.errors import DeviceError, ImageError
+from percept_cli.errors import DeviceError
 
 # Below this, torch convolves float32 images of one channel on a processor by another algorithm than above, with the sums
 # in another order (20480 values, see use_mkldnn in ATen/native/Convolution.cpp). Tiles are kept above it.
@@ -77,7 +79,7 @@ class TileStep:
 
 def upscale(
     photo: Photo,
-    generator: nn.Module,
+    generator: Generator,
     runtime: Runtime,
     *,
     tile: int | str = AUTO,
@@ -100,26 +102,23 @@ class Upscaler:
     memory at hand, `off` takes the picture as a whole.
     """
 
-    def __init__(self, generator: nn.Module, runtime: Runtime, tile: int | str = AUTO):
+    def __init__(self, generator: Generator, runtime: Runtime, tile: int | str = AUTO):
         self.generator, self.runtime, self.tile = generator, runtime, tile
-        self.scale = int(generator.scale)  # type: ignore[arg-type]
-        self.multiple = int(generator.size_multiple)  # type: ignore[arg-type]
-        self.smallest = int(generator.smallest)  # type: ignore[arg-type]
+        self.scale, self.multiple = generator.scale, generator.size_multiple
         self._alpha_base = BicubicBase(self.scale)
         self._largest_tile: int | None = None  # once the memory was not enough for more
         self._overflowed = False
 
     @property
     def is_exact(self) -> bool:
-        """Whether tiles equal the whole (to the bit in float32 on a processor): if their halo covers all it sees."""
-        radius = self.generator.receptive_radius
-        return radius is not None and int(radius) <= WIDEST_HALO  # type: ignore[arg-type]
+        """Whether tiles equal the whole: if their halo covers all that the generator sees."""
+        return self.generator.exact_halo is not None and self.generator.exact_halo <= WIDEST_HALO
 
     @cached_property
     def halo(self) -> int:
         """Pixels of the input around a tile; measured where the generator sees too far or does not say how far."""
         if self.is_exact:
-            return int(self.generator.receptive_radius)  # type: ignore[arg-type]
+            return self.generator.exact_halo or 0
         visible = (cut_errors(self.run, self.multiple) > INVISIBLE).nonzero()
         reach = int(visible.max()) + 1 if len(visible) else 0
         # Noise is one picture of many: a quarter more.
@@ -128,7 +127,7 @@ class Upscaler:
     @cached_property
     def bytes_per_pixel(self) -> int:
         """Memory a pixel of the input that the network takes on its way, about."""
-        side = -(-max(16, self.smallest) // self.multiple) * self.multiple
+        side = -(-max(16, self.generator.smallest) // self.multiple) * self.multiple
         return MAPS_HELD * 4 * largest_map(self.generator, self.run, side)
 
     def enlarge(
@@ -185,28 +184,20 @@ class Upscaler:
         return plan_tiles(
             photo.height,
             photo.width,
-            max(side, self.smallest, self.multiple),
+            max(side, self.generator.smallest, self.multiple),
             0 if side >= max(photo.height, photo.width) else self.halo,  # it may have to be measured
             multiple=self.multiple,
             least_area=ONE_ALGORITHM_PIXELS if in_float32 else 0,
             top=top,
         )
 
-    @torch.inference_mode()
     def run(self, pixels: Tensor) -> Tensor:
-        """Pixels (1, 3, h, w) in main memory, enlarged on the device, float32; an overflow is computed again."""
-        height, width = pixels.shape[-2:]
-        missing = max(0, self.smallest - height), max(0, self.smallest - width)
-        padded = F.pad(pixels, [0, missing[1], 0, missing[0]], mode="replicate") if any(missing) else pixels
-        placed = self.runtime.place(padded)
-        with self.runtime.autocast():
-            result = self.generator(placed).float()
-        if self.runtime.dtype != torch.float32 and not torch.isfinite(result).all():
+        """Pixels (1, 3, h, w) in [0, 1] enlarged as `run_whole` does, not clamped; an overflow is remembered."""
+
+        def remember() -> None:
             self._overflowed = True
-            result = self.generator(placed).float()
-        if not torch.isfinite(result).all():
-            raise ImageError("The network makes values of it that are not finite numbers.")
-        return result[..., : height * self.scale, : width * self.scale]
+
+        return run_whole(self.generator, pixels, self.runtime, on_overflow=remember)
 
     @property
     def _inexactness(self) -> str:
@@ -264,7 +255,7 @@ class Upscaler:
         rows, columns = tile.source.slices
         pixels = photo.pixels[..., rows, columns]
         alpha = None if photo.alpha is None else photo.alpha[..., rows, columns]
-        enlarged = self.run(pixels if alpha is None else premultiply(pixels, alpha)).clamp(0, 1).cpu()
+        enlarged = self.run(pixels if alpha is None else premultiply(pixels, alpha)).clamp(0, 1)
         kept_rows, kept_columns = tile.target.within(tile.source).scaled(self.scale).slices
         enlarged = enlarged[..., kept_rows, kept_columns]
         if alpha is not None:
