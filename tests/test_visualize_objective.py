@@ -104,7 +104,9 @@ def test_values_by_hand() -> None:
     torch.testing.assert_close(term_value(ObjectiveTerm("a"), features)[0], features[0].square().mean().sqrt())
     scores = torch.tensor([[1.0, 3.0, -2.0]])
     chance = scores.softmax(1)[0, 1].item()
-    assert term_value(ObjectiveTerm("prob", 1), scores).item() == pytest.approx(math.log(chance / (1 - chance)), rel=1e-5)
+    assert term_value(ObjectiveTerm("prob", 1), scores).item() == pytest.approx(
+        math.log(chance / (1 - chance)), rel=1e-5
+    )
 
 
 def test_a_sum_is_the_weighted_sum_of_its_terms() -> None:

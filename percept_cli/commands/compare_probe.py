@@ -49,7 +49,7 @@ def compare_probe(
     from percept_cli.core.extractors.geometry import choose_side
     from percept_cli.core.generators.autoencoder import Autoencoder
     from percept_cli.core.images.decode import load_image
-    from percept_cli.core.images.photo import middle_square, visible_pixels
+    from percept_cli.core.images.photo import middle_square
     from percept_cli.core.measures import probe
     from percept_cli.core.measures.comparison import perceptual_layers
     from percept_cli.core.pretrained.extractors import create_extractor
@@ -94,7 +94,7 @@ def compare_probe(
     with console.progress(len(found.files), "picture") as progress, memory_errors(f"{BATCH} pictures of {side}x{side}"):
         for path, name in zip(found.files, found.classes, strict=True):
             try:
-                waiting.append(middle_square(visible_pixels(load_image(path), None)[1], side))
+                waiting.append(middle_square(load_image(path).visible(), side))
                 classes.append(name)
             except ImageError as error:
                 failures.append(path)

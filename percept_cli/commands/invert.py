@@ -195,7 +195,7 @@ def invert(
     from percept_cli.core.extractors.geometry import choose_side
     from percept_cli.core.files.outputs import Job
     from percept_cli.core.generators import Generator
-    from percept_cli.core.images.photo import Photo, middle_square, visible_pixels
+    from percept_cli.core.images.photo import Photo, middle_square
     from percept_cli.core.inference.invert import run_inverter
     from percept_cli.core.measures.pixels import image_error
     from percept_cli.core.optimization.inversion import check_options, feature_error, for_sample, reconstruct
@@ -238,8 +238,7 @@ def invert(
         return step.image.cpu()
 
     def operation(photo: Photo, job: Job) -> Photo:
-        _, pixels = visible_pixels(photo, None)
-        original = middle_square(pixels, side)
+        original = middle_square(photo.visible(), side)
         placed = runtime.place(original)
         label = "standard input" if job.source is None else job.source.name
         results: list[dict[str, object]] = []

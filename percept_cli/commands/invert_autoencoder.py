@@ -23,7 +23,7 @@ def reconstruct_images(
     """
     from percept_cli.commands.batch import process_images
     from percept_cli.core.generators.autoencoder import Autoencoder
-    from percept_cli.core.images.photo import Photo, middle_square, unpremultiply, visible_pixels
+    from percept_cli.core.images.photo import Photo, middle_square
     from percept_cli.core.inference.invert import run_autoencoder
     from percept_cli.core.measures.pixels import image_error
     from percept_cli.core.pretrained.generators import load_generator
@@ -38,7 +38,7 @@ def reconstruct_images(
 
     def operation(photo: Photo, job: Job) -> Photo:
         label = "standard input" if job.source is None else job.source.name
-        photo, pixels = visible_pixels(photo, None)
+        pixels = photo.visible()
         if size is not None:
             pixels = middle_square(pixels, size)
             photo = Photo(pixels, icc=photo.icc, format=photo.format, bits=photo.bits)
@@ -61,6 +61,6 @@ def reconstruct_images(
             f"{error:.1f} gray levels"
         )
         fields.update(code=list(code.shape[1:]), times_fewer=round(fewer, 2), image_error=round(error, 2))
-        return photo.with_pixels(result if photo.alpha is None else unpremultiply(result, photo.alpha))
+        return photo.with_visible(result)
 
     process_images(jobs, operation, console, quality=quality, show=show, fields=fields)

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from percept_cli.core.generators.base import Generator
 from percept_cli.core.images.masks import hide, keep_outside
-from percept_cli.core.images.photo import Photo, unpremultiply, visible_pixels
+from percept_cli.core.images.photo import Photo
 from percept_cli.core.images.tiles import AUTO
 from percept_cli.core.inference.colors import keep_original_colors
 from percept_cli.core.inference.run import run_generator
@@ -30,11 +30,10 @@ def restyle(
     pixels where it is 0 stay as they are, and a generator that fills holes does not see the others. tile: as for
     `run_generator`. Transparency is kept; colors are premultiplied through the network, so that hidden ones do not bleed.
     """
-    resized, pixels = visible_pixels(photo, size)
+    pixels = photo.visible(size)
     seen = hide(pixels, mask) if mask is not None and generator.fills_holes else pixels
     restyled = run_generator(generator, seen, runtime, tile)
-    mixed = finish(restyled, pixels, strength=strength, keep_colors=keep_colors)
-    result = resized.with_pixels(mixed if resized.alpha is None else unpremultiply(mixed, resized.alpha))
+    result = photo.with_visible(finish(restyled, pixels, strength=strength, keep_colors=keep_colors))
     return result if mask is None else keep_outside(result, photo, mask)
 
 
