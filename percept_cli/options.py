@@ -182,6 +182,14 @@ class Existing:
 
 
 @dataclass(frozen=True)
+class ExistingRun:
+    """What becomes of a training that was stopped, and of a model that exists: refused unless one of these is given."""
+
+    resume: Resume = False
+    overwrite: Overwrite = False
+
+
+@dataclass(frozen=True)
 class Listing:
     """How inputs are listed beside the arguments."""
 

@@ -29,7 +29,7 @@ from percept_cli.core.training.inversion import (
     find_weights,
     image_factor,
 )
-from percept_cli.core.training.loop import Rival, Training, create_accelerator, train
+from percept_cli.core.training.loop import DiscriminatorTraining, Training, create_accelerator, train
 from percept_cli.errors import UsageError
 from tests.test_training import assert_resumes_to_the_same_bits, read_log
 
@@ -77,7 +77,7 @@ def command(photos: Path) -> Command:
     ],
 )
 def test_the_freezing_rule(before: tuple[bool, bool], ratio: float, after: tuple[bool, bool]) -> None:
-    """A discriminator below 0.1 stops until 0.5; a generator whose rival is above 10 stops until that is below 0.1."""
+    """A discriminator below 0.1 stops until 0.5; a generator whose discriminator is above 10 stops until that is below 0.1."""
     freezing = Freezing(*before)
     freezing.judge(ratio * 0.7, 0.7)
     assert (freezing.generator_learns, freezing.discriminator_learns) == after
@@ -97,8 +97,8 @@ def scripted_training(ratios: list[float]) -> Training:
         freezing.judge(ratios[step], 1.0)
         return network(torch.ones(1, 1)).sum(), {}
 
-    rival = Rival(judge, torch.optim.Adam(judge.parameters()), judge_loss, freezing)
-    return Training(generator, torch.optim.Adam(generator.parameters()), len(ratios), rival=rival)
+    learner = DiscriminatorTraining(judge, torch.optim.Adam(judge.parameters()), judge_loss, freezing)
+    return Training(generator, torch.optim.Adam(generator.parameters()), len(ratios), discriminator=learner)
 
 
 def run_steps(training: Training, count: int) -> list[tuple[float, float]]:
@@ -109,8 +109,8 @@ def run_steps(training: Training, count: int) -> list[tuple[float, float]]:
         lambda step: 0.1, RUNTIME, create_accelerator(RUNTIME),
     )  # fmt: skip
     for _ in loop:
-        assert training.rival
-        values.append((training.network.weight.item(), training.rival.network.weight.item()))  # type: ignore[union-attr, operator]
+        assert training.discriminator
+        values.append((training.network.weight.item(), training.discriminator.network.weight.item()))  # type: ignore[union-attr, operator]
     return values
 
 
@@ -141,7 +141,7 @@ def test_a_resumed_run_knows_who_was_frozen(stop: int) -> None:
     torch.manual_seed(1)
     first = scripted_training(ratios)
     run_steps(first, stop)
-    assert first.rival and first.rival.freezing and first.rival.freezing != Freezing()
+    assert first.discriminator and first.discriminator.freezing and first.discriminator.freezing != Freezing()
     second = scripted_training(ratios)
     second.restore(first.state())
     assert run_steps(second, 8 - stop) == unbroken[stop:]

@@ -22,7 +22,14 @@ from percept_cli.core.inference.run import run_generator
 from percept_cli.core.pretrained.files import load_weights, load_weights_and_metadata
 from percept_cli.core.pretrained.generators import load_generator
 from percept_cli.core.runtime import Runtime
-from percept_cli.core.training.loop import Rival, Training, TrainingStep, cosine_schedule, create_accelerator, train
+from percept_cli.core.training.loop import (
+    DiscriminatorTraining,
+    Training,
+    TrainingStep,
+    cosine_schedule,
+    create_accelerator,
+    train,
+)
 from percept_cli.core.training.run import load_checkpoint, save_checkpoint
 from percept_cli.errors import UsageError
 
@@ -67,13 +74,13 @@ def stopped(start_percept: Callable, command: Command, tmp_path_factory: pytest.
 def stop_in_the_middle(process: subprocess.Popen[bytes], folder: Path, number: signal.Signals) -> int:
     """Sends a signal when a few steps are logged, and returns the exit code."""
     log = folder / "model.run" / "log.jsonl"
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while process.poll() is None and time.monotonic() < deadline:
         if log.exists() and log.read_bytes().count(b"\n") >= 4:
             process.send_signal(number)
             break
         time.sleep(0.002)
-    process.communicate(timeout=60)
+    process.communicate(timeout=300)
     return process.returncode
 
 
@@ -138,13 +145,13 @@ def test_a_second_signal_stops_at_once(start_percept: Callable, command: Command
     """Whoever will not wait for the end of a step gets out with the exit code of an interruption all the same."""
     log = tmp_path / "model.run" / "log.jsonl"
     with start_percept(*command(tmp_path / "model.safetensors", "--steps", 100_000)) as process:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while not log.exists() and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.002)
         # While it stands still, both wait for it; then both come within one step.
         for number in (signal.SIGSTOP, signal.SIGINT, signal.SIGTERM, signal.SIGCONT):
             process.send_signal(number)
-        _, stderr = process.communicate(timeout=60)
+        _, stderr = process.communicate(timeout=300)
     assert process.returncode in (130, 143), stderr
     assert b"Traceback" not in stderr
 
@@ -503,13 +510,13 @@ def test_a_duel_goes_on_to_the_same_bits(photos: Path, tmp_path: Path) -> None:
             return loss, {"judge": loss}
 
         training = Training(generator, torch.optim.Adam(generator.parameters()), steps=6)
-        training.rival = Rival(judge, torch.optim.Adam(judge.parameters()), judge_loss)
+        training.discriminator = DiscriminatorTraining(judge, torch.optim.Adam(judge.parameters()), judge_loss)
         training.shown = shown  # type: ignore[attr-defined]
         return training
 
     def go_on(training: Training, count: int) -> list[TrainingStep]:
-        assert training.rival is not None
-        judge = training.rival.network
+        assert training.discriminator is not None
+        judge = training.discriminator.network
 
         def compute_loss(network: nn.Module, images: Tensor, step: int) -> tuple[Tensor, dict[str, Tensor]]:
             result = network(images)
@@ -522,20 +529,20 @@ def test_a_duel_goes_on_to_the_same_bits(photos: Path, tmp_path: Path) -> None:
         return [next(loop) for _ in range(count)]
 
     whole = begin(0)
-    assert whole.rival is not None
-    before = [parameter.clone() for parameter in whole.rival.network.parameters()]
+    assert whole.discriminator is not None
+    before = [parameter.clone() for parameter in whole.discriminator.network.parameters()]
     steps = go_on(whole, 6)
     assert steps[0].parts.keys() == {"fooled", "judge"}
-    assert all(parameter.requires_grad for parameter in whole.rival.network.parameters())
-    assert not any(torch.equal(a, b) for a, b in zip(before, whole.rival.network.parameters(), strict=True))
+    assert all(parameter.requires_grad for parameter in whole.discriminator.network.parameters())
+    assert not any(torch.equal(a, b) for a, b in zip(before, whole.discriminator.network.parameters(), strict=True))
     stopped = begin(0)
     go_on(stopped, 3)
     save_checkpoint(tmp_path / "checkpoint.pt", stopped.state(), {})
     resumed = begin(1)
     resumed.restore(load_checkpoint(tmp_path / "checkpoint.pt", {}))
     go_on(resumed, 3)
-    assert resumed.rival is not None
-    for one, other in ((whole.network, resumed.network), (whole.rival.network, resumed.rival.network)):
+    assert resumed.discriminator is not None
+    for one, other in ((whole.network, resumed.network), (whole.discriminator.network, resumed.discriminator.network)):
         assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
 
 

@@ -89,8 +89,8 @@ def stylize(
     style_weight: options.StyleWeight = 1.0,
     tv_weight: options.TotalVariationWeight = 1.0,
     scaling: options.Scaling = "typical",
-    content_layers: options.ContentLayers = None,
-    style_layers: options.StyleLayers = None,
+    content_layers: options.LossLayers = None,
+    style_layers: options.LossLayers = None,
     tile: Annotated[
         str,
         typer.Option(
@@ -150,7 +150,6 @@ def stylize(
     from percept_cli.core.images.photo import Photo
     from percept_cli.core.images.tiles import parse_tile
     from percept_cli.core.runtime import memory_errors, seed_everything
-    from percept_cli.errors import ImageError
 
     parsed_tile = parse_tile(tile)
     if model is not None:
@@ -178,12 +177,9 @@ def stylize(
                 )
 
     else:
-        from percept_cli.core.extractors.tiled import tile_extractor
         from percept_cli.core.images.encode import save_image
-        from percept_cli.core.images.masks import keep_outside
-        from percept_cli.core.inference.restyle import finish
         from percept_cli.core.losses.style import load_styles, parse_blend, style_taps
-        from percept_cli.core.optimization.style_transfer import StyleOptions, optimize_style
+        from percept_cli.core.optimization import style_transfer
 
         if optimizer == "lbfgs" and compute.precision == "auto":
             # Its line search compares losses more finely than bf16 tells them apart.
@@ -191,36 +187,39 @@ def stylize(
         runtime = compute.runtime()
         console.say(runtime.reason)
         extractor = extractor_source.choose()
-        content_taps, style_layer_taps = style_taps(extractor.name, content_layers, style_layers, loss)
+        content_taps, style_layer_taps = style_taps(extractor.architecture, content_layers, style_layers, loss)
         if content_layers or style_layers or loss != "gram":
             console.say(
                 f"content at {', '.join(content_taps)}; style at {', '.join(style_layer_taps)} of {extractor.name}"
             )
-        # L-BFGS compares losses along a line, which have to be those of the same points.
-        drawn = None if points == 0 or optimizer == "lbfgs" else points
-        asked = StyleOptions(
-            steps, optimizer, init, style_size, seed, parse_blend(blend, len(style or [])), content_taps, style_layer_taps,
-            content_weight, style_weight, tv_weight, scaling, loss, bandwidth, drawn,
+        asked = style_transfer.StyleOptions(
+            steps, optimizer, init, style_size, seed, blend=parse_blend(blend, len(style or [])),
+            content_layers=content_taps, style_layers=style_layer_taps, content_weight=content_weight,
+            style_weight=style_weight, tv_weight=tv_weight, scaling=scaling, loss=loss, bandwidth=bandwidth,
+            points=points or None,
         )  # fmt: skip
         seed_everything(seed)
         frozen = runtime.freeze(extractor.create([*content_taps, *style_layer_taps], seed, console.say))
         styles = load_styles(style or [], style_size)
 
         def change(photo: Photo, allowed: Tensor | None) -> Photo:
-            pixels = photo.visible(size)
-            height, width = pixels.shape[-2:]
-            if min(height, width) < frozen.smallest_side:
-                raise ImageError(
-                    f"{width}x{height} pixels are too few for {extractor.name}: give --size {frozen.smallest_side}."
-                )
-            with console.progress(steps, "step") as progress, memory_errors(f"{width}x{height} pixels"):
-                fitting = tile_extractor(frozen, parsed_tile, height, width)
-                for step in optimize_style(pixels, styles, fitting, runtime, asked):
+            with console.progress(steps, "step") as progress:
+                for step in style_transfer.stylize(
+                    photo,
+                    styles,
+                    frozen,
+                    runtime,
+                    asked,
+                    size=size,
+                    strength=strength,
+                    keep_colors=keep_colors,
+                    mask=allowed,
+                    tile=parsed_tile,
+                ):
                     progress.advance(1, {"loss": step.total, **step.parts})
                     if preview is not None and step.index % PREVIEW_EVERY == 0:
                         save_image(Photo(step.image.cpu()), preview)
-            changed = photo.with_visible(finish(step.image.cpu(), pixels, strength=strength, keep_colors=keep_colors))
-            return changed if allowed is None else keep_outside(changed, photo, allowed)
+            return step.photo
 
     def operation(photo: Photo, job: Job) -> Photo:
         if mask is None:

@@ -57,7 +57,7 @@ def train_invert(
     """
     import torch
 
-    from percept_cli.commands.train.session import TrainingRun, training_photos
+    from percept_cli.commands.train.session import follow, open_run, training_photos
     from percept_cli.console import Console
     from percept_cli.core.data.photos import Crops, fingerprint
     from percept_cli.core.generators.inversion import Inverter
@@ -82,7 +82,7 @@ def train_invert(
     fingerprint_of_weights = whole.fingerprint(layer)
     output = output or Path(f"{extractor}-{layer}.safetensors")
     photos = training_photos(data, "inverter", console)
-    run = TrainingRun.open(output, overwrite, resume, device, precision, threads, console)
+    run = open_run(output, options.Compute(device, precision, threads), options.ExistingRun(resume, overwrite), console)
     runtime, (_, processes) = run.runtime, run.shard
 
     frozen = runtime.freeze(whole)
@@ -122,10 +122,11 @@ def train_invert(
             result = network(code, (size, size))
         return compare.generator_part(result, images, created.normalize(code))
 
-    run.train(
+    loop = run.train(
         training, crops, batch, compute_loss, rate, settings,
         clip_norm=losses.clip_norm, shown=(photographs[:1], (features[:1], (size, size))),
     )  # fmt: skip
+    follow(run, loop, console)
     if not run.is_main:
         return
     run.save(

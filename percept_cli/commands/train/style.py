@@ -50,8 +50,8 @@ def train_style(
     style_weight: options.StyleWeight = 1.0,
     tv_weight: options.TotalVariationWeight = 1.0,
     scaling: options.Scaling = "typical",
-    content_layers: options.ContentLayers = None,
-    style_layers: options.StyleLayers = None,
+    content_layers: options.LossLayers = None,
+    style_layers: options.LossLayers = None,
     extractor: options.Extractor = "compact",
     extractor_weights: options.ExtractorWeights = None,
     seed: options.Seed = 0,
@@ -78,13 +78,13 @@ def train_style(
     """
     import torch
 
-    from percept_cli.commands.train.session import TrainingRun, training_photos
+    from percept_cli.commands.train.session import follow, open_run, training_photos
     from percept_cli.commands.visualize.results.sweep import STEPS, preview_style
     from percept_cli.console import Console
     from percept_cli.core.data.photos import Crops, fingerprint
-    from percept_cli.core.losses.style import create_style_loss, load_styles, parse_blend, style_taps
+    from percept_cli.core.losses.style import StyleLossOptions, create_style_loss, load_styles, parse_blend, style_taps
     from percept_cli.core.optimization.style_transfer import StyleOptions
-    from percept_cli.core.pretrained.extractors import create_extractor, named_extractor
+    from percept_cli.core.pretrained.extractors import choose_extractor
     from percept_cli.core.pretrained.files import sha256_of
     from percept_cli.core.pretrained.generators import start_generator
     from percept_cli.core.runtime import choose_runtime, seed_everything
@@ -94,50 +94,42 @@ def train_style(
 
     console = Console(quiet, json)
     output = output or Path(f"{style[0].stem}.safetensors")
-    extractor, extractor_weights = named_extractor(extractor, extractor_weights)
+    choice = choose_extractor(extractor, extractor_weights)
+    extractor, extractor_weights = choice.name, choice.weights
     weights = parse_blend(blend, len(style))
     styles = load_styles(style, style_size)
     photos = training_photos(data, "style", console)
     if preview:
         refuse_options({"--resume": resume, "--start": start}, "--preview trains nothing")
-        content_taps, style_layer_taps = style_taps(extractor, content_layers, style_layers)
+        content_taps, style_layer_taps = style_taps(choice.architecture, content_layers, style_layers)
         runtime = choose_runtime(device, precision, threads)
         console.say(runtime.reason)
         base = StyleOptions(
             STEPS, style_size=style_size, seed=seed, blend=weights, content_layers=content_taps,
             style_layers=style_layer_taps, content_weight=content_weight, style_weight=style_weight,
-            total_variation_weight=tv_weight, scaling=scaling,
+            tv_weight=tv_weight, scaling=scaling,
         )  # fmt: skip
         preview_style(
             photos[0], style, output, base, runtime, console, extractor=extractor, extractor_weights=extractor_weights,
             overwrite=overwrite,
         )  # fmt: skip
         return
-    run = TrainingRun.open(output, overwrite, resume, device, precision, threads, console)
+    run = open_run(output, options.Compute(device, precision, threads), options.ExistingRun(resume, overwrite), console)
     runtime, (_, processes) = run.runtime, run.shard
 
     seed_everything(seed)
-    content_taps, style_layer_taps = style_taps(extractor, content_layers, style_layers)
+    content_taps, style_layer_taps = style_taps(choice.architecture, content_layers, style_layers)
     if content_layers or style_layers:
         console.say(f"content at {', '.join(content_taps)}; style at {', '.join(style_layer_taps)} of {extractor}")
-    frozen = runtime.freeze(
-        create_extractor(extractor, [*content_taps, *style_layer_taps], extractor_weights, seed, console.say)
-    )
+    frozen = runtime.freeze(choice.create([*content_taps, *style_layer_taps], seed, console.say))
     placed = [runtime.place(picture) for picture in styles]
     crops = Crops(photos, size, seed, steps * batch * processes, smallest_crop)
     photographs = torch.stack([crops[number] for number in range(min(CALIBRATION_CROPS, 4 * len(photos), len(crops)))])
-    loss = create_style_loss(
-        frozen,
-        placed,
-        runtime.place(photographs),
-        style_weights=weights,
-        content_layers=content_taps,
-        style_layers=style_layer_taps,
-        content_weight=content_weight,
-        style_weight=style_weight,
-        total_variation_weight=tv_weight,
-        scaling=scaling,
-    )
+    asked = StyleLossOptions(
+        blend=weights, content_layers=content_taps, style_layers=style_layer_taps, content_weight=content_weight,
+        style_weight=style_weight, tv_weight=tv_weight, scaling=scaling,
+    )  # fmt: skip
+    loss = create_style_loss(frozen, placed, runtime.place(photographs), asked)
     created = start_generator("style", generator, start, photographs=photographs, width=width, norm=norm)
     network = run.place(created)
     training = Training(network, create_optimizer(optimizer, network), steps)
@@ -159,7 +151,7 @@ def train_style(
         return loss(restyled, images)
 
     sample = photographs[:1]
-    run.train(training, crops, batch, compute_loss, learning_rate, settings, shown=(sample, sample))
+    loop = run.train(training, crops, batch, compute_loss, learning_rate, settings, shown=(sample, sample))
     if not run.is_main:
         return
     run.save(
@@ -167,5 +159,6 @@ def train_style(
         {"role": "style", "architecture": generator, "arguments": created.arguments,
          "styles": [path.name for path in style], "recipe": settings},
     )  # fmt: skip
+    follow(run, loop, console)
     console.say(f"try it: percept stylize PHOTO -m {output}")
     console.result(str(output), output=str(output), steps=steps, preview=str(run.preview))

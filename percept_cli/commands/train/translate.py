@@ -94,7 +94,7 @@ def _about(name: str, photos: list[Path]) -> dict[str, Any]:
 
 
 # Muon's rates are some ten times Adam's, which the discriminator keeps.
-RIVAL_SHARE = {"muon": 0.2, "adam": 1.0}
+DISCRIMINATOR_SHARE = {"muon": 0.2, "adam": 1.0}
 LOSSES = "Losses"
 
 
@@ -190,7 +190,7 @@ def train_translate(
     percept train translate --degrade jpeg --data photos/ -o repair.safetensors
     """
 
-    from percept_cli.commands.train.session import CLIP_NORM, TrainingRun
+    from percept_cli.commands.train.session import follow, open_run
 
     pass
     from percept_cli.console import Console
@@ -199,8 +199,9 @@ def train_translate(
     from percept_cli.core.pretrained.extractors import create_extractor, named_extractor
     from percept_cli.core.pretrained.generators import start_generator
     from percept_cli.core.runtime import seed_everything
-    from percept_cli.core.training.loop import Training, adam_rival, unwrap
+    from percept_cli.core.training.loop import DiscriminatorTraining, Training, unwrap
     from percept_cli.core.training.optimizers import create_optimizer
+    from percept_cli.core.training.run import CLIP_NORM
     from percept_cli.core.training.translation import (
         TranslationLoss,
         check_recipe,
@@ -238,7 +239,7 @@ def train_translate(
     )
     check_recipe(recipe, mode)
     output = output or Path("translate.safetensors")
-    run = TrainingRun.open(output, overwrite, resume, device, precision, threads, console)
+    run = open_run(output, options.Compute(device, precision, threads), options.ExistingRun(resume, overwrite), console)
     runtime, (_, processes) = run.runtime, run.shard
     examples, about_data = create_examples(
         mode, given, recipe.size, seed, recipe.steps * recipe.batch * processes, console
@@ -264,8 +265,10 @@ def train_translate(
         )  # fmt: skip
         duel.discriminator = run.place(duel.discriminator)
         # Isola et al. 2017
-        share = RIVAL_SHARE[recipe.optimizer]
-        training.rival = adam_rival(duel.discriminator, duel.discriminator_part, share, betas=(0.5, 0.999))
+        share = DISCRIMINATOR_SHARE[recipe.optimizer]
+        training.discriminator = DiscriminatorTraining.by_adam(
+            duel.discriminator, duel.discriminator_part, share, betas=(0.5, 0.999)
+        )
     settings = {
         **{key: list(value) if isinstance(value, tuple) else value for key, value in asdict(recipe).items()},
         "mode": mode, **about_data, "generator": generator, "arguments": created.arguments,
@@ -284,10 +287,11 @@ def train_translate(
         return total_of(parts), parts
 
     before, _ = split_example(examples[0][None])
-    run.train(
+    loop = run.train(
         training, examples, recipe.batch, compute_loss, recipe.learning_rate, settings,
         clip_norm=CLIP_NORM, shown=(before[:, :3], before),
     )  # fmt: skip
+    follow(run, loop, console)
     if not run.is_main:
         return
     run.save(

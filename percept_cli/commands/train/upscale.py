@@ -9,7 +9,7 @@ import typer
 from percept_cli import options
 
 # Muon's rates are some ten times Adam's, which the discriminator keeps; a tenth left it guessing after 500 steps.
-RIVAL_SHARE = {"muon": 0.5, "adam": 1.0}
+DISCRIMINATOR_SHARE = {"muon": 0.5, "adam": 1.0}
 
 
 def train_upscale(
@@ -82,7 +82,7 @@ def train_upscale(
     """
     import numpy as np
 
-    from percept_cli.commands.train.session import CLIP_NORM, TrainingRun, training_photos
+    from percept_cli.commands.train.session import follow, open_run, training_photos
     from percept_cli.console import Console
     from percept_cli.core.data.degradation import DEGRADATIONS, degrade
     from percept_cli.core.data.photos import Crops, fingerprint
@@ -90,9 +90,10 @@ def train_upscale(
     from percept_cli.core.pretrained.extractors import create_extractor, named_extractor
     from percept_cli.core.pretrained.generators import start_generator
     from percept_cli.core.runtime import seed_everything
-    from percept_cli.core.training.loop import Training, adam_rival, unwrap
+    from percept_cli.core.training.loop import DiscriminatorTraining, Training, unwrap
     from percept_cli.core.training.optimizers import create_optimizer
     from percept_cli.core.training.recipes import find_recipe
+    from percept_cli.core.training.run import CLIP_NORM
     from percept_cli.core.training.upscaling import Duel, combine, create_upscale_loss, upscale_taps
     from percept_cli.errors import UsageError, unknown_name
 
@@ -118,7 +119,7 @@ def train_upscale(
     extractor, extractor_weights = named_extractor(extractor, extractor_weights)
     output = output or Path(f"{preset}-x{scale}.safetensors")
     photos = training_photos(data, "upscaler", console)
-    run = TrainingRun.open(output, overwrite, resume, device, precision, threads, console)
+    run = open_run(output, options.Compute(device, precision, threads), options.ExistingRun(resume, overwrite), console)
     runtime, (rank, world) = run.runtime, run.shard
 
     seed_everything(seed)
@@ -131,8 +132,10 @@ def train_upscale(
     training = Training(network, create_optimizer(recipe.optimizer, network), recipe.steps)
     if duel is not None:
         duel.discriminator = run.place(duel.discriminator)
-        share = RIVAL_SHARE[recipe.optimizer]
-        training.rival = adam_rival(duel.discriminator, duel.discriminator_part, share, betas=(0.9, 0.99))
+        share = DISCRIMINATOR_SHARE[recipe.optimizer]
+        training.discriminator = DiscriminatorTraining.by_adam(
+            duel.discriminator, duel.discriminator_part, share, betas=(0.9, 0.99)
+        )
     settings = {
         **{key: list(value) if isinstance(value, tuple) else value for key, value in asdict(recipe).items()},
         "preset": preset, "scale": scale, "photos": len(photos), "photos_digest": fingerprint(photos),
@@ -154,10 +157,11 @@ def train_upscale(
         return compare(result, images)
 
     sample = crops[0][None]
-    run.train(
+    loop = run.train(
         training, crops, recipe.batch, compute_loss, recipe.learning_rate, settings,
         clip_norm=CLIP_NORM, shown=(sample, shrink(sample, 0)),
     )  # fmt: skip
+    follow(run, loop, console)
     if not run.is_main:
         return
     look_of_it = "natural" if taps or duel else "faithful"

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from percept_cli.commands.train.session import CLIP_NORM, TrainingRun
 from percept_cli.core.extractors import FeatureExtractor, create_architecture
 from percept_cli.core.generators.discriminators import DeepsimDiscriminator
 from percept_cli.core.losses.adversarial import Freezing, LossAndParts, adversarial_loss, discriminator_loss
@@ -17,7 +16,8 @@ from percept_cli.core.losses.terms import FeatureTerm, PixelTerm, Term
 from percept_cli.core.losses.weighted import PerceptualLoss
 from percept_cli.core.pretrained.extractors import RANDOM, create_extractor, named_extractor
 from percept_cli.core.runtime import Runtime
-from percept_cli.core.training.loop import Training, adam_rival, unwrap
+from percept_cli.core.training.loop import DiscriminatorTraining, Training, unwrap
+from percept_cli.core.training.run import CLIP_NORM, Run
 from percept_cli.core.training.upscaling import is_typical
 from percept_cli.errors import UsageError, unknown_name
 
@@ -212,7 +212,7 @@ class InversionLoss:
 
 
 # Muon's rates are some ten times Adam's, which the discriminator keeps.
-RIVAL_SHARE = {"muon": 0.1, "adam": 1.0}
+DISCRIMINATOR_SHARE = {"muon": 0.1, "adam": 1.0}
 # Dosovitskiy & Brox 2016, the released solver
 ADAM_RATE, MUON_RATE = 2e-4, 1.5e-3
 
@@ -274,13 +274,11 @@ class LossOptions:
         """Of gradients whose scale is known."""
         return CLIP_NORM if self.scaling == "typical" else None
 
-    def create(
-        self, run: TrainingRun, training: Training, optimizer: str, code_channels: int, seed: int
-    ) -> InversionLoss:
-        """The loss, with its comparator; a discriminator becomes the training's rival."""
+    def create(self, run: Run, training: Training, optimizer: str, code_channels: int, seed: int) -> InversionLoss:
+        """The loss, with its comparator; its discriminator is trained beside the network."""
         compared = None
         if self.weights.feature and not self.compares_judge:
-            created = create_comparator(self.comparator, self.layers, self.comparator_weights, seed, run.console.say)
+            created = create_comparator(self.comparator, self.layers, self.comparator_weights, seed, run.announce)
             compared = run.runtime.freeze(created)
         judge = None
         if self.weights.adversarial:
@@ -293,8 +291,10 @@ class LossOptions:
             average=lambda value: run.accelerator.reduce(value, "mean"),  # type: ignore[arg-type, return-value]
         )  # fmt: skip
         if judge is not None:
-            share, part = RIVAL_SHARE[optimizer], compare.discriminator_part
-            training.rival = adam_rival(judge, part, share, betas=(0.9, 0.999), freezing=compare.freezing)
+            share, part = DISCRIMINATOR_SHARE[optimizer], compare.discriminator_part
+            training.discriminator = DiscriminatorTraining.by_adam(
+                judge, part, share, betas=(0.9, 0.999), freezing=compare.freezing
+            )
         return compare
 
     def settings(self, compare: InversionLoss) -> dict[str, Any]:

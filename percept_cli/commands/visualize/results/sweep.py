@@ -49,6 +49,7 @@ def sweep_optimized(
 
     Settings that differ in `strength` alone are optimized once. Raises UsageError for a layer or a style that is not there.
     """
+    from percept_cli.core.extractors import create_architecture
     from percept_cli.core.inference.restyle import finish
     from percept_cli.core.losses.style import load_styles, style_taps
     from percept_cli.core.optimization.style_transfer import optimize_style
@@ -56,15 +57,18 @@ def sweep_optimized(
     from percept_cli.core.runtime import memory_errors
 
     fields = {
-        "style-weight": "style_weight", "content-weight": "content_weight", "tv-weight": "total_variation_weight",
-        "style-size": "style_size", "loss": "style_loss", "init": "init", "steps": "steps",
+        "style-weight": "style_weight", "content-weight": "content_weight", "tv-weight": "tv_weight",
+        "style-size": "style_size", "loss": "loss", "init": "init", "steps": "steps",
     }  # fmt: skip
 
     def chosen(setting: "Setting") -> "StyleOptions":
         asked = replace(base, **{fields[name]: value for name, value in setting.items() if name in fields})  # type: ignore[arg-type]
-        content, style = (str(setting.get(name, "")).replace("+", ",") for name in ("content-layers", "style-layers"))
+        content, style = (
+            [part.strip() for part in str(setting.get(name, "")).split("+") if part.strip()]
+            for name in ("content-layers", "style-layers")
+        )
         content_taps, style_layer_taps = style_taps(
-            extractor, content or ",".join(base.content_layers), style or ",".join(base.style_layers), asked.style_loss
+            create_architecture(extractor), content or base.content_layers, style or base.style_layers, asked.loss
         )
         return replace(asked, content_layers=content_taps, style_layers=style_layer_taps)
 
