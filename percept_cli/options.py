@@ -218,6 +218,18 @@ class ExtractorSource:
         return choose_extractor(self.extractor, self.extractor_weights)
 
 
+@dataclass(frozen=True)
+class StyleLosses:
+    """What a picture is held to the photograph and to the style by."""
+
+    content_weight: ContentWeight = 1.0
+    style_weight: StyleWeight = 1.0
+    tv_weight: TotalVariationWeight = 1.0
+    scaling: Scaling = "typical"
+    content_layers: LossLayers = None
+    style_layers: LossLayers = None
+
+
 def flatten(command: Callable[..., None]) -> Callable[..., None]:
     """The command with the options of its bundles in their place, which is what Typer reads and calls."""
     signature = inspect.signature(command, eval_str=True)
