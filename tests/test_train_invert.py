@@ -17,7 +17,7 @@ from percept_cli.core.inference.invert import run_inverter
 from percept_cli.core.losses.adversarial import Freezing
 from percept_cli.core.pretrained.extractors import create_extractor
 from percept_cli.core.pretrained.files import load_weights
-from percept_cli.core.pretrained.generators import load_inverter
+from percept_cli.core.pretrained.generators import load_generator
 from percept_cli.core.runtime import Runtime
 from percept_cli.core.training.inversion import (
     LOSSES,
@@ -286,7 +286,7 @@ def test_every_loss_has_its_name_in_the_log(unbroken: Path) -> None:
 
 def test_the_file_says_what_it_inverts(unbroken: Path) -> None:
     """Layer by its full name, extractor, digest of its weights, recipe; half precision, scale of the layer included."""
-    loaded = load_inverter(str(unbroken))
+    loaded = load_generator(str(unbroken), "inverter")
     assert (loaded.metadata["extractor"], loaded.metadata["layer"]) == ("compact", "conv3_4")
     recipe = json.loads(loaded.metadata["recipe"])
     assert recipe["loss"] == "deepsim" and recipe["comparator_layers"] == ["relu2_2"] and recipe["code_branch"]
@@ -315,7 +315,7 @@ def test_a_bare_block_name_is_its_last_convolution(percept: Callable, photos: Pa
         "--device", "cpu", "-o", output,
     )  # fmt: skip
     assert outcome.code == 0, outcome.stderr
-    assert load_inverter(str(output)).metadata["layer"] == "conv5_2"
+    assert load_generator(str(output), "inverter").metadata["layer"] == "conv5_2"
     assert outcome.stdout.strip() == str(output)
     assert (tmp_path / "five.run" / "preview.png").exists()
 
@@ -338,7 +338,7 @@ def test_everything_trains(further: tuple[object, ...], percept: Callable, comma
     output = tmp_path / "model.safetensors"
     outcome = percept(*command(output, *further))
     assert outcome.code == 0, outcome.stderr
-    load_inverter(str(output))
+    load_generator(str(output), "inverter")
     parts = set(read_log(output)[0]["parts"])
     if "discriminator" in further:
         assert parts == {"image", "feature.conv1", "feature.conv5", "adversarial", "discriminator"}
@@ -397,7 +397,7 @@ def test_an_inverter_answers_in_one_pass(command: Command, percept: Callable, ph
 
     original = middle_square(load_image(photo).pixels, 64)
     code = create_extractor("compact", ["conv3"], "random", 0)(original)["conv3_4"]
-    answer = run_inverter(load_inverter(str(file)).network, code, (64, 64), RUNTIME)
+    answer = run_inverter(load_generator(str(file), "inverter").network, code, (64, 64), RUNTIME)
     torch.testing.assert_close(load_image(picture).pixels, answer, rtol=0, atol=0.51 / 255)
 
     outcome = percept("invert", photo, "--layer", "conv2", *shared, "-o", tmp_path / "other.png")

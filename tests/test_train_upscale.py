@@ -14,7 +14,7 @@ from percept_cli.core.extractors import create_architecture
 from percept_cli.core.generators.upscale import SwiftGenerator
 from percept_cli.core.losses import PixelTerm
 from percept_cli.core.pretrained.files import load_weights, save_weights
-from percept_cli.core.pretrained.generators import load_upscaler, start_upscaler
+from percept_cli.core.pretrained.generators import load_generator, start_generator
 from percept_cli.core.runtime import Runtime
 from percept_cli.core.training.recipes import Recipe, create_loss, loss_layers, total_of
 from percept_cli.core.training.run import Run
@@ -71,17 +71,17 @@ def test_context_is_compared_at_its_own_layers(percept: Callable, command: Comma
     assert percept(*command(output, "--pixel-weight", 0, *terms)).code == 0
     parts = read_log(output)[0]["parts"]
     assert set(parts) == {"contextual.relu2_1", "contextual.relu3_1", "low_frequency"}
-    assert load_upscaler(str(output)).metadata["look"] == "natural"
+    assert load_generator(str(output), "upscaler").metadata["look"] == "natural"
 
 
 def test_the_result_says_what_it_is(unbroken: Path, percept: Callable, command: Command, tmp_path: Path) -> None:
     """Pixels alone make a faithful upscaler; features, textures or a discriminator a natural one."""
-    natural = load_upscaler(str(unbroken), 2)
+    natural = load_generator(str(unbroken), "upscaler", 2)
     assert (natural.architecture, natural.metadata["look"]) == ("swift-even", "natural")
     output = tmp_path / "plain.safetensors"
     assert percept(*command(output)).code == 0
-    assert load_upscaler(str(output)).metadata["look"] == "faithful"
-    assert json.loads(load_upscaler(str(output)).metadata["recipe"])["degradation"] == "bicubic"
+    assert load_generator(str(output), "upscaler").metadata["look"] == "faithful"
+    assert json.loads(load_generator(str(output), "upscaler").metadata["recipe"])["degradation"] == "bicubic"
 
 
 @pytest.mark.parametrize("preset", [name for name in RECIPES if name != "swift"])
@@ -90,7 +90,7 @@ def test_every_preset_trains(preset: str, percept: Callable, command: Command, t
     output = tmp_path / "model.safetensors"
     outcome = percept(*command(output, "--preset", preset, "--scale", 4, "--patch", 8))
     assert outcome.code == 0, outcome.stderr
-    loaded = load_upscaler(str(output), 4)
+    loaded = load_generator(str(output), "upscaler", 4)
     assert loaded.architecture == RECIPES[preset].architecture
     with torch.no_grad():
         assert loaded.network(torch.rand(1, 3, 9, 10)).shape == (1, 3, 36, 40)
@@ -129,19 +129,19 @@ def test_a_start_of_another_scale_gives_all_but_its_end(tmp_path: Path) -> None:
     metadata = {"percept.format": "1", "role": "upscaler", "architecture": "swift", "arguments": trained.arguments}
     save_weights(path, trained.state_dict(), metadata)
     told: list[str] = []
-    started = start_upscaler(str(path), "swift", 2, told.append)
+    started = start_generator("upscaler", "swift", str(path), scale=2, announce=told.append)
     assert isinstance(started, SwiftGenerator)
     assert (started.scale, started.arguments["channels"]) == (2, 8)
     assert torch.equal(started.joint.weight, trained.joint.weight)
     assert not started.last.weight.any()
     assert "last begin untrained" in told[0]
-    same = start_upscaler(str(path), "swift", 4, told.append)
+    same = start_generator("upscaler", "swift", str(path), scale=4, announce=told.append)
     assert torch.equal(same.state_dict()["last.weight"], trained.last.weight)
     assert len(told) == 1
-    even = start_upscaler(str(path), "swift-even", 4, told.append)
+    even = start_generator("upscaler", "swift-even", str(path), scale=4, announce=told.append)
     assert torch.equal(even.state_dict()["last.weight"], trained.last.weight)
     with pytest.raises(UsageError, match="'swift', not 'srresnet'"):
-        start_upscaler(str(path), "srresnet", 4)
+        start_generator("upscaler", "srresnet", str(path), scale=4)
 
 
 def test_layers_are_only_those_the_weights_ask_for() -> None:
@@ -184,7 +184,7 @@ def test_an_upscaler_is_trained_from_python(photos: Path, tmp_path: Path) -> Non
     first = next(steps)
     assert (first.index, list(first.parts)) == (1, ["pixel"])
     assert [step.index for step in steps] == [2, 3]
-    assert load_upscaler(str(output), 2).architecture == "swift"
+    assert load_generator(str(output), "upscaler", 2).architecture == "swift"
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from percept_cli.core.extractors import create_architecture
+from percept_cli.core.generators import create_generator
 from percept_cli.core.generators.discriminators import MultiscaleDiscriminator
 from percept_cli.core.generators.style import JohnsonGenerator
-from percept_cli.core.generators.translation import TranslationGenerator, create_translator
-from percept_cli.core.inference.restyle import run_generator
+from percept_cli.core.generators.translation import TranslationGenerator
+from percept_cli.core.inference.run import run_generator
 from percept_cli.core.losses import GramTerm, contextual_loss
 from percept_cli.core.losses.functional import gram_matrix
 from percept_cli.core.pretrained.extractors import create_extractor
@@ -94,11 +95,11 @@ def test_tiles_equal_the_whole(inputs: int) -> None:
 
 
 def test_generators_by_name() -> None:
-    assert isinstance(create_translator("johnson-2016", width=0.25), JohnsonGenerator)
+    assert isinstance(create_generator("translation", "johnson-2016", width=0.25), JohnsonGenerator)
     with pytest.raises(UsageError, match="does not see a mask"):
-        create_translator("johnson", inputs=4)
+        create_generator("translation", "johnson", inputs=4)
     with pytest.raises(UsageError, match="Did you mean 'unet'"):
-        create_translator("unte")
+        create_generator("translation", "unte")
 
 
 # --- losses

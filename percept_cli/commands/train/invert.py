@@ -60,8 +60,9 @@ def train_invert(
     from percept_cli.commands.train.session import follow, open_run, training_photos
     from percept_cli.console import Console
     from percept_cli.core.data.photos import Crops, fingerprint
+    from percept_cli.core.generators.inversion import Inverter
     from percept_cli.core.pretrained.extractors import create_extractor, named_extractor
-    from percept_cli.core.pretrained.generators import start_inverter
+    from percept_cli.core.pretrained.generators import start_generator
     from percept_cli.core.runtime import seed_everything
     from percept_cli.core.training.inversion import ADAM_RATE, MUON_RATE, LossOptions
     from percept_cli.core.training.loop import Training, unwrap
@@ -94,10 +95,11 @@ def train_invert(
         raise UsageError(
             f"{layer} of {extractor} has no fixed place in the image: invert the layer before or after it."
         )
-    created = start_inverter(
-        start, generator, extractor, layer, channels=features.shape[1], stride=grid.stride if grid else 0,
-        offset=grid.offset if grid else 0.0, side=0 if grid else size, width=width,
+    created = start_generator(
+        "inverter", generator, start, layer=layer, extractor=extractor, channels=features.shape[1],
+        stride=grid.stride if grid else 0, offset=grid.offset if grid else 0.0, side=0 if grid else size, width=width,
     )  # fmt: skip
+    assert isinstance(created, Inverter)
     if start is None:
         created.calibrate(features.cpu())
     network = run.place(created)

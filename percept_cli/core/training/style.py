@@ -1,6 +1,6 @@
 """Training of a style: a network that restyles any photograph in one pass (Johnson et al. 2016)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from percept_cli.core.losses.adversarial import LossAndParts
 from percept_cli.core.losses.style import StyleLossOptions, create_style_loss, find_style_loss, load_styles, style_taps
 from percept_cli.core.pretrained.extractors import COMPACT, ExtractorChoice
 from percept_cli.core.pretrained.files import sha256_of
-from percept_cli.core.pretrained.generators import start_style_generator
+from percept_cli.core.pretrained.generators import start_generator
 from percept_cli.core.runtime import seed_everything
 from percept_cli.core.training.loop import Training, TrainingStep, unwrap
 from percept_cli.core.training.optimizers import create_optimizer
@@ -70,7 +70,9 @@ def train_style(
     loss = create_style_loss(
         extractor, [runtime.place(picture) for picture in pictures], runtime.place(photographs), options
     )
-    created = start_style_generator(options.start, options.generator, options.width, options.norm, photographs)
+    created = start_generator(
+        "style", options.generator, options.start, photographs=photographs, width=options.width, norm=options.norm
+    )
     network = run.place(created)
     training = Training(network, create_optimizer(options.optimizer, network), options.steps)
     settings = _settings(styles, photos, run, options, created.arguments)
@@ -96,7 +98,7 @@ def train_style(
 
 
 def _settings(
-    styles: Sequence[Path], photos: Sequence[Path], run: Run, options: StyleTraining, arguments: dict[str, Any]
+    styles: Sequence[Path], photos: Sequence[Path], run: Run, options: StyleTraining, arguments: Mapping[str, Any]
 ) -> dict[str, Any]:
     """What must be the same for a run to be resumed, in the order of the files of earlier versions."""
     settings = {

@@ -16,7 +16,7 @@ from percept_cli.core.generators.discriminators import MultiscaleDiscriminator
 from percept_cli.core.losses.adversarial import AdversarialLoss, LossAndParts
 from percept_cli.core.losses.terms import PIX2PIXHD_WEIGHTS
 from percept_cli.core.pretrained.extractors import COMPACT, ExtractorChoice
-from percept_cli.core.pretrained.generators import start_translator
+from percept_cli.core.pretrained.generators import start_generator
 from percept_cli.core.runtime import seed_everything
 from percept_cli.core.training.loop import DiscriminatorTraining, Training, TrainingStep, unwrap
 from percept_cli.core.training.optimizers import create_optimizer
@@ -217,7 +217,7 @@ def train_translation(
             "or more."
         )
     loss = create_loss(recipe, extractor)
-    created = start_translator(options.start, options.generator, options.width, data.inputs)
+    created = start_generator("translation", options.generator, options.start, inputs=data.inputs, width=options.width)
     network = run.place(created)
     training = Training(network, create_optimizer(recipe.optimizer, network), recipe.steps)
     adversarial = None

@@ -13,7 +13,7 @@ from percept_cli.core.generators.discriminators import create_discriminator
 from percept_cli.core.generators.upscale import SCALES
 from percept_cli.core.losses.adversarial import AdversarialLoss, LossAndParts
 from percept_cli.core.pretrained.extractors import COMPACT, ExtractorChoice
-from percept_cli.core.pretrained.generators import start_upscaler
+from percept_cli.core.pretrained.generators import start_generator
 from percept_cli.core.runtime import seed_everything
 from percept_cli.core.training.loop import DiscriminatorTraining, Training, TrainingStep, unwrap
 from percept_cli.core.training.optimizers import create_optimizer
@@ -184,7 +184,9 @@ def train_upscale(photos: Sequence[Path], run: Run, options: UpscaleTraining) ->
     if recipe.adversarial_weight:
         discriminator = create_discriminator("srgan", recipe.discriminator_channels)
         adversarial = AdversarialLoss(discriminator, runtime, recipe.adversarial, recipe.adversarial_weight)
-    created = start_upscaler(options.start, recipe.architecture, options.scale, run.announce)
+    created = start_generator(
+        "upscaler", recipe.architecture, options.start, scale=options.scale, announce=run.announce
+    )
     network = run.place(created)
     training = Training(network, create_optimizer(recipe.optimizer, network), recipe.steps)
     if adversarial is not None:

@@ -106,15 +106,16 @@ def sweep_optimized(
 def sweep_models(
     pixels: "Tensor", settings: Sequence[Sequence["Setting"]], model: str | None, runtime: "Runtime", console: Console
 ) -> list[list[Swept]]:
-    """A photograph (1, 3, H, W) in [0, 1] restyled by every model, each run once. Raises as `load_style_generator` does."""
+    """A photograph (1, 3, H, W) in [0, 1] restyled by every model, each run once. Raises as `load_generator` does."""
     import torch
 
-    from percept_cli.core.inference.restyle import finish, run_generator
-    from percept_cli.core.pretrained.generators import load_style_generator
+    from percept_cli.core.inference.restyle import finish
+    from percept_cli.core.inference.run import run_generator
+    from percept_cli.core.pretrained.generators import load_generator
     from percept_cli.core.runtime import memory_errors
 
     names = list(dict.fromkeys(str(setting.get("model", model)) for row in settings for setting in row))
-    generators = {name: runtime.prepare(load_style_generator(name).network) for name in names}
+    generators = {name: runtime.prepare(load_generator(name, "style").network) for name in names}
     with (
         console.progress(len(names), "model") as progress,
         memory_errors(f"{pixels.shape[-1]}x{pixels.shape[-2]} pixels"),
