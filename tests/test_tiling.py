@@ -41,10 +41,11 @@ def test_tiles_are_of_nearly_equal_size() -> None:
     assert max(heights) - min(heights) <= 1
 
 
-def test_a_picture_within_a_tile_is_one_tile() -> None:
-    """Its source is the picture itself."""
-    whole = Region(0, 0, 20, 30)
-    assert plan_tiles(20, 30, 30, 8) == [Tile(whole, whole)]
+@pytest.mark.parametrize(("height", "width", "multiple"), [(20, 30, 1), (21, 31, 2), (22, 37, 4)])
+def test_a_picture_within_a_tile_is_one_tile(height: int, width: int, multiple: int) -> None:
+    """Its source is the picture itself, also where its sides are no multiples."""
+    whole = Region(0, 0, height, width)
+    assert plan_tiles(height, width, width, 8, multiple=multiple) == [Tile(whole, whole)]
 
 
 @pytest.mark.parametrize(("height", "width"), [(300, 500), (3, 9000), (9000, 3), (90, 90)])

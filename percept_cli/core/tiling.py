@@ -104,8 +104,8 @@ class _Span:
 
 
 def _count(length: int, tile: int, multiple: int) -> int:
-    units, units_a_tile = -(-length // multiple), max(1, tile // multiple)
-    return -(-units // units_a_tile)
+    # What fits into one tile is one, also where its last unit is not whole.
+    return 1 if length <= tile else -(-(-(-length // multiple)) // max(1, tile // multiple))
 
 
 def _spans(start: int, stop: int, count: int, halo: int, multiple: int) -> list[_Span]:
