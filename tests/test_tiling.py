@@ -48,15 +48,6 @@ def test_a_picture_within_a_tile_is_one_tile(height: int, width: int, multiple: 
     assert plan_tiles(height, width, width, 8, multiple=multiple) == [Tile(whole, whole)]
 
 
-@pytest.mark.parametrize(("height", "width"), [(300, 500), (3, 9000), (9000, 3), (90, 90)])
-def test_sources_have_a_least_area(height: int, width: int) -> None:
-    """Tiles grow until all have it, up to the whole picture, and still cover it once."""
-    tiles = plan_tiles(height, width, 8, 2, least_area=10_000)
-    assert all(tile.source.area >= min(10_000, height * width) for tile in tiles)
-    assert sum(tile.target.area for tile in tiles) == height * width
-    assert len(tiles) == 1 if height * width < 20_000 else len(tiles) > 1
-
-
 def test_rows_that_are_done_are_left_out() -> None:
     """From a row on, smaller tiles cover the rest; their halo may lie in the rows that are done."""
     covered = np.zeros((60, 40), int)
