@@ -118,19 +118,19 @@ def test_half_precision_and_safetensors_files_too(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["ESRGAN x4", "ESRGAN x2 by unshuffling", "Compact x3", "Compact, gray"])
 def test_tiles_equal_the_whole(name: str, tmp_path: Path) -> None:
-    """Where the convolutions tell how far the network sees; to within rounding, which no level shows."""
+    """Where the convolutions tell how far the network sees, within 1e-5 in float32."""
     torch.save(network(name).state_dict(), tmp_path / "file.pth")
     generator = RUNTIME.prepare(load_generator(str(tmp_path / "file.pth"), "upscaler").network)
-    pixels = torch.rand((1, 3, 207, 218), generator=torch.Generator().manual_seed(2))
-    upscaler = Upscaler(generator, RUNTIME, 150)
+    pixels = torch.rand((1, 3, 97, 110), generator=torch.Generator().manual_seed(2))
+    upscaler = Upscaler(generator, RUNTIME, 50)
     assert upscaler.is_exact
     whole = upscaler.run(pixels)
-    for tile in upscaler.plan(Photo(pixels), 150):
+    for tile in upscaler.plan(Photo(pixels), 50):
         rows, columns = tile.source.slices
         part = upscaler.run(pixels[..., rows, columns])
         rows, columns = tile.target.within(tile.source).scaled(upscaler.scale).slices
         torch.testing.assert_close(
-            part[..., rows, columns], whole[..., *tile.target.scaled(upscaler.scale).slices], atol=1e-6, rtol=0
+            part[..., rows, columns], whole[..., *tile.target.scaled(upscaler.scale).slices], atol=1e-5, rtol=0
         )
 
 
