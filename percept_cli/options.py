@@ -79,6 +79,10 @@ LossLayers = Annotated[
         parser=parse_names, metavar="L1,L2,...", help="Default: the extractor's own.", rich_help_panel="Losses"
     ),
 ]
+Weight = Annotated[float | None, typer.Option(min=0.0, rich_help_panel="Losses")]
+Layers = Annotated[
+    Names | None, typer.Option(parser=parse_names, metavar="L1,L2,...", rich_help_panel="Losses")
+]  # fmt: skip
 DeepsimLoss = Annotated[
     str, typer.Option("--loss", help="image, feature, or deepsim: both and a discriminator.", rich_help_panel="Losses")
 ]
@@ -182,6 +186,14 @@ class Existing:
 
 
 @dataclass(frozen=True)
+class ExistingRun:
+    """What becomes of a training that was stopped, and of a model that exists: refused unless one of these is given."""
+
+    resume: Resume = False
+    overwrite: Overwrite = False
+
+
+@dataclass(frozen=True)
 class Listing:
     """How inputs are listed beside the arguments."""
 
@@ -208,6 +220,24 @@ class ExtractorSource:
         from percept_cli.core.pretrained.extractors import choose_extractor
 
         return choose_extractor(self.extractor, self.extractor_weights)
+
+
+@dataclass(frozen=True)
+class StyleLosses:
+    """What a picture is held to the photograph and to the style by."""
+
+    content_weight: ContentWeight = 1.0
+    style_weight: StyleWeight = 1.0
+    tv_weight: TotalVariationWeight = 1.0
+    scaling: Scaling = "typical"
+    content_layers: LossLayers = None
+    style_layers: LossLayers = None
+
+
+def given(*bundles: Any) -> dict[str, Any]:
+    """The options of bundles that were given, by name: neither None nor without a single layer."""
+    values = {field.name: getattr(bundle, field.name) for bundle in bundles for field in fields(bundle)}
+    return {name: value for name, value in values.items() if value is not None and value != ()}
 
 
 def flatten(command: Callable[..., None]) -> Callable[..., None]:

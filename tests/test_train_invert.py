@@ -17,7 +17,7 @@ from percept_cli.core.inference.invert import run_inverter
 from percept_cli.core.losses.adversarial import Freezing
 from percept_cli.core.pretrained.extractors import create_extractor
 from percept_cli.core.pretrained.files import load_weights
-from percept_cli.core.pretrained.generators import load_inverter
+from percept_cli.core.pretrained.generators import load_generator
 from percept_cli.core.runtime import Runtime
 from percept_cli.core.training.inversion import (
     LOSSES,
@@ -29,7 +29,7 @@ from percept_cli.core.training.inversion import (
     find_weights,
     image_factor,
 )
-from percept_cli.core.training.loop import Rival, Training, create_accelerator, train
+from percept_cli.core.training.loop import DiscriminatorTraining, Training, create_accelerator, train
 from percept_cli.errors import UsageError
 from tests.test_training import assert_resumes_to_the_same_bits, read_log
 
@@ -77,15 +77,15 @@ def command(photos: Path) -> Command:
     ],
 )
 def test_the_freezing_rule(before: tuple[bool, bool], ratio: float, after: tuple[bool, bool]) -> None:
-    """A discriminator below 0.1 stops until 0.5; a generator whose rival is above 10 stops until that is below 0.1."""
+    """A discriminator below 0.1 stops until 0.5; a generator whose discriminator is above 10 stops until that is below 0.1."""
     freezing = Freezing(*before)
-    freezing.judge(ratio * 0.7, 0.7)
+    freezing.update(ratio * 0.7, 0.7)
     assert (freezing.generator_learns, freezing.discriminator_learns) == after
 
 
 def test_a_generator_that_fools_entirely_is_no_division_by_zero() -> None:
     freezing = Freezing()
-    freezing.judge(1.0, 0.0)
+    freezing.update(1.0, 0.0)
     assert not freezing.generator_learns
 
 
@@ -94,11 +94,11 @@ def scripted_training(ratios: list[float]) -> Training:
     generator, judge, freezing = nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False), Freezing()
 
     def judge_loss(network: nn.Module, images: Tensor, step: int) -> tuple[Tensor, dict[str, Tensor]]:
-        freezing.judge(ratios[step], 1.0)
+        freezing.update(ratios[step], 1.0)
         return network(torch.ones(1, 1)).sum(), {}
 
-    rival = Rival(judge, torch.optim.Adam(judge.parameters()), judge_loss, freezing)
-    return Training(generator, torch.optim.Adam(generator.parameters()), len(ratios), rival=rival)
+    learner = DiscriminatorTraining(judge, torch.optim.Adam(judge.parameters()), judge_loss, freezing)
+    return Training(generator, torch.optim.Adam(generator.parameters()), len(ratios), discriminator=learner)
 
 
 def run_steps(training: Training, count: int) -> list[tuple[float, float]]:
@@ -109,8 +109,8 @@ def run_steps(training: Training, count: int) -> list[tuple[float, float]]:
         lambda step: 0.1, RUNTIME, create_accelerator(RUNTIME),
     )  # fmt: skip
     for _ in loop:
-        assert training.rival
-        values.append((training.network.weight.item(), training.rival.network.weight.item()))  # type: ignore[union-attr, operator]
+        assert training.discriminator
+        values.append((training.network.weight.item(), training.discriminator.network.weight.item()))  # type: ignore[union-attr, operator]
     return values
 
 
@@ -141,7 +141,7 @@ def test_a_resumed_run_knows_who_was_frozen(stop: int) -> None:
     torch.manual_seed(1)
     first = scripted_training(ratios)
     run_steps(first, stop)
-    assert first.rival and first.rival.freezing and first.rival.freezing != Freezing()
+    assert first.discriminator and first.discriminator.freezing and first.discriminator.freezing != Freezing()
     second = scripted_training(ratios)
     second.restore(first.state())
     assert run_steps(second, 8 - stop) == unbroken[stop:]
@@ -236,7 +236,7 @@ def test_an_undecided_discriminator_costs_log_2_and_sees_no_gradient_of_the_gene
     result, code = torch.rand(2, 3, 64, 64, requires_grad=True), torch.rand(2, 5, 4, 4)
     _, parts = loss.generator_part(result, torch.rand(2, 3, 64, 64), code)
     assert parts["adversarial"].item() == pytest.approx(3 * 0.6931472)
-    own, names = loss.discriminator_part(judge, torch.rand(2, 3, 64, 64), 0)
+    own, names = loss.adversarial.discriminator_loss(judge, torch.rand(2, 3, 64, 64), 0)
     assert own.item() == pytest.approx(0.6931472) and list(names) == ["discriminator"]
     own.backward()
     assert result.grad is None
@@ -255,8 +255,8 @@ def test_the_losses_decide_who_learns(logit: float, frozen: Freezing) -> None:
     loss = InversionLoss(LossWeights(adversarial=100.0), None, judge, RUNTIME, 64)
     images = torch.rand(1, 3, 64, 64)
     loss.generator_part(images, images, torch.zeros(1, 1))
-    loss.discriminator_part(judge, images, 0)
-    assert loss.freezing == frozen
+    loss.adversarial.discriminator_loss(judge, images, 0)
+    assert loss.adversarial.freezing == frozen
 
 
 # --- the command
@@ -286,7 +286,7 @@ def test_every_loss_has_its_name_in_the_log(unbroken: Path) -> None:
 
 def test_the_file_says_what_it_inverts(unbroken: Path) -> None:
     """Layer by its full name, extractor, digest of its weights, recipe; half precision, scale of the layer included."""
-    loaded = load_inverter(str(unbroken))
+    loaded = load_generator(str(unbroken), "inverter")
     assert (loaded.metadata["extractor"], loaded.metadata["layer"]) == ("compact", "conv3_4")
     recipe = json.loads(loaded.metadata["recipe"])
     assert recipe["loss"] == "deepsim" and recipe["comparator_layers"] == ["relu2_2"] and recipe["code_branch"]
@@ -315,7 +315,7 @@ def test_a_bare_block_name_is_its_last_convolution(percept: Callable, photos: Pa
         "--device", "cpu", "-o", output,
     )  # fmt: skip
     assert outcome.code == 0, outcome.stderr
-    assert load_inverter(str(output)).metadata["layer"] == "conv5_2"
+    assert load_generator(str(output), "inverter").metadata["layer"] == "conv5_2"
     assert outcome.stdout.strip() == str(output)
     assert (tmp_path / "five.run" / "preview.png").exists()
 
@@ -338,7 +338,7 @@ def test_everything_trains(further: tuple[object, ...], percept: Callable, comma
     output = tmp_path / "model.safetensors"
     outcome = percept(*command(output, *further))
     assert outcome.code == 0, outcome.stderr
-    load_inverter(str(output))
+    load_generator(str(output), "inverter")
     parts = set(read_log(output)[0]["parts"])
     if "discriminator" in further:
         assert parts == {"image", "feature.conv1", "feature.conv5", "adversarial", "discriminator"}
@@ -397,7 +397,7 @@ def test_an_inverter_answers_in_one_pass(command: Command, percept: Callable, ph
 
     original = middle_square(load_image(photo).pixels, 64)
     code = create_extractor("compact", ["conv3"], "random", 0)(original)["conv3_4"]
-    answer = run_inverter(load_inverter(str(file)).network, code, (64, 64), RUNTIME)
+    answer = run_inverter(load_generator(str(file), "inverter").network, code, (64, 64), RUNTIME)
     torch.testing.assert_close(load_image(picture).pixels, answer, rtol=0, atol=0.51 / 255)
 
     outcome = percept("invert", photo, "--layer", "conv2", *shared, "-o", tmp_path / "other.png")

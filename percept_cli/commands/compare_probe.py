@@ -98,12 +98,12 @@ def compare_probe(
 def _load_autoencoders(models: Sequence[str], runtime: "Runtime") -> "dict[str, Autoencoder]":
     """The autoencoders by the names of their codes: `code of STEM`, of the whole path where two stems are the same."""
     from percept_cli.core.generators.autoencoder import Autoencoder
-    from percept_cli.core.pretrained.generators import load_autoencoder
+    from percept_cli.core.pretrained.generators import load_generator
 
     autoencoders: dict[str, Autoencoder] = {}
     stems = Counter(Path(given).stem for given in set(models))
     for given in dict.fromkeys(models):
-        network = runtime.prepare(load_autoencoder(given).network)
+        network = runtime.prepare(load_generator(given, "autoencoder").network)
         assert isinstance(network, Autoencoder)
         stem = Path(given).stem
         autoencoders[f"code of {stem if stems[stem] == 1 else given}"] = network

@@ -19,17 +19,17 @@ def reconstruct_images(
     """Every photograph as an autoencoder's code gives it back, of its own size, or its middle square of `size` pixels.
 
     Reported are the code's shape, how many times fewer numbers it holds than the pixels, and the image error. Raises
-    what `load_autoencoder` and `process_images` do.
+    what `load_generator` and `process_images` do.
     """
     from percept_cli.commands.batch import process_images
     from percept_cli.core.generators.autoencoder import Autoencoder
     from percept_cli.core.images.photo import Photo, middle_square
     from percept_cli.core.inference.invert import run_autoencoder
     from percept_cli.core.measures.pixels import image_error
-    from percept_cli.core.pretrained.generators import load_autoencoder
+    from percept_cli.core.pretrained.generators import load_generator
     from percept_cli.core.runtime import choose_runtime, memory_errors
 
-    loaded = load_autoencoder(model)
+    loaded = load_generator(model, "autoencoder")
     runtime = choose_runtime(device, precision, threads)
     console.say(runtime.reason)
     network = runtime.prepare(loaded.network)

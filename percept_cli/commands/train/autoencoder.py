@@ -52,7 +52,7 @@ def train_autoencoder(
 
     percept train autoencoder --loss image --pixel l1 --data photos/ -o blurred.safetensors
     """
-    from percept_cli.commands.train.session import TrainingRun, training_photos
+    from percept_cli.commands.train.session import follow, open_run, training_photos
     from percept_cli.console import Console
     from percept_cli.core.data.photos import Crops, fingerprint
     from percept_cli.core.generators.autoencoder import Autoencoder, divergence
@@ -67,7 +67,7 @@ def train_autoencoder(
         comparator_weights, discriminator_channels, code_branch, size, pixel,
     )  # fmt: skip
     photos = training_photos(data, "autoencoder", console)
-    run = TrainingRun.open(output, overwrite, resume, device, precision, threads, console)
+    run = open_run(output, options.Compute(device, precision, threads), options.ExistingRun(resume, overwrite), console)
     runtime, (_, processes) = run.runtime, run.shard
 
     seed_everything(seed)
@@ -95,9 +95,10 @@ def train_autoencoder(
         return total, parts
 
     sample = crops[0][None]
-    run.train(
+    loop = run.train(
         training, crops, batch, compute_loss, rate, settings, clip_norm=losses.clip_norm, shown=(sample, sample)
     )  # fmt: skip
+    follow(run, loop, console)
     if not run.is_main:
         return
     run.save(

@@ -98,7 +98,7 @@ def train_extractor(
 
     percept train extractor --method video --data clips/ -o mine.safetensors
     """
-    from percept_cli.commands.train.session import TrainingRun, training_photos
+    from percept_cli.commands.train.session import open_run, training_photos
     from percept_cli.console import Console
     from percept_cli.errors import UsageError, unknown_name
 
@@ -118,17 +118,17 @@ def train_extractor(
     if method == "video" and batch < 2:
         raise UsageError("--batch 1: patches are ranked against others of their batch. Give 2 or more.")
     photos = training_photos(data, "extractor", console)
-    run = TrainingRun.open(output, overwrite, resume, device, precision, threads, console)
+    run = open_run(output, options.Compute(device, precision, threads), options.ExistingRun(resume, overwrite), console)
 
     from percept_cli.core.training.extractors.methods import Plan, distil, learn_exemplars, rank_frames
 
     plan = Plan(photos, steps, batch, size, rate, seed)
     if method == "distil":
-        distil(run, plan, teacher, held_out, start)
+        distil(run, console, plan, teacher, held_out, start)
     elif method == "exemplar":
-        learn_exemplars(run, plan, 2000 if classes is None else classes)
+        learn_exemplars(run, console, plan, 2000 if classes is None else classes)
     else:
-        rank_frames(run, plan, 0.5 if margin is None else margin, 8 if gap is None else gap, held_out)
+        rank_frames(run, console, plan, 0.5 if margin is None else margin, 8 if gap is None else gap, held_out)
 
 
 def _refuse_others(method: str, given: Mapping[str, object]) -> None:

@@ -57,11 +57,12 @@ def train_invert(
     """
     import torch
 
-    from percept_cli.commands.train.session import TrainingRun, training_photos
+    from percept_cli.commands.train.session import follow, open_run, training_photos
     from percept_cli.console import Console
     from percept_cli.core.data.photos import Crops, fingerprint
+    from percept_cli.core.generators.inversion import Inverter
     from percept_cli.core.pretrained.extractors import create_extractor, named_extractor
-    from percept_cli.core.pretrained.generators import start_inverter
+    from percept_cli.core.pretrained.generators import start_generator
     from percept_cli.core.runtime import seed_everything
     from percept_cli.core.training.inversion import ADAM_RATE, MUON_RATE, LossOptions
     from percept_cli.core.training.loop import Training, unwrap
@@ -81,7 +82,7 @@ def train_invert(
     fingerprint_of_weights = whole.fingerprint(layer)
     output = output or Path(f"{extractor}-{layer}.safetensors")
     photos = training_photos(data, "inverter", console)
-    run = TrainingRun.open(output, overwrite, resume, device, precision, threads, console)
+    run = open_run(output, options.Compute(device, precision, threads), options.ExistingRun(resume, overwrite), console)
     runtime, (_, processes) = run.runtime, run.shard
 
     frozen = runtime.freeze(whole)
@@ -94,10 +95,11 @@ def train_invert(
         raise UsageError(
             f"{layer} of {extractor} has no fixed place in the image: invert the layer before or after it."
         )
-    created = start_inverter(
-        start, generator, extractor, layer, channels=features.shape[1], stride=grid.stride if grid else 0,
-        offset=grid.offset if grid else 0.0, side=0 if grid else size, width=width,
+    created = start_generator(
+        "inverter", generator, start, layer=layer, extractor=extractor, channels=features.shape[1],
+        stride=grid.stride if grid else 0, offset=grid.offset if grid else 0.0, side=0 if grid else size, width=width,
     )  # fmt: skip
+    assert isinstance(created, Inverter)
     if start is None:
         created.calibrate(features.cpu())
     network = run.place(created)
@@ -120,10 +122,11 @@ def train_invert(
             result = network(code, (size, size))
         return compare.generator_part(result, images, created.normalize(code))
 
-    run.train(
+    loop = run.train(
         training, crops, batch, compute_loss, rate, settings,
         clip_norm=losses.clip_norm, shown=(photographs[:1], (features[:1], (size, size))),
     )  # fmt: skip
+    follow(run, loop, console)
     if not run.is_main:
         return
     run.save(

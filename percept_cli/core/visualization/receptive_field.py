@@ -10,11 +10,10 @@ from torch import Tensor
 from percept_cli.core.drawing import style as look
 from percept_cli.core.drawing.plots import Plot, color_map
 from percept_cli.core.extractors import FeatureExtractor
-from percept_cli.core.extractors.geometry import layer_grids
+from percept_cli.core.extractors.geometry import theoretical_side
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-from percept_cli.core.extractors.geometry import theoretical_side
 
 HELD = 0.95  # of the squared gradient: what the effective field holds
 
@@ -42,9 +41,8 @@ def measure_receptive_field(extractor: FeatureExtractor, layer: str, seed: int =
     cancel. Raises UsageError as `theoretical_side`.
     """
     side = theoretical_side(extractor, layer)
-    grids = layer_grids(extractor)
-    assert grids is not None
-    grid = grids[layer]
+    grid = extractor.grid(layer)
+    assert grid is not None
     parameter = next(extractor.network.parameters())
     chance = torch.Generator().manual_seed(seed)
     # Wide enough that the field of the middle unit lies within the image.

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from percept_cli.commands.train.session import TrainingRun
+from percept_cli.commands.train.session import follow
+from percept_cli.console import Console
 from percept_cli.core.data.photos import Crops, Examples, batches_from, find_photos, fingerprint, load_square
 from percept_cli.core.drawing.sheets import Tile, contact_sheet
 from percept_cli.core.extractors import FeatureExtractor
@@ -17,7 +18,7 @@ from percept_cli.core.runtime import seed_everything
 from percept_cli.core.training.extractors import distillation, exemplar, ranking
 from percept_cli.core.training.extractors.learner import ACTIVATIONS, Headed, create_learner, match_scales
 from percept_cli.core.training.loop import Parts, Training
-from percept_cli.core.training.run import place_preview
+from percept_cli.core.training.run import Run, place_preview
 
 DEFAULT_TEACHERS = ("vgg19", "squeezenet1_0")
 HELD_OUT_SIZE = 256
@@ -51,10 +52,10 @@ class Plan:
 
 
 def distil(
-    run: TrainingRun, plan: Plan, teacher: list[str] | None, held_out: list[Path] | None, start: Path | None
+    run: Run, console: Console, plan: Plan, teacher: list[str] | None, held_out: list[Path] | None, start: Path | None
 ) -> None:
     """Predicts the features of real networks (see `core/distillation.py`)."""
-    runtime, console, (rank, world) = run.runtime, run.console, run.shard
+    runtime, (rank, world) = run.runtime, run.shard
     named = [parse_named_file("--teacher", given) for given in teacher or DEFAULT_TEACHERS]
     teachers = distillation.Teachers(
         {
@@ -81,7 +82,8 @@ def distil(
         disturbed = distillation.disturb(images, plan.seed, step * world + rank)
         return distillation.distillation_loss(network, teachers, statistics, disturbed, step, runtime)
 
-    run.train(training, crops, plan.batch, compute_loss, plan.learning_rate, settings, warmup=200, clip_norm=1.0)
+    loop = run.train(training, crops, plan.batch, compute_loss, plan.learning_rate, settings, warmup=200, clip_norm=1.0)
+    follow(run, loop, console)
     if not run.is_main:
         return
 
@@ -105,7 +107,7 @@ def distil(
     console.result(str(run.output), output=str(run.output), steps=plan.steps)
 
 
-def learn_exemplars(run: TrainingRun, plan: Plan, classes: int) -> None:
+def learn_exemplars(run: Run, console: Console, plan: Plan, classes: int) -> None:
     """Tells the surrogate classes apart (Exemplar-CNN, see `core/exemplar.py`)."""
     runtime, (rank, world) = run.runtime, run.shard
     seed_everything(plan.seed)
@@ -127,21 +129,21 @@ def learn_exemplars(run: TrainingRun, plan: Plan, classes: int) -> None:
     columns = [transform(torch.stack([seeds[n] for n in range(min(SHOWN, classes))]), n) for n in range(SHOWN)]
     _show_examples(run, [list(row) for row in zip(*columns, strict=True)])
     settings = plan.settings(method="exemplar", classes=classes, precision=runtime.precision, processes=world)
-    _train(run, plan, network, seeds, compute_loss, settings)
+    _train(run, console, plan, network, seeds, compute_loss, settings)
     if not run.is_main:
         return
     network.eval()
     accuracy = exemplar.surrogate_accuracy(network, seeds, colors, plan.size, runtime)
-    run.console.result(
+    console.result(
         f"surrogate accuracy {accuracy:.4f} of {classes} classes under held-out transformations",
         surrogate_accuracy=accuracy, classes=classes,
     )  # fmt: skip
-    _save(run, plan, network.extractor, settings, {"surrogate_accuracy": accuracy})
+    _save(run, console, plan, network.extractor, settings, {"surrogate_accuracy": accuracy})
 
 
-def rank_frames(run: TrainingRun, plan: Plan, margin: float, gap: int, held_out: list[Path] | None) -> None:
+def rank_frames(run: Run, console: Console, plan: Plan, margin: float, gap: int, held_out: list[Path] | None) -> None:
     """Ranks patches by the frames they are of (VideoNet, see `core/ranking.py`)."""
-    runtime, console, (rank, world) = run.runtime, run.console, run.shard
+    runtime, (rank, world) = run.runtime, run.shard
     clips = ranking.find_clips(plan.photos, gap)
     console.say(f"--data: {clips}")
     pairs = ranking.FramePairs(clips, plan.size, gap, plan.seed, plan.steps * plan.batch * world)
@@ -165,7 +167,7 @@ def rank_frames(run: TrainingRun, plan: Plan, margin: float, gap: int, held_out:
     settings = plan.settings(
         method="video", clips=len(clips.frames), margin=margin, gap=gap, precision=runtime.precision, processes=world
     )
-    _train(run, plan, network, pairs, compute_loss, settings)
+    _train(run, console, plan, network, pairs, compute_loss, settings)
     if not run.is_main:
         return
     others = ranking.find_clips(find_photos(held_out), gap) if held_out else clips
@@ -182,11 +184,12 @@ def rank_frames(run: TrainingRun, plan: Plan, margin: float, gap: int, held_out:
         f"ranking loss {figures['ranking_loss']:.4f}, {figures['ranking_errors']:.2%} ranked wrongly, in {where}",
         **figures, held_out=bool(held_out),
     )  # fmt: skip
-    _save(run, plan, network.extractor, settings, figures)
+    _save(run, console, plan, network.extractor, settings, figures)
 
 
 def _train(
-    run: TrainingRun,
+    run: Run,
+    console: Console,
     plan: Plan,
     network: Headed,
     examples: Examples,
@@ -197,11 +200,19 @@ def _train(
     trunk = [parameter for parameter in network.extractor.parameters() if parameter.requires_grad]
     groups: list[dict[str, Any]] = [{"params": trunk}, {"params": network.head.parameters(), "share": HEAD_SHARE}]
     training = Training(placed, torch.optim.Adam(groups, betas=(0.9, 0.99)), plan.steps)
-    run.train(training, examples, plan.batch, compute_loss, plan.learning_rate, settings, warmup=200, clip_norm=1.0)
+    loop = run.train(
+        training, examples, plan.batch, compute_loss, plan.learning_rate, settings, warmup=200, clip_norm=1.0
+    )
+    follow(run, loop, console)
 
 
 def _save(
-    run: TrainingRun, plan: Plan, learner: FeatureExtractor, settings: dict[str, Any], figures: dict[str, float]
+    run: Run,
+    console: Console,
+    plan: Plan,
+    learner: FeatureExtractor,
+    settings: dict[str, Any],
+    figures: dict[str, float],
 ) -> None:
     """The extractor alone, without the head that it was trained under, its layers of the size of `compact`'s own."""
     crops = Crops(plan.photos, SCALE_SIZE, plan.seed, SCALE_CROPS)
@@ -210,11 +221,11 @@ def _save(
     match_scales(learner, reference, photographs)
     metadata = {"role": "extractor", "architecture": "compact", "recipe": settings, **figures}
     run.save(learner.named_weights(), metadata)
-    run.console.say(f"try it: percept compare A B --extractor {run.output}")
-    run.console.result(str(run.output), output=str(run.output), steps=plan.steps, preview=str(run.preview))
+    console.say(f"try it: percept compare A B --extractor {run.output}")
+    console.result(str(run.output), output=str(run.output), steps=plan.steps, preview=str(run.preview))
 
 
-def _show_examples(run: TrainingRun, rows: list[list[Tensor]]) -> None:
+def _show_examples(run: Run, rows: list[list[Tensor]]) -> None:
     """A sheet of what the network is to hold for one thing, a row each."""
     if run.is_main:
         sheet = contact_sheet([[Tile(patch.view(1, *patch.shape[-3:])) for patch in row] for row in rows])
