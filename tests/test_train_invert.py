@@ -19,7 +19,7 @@ from percept_cli.core.pretrained.extractors import create_extractor
 from percept_cli.core.pretrained.files import load_weights
 from percept_cli.core.pretrained.generators import load_inverter
 from percept_cli.core.runtime import Runtime
-from percept_cli.core.training.inversion import (
+from percept_cli.core.training.deepsim import (
     LOSSES,
     PAPER_WEIGHTS,
     UNRELATED,

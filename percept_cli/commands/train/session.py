@@ -71,5 +71,14 @@ def follow(run: Run, steps: Iterator[TrainingStep], console: Console) -> None:
         console.warn(f"{path} could not be read and was left out: {reason}")
 
 
+def report_model(run: Run, console: Console, example: str | None = None) -> None:
+    """Reports the model that a run wrote, on the main process; example: a command that uses it."""
+    if not run.is_main:
+        return
+    if example is not None:
+        console.say(f"try it: {example}")
+    console.result(str(run.output), output=str(run.output), steps=run.training.steps, preview=str(run.preview))
+
+
 def _code_of(number: int) -> ExitCode:
     return ExitCode.TERMINATED if number == signal.SIGTERM else ExitCode.INTERRUPTED

@@ -160,6 +160,7 @@ def train_style(
 
     sample = photographs[:1]
     loop = run.train(training, crops, batch, compute_loss, learning_rate, settings, shown=(sample, sample))
+    follow(run, loop, console)
     if not run.is_main:
         return
     run.save(
@@ -167,6 +168,5 @@ def train_style(
         {"role": "style", "architecture": generator, "arguments": created.arguments,
          "styles": [path.name for path in style], "recipe": settings},
     )  # fmt: skip
-    follow(run, loop, console)
     console.say(f"try it: percept stylize PHOTO -m {output}")
     console.result(str(output), output=str(output), steps=steps, preview=str(run.preview))
