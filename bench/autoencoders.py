@@ -20,7 +20,7 @@ from percept_cli.core.images.photo import Photo
 from percept_cli.core.measures.comparison import perceptual_layers
 from percept_cli.core.measures.pixels import perceptual_distance, place_distances
 from percept_cli.core.pretrained.extractors import create_extractor, parse_named_file
-from percept_cli.core.pretrained.generators import load_autoencoder
+from percept_cli.core.pretrained.generators import load_generator
 
 SHOWN = ("astronaut", "camera", "chelsea", "coffee", "motorcycle_left", "rocket")
 ENLARGED = 2  # each pixel of a sheet's picture, as a square
@@ -57,7 +57,7 @@ def main() -> None:
         f"| model | image error | gradient energy | high frequencies | perceptual distance ({name}) |\n|---|---|---|---|---|"
     )
     for model in given.models:
-        network = load_autoencoder(model).network.eval()
+        network = load_generator(model, "autoencoder").network.eval()
         results = reconstruct(network, originals)
         features = judge(results)
         distance = perceptual_distance({tap: place_distances(features[tap], wanted[tap]) for tap in features})

@@ -31,11 +31,11 @@ from percept_cli.core.generators.upscale import SwiftGenerator
 from percept_cli.core.images.decode import load_image
 from percept_cli.core.images.encode import save_image
 from percept_cli.core.images.photo import Photo, resize_image
-from percept_cli.core.inference.restyle import run_generator
+from percept_cli.core.inference.run import run_generator
 from percept_cli.core.inference.upscale import upscale
-from percept_cli.core.losses.style import create_style_loss
+from percept_cli.core.losses.style import StyleLossOptions, create_style_loss
 from percept_cli.core.pretrained.extractors import create_extractor
-from percept_cli.core.pretrained.generators import load_style_generator
+from percept_cli.core.pretrained.generators import load_generator
 from percept_cli.core.pretrained.manifest import shipped_models
 from percept_cli.core.runtime import Runtime, choose_runtime
 
@@ -123,9 +123,8 @@ def bench_step(runtime: Runtime, rounds: int) -> dict[str, object]:
     extractor.load_weights({f"features.{k}": v for k, v in textbook_vgg.features.state_dict().items()}, "textbook")
     extractor = runtime.freeze(extractor)
     placed = runtime.place(photographs)
-    loss = create_style_loss(
-        extractor, [runtime.place(style)], placed, content_layers=["relu3_3"], style_layers=VGG16_STYLE
-    )
+    asked = StyleLossOptions(content_layers=["relu3_3"], style_layers=VGG16_STYLE)
+    loss = create_style_loss(extractor, [runtime.place(style)], placed, asked)
     optimizer = torch.optim.Adam(ours.parameters())
 
     def our_step() -> None:
@@ -240,7 +239,7 @@ def bench_precision(runtime: Runtime, rounds: int) -> dict[str, object]:
     for model in shipped_models().values():
         if model.role != "style":
             continue
-        generator = load_style_generator(model.name).network
+        generator = load_generator(model.name, "style").network
         mean, worst, beyond = 0.0, 0.0, 0.0
         photos = [path for path in sample_photos() if path.stem in ("astronaut", "chelsea", "coffee")]
         for path in photos:

@@ -22,7 +22,7 @@ from percept_cli.core.images.photo import Photo
 from percept_cli.core.inference.invert import run_inverter
 from percept_cli.core.measures.pixels import perceptual_distance, place_distances
 from percept_cli.core.optimization.inversion import InversionOptions, reconstruct
-from percept_cli.core.pretrained.generators import check_inverter, load_inverter
+from percept_cli.core.pretrained.generators import check_inverter, load_generator
 from percept_cli.core.runtime import Runtime
 from percept_cli.errors import ExitCode
 
@@ -103,7 +103,7 @@ class Experiment:
     def invert(self, layer: str, model: Path | None, folder: Path) -> None:
         """A picture of every held-out photograph, by its features alone, unless it is there."""
         if model is not None:
-            inverter = load_inverter(str(model))
+            inverter = load_generator(str(model), "inverter")
             check_inverter(inverter, self.exact[layer], layer)
             network = self.runtime.prepare(inverter.network)
         options = InversionOptions(steps=self.given.optimize_steps, seed=self.given.seed)

@@ -33,13 +33,13 @@ from percept_cli.core.drawing.sheets import Tile, contact_sheet
 from percept_cli.core.images.decode import load_image
 from percept_cli.core.images.encode import save_image
 from percept_cli.core.images.photo import Photo, fit_short_side, floats, middle_square, resize_image
-from percept_cli.core.inference.restyle import run_generator
+from percept_cli.core.inference.run import run_generator
 from percept_cli.core.inference.upscale import upscale
 from percept_cli.core.losses import contextual_similarity
 from percept_cli.core.measures.comparison import perceptual_layers
 from percept_cli.core.measures.pixels import perceptual_distance, place_distances, psnr
 from percept_cli.core.pretrained.extractors import create_extractor, parse_named_file
-from percept_cli.core.pretrained.generators import load_style_generator, load_upscaler
+from percept_cli.core.pretrained.generators import load_generator
 from percept_cli.core.runtime import Runtime, choose_runtime
 from percept_cli.errors import ExitCode
 
@@ -122,7 +122,7 @@ def folders(option: str, given: Sequence[Path]) -> list[object]:
 
 def translated(model: Path, sources: Tensor, runtime: Runtime) -> Tensor:
     """What a translation makes of images (N, C, H, W), in whole levels."""
-    network = runtime.prepare(load_style_generator(str(model)).network)
+    network = runtime.prepare(load_generator(str(model), "style").network)
     with torch.inference_mode():
         return (
             torch.cat([run_generator(network, source, runtime) for source in sources.split(1)])
@@ -327,7 +327,7 @@ def middle(image: Tensor, side: int) -> Tensor:
 
 
 def enlarge(model: str, small: Sequence[Tensor], runtime: Runtime) -> list[Tensor]:
-    network = runtime.prepare(load_upscaler(model).network)
+    network = runtime.prepare(load_generator(model, "upscaler").network)
     return [floats(upscale(Photo(image), network, runtime).pixels) for image in small]
 
 

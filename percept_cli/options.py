@@ -79,6 +79,10 @@ LossLayers = Annotated[
         parser=parse_names, metavar="L1,L2,...", help="Default: the extractor's own.", rich_help_panel="Losses"
     ),
 ]
+Weight = Annotated[float | None, typer.Option(min=0.0, rich_help_panel="Losses")]
+Layers = Annotated[
+    Names | None, typer.Option(parser=parse_names, metavar="L1,L2,...", rich_help_panel="Losses")
+]  # fmt: skip
 DeepsimLearningRate = Annotated[
     float | None, typer.Option(min=0.0, help="Peak of the schedule. Default: 1.5e-3 for muon, 2e-4 for adam.")
 ]
@@ -230,6 +234,12 @@ class DeepsimLosses:
             rich_help_panel="Losses",
         ),
     ] = True
+
+
+def given(*bundles: Any) -> dict[str, Any]:
+    """The options of bundles that were given, by name: neither None nor without a single layer."""
+    values = {field.name: getattr(bundle, field.name) for bundle in bundles for field in fields(bundle)}
+    return {name: value for name, value in values.items() if value is not None and value != ()}
 
 
 def flatten(command: Callable[..., None]) -> Callable[..., None]:

@@ -518,7 +518,7 @@ def test_an_interruption_is_no_fault_of_the_image(photos: Path) -> None:
             return super().read(size)
 
     with pytest.raises(Interrupted):
-        load_image(Interrupting((photos / "lake.jpg").read_bytes()), "lake.jpg")  # type: ignore[arg-type]
+        load_image(Interrupting((photos / "lake.jpg").read_bytes()))  # type: ignore[arg-type]
 
 
 def test_a_reader_that_has_gone_is_no_error(start_percept: Callable) -> None:

@@ -7,20 +7,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from percept_cli.core.generators import strips
+from percept_cli.core.generators import ARCHITECTURES, create_generator, strips
 from percept_cli.core.generators.blocks import InstanceNorm, ResidualBlock, UnpaddedResidualBlock
-from percept_cli.core.generators.style import (
-    GENERATORS,
-    JohnsonGenerator,
-    StyleGenerator,
-    create_style_generator,
-    fold_norms,
-    pad_to_multiple,
-)
+from percept_cli.core.generators.style import JohnsonGenerator, StyleGenerator, fold_norms, pad_to_multiple
 from percept_cli.core.pretrained.files import save_weights
-from percept_cli.core.pretrained.generators import load_style_generator
+from percept_cli.core.pretrained.generators import load_generator
 from percept_cli.errors import ModelError, UsageError
 
+STYLES = ARCHITECTURES["style"]
 GRAY_LEVEL = 1 / 255
 
 
@@ -153,7 +147,7 @@ def test_the_papers_network_has_the_papers_parameters() -> None:
         + 3  # only the last has a bias: the others are normalized
     )
     norms = 2 * (32 + 64 + 128 + 5 * 2 * 128 + 64 + 32)
-    network = create_style_generator("johnson-2016")
+    network = create_generator("style", "johnson-2016")
     assert sum(parameter.numel() for parameter in network.parameters()) == convolutions + norms == 1_677_635
     assert sum(isinstance(module, nn.BatchNorm2d) for module in network.modules()) == 15
 
@@ -171,11 +165,11 @@ def test_residual_blocks_add_to_the_identity() -> None:
         assert torch.equal(block(features), expected)
 
 
-@pytest.mark.parametrize("name", GENERATORS)
+@pytest.mark.parametrize("name", STYLES)
 def test_results_stay_near_the_range_of_images(name: str) -> None:
     """The paper's network ends within [0, 1]; ours may pass it by 5 percent, to reach pure black and white."""
-    network = create_style_generator(name, 0.25, "instance").eval()
-    last = network.last if isinstance(network, StyleGenerator) else network.network[-1]
+    network = create_generator("style", name, width=0.25, norm="instance").eval()
+    last = [module for module in network.modules() if isinstance(module, nn.Conv2d)][-1]
     nn.init.normal_(last.weight, std=1.0)
     with torch.no_grad():
         result = network(torch.rand(1, 3, 48, 48))
@@ -184,11 +178,11 @@ def test_results_stay_near_the_range_of_images(name: str) -> None:
     assert result.min() < 0.05 and result.max() > 0.95
 
 
-@pytest.mark.parametrize("name", GENERATORS)
+@pytest.mark.parametrize("name", STYLES)
 @pytest.mark.parametrize(("width", "channels"), [(1.0, (32, 64, 128)), (0.5, (16, 32, 64)), (0.25, (8, 16, 32))])
 def test_width_scales_the_papers_channels(name: str, width: float, channels: tuple[int, ...]) -> None:
     """1 is the paper's 32, 64 and 128; half of that is what its authors released."""
-    network = create_style_generator(name, width)
+    network = create_generator("style", name, width=width)
     convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
     assert tuple(convolution.out_channels for convolution in convolutions[:3]) == channels
     assert network.arguments["width"] == width
@@ -198,22 +192,22 @@ def test_width_scales_the_papers_channels(name: str, width: float, channels: tup
 def test_a_width_out_of_range_is_refused(width: float) -> None:
     """The message names the option and the range; 0 is a width given, not a width left out."""
     with pytest.raises(UsageError, match="--width"):
-        create_style_generator("johnson", width)
+        create_generator("style", "johnson", width=width)
 
 
 def test_unknown_names_get_a_suggestion() -> None:
     """For generators and for norms."""
     with pytest.raises(UsageError, match="Did you mean 'johnson'"):
-        create_style_generator("jonson")
+        create_generator("style", "jonson")
     with pytest.raises(UsageError, match="Did you mean 'instance'"):
-        create_style_generator("johnson", norm="instanse")
+        create_generator("style", "johnson", norm="instanse")
 
 
-@pytest.mark.parametrize("name", GENERATORS)
+@pytest.mark.parametrize("name", STYLES)
 @pytest.mark.parametrize("norm", ["instance", "batch"])
 def test_a_model_saved_in_half_precision_paints_the_same(name: str, norm: str, tmp_path: Path) -> None:
     """File and back, no pixel differs by more than one gray level from the network in memory."""
-    network = create_style_generator(name, 0.25, norm)
+    network = create_generator("style", name, width=0.25, norm=norm)
     image = torch.rand(1, 3, 64, 52)
     with torch.no_grad():
         network.train()(image)  # gives batch norm statistics
@@ -223,7 +217,7 @@ def test_a_model_saved_in_half_precision_paints_the_same(name: str, norm: str, t
     }
     metadata = {"percept.format": "1", "role": "style", "architecture": name, "arguments": network.arguments}
     save_weights(tmp_path / "model.safetensors", half, metadata)
-    loaded = load_style_generator(str(tmp_path / "model.safetensors"))
+    loaded = load_generator(str(tmp_path / "model.safetensors"), "style")
     assert loaded.architecture == name
     assert (loaded.network(image) - expected).abs().max() <= GRAY_LEVEL
 
@@ -234,7 +228,7 @@ def test_a_file_that_does_not_fit_its_own_description_is_damaged(tmp_path: Path)
     metadata = {"percept.format": "1", "role": "style", "architecture": "johnson", "arguments": {"width": 0.5}}
     save_weights(tmp_path / "model.safetensors", network.state_dict(), metadata)
     with pytest.raises(ModelError, match="does not fit its architecture 'johnson'"):
-        load_style_generator(str(tmp_path / "model.safetensors"))
+        load_generator(str(tmp_path / "model.safetensors"), "style")
 
 
 def test_a_folder_of_a_models_name_does_not_hide_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -242,7 +236,7 @@ def test_a_folder_of_a_models_name_does_not_hide_the_model(tmp_path: Path, monke
     monkeypatch.chdir(tmp_path)
     (tmp_path / "no-such-style").mkdir()
     with pytest.raises(ModelError, match="Unknown style model 'no-such-style'"):
-        load_style_generator("no-such-style")
+        load_generator("no-such-style", "style")
 
 
 def test_resize_convolutions_leave_no_checkerboard() -> None:

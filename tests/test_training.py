@@ -17,10 +17,10 @@ from PIL import Image
 from torch import Tensor, nn
 
 from percept_cli.core.data.photos import Crops, batches_from, find_photos, sample_photos
-from percept_cli.core.generators.style import create_style_generator
-from percept_cli.core.inference.restyle import run_generator
+from percept_cli.core.generators import create_generator
+from percept_cli.core.inference.run import run_generator
 from percept_cli.core.pretrained.files import load_weights, load_weights_and_metadata
-from percept_cli.core.pretrained.generators import load_style_generator
+from percept_cli.core.pretrained.generators import load_generator
 from percept_cli.core.runtime import Runtime
 from percept_cli.core.training.loop import (
     DiscriminatorTraining,
@@ -164,7 +164,7 @@ def test_a_killed_training_goes_on_from_its_last_checkpoint(norm: str, photos: P
 
     def begin(seed: int) -> Training:
         torch.manual_seed(seed)
-        network = create_style_generator("johnson", 0.25, norm)
+        network = create_generator("style", "johnson", width=0.25, norm=norm)
         return Training(network, torch.optim.Adam(network.parameters(), betas=(0.9, 0.99)), steps=6)
 
     def compute_loss(network: nn.Module, images: Tensor, step: int) -> tuple[Tensor, dict[str, Tensor]]:
@@ -419,7 +419,7 @@ def test_both_generators_train_with_either_norm(
         model = tmp_path / f"{norm}.safetensors"
         outcome = percept(*command(model, "--generator", generator, "--norm", norm, "--steps", 2))
         assert outcome.code == 0, outcome.stderr
-        loaded = load_style_generator(str(model))
+        loaded = load_generator(str(model), "style")
         assert loaded.architecture == generator
         assert sum(isinstance(module, nn.BatchNorm2d) for module in loaded.network.modules()) == 15 * (norm == "batch")
 
@@ -615,7 +615,7 @@ def test_two_processes_train_the_model_of_one(
     with Image.open(photos / "hill.png") as image:
         pixels = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8).view(1, 61, 75, 3).permute(0, 3, 1, 2)
     results = [
-        run_generator(load_style_generator(str(path)).network, pixels.float() / 255, RUNTIME)
+        run_generator(load_generator(str(path), "style").network, pixels.float() / 255, RUNTIME)
         for path in (spread, single)
     ]
     torch.testing.assert_close(results[0], results[1], atol=2 / 255, rtol=0)

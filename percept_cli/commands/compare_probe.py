@@ -49,11 +49,11 @@ def compare_probe(
     from percept_cli.core.extractors.geometry import choose_side
     from percept_cli.core.generators.autoencoder import Autoencoder
     from percept_cli.core.images.decode import load_image
-    from percept_cli.core.images.photo import middle_square, visible_pixels
+    from percept_cli.core.images.photo import middle_square
     from percept_cli.core.measures import probe
     from percept_cli.core.measures.comparison import perceptual_layers
     from percept_cli.core.pretrained.extractors import create_extractor
-    from percept_cli.core.pretrained.generators import load_autoencoder
+    from percept_cli.core.pretrained.generators import load_generator
     from percept_cli.core.runtime import choose_runtime, memory_errors
 
     taps = perceptual_layers(extractor, layers) if layers or not models else ()
@@ -66,7 +66,7 @@ def compare_probe(
     autoencoders: dict[str, Autoencoder] = {}
     stems = Counter(Path(given).stem for given in set(models))
     for given in dict.fromkeys(models):
-        network = runtime.prepare(load_autoencoder(given).network)
+        network = runtime.prepare(load_generator(given, "autoencoder").network)
         assert isinstance(network, Autoencoder)
         stem = Path(given).stem
         autoencoders[f"code of {stem if stems[stem] == 1 else given}"] = network
@@ -94,7 +94,7 @@ def compare_probe(
     with console.progress(len(found.files), "picture") as progress, memory_errors(f"{BATCH} pictures of {side}x{side}"):
         for path, name in zip(found.files, found.classes, strict=True):
             try:
-                waiting.append(middle_square(visible_pixels(load_image(path), None)[1], side))
+                waiting.append(middle_square(load_image(path).visible(), side))
                 classes.append(name)
             except ImageError as error:
                 failures.append(path)

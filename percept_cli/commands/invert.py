@@ -194,12 +194,13 @@ def invert(
     from percept_cli.core.drawing.sheets import Tile, contact_sheet, wrap
     from percept_cli.core.extractors.geometry import choose_side
     from percept_cli.core.files.outputs import Job
-    from percept_cli.core.images.photo import Photo, middle_square, visible_pixels
+    from percept_cli.core.generators import Generator
+    from percept_cli.core.images.photo import Photo, middle_square
     from percept_cli.core.inference.invert import run_inverter
     from percept_cli.core.measures.pixels import image_error
     from percept_cli.core.optimization.inversion import check_options, feature_error, for_sample, reconstruct
     from percept_cli.core.pretrained.extractors import create_extractor
-    from percept_cli.core.pretrained.generators import check_inverter, load_inverter
+    from percept_cli.core.pretrained.generators import check_inverter, load_generator
     from percept_cli.core.runtime import Runtime, choose_runtime, memory_errors, seed_everything
 
     for each in settings.values():
@@ -211,10 +212,10 @@ def invert(
     created = create_extractor(extractor, layers, extractor_weights, seed, console.say)
     # What is reported is measured in float32, whatever the search ran in.
     exact = Runtime(runtime.device, torch.float32, "").freeze(copy.deepcopy(created))
-    inverters: dict[str, torch.nn.Module] = {}
+    inverters: dict[str, Generator] = {}
     if method == "generator":
         for tapped, file in files.items():
-            inverter = load_inverter(file)
+            inverter = load_generator(file, "inverter")
             check_inverter(inverter, created, tapped)
             console.say(f"{tapped} by {inverter.name}")
             inverters[tapped] = runtime.prepare(inverter.network)
@@ -237,8 +238,7 @@ def invert(
         return step.image.cpu()
 
     def operation(photo: Photo, job: Job) -> Photo:
-        _, pixels = visible_pixels(photo, None)
-        original = middle_square(pixels, side)
+        original = middle_square(photo.visible(), side)
         placed = runtime.place(original)
         label = "standard input" if job.source is None else job.source.name
         results: list[dict[str, object]] = []

@@ -19,17 +19,17 @@ def reconstruct_images(
     """Every photograph as an autoencoder's code gives it back, of its own size, or its middle square of `size` pixels.
 
     Reported are the code's shape, how many times fewer numbers it holds than the pixels, and the image error. Raises
-    what `load_autoencoder` and `process_images` do.
+    what `load_generator` and `process_images` do.
     """
     from percept_cli.commands.batch import process_images
     from percept_cli.core.generators.autoencoder import Autoencoder
-    from percept_cli.core.images.photo import Photo, middle_square, unpremultiply, visible_pixels
+    from percept_cli.core.images.photo import Photo, middle_square
     from percept_cli.core.inference.invert import run_autoencoder
     from percept_cli.core.measures.pixels import image_error
-    from percept_cli.core.pretrained.generators import load_autoencoder
+    from percept_cli.core.pretrained.generators import load_generator
     from percept_cli.core.runtime import choose_runtime, memory_errors
 
-    loaded = load_autoencoder(model)
+    loaded = load_generator(model, "autoencoder")
     runtime = choose_runtime(device, precision, threads)
     console.say(runtime.reason)
     network = runtime.prepare(loaded.network)
@@ -38,7 +38,7 @@ def reconstruct_images(
 
     def operation(photo: Photo, job: Job) -> Photo:
         label = "standard input" if job.source is None else job.source.name
-        photo, pixels = visible_pixels(photo, None)
+        pixels = photo.visible()
         if size is not None:
             pixels = middle_square(pixels, size)
             photo = Photo(pixels, icc=photo.icc, format=photo.format, bits=photo.bits)
@@ -61,6 +61,6 @@ def reconstruct_images(
             f"{error:.1f} gray levels"
         )
         fields.update(code=list(code.shape[1:]), times_fewer=round(fewer, 2), image_error=round(error, 2))
-        return photo.with_pixels(result if photo.alpha is None else unpremultiply(result, photo.alpha))
+        return photo.with_visible(result)
 
     process_images(jobs, operation, console, quality=quality, show=show, fields=fields)

@@ -1,5 +1,6 @@
 """`percept stylize`: photographs in the style of a trained model, or of any picture."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -88,8 +89,8 @@ def stylize(
     style_weight: options.StyleWeight = 1.0,
     tv_weight: options.TotalVariationWeight = 1.0,
     scaling: options.Scaling = "typical",
-    content_layers: options.ContentLayers = None,
-    style_layers: options.StyleLayers = None,
+    content_layers: options.LossLayers = None,
+    style_layers: options.LossLayers = None,
     tile: Annotated[
         str,
         typer.Option(
@@ -98,21 +99,15 @@ def stylize(
             "auto: large photographs alone.",
         ),
     ] = "auto",
-    extractor: options.Extractor = "compact",
-    extractor_weights: options.ExtractorWeights = None,
-    recursive: options.Recursive = False,
-    from_file: options.FromFile = None,
-    null: options.NullSeparated = False,
+    *,
+    extractor_source: options.ExtractorSource,
+    listing: options.Listing,
     show: options.Show = False,
-    overwrite: options.Overwrite = False,
-    skip_existing: options.SkipExisting = False,
+    existing: options.Existing,
     quality: options.Quality = 95,
     seed: options.Seed = 0,
-    device: options.Device = "auto",
-    precision: options.Precision = "auto",
-    threads: options.Threads = None,
-    quiet: options.Quiet = False,
-    json: options.Json = False,
+    compute: options.Compute,
+    report: options.Report,
 ) -> None:
     """Restyle photographs: with a trained model in one pass, or after any picture by optimization.
 
@@ -126,13 +121,11 @@ def stylize(
 
     percept stylize photo.png -m wave --mask sky.png
     """
-    from percept_cli.console import Console
-    from percept_cli.core.files.inputs import expand_inputs
     from percept_cli.core.files.outputs import plan_outputs
     from percept_cli.core.pretrained.manifest import shipped_models
     from percept_cli.errors import UsageError
 
-    console = Console(quiet, json)
+    console = report.console()
     if (model is None) == (not style):
         shipped = ", ".join(known.name for known in shipped_models().values() if known.role == "style")
         raise UsageError(f"Give one of -m MODEL or --style PICTURE. Shipped models: {shipped}.")
@@ -140,10 +133,11 @@ def stylize(
         raise UsageError("--mask leaves pixels as they are and --size resizes them all: give one of them.")
     if mask is not None and not mask.exists():
         raise UsageError(f"--mask {mask}: there is no such file or folder.")
-    items = expand_inputs(photos or [], recursive=recursive, from_file=from_file, null_separated=null)
+    items = listing.expand(photos)
     label = Path(model).stem if model else style[0].stem  # type: ignore[index]
     jobs = plan_outputs(
-        items, output, name=name, op=label, model=label, overwrite=overwrite, skip_existing=skip_existing
+        items, output, name=name, op=label, model=label, overwrite=existing.overwrite,
+        skip_existing=existing.skip_existing,
     )  # fmt: skip
 
     # Only now the heavy imports: a mistyped option is answered at once.
@@ -152,26 +146,24 @@ def stylize(
     from percept_cli.commands.batch import process_images
     from percept_cli.core.files.formats import keeps_levels
     from percept_cli.core.files.outputs import Job
-    from percept_cli.core.images.masks import keep_outside, load_mask
+    from percept_cli.core.images.masks import load_mask
     from percept_cli.core.images.photo import Photo
     from percept_cli.core.images.tiles import parse_tile
-    from percept_cli.core.runtime import choose_runtime, memory_errors, seed_everything
-    from percept_cli.errors import ImageError
+    from percept_cli.core.runtime import memory_errors, seed_everything
 
     parsed_tile = parse_tile(tile)
     if model is not None:
-        from percept_cli.core.inference.restyle import fills_holes, restyle
-        from percept_cli.core.pretrained.generators import load_style_generator
+        from percept_cli.core.inference.restyle import restyle
+        from percept_cli.core.pretrained.generators import load_generator
 
-        runtime = choose_runtime(device, precision, threads)
-        loaded = load_style_generator(model)
-        if fills_holes(loaded.network) and mask is None:
+        runtime = compute.runtime()
+        loaded = load_generator(model, "style")
+        if loaded.network.fills_holes and mask is None:
             raise UsageError(f"{loaded.name} fills holes: give --mask PICTURE, white where they are.")
         generator = runtime.prepare(loaded.network)
         console.say(runtime.reason)
 
-        def change(photo: Photo, holes: Tensor | None) -> Photo:
-            hidden = holes if fills_holes(generator) else None
+        def change(photo: Photo, allowed: Tensor | None) -> Photo:
             with memory_errors(f"{photo.width}x{photo.height} pixels"):
                 return restyle(
                     photo,
@@ -180,62 +172,63 @@ def stylize(
                     size=size,
                     strength=strength,
                     keep_colors=keep_colors,
-                    mask=hidden,
+                    mask=allowed,
                     tile=parsed_tile,
                 )
 
     else:
-        from percept_cli.core.extractors.tiled import tile_extractor
         from percept_cli.core.images.encode import save_image
-        from percept_cli.core.images.photo import unpremultiply, visible_pixels
-        from percept_cli.core.inference.restyle import finish
         from percept_cli.core.losses.style import load_styles, parse_blend, style_taps
-        from percept_cli.core.optimization.style_transfer import StyleOptions, optimize_style
-        from percept_cli.core.pretrained.extractors import create_extractor, named_extractor
+        from percept_cli.core.optimization import style_transfer
 
-        if optimizer == "lbfgs" and precision == "auto":
-            precision = "fp32"  # its line search compares losses more finely than bf16 tells them apart
-        runtime = choose_runtime(device, precision, threads)
+        if optimizer == "lbfgs" and compute.precision == "auto":
+            # Its line search compares losses more finely than bf16 tells them apart.
+            compute = replace(compute, precision="fp32")
+        runtime = compute.runtime()
         console.say(runtime.reason)
-        extractor, extractor_weights = named_extractor(extractor, extractor_weights)
-        content_taps, style_layer_taps = style_taps(extractor, content_layers, style_layers, loss)
+        extractor = extractor_source.choose()
+        content_taps, style_layer_taps = style_taps(extractor.architecture, content_layers, style_layers, loss)
         if content_layers or style_layers or loss != "gram":
-            console.say(f"content at {', '.join(content_taps)}; style at {', '.join(style_layer_taps)} of {extractor}")
-        # L-BFGS compares losses along a line, which have to be those of the same points.
-        drawn = None if points == 0 or optimizer == "lbfgs" else points
-        asked = StyleOptions(
-            steps, optimizer, init, style_size, seed, parse_blend(blend, len(style or [])), content_taps, style_layer_taps,
-            content_weight, style_weight, tv_weight, scaling, loss, bandwidth, drawn,
+            console.say(
+                f"content at {', '.join(content_taps)}; style at {', '.join(style_layer_taps)} of {extractor.name}"
+            )
+        asked = style_transfer.StyleOptions(
+            steps, optimizer, init, style_size, seed, blend=parse_blend(blend, len(style or [])),
+            content_layers=content_taps, style_layers=style_layer_taps, content_weight=content_weight,
+            style_weight=style_weight, tv_weight=tv_weight, scaling=scaling, loss=loss, bandwidth=bandwidth,
+            points=points or None,
         )  # fmt: skip
         seed_everything(seed)
-        frozen = runtime.freeze(
-            create_extractor(extractor, [*content_taps, *style_layer_taps], extractor_weights, seed, console.say)
-        )
+        frozen = runtime.freeze(extractor.create([*content_taps, *style_layer_taps], seed, console.say))
         styles = load_styles(style or [], style_size)
 
-        def change(photo: Photo, holes: Tensor | None) -> Photo:
-            photo, pixels = visible_pixels(photo, size)
-            if min(pixels.shape[-2:]) < frozen.smallest_side:
-                raise ImageError(
-                    f"{photo.width}x{photo.height} pixels are too few for {extractor}: give --size {frozen.smallest_side}."
-                )
-            with console.progress(steps, "step") as progress, memory_errors(f"{photo.width}x{photo.height} pixels"):
-                fitting = tile_extractor(frozen, parsed_tile, *pixels.shape[-2:])
-                for step in optimize_style(pixels, styles, fitting, runtime, asked):
+        def change(photo: Photo, allowed: Tensor | None) -> Photo:
+            with console.progress(steps, "step") as progress:
+                for step in style_transfer.stylize(
+                    photo,
+                    styles,
+                    frozen,
+                    runtime,
+                    asked,
+                    size=size,
+                    strength=strength,
+                    keep_colors=keep_colors,
+                    mask=allowed,
+                    tile=parsed_tile,
+                ):
                     progress.advance(1, {"loss": step.total, **step.parts})
                     if preview is not None and step.index % PREVIEW_EVERY == 0:
                         save_image(Photo(step.image.cpu()), preview)
-            result = finish(step.image.cpu(), pixels, strength=strength, keep_colors=keep_colors)
-            return photo.with_pixels(result if photo.alpha is None else unpremultiply(result, photo.alpha))
+            return step.photo
 
     def operation(photo: Photo, job: Job) -> Photo:
         if mask is None:
             return change(photo, None)
-        holes = load_mask(mask, job.source, photo.height, photo.width)
+        allowed = load_mask(mask, job.source, photo.height, photo.width)
         if job.destination is not None and not keeps_levels(job.destination.suffix, quality):
             console.warn(
                 f"{job.destination} changes pixels outside the mask a little, as its format does; PNG keeps them"
             )
-        return keep_outside(change(photo, holes), photo, holes)
+        return change(photo, allowed)
 
     process_images(jobs, operation, console, quality=quality, show=show, fields={"model": label})

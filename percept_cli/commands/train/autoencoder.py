@@ -39,15 +39,16 @@ def train_autoencoder(
 
     percept train autoencoder --loss image --pixel l1 --data photos/ -o blurred.safetensors
     """
-    from percept_cli.commands.train.session import follow, open_run, report_model, training_photos
-    from percept_cli.core.training.autoencoding import AutoencoderOptions, train_autoencoder
+    from percept_cli.commands.train.session import follow, open_run, report_model
+    from percept_cli.core.data.photos import training_photos
+    from percept_cli.core.training.autoencoding import AutoencoderTraining, train_autoencoder
 
     console = report.console()
-    chosen = AutoencoderOptions(
+    asked = AutoencoderTraining(
         **asdict(losses), variational=variational, channels=channels, pixel=pixel, kl_weight=kl_weight, width=width,
         steps=steps, batch=batch, size=size, learning_rate=learning_rate, optimizer=optimizer, seed=seed,
     )  # fmt: skip
-    photos = training_photos(data, "autoencoder", console)
+    photos = training_photos(data, "autoencoder", console.say)
     run = open_run(output, compute, existing, console)
-    follow(run, train_autoencoder(run, photos, chosen), console)
+    follow(run, train_autoencoder(photos, run, asked), console)
     report_model(run, console)

@@ -39,17 +39,17 @@ def train_invert(
 
     percept train invert --layer conv5 --loss image --data photos/ -o blurred.safetensors
     """
-    from percept_cli.commands.train.session import follow, open_run, report_model, training_photos
-    from percept_cli.core.training.inversion import InverterOptions, train_inverter
+    from percept_cli.commands.train.session import follow, open_run, report_model
+    from percept_cli.core.data.photos import training_photos
+    from percept_cli.core.training.inversion import InverterTraining, train_inverter
 
     console = report.console()
-    chosen = InverterOptions(
-        **asdict(losses), generator=generator, width=width, steps=steps, batch=batch, size=size,
-        learning_rate=learning_rate, optimizer=optimizer, start=start, seed=seed,
+    asked = InverterTraining(
+        **asdict(losses), layer=layer, extractor=source.choose(), generator=generator, width=width, steps=steps,
+        batch=batch, size=size, learning_rate=learning_rate, optimizer=optimizer, start=start, seed=seed,
     )  # fmt: skip
-    extractor = source.choose()
-    layer = extractor.architecture.resolve(layer)
-    photos = training_photos(data, "inverter", console)
-    run = open_run(output or Path(f"{extractor.name}-{layer}.safetensors"), compute, existing, console)
-    follow(run, train_inverter(run, photos, extractor, layer, chosen), console)
+    photos = training_photos(data, "inverter", console.say)
+    layer = asked.extractor.architecture.resolve(layer)
+    run = open_run(output or Path(f"{asked.extractor.name}-{layer}.safetensors"), compute, existing, console)
+    follow(run, train_inverter(photos, run, asked), console)
     report_model(run, console, f"percept invert PHOTO --layer {layer} --method generator -m {run.output}")

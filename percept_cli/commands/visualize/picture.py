@@ -208,12 +208,12 @@ def load_subject(path: Path, size: int | None, console: Console, usual: int = SH
     cannot be read.
     """
     from percept_cli.core.images.decode import load_image
-    from percept_cli.core.images.photo import fit_short_side, resize_image, visible_pixels
+    from percept_cli.core.images.photo import fit_short_side, resize_image
 
     photo = load_image(path, enough=size or usual)
     for note in photo.notes:
         console.warn(f"{path}: {note}")
-    _, pixels = visible_pixels(photo, None)
+    pixels = photo.visible()
     whole = photo.whole or (photo.height, photo.width)
     wanted = size or min(*whole, usual)
     if wanted == min(whole):

@@ -3,7 +3,7 @@
 import hashlib
 import importlib.util
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from percept_cli.errors import UsageError
+from percept_cli.core.files.formats import PHOTOGRAPH_EXTENSIONS
+from percept_cli.core.images.decode import load_levels
+from percept_cli.errors import ImageError, UsageError
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 CACHE_BYTES = 1 << 30
 READERS = 2
 MOST_SHRINKING = 2.0
@@ -45,12 +46,14 @@ def find_photos(folders: Sequence[Path]) -> list[Path]:
             photos.append(folder)
         elif folder.is_dir():
             photos += sorted(
-                p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")
+                p for p in folder.rglob("*") if p.suffix.lower() in PHOTOGRAPH_EXTENSIONS and not p.name.startswith(".")
             )
         else:
             raise UsageError(f"--data {folder}: there is no such file or folder.")
     if not photos:
-        raise UsageError(f"--data {' '.join(map(str, folders))}: no images found ({', '.join(sorted(SUFFIXES))}).")
+        raise UsageError(
+            f"--data {' '.join(map(str, folders))}: no images found ({', '.join(sorted(PHOTOGRAPH_EXTENSIONS))})."
+        )
     return photos
 
 
@@ -69,6 +72,15 @@ def sample_photos() -> list[Path]:
     return [folder / name for name in SAMPLE_PHOTOS if (folder / name).exists()]
 
 
+def training_photos(data: Sequence[Path] | None, product: str, announce: Callable[[str], None]) -> list[Path]:
+    """The photographs under the folders given, or the sample ones, which is announced; product: what more would improve."""
+    if data:
+        return find_photos(data)
+    photos = sample_photos()
+    announce(f"no --data: training on {len(photos)} sample photographs of scikit-image; more give a better {product}")
+    return photos
+
+
 class Examples(Protocol):
     """What a training takes its batches from: example number n is a function of n alone, of one shape for all."""
 
@@ -83,7 +95,7 @@ class Examples(Protocol):
 
 @dataclass
 class PhotoReader:
-    """Photographs by their number, upright and RGB, kept in memory while there is room.
+    """Photographs by their number, upright, 8-bit RGB over black, kept in memory while there is room.
 
     short_side: photographs are shrunk to a short side of so many pixels, None leaves them as they are. A file that
     cannot be read is None and is named in `unreadable`.
@@ -103,12 +115,8 @@ class PhotoReader:
         if path in self.unreadable:
             return None
         try:
-            with Image.open(path) as file:
-                # JPEG decodes at half, quarter or eighth size for little.
-                if self.short_side:
-                    file.draft("RGB", (self.short_side, self.short_side))
-                photo = ImageOps.exif_transpose(file).convert("RGB")
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            photo = load_levels(path, self.short_side)
+        except ImageError as error:
             self.unreadable[path] = str(error)
             return None
         excess = min(photo.size) / self.short_side if self.short_side else 1.0
@@ -205,9 +213,11 @@ def shuffled(count: int, seed: int, number: int) -> tuple[NDArray[np.int64], int
 
 
 def load_square(path: Path, side: int) -> Tensor:
-    """The middle of a photograph, (1, 3, side, side) RGB in [0, 1], scaled so that its short side is `side`."""
-    with Image.open(path) as file:
-        photo = ImageOps.fit(ImageOps.exif_transpose(file).convert("RGB"), (side, side), Image.Resampling.BICUBIC)
+    """The middle of a photograph, (1, 3, side, side) RGB in [0, 1], scaled so that its short side is `side`.
+
+    Raises ImageError where it cannot be read.
+    """
+    photo = ImageOps.fit(load_levels(path), (side, side), Image.Resampling.BICUBIC)
     return torch.from_numpy(np.asarray(photo).copy()).permute(2, 0, 1)[None].float() / 255
 
 

@@ -57,6 +57,18 @@ def shallow_to_deep(architecture: Architecture, layers: Sequence[str]) -> list[s
     return [name for name in architecture.layer_names if name in wanted]
 
 
+def check_spatial(architecture: Architecture, layers: Sequence[str], what: str) -> None:
+    """Raises UsageError for layers whose features have no places, as fully connected ones; what: needs them."""
+    with torch.device("meta"):
+        outline = FeatureExtractor(architecture, layers)
+    for layer in layers:
+        if outline.grid(layer) is None:
+            raise UsageError(
+                f"{what} compares features place by place, and {layer} of {architecture.name} has one code for the whole "
+                "picture: give a convolution, an activation or a pooling before it."
+            )
+
+
 def theoretical_side(extractor: FeatureExtractor, layer: str) -> int:
     """How many pixels in a row can reach a unit at all. Raises UsageError for layers that see the whole picture."""
     grid = extractor.grid(layer)

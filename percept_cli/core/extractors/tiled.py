@@ -37,12 +37,15 @@ class FeatureTile:
 
 
 def plan_feature_tiles(
-    extractor: FeatureExtractor, layers: Sequence[str], height: int, width: int, tile: int
+    extractor: FeatureExtractor, layers: Sequence[str], size: Sequence[int], tile: int
 ) -> list[FeatureTile]:
-    """Tiles of at most `tile` pixels a side whose features together are those of a picture (height, width), row by row.
+    """Tiles of at most `tile` pixels a side whose features together are those of a picture, row by row.
 
-    One tile, the whole picture, where one of the layers sees all of it, as fully connected ones do.
+    size: (height, width) of the picture.
+
+    There is one tile, the whole picture, where one of the layers sees all of it, as fully connected ones do.
     """
+    height, width = size
     found = {layer: extractor.grid(layer) for layer in layers}
     grids = {layer: grid for layer, grid in found.items() if grid is not None}
     if len(grids) < len(found):
@@ -92,7 +95,7 @@ class TiledExtractor(nn.Module):
     def __init__(self, extractor: FeatureExtractor, tile: int = USUAL_TILE):
         super().__init__()
         self.extractor, self.tile = extractor, tile
-        self.layers = extractor.layers
+        self.layers, self.architecture = extractor.layers, extractor.architecture
 
     def forward(self, images: Tensor, layers: Iterable[str] | None = None) -> dict[str, Tensor]:
         """The features of the layers, or of all that are tapped, of images (N, 3, H, W) in [0, 1]."""
@@ -129,7 +132,7 @@ class _TiledFeatures(torch.autograd.Function):
         ctx.arguments = extractor, names, tile
         ctx.set_materialize_grads(False)
         built = MapBuilder()
-        for planned in reversed(plan_feature_tiles(extractor, names, *images.shape[-2:], tile)):
+        for planned in reversed(plan_feature_tiles(extractor, names, images.shape[-2:], tile)):
             features = extractor(images[(..., *planned.source.slices)], names)
             for name in names:
                 built.add(name, planned.places[name], features[name][(..., *planned.units[name])])
@@ -142,7 +145,7 @@ class _TiledFeatures(torch.autograd.Function):
         extractor, names, tile = ctx.arguments
         given = {name: gradient for name, gradient in zip(names, gradients, strict=True) if gradient is not None}
         total = torch.zeros_like(images)
-        for planned in plan_feature_tiles(extractor, names, *images.shape[-2:], tile) if given else ():
+        for planned in plan_feature_tiles(extractor, names, images.shape[-2:], tile) if given else ():
             source = (..., *planned.source.slices)
             with torch.enable_grad():
                 pixels = images[source].detach().requires_grad_()

@@ -47,10 +47,25 @@ class Photo:
     def width(self) -> int:
         return self.pixels.shape[-1]
 
+    def visible(self, size: int | None = None) -> Tensor:
+        """The pixels over black, (1, 3, H, W), which is what a network sees; with a short side of `size` pixels if given.
+
+        Premultiplied by `alpha` first and resized then, so that colors nobody sees do not bleed at the edges.
+        """
+        pixels = floats(self.pixels)
+        if self.alpha is not None:
+            pixels = premultiply(pixels, floats(self.alpha))
+        return pixels if size is None else resize_image(pixels, *fit_short_side(self.height, self.width, size))
+
     def with_pixels(self, pixels: Tensor) -> "Photo":
         """The same picture with other pixels (1, 3, H, W); `alpha` is resized to theirs if the size differs."""
         alpha = None if self.alpha is None else resize_image(self.alpha, pixels.shape[-2], pixels.shape[-1])
         return replace(self, pixels=pixels, alpha=alpha)
+
+    def with_visible(self, pixels: Tensor) -> "Photo":
+        """The same picture with what a network made of `visible`, (1, 3, H, W): divided by alpha again."""
+        changed = self.with_pixels(pixels)
+        return changed if changed.alpha is None else replace(changed, pixels=unpremultiply(pixels, changed.alpha))
 
 
 def floats(levels: Tensor) -> Tensor:
@@ -104,15 +119,3 @@ def middle_square(pixels: Tensor, side: int) -> Tensor:
 
 def _scaled(height: int, width: int, factor: float) -> tuple[int, int]:
     return max(1, round(height * factor)), max(1, round(width * factor))
-
-
-def visible_pixels(photo: Photo, size: int | None) -> tuple[Photo, Tensor]:
-    """The photograph with a short side of `size` pixels (None: as it is) and its pixels premultiplied by its alpha.
-
-    Premultiplied first and resized then, so that colors nobody sees do not bleed at the edges.
-    """
-    pixels = photo.pixels if photo.alpha is None else premultiply(photo.pixels, photo.alpha)
-    if size is not None:
-        pixels = resize_image(pixels, *fit_short_side(photo.height, photo.width, size))
-        photo = photo.with_pixels(pixels)
-    return photo, pixels

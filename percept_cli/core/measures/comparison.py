@@ -9,7 +9,6 @@ from torch import Tensor
 
 from percept_cli.core.extractors import FeatureExtractor, create_architecture
 from percept_cli.core.images.decode import load_image
-from percept_cli.core.images.photo import Photo, premultiply
 from percept_cli.core.losses import contextual_loss
 from percept_cli.core.measures.features import distance_maps
 from percept_cli.core.measures.learned import BACKBONES, create_learned_metric
@@ -222,7 +221,7 @@ def load_pair(first: Path, second: Path) -> tuple[Tensor, Tensor, tuple[str, ...
         notes.append(
             f"{first}, {second}: transparent pictures are compared as laid over black, opacity by itself is not"
         )
-    images, target = (_over_black(photo) for photo in photos)
+    images, target = (photo.visible() for photo in photos)
     return images, target, tuple(notes)
 
 
@@ -231,10 +230,6 @@ def mean_figures(measured: Sequence[dict[str, float]]) -> dict[str, float]:
     names = dict.fromkeys(name for figures in measured for name in figures)
     values = {name: [figures[name] for figures in measured if name in figures] for name in names}
     return {name: sum(figures) / len(figures) for name, figures in values.items()}
-
-
-def _over_black(photo: Photo) -> Tensor:
-    return photo.pixels if photo.alpha is None else premultiply(photo.pixels, photo.alpha)
 
 
 def _missing_backbone(name: str) -> str:

@@ -37,6 +37,6 @@ def distance_maps(
             distances = place_distances(features[layer], wanted[layer], None if weights is None else weights[layer])
             built.add(layer, planned.places[layer], distances[(..., *planned.units[layer])].cpu())
 
-    for planned in reversed(plan_feature_tiles(extractor, extractor.layers, *images.shape[-2:], tile)):
+    for planned in reversed(plan_feature_tiles(extractor, extractor.layers, images.shape[-2:], tile)):
         add(planned)
     return {layer: built.maps[layer] for layer in extractor.layers}

@@ -17,8 +17,8 @@ from percept_cli.core.training.run import Run
 
 
 @dataclass(frozen=True, kw_only=True)
-class AutoencoderOptions(DeepsimOptions):
-    """How an autoencoder is trained, named as the options of `percept train autoencoder`.
+class AutoencoderTraining(DeepsimOptions):
+    """How an autoencoder is trained; names and meanings as in `percept train autoencoder`.
 
     channels: of the code, on an eighth of each side. variational: the code is a Gaussian, of whose divergence from the
     standard one `kl_weight` times is added to the loss. width: channels of the layers as a share of the usual.
@@ -32,9 +32,12 @@ class AutoencoderOptions(DeepsimOptions):
     size: int = 64
 
 
-def train_autoencoder(run: Run, photos: Sequence[Path], options: AutoencoderOptions) -> Iterator[TrainingStep]:
-    """Trains an autoencoder on photographs; the steps, after the last of which the model is written."""
-    runtime, (_, processes) = run.runtime, run.shard
+def train_autoencoder(photos: Sequence[Path], run: Run, options: AutoencoderTraining) -> Iterator[TrainingStep]:
+    """Trains an autoencoder on photographs, step by step; the model is written after the last step.
+
+    Raises UsageError for networks and optimizers that are not there, and as `Run.train`.
+    """
+    runtime, processes = run.runtime, run.shard[1]
     seed_everything(options.seed)
     autoencoder = Autoencoder(options.channels, options.variational, options.width)
     network = run.place(autoencoder)
@@ -53,7 +56,7 @@ def train_autoencoder(run: Run, photos: Sequence[Path], options: AutoencoderOpti
         with runtime.autocast():
             result, code, spread = network(images)
         # The discriminator sees the code; no gradient goes from it into the code.
-        total, parts = loss.generator_part(result, images, code.detach())
+        total, parts = loss(result, images, code.detach())
         if spread is not None and options.kl_weight:
             parts["kl"] = options.kl_weight * divergence(code, spread)
             total = total + parts["kl"]

@@ -1,7 +1,7 @@
 """The losses of DeePSiM: images, a comparator's features and a discriminator (Dosovitskiy & Brox 2016)."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +10,14 @@ from torch import Tensor, nn
 
 from percept_cli.core.extractors import FeatureExtractor
 from percept_cli.core.generators.discriminators import DeepsimDiscriminator
-from percept_cli.core.losses.adversarial import Freezing, LossAndParts, adversarial_loss, discriminator_loss
+from percept_cli.core.losses.adversarial import AdversarialLoss, Freezing, LossAndParts
 from percept_cli.core.losses.functional import feature_reconstruction_loss, typical_square
-from percept_cli.core.losses.terms import FeatureTerm, PixelTerm, Term
+from percept_cli.core.losses.terms import FeatureTerm, PixelTerm, Term, is_typical
 from percept_cli.core.losses.weighted import PerceptualLoss
 from percept_cli.core.pretrained.extractors import RANDOM, ExtractorChoice, choose_extractor
 from percept_cli.core.runtime import Runtime
 from percept_cli.core.training.loop import DiscriminatorTraining, Training, unwrap
 from percept_cli.core.training.run import CLIP_NORM, Run
-from percept_cli.core.training.upscaling import is_typical
 from percept_cli.errors import UsageError, unknown_name
 
 # Mean squared and mean absolute difference of two unrelated photographs in [0, 1], over crops of BSDS400.
@@ -114,22 +113,18 @@ class InversionLoss:
     """The weighted losses of an inverter's images, by name: `image`, `feature.LAYER`, `adversarial`.
 
     comparator: an extractor, or None where the features of the discriminator itself are compared (DIAT) or none are.
-    discriminator: None without an adversarial loss. size: side of the images in pixels. pixel: `mse` or `l1`, in levels
-    of 0 to 255 with `paper` scaling, half the sum of squares or the sum. average: the mean of a scalar
-    over all processes. The images are kept from `generator_part` for `discriminator_part`.
+    adversarial: the loss against a `DeepsimDiscriminator`, None without one. size: side of the images in pixels. pixel:
+    `mse` or `l1`; with `paper` scaling half the sum of squares or the sum, of levels of 0 to 255.
     """
 
     weights: LossWeights
     comparator: FeatureExtractor | None
-    discriminator: nn.Module | None
+    adversarial: AdversarialLoss | None
     runtime: Runtime
     size: int
     scaling: str = "typical"
     discriminator_layers: tuple[str, ...] = ()
     pixel: str = "mse"
-    average: Callable[[Tensor], Tensor] = lambda value: value
-    freezing: Freezing = field(default_factory=Freezing)
-    judged: tuple[Tensor, Tensor | None, Tensor] | None = None
 
     def __post_init__(self) -> None:
         typical = is_typical(self.scaling)
@@ -153,26 +148,22 @@ class InversionLoss:
             features = comparator(self.runtime.place(torch.zeros(1, 3, self.size, self.size)))
         return {layer: feature_factor(1.0, values.numel()) for layer, values in features.items()}
 
-    def generator_part(self, result: Tensor, images: Tensor, code: Tensor) -> LossAndParts:
+    def __call__(self, result: Tensor, images: Tensor, code: Tensor) -> LossAndParts:
         """The loss of results (N, 3, H, W) that should be the images, made from a code, which is of normalized scale."""
         parts: dict[str, Tensor] = self.loss(result, images)[1] if self.loss is not None else {}
-        if self.discriminator is not None:
+        if self.adversarial is not None:
             if self.weights.feature and self.comparator is None:
-                parts |= self._discriminator_features(result, images)
-            with self.runtime.autocast():
-                fake = self.discriminator(result, code)
-            adversarial = adversarial_loss(fake)
-            self.judged = result.detach(), code, adversarial.detach()
-            parts["adversarial"] = self.weights.adversarial * adversarial
+                parts |= self._discriminator_features(self.adversarial.discriminator, result, images)
+            parts |= self.adversarial.generator_parts(result, images, code)
         return torch.stack(list(parts.values())).sum(), parts
 
-    def _discriminator_features(self, result: Tensor, images: Tensor) -> dict[str, Tensor]:
-        judge = unwrap(self.discriminator)  # type: ignore[arg-type]
-        assert isinstance(judge, DeepsimDiscriminator)
+    def _discriminator_features(self, network: nn.Module, result: Tensor, images: Tensor) -> dict[str, Tensor]:
+        discriminator = unwrap(network)
+        assert isinstance(discriminator, DeepsimDiscriminator)
         with self.runtime.autocast():
-            features = judge.features(result)
+            features = discriminator.features(result)
             with torch.no_grad():
-                targets = judge.features(images)
+                targets = discriminator.features(images)
         parts = {}
         for layer in self.discriminator_layers:
             distance = feature_reconstruction_loss(features[layer], targets[layer])
@@ -182,16 +173,6 @@ class InversionLoss:
                 distance = distance * feature_factor(1.0, targets[layer][0].numel())
             parts[f"feature.{layer}"] = self.weights.feature * distance
         return parts
-
-    def discriminator_part(self, discriminator: nn.Module, images: Tensor, step: int) -> LossAndParts:
-        """The discriminator's own loss on real images and on the last results; decides who learns in the next step."""
-        assert self.judged is not None
-        result, code, adversarial = self.judged
-        with self.runtime.autocast():
-            real, fake = discriminator(images, code), discriminator(result, code)
-        loss = discriminator_loss(real, fake)  # half the sum of the two
-        self.freezing.judge(2 * self.average(loss.detach()).item(), self.average(adversarial).item())
-        return loss, {"discriminator": loss}
 
 
 # Of the generator's learning rate: Muon's rates are some ten times Adam's, by which the discriminator learns.
@@ -272,21 +253,21 @@ def create_loss(run: Run, training: Training, options: DeepsimOptions, code_chan
         choice = choose_comparator(options.comparator, options.comparator_weights)
         layers = choice.architecture.choose_layers(options.comparator_layers, own=choice.architecture.comparator_layers)
         comparator = run.runtime.freeze(choice.create(layers, options.seed, run.announce))
-    discriminator = None
+    adversarial = None
     if options.weights.adversarial:
-        channels = code_channels if options.code_branch else 0
-        discriminator = run.place(DeepsimDiscriminator(options.discriminator_channels, channels))
-    compared = choose_discriminator_layers(options.comparator_layers) if options.compares_discriminator else ()
-    loss = InversionLoss(
-        options.weights, comparator, discriminator, run.runtime, options.size, options.scaling, compared, options.pixel,
-        average=lambda value: run.accelerator.reduce(value, "mean"),  # type: ignore[arg-type, return-value]
-    )  # fmt: skip
-    if discriminator is not None:
-        training.discriminator = DiscriminatorTraining.by_adam(
-            discriminator, loss.discriminator_part, DISCRIMINATOR_SHARE[options.optimizer], betas=(0.9, 0.999),
-            freezing=loss.freezing,
+        network = DeepsimDiscriminator(options.discriminator_channels, code_channels if options.code_branch else 0)
+        adversarial = AdversarialLoss(
+            run.place(network), run.runtime, weight=options.weights.adversarial, freezing=Freezing(),
+            average=lambda value: run.accelerator.reduce(value, "mean"),  # type: ignore[arg-type, return-value]
         )  # fmt: skip
-    return loss
+        training.discriminator = DiscriminatorTraining.by_adam(
+            adversarial.discriminator, adversarial.discriminator_loss, DISCRIMINATOR_SHARE[options.optimizer],
+            betas=(0.9, 0.999), freezing=adversarial.freezing,
+        )  # fmt: skip
+    compared = choose_discriminator_layers(options.comparator_layers) if options.compares_discriminator else ()
+    return InversionLoss(
+        options.weights, comparator, adversarial, run.runtime, options.size, options.scaling, compared, options.pixel
+    )
 
 
 def loss_settings(options: DeepsimOptions, loss: InversionLoss) -> dict[str, Any]:

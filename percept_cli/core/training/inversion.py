@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from percept_cli.core.data.photos import Crops, fingerprint
+from percept_cli.core.generators.inversion import Inverter
 from percept_cli.core.losses.adversarial import LossAndParts
-from percept_cli.core.pretrained.extractors import ExtractorChoice
-from percept_cli.core.pretrained.generators import start_inverter
+from percept_cli.core.pretrained.extractors import COMPACT, ExtractorChoice
+from percept_cli.core.pretrained.generators import start_generator
 from percept_cli.core.runtime import seed_everything
 from percept_cli.core.training.deepsim import DeepsimOptions, create_loss, loss_settings
 from percept_cli.core.training.loop import Training, TrainingStep, unwrap
@@ -23,32 +24,36 @@ CALIBRATION_CROPS = 64
 
 
 @dataclass(frozen=True, kw_only=True)
-class InverterOptions(DeepsimOptions):
-    """How an inverter is trained, named as the options of `percept train invert`.
+class InverterTraining(DeepsimOptions):
+    """How an inverter is trained; names and meanings as in `percept train invert`.
 
-    generator: `lean`, `deepsim-2016` or `deepsim-2016-linear`. width: its channels as a share of its own. start: a
-    trained inverter of the same layer to begin from. batch: photographs a step, crops of `size` pixels a side.
+    layer: of the extractor. generator: `lean`, `deepsim-2016` or `deepsim-2016-linear`. start: a trained inverter of the
+    same layer to begin from. Raises UsageError as `DeepsimOptions`, and for a layer that is not there.
     """
 
+    layer: str
+    extractor: ExtractorChoice = COMPACT
     generator: str = "lean"
     start: str | None = None
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.extractor.architecture.resolve(self.layer)
 
-def train_inverter(
-    run: Run, photos: Sequence[Path], extractor: ExtractorChoice, layer: str, options: InverterOptions
-) -> Iterator[TrainingStep]:
-    """Trains an inverter of a layer on photographs; the steps, after the last of which the model is written.
 
-    Raises UsageError for a layer that has no fixed place in the image but a height and width, and for a `start` of
-    another layer.
+def train_inverter(photos: Sequence[Path], run: Run, options: InverterTraining) -> Iterator[TrainingStep]:
+    """Trains an inverter on photographs, step by step; the model is written after the last step.
+
+    Raises UsageError for a layer whose units have no fixed place in the image although it has a height and a width, for
+    a `start` of another layer, and as `Run.train`.
     """
-    runtime, (_, processes), size = run.runtime, run.shard, options.size
+    runtime, size, extractor = run.runtime, options.size, options.extractor
     seed_everything(options.seed)
-    frozen = extractor.create([layer], options.seed, run.announce)
+    frozen = extractor.create([options.layer], options.seed, run.announce)
     (layer,) = frozen.layers
     digest = frozen.fingerprint(layer)
     runtime.freeze(frozen)
-    crops = Crops(photos, size, options.seed, options.steps * options.batch * processes)
+    crops = Crops(photos, size, options.seed, options.steps * options.batch * run.shard[1])
     photographs = torch.stack([crops[number] for number in range(min(CALIBRATION_CROPS, 4 * len(photos), len(crops)))])
     with torch.no_grad():
         features = torch.cat([frozen(runtime.place(few))[layer].float() for few in photographs.split(8)])
@@ -57,11 +62,12 @@ def train_inverter(
         raise UsageError(
             f"{layer} of {extractor.name} has no fixed place in the image: invert the layer before or after it."
         )
-    inverter = start_inverter(
-        options.start, options.generator, extractor.name, layer, channels=features.shape[1],
-        stride=grid.stride if grid else 0, offset=grid.offset if grid else 0.0, side=0 if grid else size,
-        width=options.width,
+    inverter = start_generator(
+        "inverter", options.generator, options.start, layer=layer, extractor=extractor.name,
+        channels=features.shape[1], stride=grid.stride if grid else 0, offset=grid.offset if grid else 0.0,
+        side=0 if grid else size, width=options.width,
     )  # fmt: skip
+    assert isinstance(inverter, Inverter)
     if options.start is None:
         inverter.calibrate(features.cpu())
     network = run.place(inverter)
@@ -73,7 +79,7 @@ def train_inverter(
         "batch": options.batch, "size": size, "learning_rate": options.peak_rate, "optimizer": options.optimizer,
         "start": Path(options.start).stem if options.start else "", "photos": len(photos),
         "photos_digest": fingerprint(photos), "seed": options.seed, "precision": runtime.precision,
-        "processes": processes,
+        "processes": run.shard[1],
     }  # fmt: skip
 
     def compute_loss(network: nn.Module, images: Tensor, step: int) -> LossAndParts:
@@ -81,7 +87,7 @@ def train_inverter(
             code = frozen(images)[layer]
         with runtime.autocast():
             result = network(code, (size, size))
-        return loss.generator_part(result, images, inverter.normalize(code))
+        return loss(result, images, inverter.normalize(code))
 
     def save() -> None:
         metadata = {

@@ -62,7 +62,7 @@ OPTIMIZED: Mapping[str, Callable[[str, str], Value]] = {
     "style-size": _number(32, whole=True),
     "style-layers": _any,
     "content-layers": _any,
-    "loss": _choice(STYLE_LOSSES),
+    "loss": _choice(tuple(STYLE_LOSSES)),
     "init": _choice(INITS),
     "steps": _number(1, whole=True),
     "strength": _number(0, 1),

@@ -77,7 +77,7 @@ def reconstructions(
     from percept_cli.core.extractors import create_architecture
     from percept_cli.core.extractors.geometry import choose_side, shallow_to_deep
     from percept_cli.core.images.decode import load_image
-    from percept_cli.core.images.photo import middle_square, visible_pixels
+    from percept_cli.core.images.photo import middle_square
     from percept_cli.core.optimization.inversion import InversionOptions, feature_error, reconstruct
     from percept_cli.core.optimization.textures import gram_matrices, style_error, synthesize_texture
     from percept_cli.core.pretrained.extractors import create_extractor, named_extractor
@@ -92,7 +92,7 @@ def reconstructions(
     loaded = load_image(photo)
     for note in loaded.notes:
         console.warn(f"{photo}: {note}")
-    original = middle_square(visible_pixels(loaded, None)[1], side)
+    original = middle_square(loaded.visible(), side)
     runtime = choose_runtime(device, precision, threads)
     console.say(runtime.reason)
     frozen = runtime.freeze(create_extractor(extractor, [*content, *style], extractor_weights, seed, console.say))

@@ -139,7 +139,7 @@ def _file_labels(pictures: list[Path]) -> list[str]:
 def _load(pictures: list[Path], names: list[str], console: "Console") -> "tuple[list[Shown], list[str]]":
     """The pictures at the size of the first, and notes. Raises ImageError for one of another shape."""
     from percept_cli.core.images.decode import load_image
-    from percept_cli.core.images.photo import resize_image, visible_pixels
+    from percept_cli.core.images.photo import resize_image
     from percept_cli.core.visualization.comparison import Shown
     from percept_cli.errors import ImageError
 
@@ -149,7 +149,7 @@ def _load(pictures: list[Path], names: list[str], console: "Console") -> "tuple[
         photo = load_image(path)
         for note in photo.notes:
             console.warn(f"{path}: {note}")
-        _, pixels = visible_pixels(photo, None)
+        pixels = photo.visible()
         if shown:
             height, width = shown[0].pixels.shape[-2:]
             if (photo.height, photo.width) != (height, width):

@@ -86,7 +86,6 @@ def report(
     import torch
 
     from percept_cli.core.images.decode import load_image
-    from percept_cli.core.images.photo import visible_pixels
     from percept_cli.core.measures.comparison import create_comparison
     from percept_cli.core.runtime import choose_runtime, memory_errors
     from percept_cli.core.visualization.report import measure_sample, report_page, report_records
@@ -107,7 +106,7 @@ def report(
             for note in photo.notes:
                 console.warn(f"{path}: {note}")
             with memory_errors(str(path), "Give smaller photographs"):
-                samples = take_samples(trial, path.name, visible_pixels(photo, None)[1])
+                samples = take_samples(trial, path.name, photo.visible())
                 measured += [measure_sample(sample, trial, comparison) for sample in samples]
             progress.advance(1)
     speed = measure_speed(trial, seed)

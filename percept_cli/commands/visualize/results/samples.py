@@ -50,10 +50,10 @@ def samples(
     from percept_cli.core.drawing.sheets import Tile, contact_sheet, square_sheet
     from percept_cli.core.generators.autoencoder import Autoencoder
     from percept_cli.core.inference.invert import draw_images
-    from percept_cli.core.pretrained.generators import load_autoencoder
+    from percept_cli.core.pretrained.generators import load_generator
     from percept_cli.core.runtime import choose_runtime, memory_errors
 
-    loaded = load_autoencoder(model)
+    loaded = load_generator(model, "autoencoder")
     assert isinstance(loaded.network, Autoencoder)
     if not loaded.network.variational:
         raise UsageError(

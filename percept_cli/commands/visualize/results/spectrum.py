@@ -49,7 +49,6 @@ def spectrum(
 
     from percept_cli.core.drawing.plots import check_matplotlib
     from percept_cli.core.images.decode import load_image
-    from percept_cli.core.images.photo import visible_pixels
     from percept_cli.core.measures.spectrum import frequency_peaks, log_power, spectrum_side
     from percept_cli.core.visualization.spectrum import Spectrum, spectrum_plot
     from percept_cli.errors import ImageError
@@ -60,7 +59,7 @@ def spectrum(
         photo = load_image(path)
         for note in photo.notes:
             console.warn(f"{path}: {note}")
-        _, pixels = visible_pixels(photo, None)
+        pixels = photo.visible()
         try:
             power = log_power(pixels, spectrum_side(pixels, scale))
         except ImageError as error:

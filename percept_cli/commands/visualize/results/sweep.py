@@ -49,6 +49,7 @@ def sweep_optimized(
 
     Settings that differ in `strength` alone are optimized once. Raises UsageError for a layer or a style that is not there.
     """
+    from percept_cli.core.extractors import create_architecture
     from percept_cli.core.inference.restyle import finish
     from percept_cli.core.losses.style import load_styles, style_taps
     from percept_cli.core.optimization.style_transfer import optimize_style
@@ -56,15 +57,18 @@ def sweep_optimized(
     from percept_cli.core.runtime import memory_errors
 
     fields = {
-        "style-weight": "style_weight", "content-weight": "content_weight", "tv-weight": "total_variation_weight",
-        "style-size": "style_size", "loss": "style_loss", "init": "init", "steps": "steps",
+        "style-weight": "style_weight", "content-weight": "content_weight", "tv-weight": "tv_weight",
+        "style-size": "style_size", "loss": "loss", "init": "init", "steps": "steps",
     }  # fmt: skip
 
     def chosen(setting: "Setting") -> "StyleOptions":
         asked = replace(base, **{fields[name]: value for name, value in setting.items() if name in fields})  # type: ignore[arg-type]
-        content, style = (str(setting.get(name, "")).replace("+", ",") for name in ("content-layers", "style-layers"))
+        content, style = (
+            [part.strip() for part in str(setting.get(name, "")).split("+") if part.strip()]
+            for name in ("content-layers", "style-layers")
+        )
         content_taps, style_layer_taps = style_taps(
-            extractor, content or ",".join(base.content_layers), style or ",".join(base.style_layers), asked.style_loss
+            create_architecture(extractor), content or base.content_layers, style or base.style_layers, asked.loss
         )
         return replace(asked, content_layers=content_taps, style_layers=style_layer_taps)
 
@@ -102,15 +106,16 @@ def sweep_optimized(
 def sweep_models(
     pixels: "Tensor", settings: Sequence[Sequence["Setting"]], model: str | None, runtime: "Runtime", console: Console
 ) -> list[list[Swept]]:
-    """A photograph (1, 3, H, W) in [0, 1] restyled by every model, each run once. Raises as `load_style_generator` does."""
+    """A photograph (1, 3, H, W) in [0, 1] restyled by every model, each run once. Raises as `load_generator` does."""
     import torch
 
-    from percept_cli.core.inference.restyle import finish, run_generator
-    from percept_cli.core.pretrained.generators import load_style_generator
+    from percept_cli.core.inference.restyle import finish
+    from percept_cli.core.inference.run import run_generator
+    from percept_cli.core.pretrained.generators import load_generator
     from percept_cli.core.runtime import memory_errors
 
     names = list(dict.fromkeys(str(setting.get("model", model)) for row in settings for setting in row))
-    generators = {name: runtime.prepare(load_style_generator(name).network) for name in names}
+    generators = {name: runtime.prepare(load_generator(name, "style").network) for name in names}
     with (
         console.progress(len(names), "model") as progress,
         memory_errors(f"{pixels.shape[-1]}x{pixels.shape[-2]} pixels"),

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from percept_cli.core.data.detail import draw_place, draw_side, gradient_energy
 from percept_cli.core.data.photos import PhotoReader, shuffled
-from percept_cli.errors import UsageError
+from percept_cli.core.images.decode import read_size
+from percept_cli.errors import ImageError, UsageError
 
 # Section 4.2 of the paper: the values of fc7, the margin of eq. 2 and the hard negatives of a patch
 EMBEDDING = 1024
@@ -58,9 +59,8 @@ def find_clips(files: Sequence[Path], gap: int) -> Clips:
         sizes: dict[Path, tuple[int, int]] = {}
         for file in sorted(folder, key=_numbers_as_such):
             try:
-                with Image.open(file) as image:
-                    sizes[file] = image.size
-            except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+                sizes[file] = read_size(file)
+            except ImageError as error:
                 left_out[file] = str(error)
         of_one_size = len(set(sizes.values())) == 1
         clips += [tuple(sizes)] if of_one_size and gap > 0 else [(file,) for file in sizes]
