@@ -7,15 +7,9 @@ from types import FrameType
 
 from percept_cli import options
 from percept_cli.console import Console
-from percept_cli.core.data import photos
 from percept_cli.core.training.loop import TrainingStep
 from percept_cli.core.training.run import Run
 from percept_cli.errors import ExitCode, Interrupted
-
-
-def training_photos(data: list[Path] | None, product: str, console: Console) -> list[Path]:
-    """The photographs under the folders given, or the sample ones, and says so; product: what more of them improve."""
-    return photos.training_photos(data, product, console.say)
 
 
 def open_run(output: Path, compute: options.Compute, existing: options.ExistingRun, console: Console) -> Run:
