@@ -13,7 +13,7 @@ from reconstruction_metrics import gradient_energy, high_frequency_share, normal
 from torch import Tensor
 
 from percept_cli.app import run as run_percept
-from percept_cli.core.drawing.sheets import Tile, contact_sheet
+from percept_cli.core.drawing.sheets import Panel, contact_sheet
 from percept_cli.core.extractors import FeatureExtractor
 from percept_cli.core.files.atomic import atomic_write_bytes
 from percept_cli.core.images.decode import load_image
@@ -164,11 +164,11 @@ class Experiment:
         }
         rows = []
         for number in range(min(ROWS, len(self.names))):
-            tiles = [Tile(enlarge(self.originals[number : number + 1], factor), ("original",))]
+            tiles = [Panel(enlarge(self.originals[number : number + 1], factor), ("original",))]
             for method, made in pictures.items():
                 image, feature = (error[number].item() for error in errors[method])
                 caption = METHODS[method][0], f"image {image:.2f}", f"features {feature:.2f}"
-                tiles.append(Tile(enlarge(made[number : number + 1], factor), caption))
+                tiles.append(Panel(enlarge(made[number : number + 1], factor), caption))
             rows.append(tiles)
         return contact_sheet(rows)
 

@@ -191,7 +191,7 @@ def invert(
     import torch
 
     from percept_cli.commands.batch import process_images
-    from percept_cli.core.drawing.sheets import Tile, contact_sheet, wrap
+    from percept_cli.core.drawing.sheets import Panel, contact_sheet, wrap
     from percept_cli.core.extractors.geometry import choose_side
     from percept_cli.core.files.outputs import Job
     from percept_cli.core.generators import Generator
@@ -242,12 +242,12 @@ def invert(
         placed = runtime.place(original)
         label = "standard input" if job.source is None else job.source.name
         results: list[dict[str, object]] = []
-        rows: list[list[Tile]] = []
+        rows: list[list[Panel]] = []
         total = sum(1 if each in inverters else settings[each].steps for each in layers) * samples
         with console.progress(total, "step") as progress, memory_errors(f"{side}x{side} pixels"):
             for sample in range(samples):
-                first = Tile(original, ("original", f"{side}x{side} pixels"))
-                rows.append([first if sample == 0 else Tile(None)])
+                first = Panel(original, ("original", f"{side}x{side} pixels"))
+                rows.append([first if sample == 0 else Panel(None)])
                 for each in layers:
                     with torch.no_grad():
                         target = frozen(placed, [each])[each].clone()
@@ -263,7 +263,7 @@ def invert(
                         {"layer": each, "sample": sample, **how(each, sample), "feature_error": round(features, 5),
                          "image_error": round(levels, 2)}
                     )  # fmt: skip
-                    rows[-1].append(Tile(found, (f"{each}{start}", f"error {features:.3f}")))
+                    rows[-1].append(Panel(found, (f"{each}{start}", f"error {features:.3f}")))
         fields["layers"] = results
         if not sheet:
             return Photo(found, icc=photo.icc, format=photo.format)
