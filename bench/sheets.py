@@ -34,7 +34,7 @@ def sample(name: str) -> Tensor:
 def upscaling_sheet(runtime: Runtime) -> Tensor:
     """A row for each crop: shrunk and enlarged by bicubic interpolation, in both looks, and as it was."""
     networks = {
-        look: runtime.prepare(load_generator(f"swift-x{SCALE}-{look}", "upscaler").network)
+        look: runtime.place_network(load_generator(f"swift-x{SCALE}-{look}", "upscaler").network)
         for look in ("faithful", "natural")
     }
     rows = []
@@ -63,7 +63,7 @@ def inversion_sheet(runtime: Runtime) -> Tensor:
             extractor = runtime.freeze(create_extractor(inverter.metadata["extractor"], [layer]))
             with torch.no_grad():
                 code = extractor(runtime.place(original))[layer]
-            result = run_inverter(runtime.prepare(inverter.network), code, original.shape[-2:], runtime)
+            result = run_inverter(runtime.place_network(inverter.network), code, original.shape[-2:], runtime)
             tiles.append(Panel(result.cpu().float(), (f"from {layer}",)))
         rows.append(tiles)
     return contact_sheet(rows)

@@ -122,7 +122,7 @@ def folders(option: str, given: Sequence[Path]) -> list[object]:
 
 def translated(model: Path, sources: Tensor, runtime: Runtime) -> Tensor:
     """What a translation makes of images (N, C, H, W), in whole levels."""
-    network = runtime.prepare(load_generator(str(model), "style").network)
+    network = runtime.place_network(load_generator(str(model), "style").network)
     with torch.inference_mode():
         return (
             torch.cat([run_generator(network, source, runtime) for source in sources.split(1)])
@@ -327,7 +327,7 @@ def middle(image: Tensor, side: int) -> Tensor:
 
 
 def enlarge(model: str, small: Sequence[Tensor], runtime: Runtime) -> list[Tensor]:
-    network = runtime.prepare(load_generator(model, "upscaler").network)
+    network = runtime.place_network(load_generator(model, "upscaler").network)
     return [floats(upscale(Photo(image), network, runtime).pixels) for image in small]
 
 

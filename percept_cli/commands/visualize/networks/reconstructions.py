@@ -78,7 +78,7 @@ def reconstructions(
     from percept_cli.core.extractors.geometry import choose_side, shallow_to_deep
     from percept_cli.core.images.decode import load_image
     from percept_cli.core.images.photo import middle_square
-    from percept_cli.core.optimization.inversion import InversionOptions, feature_error, reconstruct
+    from percept_cli.core.optimization.inversion import InversionOptions, feature_error, invert
     from percept_cli.core.optimization.textures import gram_matrices, style_error, synthesize_texture
     from percept_cli.core.pretrained.extractors import create_extractor, named_extractor
     from percept_cli.core.runtime import choose_runtime, memory_errors
@@ -104,10 +104,9 @@ def reconstructions(
     total = (len(content) + len(style)) * steps
     with console.progress(total, "step") as progress, memory_errors(f"{side}x{side} pixels"):
         with torch.no_grad():
-            targets = {layer: each.clone() for layer, each in frozen(placed, content).items()}
             grams = gram_matrices(placed, style, frozen)
         for layer in content:
-            for step in reconstruct(targets[layer], layer, side, frozen, runtime, InversionOptions(steps, seed=seed)):
+            for step in invert(original, layer, frozen, runtime, InversionOptions(steps, seed=seed)):
                 error = step.parts["feature"] ** 0.5
                 records.append({"row": "content", "layers": layer, "step": step.index, "error": error})
                 progress.advance(1, {f"content {layer}": error})

@@ -63,7 +63,7 @@ def samples(
     runtime = choose_runtime(device, precision, threads)
     console.say(runtime.reason)
     side = size or loaded.recipe.get("size", 64)
-    network = runtime.prepare(loaded.network)
+    network = runtime.place_network(loaded.network)
     tiles: list[Panel] = []
     rows: list[dict[str, object]] = []
     with console.progress(count, "picture") as progress, memory_errors(f"{side}x{side} pixels"):
