@@ -79,6 +79,10 @@ LossLayers = Annotated[
         parser=parse_names, metavar="L1,L2,...", help="Default: the extractor's own.", rich_help_panel="Losses"
     ),
 ]
+Weight = Annotated[float | None, typer.Option(min=0.0, rich_help_panel="Losses")]
+Layers = Annotated[
+    Names | None, typer.Option(parser=parse_names, metavar="L1,L2,...", rich_help_panel="Losses")
+]  # fmt: skip
 DeepsimLoss = Annotated[
     str, typer.Option("--loss", help="image, feature, or deepsim: both and a discriminator.", rich_help_panel="Losses")
 ]
@@ -216,6 +220,12 @@ class ExtractorSource:
         from percept_cli.core.pretrained.extractors import choose_extractor
 
         return choose_extractor(self.extractor, self.extractor_weights)
+
+
+def given(*bundles: Any) -> dict[str, Any]:
+    """The options of bundles that were given, by name: neither None nor without a single layer."""
+    values = {field.name: getattr(bundle, field.name) for bundle in bundles for field in fields(bundle)}
+    return {name: value for name, value in values.items() if value is not None and value != ()}
 
 
 def flatten(command: Callable[..., None]) -> Callable[..., None]:

@@ -79,13 +79,13 @@ def command(photos: Path) -> Command:
 def test_the_freezing_rule(before: tuple[bool, bool], ratio: float, after: tuple[bool, bool]) -> None:
     """A discriminator below 0.1 stops until 0.5; a generator whose discriminator is above 10 stops until that is below 0.1."""
     freezing = Freezing(*before)
-    freezing.judge(ratio * 0.7, 0.7)
+    freezing.update(ratio * 0.7, 0.7)
     assert (freezing.generator_learns, freezing.discriminator_learns) == after
 
 
 def test_a_generator_that_fools_entirely_is_no_division_by_zero() -> None:
     freezing = Freezing()
-    freezing.judge(1.0, 0.0)
+    freezing.update(1.0, 0.0)
     assert not freezing.generator_learns
 
 
@@ -94,7 +94,7 @@ def scripted_training(ratios: list[float]) -> Training:
     generator, judge, freezing = nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False), Freezing()
 
     def judge_loss(network: nn.Module, images: Tensor, step: int) -> tuple[Tensor, dict[str, Tensor]]:
-        freezing.judge(ratios[step], 1.0)
+        freezing.update(ratios[step], 1.0)
         return network(torch.ones(1, 1)).sum(), {}
 
     learner = DiscriminatorTraining(judge, torch.optim.Adam(judge.parameters()), judge_loss, freezing)
@@ -236,7 +236,7 @@ def test_an_undecided_discriminator_costs_log_2_and_sees_no_gradient_of_the_gene
     result, code = torch.rand(2, 3, 64, 64, requires_grad=True), torch.rand(2, 5, 4, 4)
     _, parts = loss.generator_part(result, torch.rand(2, 3, 64, 64), code)
     assert parts["adversarial"].item() == pytest.approx(3 * 0.6931472)
-    own, names = loss.discriminator_part(judge, torch.rand(2, 3, 64, 64), 0)
+    own, names = loss.adversarial.discriminator_loss(judge, torch.rand(2, 3, 64, 64), 0)
     assert own.item() == pytest.approx(0.6931472) and list(names) == ["discriminator"]
     own.backward()
     assert result.grad is None
@@ -255,8 +255,8 @@ def test_the_losses_decide_who_learns(logit: float, frozen: Freezing) -> None:
     loss = InversionLoss(LossWeights(adversarial=100.0), None, judge, RUNTIME, 64)
     images = torch.rand(1, 3, 64, 64)
     loss.generator_part(images, images, torch.zeros(1, 1))
-    loss.discriminator_part(judge, images, 0)
-    assert loss.freezing == frozen
+    loss.adversarial.discriminator_loss(judge, images, 0)
+    assert loss.adversarial.freezing == frozen
 
 
 # --- the command

@@ -17,9 +17,10 @@ from percept_cli.core.generators.upscale import even_out
 from percept_cli.core.images.decode import load_image
 from percept_cli.core.images.encode import save_image
 from percept_cli.core.images.photo import Photo, floats, quantize, resize_image
-from percept_cli.core.inference import upscale as upscaling
+from percept_cli.core.images.resize import resample_levels
+from percept_cli.core.inference import memory
 from percept_cli.core.inference.colors import match_colors
-from percept_cli.core.inference.upscale import ONE_ALGORITHM_PIXELS, TileStep, Upscaler, resample, upscale
+from percept_cli.core.inference.upscale import TileStep, Upscaler, upscale
 from percept_cli.core.pretrained.generators import load_generator
 from percept_cli.core.pretrained.manifest import shipped_models
 from percept_cli.core.runtime import Runtime
@@ -76,7 +77,7 @@ def last_step(upscaler: Upscaler, photo: Photo, *size: int, verify: bool = False
 
 
 def limit_memory(patch: pytest.MonkeyPatch, limit: int) -> None:
-    patch.setattr(upscaling, "_free_memory", lambda device: limit)
+    patch.setattr(memory, "free_memory", lambda device: limit)
 
 
 # Tiles equal the whole
@@ -374,7 +375,7 @@ def test_resampling_in_strips_is_resampling(size: tuple[int, int]) -> None:
     levels = np.random.default_rng(0).integers(0, 65_536, (301, 200, 3), dtype=np.uint16)
     whole = resize_image(floats(torch.from_numpy(levels)).permute(2, 0, 1)[None], *size)
     expected = quantize(whole, np.uint16).astype(int)
-    assert np.abs(resample(levels, *size, np.uint16).astype(int) - expected).max() <= 1
+    assert np.abs(resample_levels(levels, *size, np.uint16).astype(int) - expected).max() <= 1
 
 
 def network_of(name: str) -> Generator:
@@ -426,13 +427,6 @@ def test_values_that_are_no_numbers_are_an_error() -> None:
 
     with pytest.raises(ImageError, match="not finite"):
         upscale(noise_photo(9, 9), Broken(), RUNTIME)
-
-
-def test_small_pictures_are_one_tile_in_float32() -> None:
-    """Below it torch convolves by another algorithm than above, whose sums differ in the last bit."""
-    side = int(ONE_ALGORITHM_PIXELS**0.5)
-    assert len(Upscaler(Nearest(), RUNTIME, 20).plan(noise_photo(side, side), 20)) == 1
-    assert len(Upscaler(Nearest(), HALF, 20).plan(noise_photo(side, side), 20)) > 1
 
 
 def test_the_canvas_of_a_result_is_its_file(tmp_path: Path) -> None:

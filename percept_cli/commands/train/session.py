@@ -7,7 +7,7 @@ from types import FrameType
 
 from percept_cli import options
 from percept_cli.console import Console
-from percept_cli.core.data.photos import find_photos, sample_photos
+from percept_cli.core.data import photos
 from percept_cli.core.training.loop import TrainingStep
 from percept_cli.core.training.run import Run
 from percept_cli.errors import ExitCode, Interrupted
@@ -15,13 +15,7 @@ from percept_cli.errors import ExitCode, Interrupted
 
 def training_photos(data: list[Path] | None, product: str, console: Console) -> list[Path]:
     """The photographs under the folders given, or the sample ones, and says so; product: what more of them improve."""
-    if data:
-        return find_photos(data)
-    photos = sample_photos()
-    console.say(
-        f"no --data: training on {len(photos)} sample photographs of scikit-image; more give a better {product}"
-    )
-    return photos
+    return photos.training_photos(data, product, console.say)
 
 
 def open_run(output: Path, compute: options.Compute, existing: options.ExistingRun, console: Console) -> Run:

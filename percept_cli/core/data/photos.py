@@ -3,7 +3,7 @@
 import hashlib
 import importlib.util
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,6 +79,15 @@ def sample_photo() -> Path:
     if path is None:
         raise UsageError(f"{SAMPLE_PHOTO}, scikit-image's sample photograph, is not there: name an image.")
     return path
+
+
+def training_photos(data: Sequence[Path] | None, product: str, announce: Callable[[str], None]) -> list[Path]:
+    """The photographs under the folders given, or the sample ones, which is announced; product: what more would improve."""
+    if data:
+        return find_photos(data)
+    photos = sample_photos()
+    announce(f"no --data: training on {len(photos)} sample photographs of scikit-image; more give a better {product}")
+    return photos
 
 
 class Examples(Protocol):

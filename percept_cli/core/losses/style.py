@@ -15,14 +15,13 @@ from percept_cli.core.images.decode import load_image
 from percept_cli.core.images.photo import fit_short_side, resize_image
 from percept_cli.core.losses.contextual import contextual_loss
 from percept_cli.core.losses.functional import gram_matrix, style_reconstruction_loss
-from percept_cli.core.losses.terms import Features, FeatureTerm, Term, TotalVariationTerm
+from percept_cli.core.losses.terms import Features, FeatureTerm, Term, TotalVariationTerm, is_typical
 from percept_cli.core.losses.weighted import PerceptualLoss
 from percept_cli.errors import ImageError, UsageError, unknown_name
 
 BANDWIDTH = 0.1
 CONTEXTUAL_POINTS = 65 * 65
 STYLE_BALANCE = 7.0
-SCALINGS = ("typical", "paper")
 
 
 @dataclass(frozen=True)
@@ -234,9 +233,7 @@ def create_style_loss(
     scaling. generator: draws the points of the contextual loss; torch's own where None. Raises UsageError for unknown
     names, and as `style_taps`.
     """
-    if options.scaling not in SCALINGS:
-        raise UsageError(unknown_name("scaling", options.scaling, SCALINGS))
-    typical = options.scaling == "typical"
+    typical = is_typical(options.scaling)
     content, style = style_taps(
         extractor.architecture, options.content_layers, options.style_layers, options.loss
     )  # fmt: skip

@@ -24,12 +24,22 @@ from percept_cli.core.losses.functional import (
     typical_gram_distance,
     typical_square,
 )
-from percept_cli.errors import UsageError
+from percept_cli.errors import UsageError, unknown_name
 
 Features = Mapping[str, Tensor]
 LayerLoss = Callable[[Tensor, Tensor], Tensor]  # of the features of images and of a target, or of their statistics
 # pix2pixHD (Wang et al. 2018): the weights of VGG-19's relu1_1 to relu5_1, shallow to deep
 PIX2PIXHD_WEIGHTS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0)
+
+
+SCALINGS = ("typical", "paper")
+
+
+def is_typical(scaling: str) -> bool:
+    """Whether a `--scaling` divides terms by their usual size. Raises UsageError, with a suggestion, for an unknown one."""
+    if scaling not in SCALINGS:
+        raise UsageError(unknown_name("scaling", scaling, SCALINGS))
+    return scaling == "typical"
 
 
 class Term(nn.Module):

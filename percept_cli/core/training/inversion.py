@@ -1,7 +1,7 @@
 """What the commands share that train by images, a comparator's features and a discriminator."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +10,14 @@ from torch import Tensor, nn
 
 from percept_cli.core.extractors import FeatureExtractor, create_architecture
 from percept_cli.core.generators.discriminators import DeepsimDiscriminator
-from percept_cli.core.losses.adversarial import Freezing, LossAndParts, adversarial_loss, discriminator_loss
+from percept_cli.core.losses.adversarial import AdversarialLoss, Freezing, LossAndParts
 from percept_cli.core.losses.functional import feature_reconstruction_loss, typical_square
-from percept_cli.core.losses.terms import FeatureTerm, PixelTerm, Term
+from percept_cli.core.losses.terms import FeatureTerm, PixelTerm, Term, is_typical
 from percept_cli.core.losses.weighted import PerceptualLoss
 from percept_cli.core.pretrained.extractors import RANDOM, create_extractor, named_extractor
 from percept_cli.core.runtime import Runtime
 from percept_cli.core.training.loop import DiscriminatorTraining, Training, unwrap
 from percept_cli.core.training.run import CLIP_NORM, Run
-from percept_cli.core.training.upscaling import is_typical
 from percept_cli.errors import UsageError, unknown_name
 
 # Mean squared and mean absolute difference of two unrelated photographs in [0, 1], over crops of BSDS400.
@@ -132,8 +131,8 @@ class InversionLoss:
 
     comparator: an extractor, or None where the features of the discriminator itself are compared (DIAT) or none are.
     discriminator: None without an adversarial loss. size: side of the images in pixels. pixel: `mse` or `l1`, in levels
-    of 0 to 255 with `paper` scaling, half the sum of squares or the sum. average: the mean of a scalar
-    over all processes. The images are kept from `generator_part` for `discriminator_part`.
+    of 0 to 255 with `paper` scaling, half the sum of squares or the sum. average: the mean of a scalar over all
+    processes.
     """
 
     weights: LossWeights
@@ -145,10 +144,14 @@ class InversionLoss:
     discriminator_layers: tuple[str, ...] = ()
     pixel: str = "mse"
     average: Callable[[Tensor], Tensor] = lambda value: value
-    freezing: Freezing = field(default_factory=Freezing)
-    judged: tuple[Tensor, Tensor | None, Tensor] | None = None
+    adversarial: AdversarialLoss | None = None
 
     def __post_init__(self) -> None:
+        if self.discriminator is not None:
+            self.adversarial = AdversarialLoss(
+                self.discriminator, self.runtime, weight=self.weights.adversarial, freezing=Freezing(),
+                average=self.average,
+            )  # fmt: skip
         typical = is_typical(self.scaling)
         terms: dict[str, tuple[Term, float]] = {}
         if self.weights.image:
@@ -173,23 +176,19 @@ class InversionLoss:
     def generator_part(self, result: Tensor, images: Tensor, code: Tensor) -> LossAndParts:
         """The loss of results (N, 3, H, W) that should be the images, made from a code, which is of normalized scale."""
         parts: dict[str, Tensor] = self.loss(result, images)[1] if self.loss is not None else {}
-        if self.discriminator is not None:
+        if self.adversarial is not None:
             if self.weights.feature and self.comparator is None:
                 parts |= self._discriminator_features(result, images)
-            with self.runtime.autocast():
-                fake = self.discriminator(result, code)
-            adversarial = adversarial_loss(fake)
-            self.judged = result.detach(), code, adversarial.detach()
-            parts["adversarial"] = self.weights.adversarial * adversarial
+            parts |= self.adversarial.generator_parts(result, images, code)
         return torch.stack(list(parts.values())).sum(), parts
 
     def _discriminator_features(self, result: Tensor, images: Tensor) -> dict[str, Tensor]:
-        judge = unwrap(self.discriminator)  # type: ignore[arg-type]
-        assert isinstance(judge, DeepsimDiscriminator)
+        discriminator = unwrap(self.discriminator)  # type: ignore[arg-type]
+        assert isinstance(discriminator, DeepsimDiscriminator)
         with self.runtime.autocast():
-            features = judge.features(result)
+            features = discriminator.features(result)
             with torch.no_grad():
-                targets = judge.features(images)
+                targets = discriminator.features(images)
         parts = {}
         for layer in self.discriminator_layers:
             distance = feature_reconstruction_loss(features[layer], targets[layer])
@@ -199,16 +198,6 @@ class InversionLoss:
                 distance = distance * feature_factor(1.0, targets[layer][0].numel())
             parts[f"feature.{layer}"] = self.weights.feature * distance
         return parts
-
-    def discriminator_part(self, discriminator: nn.Module, images: Tensor, step: int) -> LossAndParts:
-        """The discriminator's own loss on real images and on the last results; decides who learns in the next step."""
-        assert self.judged is not None
-        result, code, adversarial = self.judged
-        with self.runtime.autocast():
-            real, fake = discriminator(images, code), discriminator(result, code)
-        loss = discriminator_loss(real, fake)  # half the sum of the two
-        self.freezing.judge(2 * self.average(loss.detach()).item(), self.average(adversarial).item())
-        return loss, {"discriminator": loss}
 
 
 # Muon's rates are some ten times Adam's, which the discriminator keeps.
@@ -254,7 +243,7 @@ class LossOptions:
             tuple(layers.split(",")) if layers else None, comparator_weights, discriminator_channels, code_branch, size,
             pixel,
         )  # fmt: skip
-        if options.compares_judge:
+        if options.compares_discriminator:
             discriminator_taps(options.layers)
             if not options.weights.adversarial:
                 raise UsageError(
@@ -265,7 +254,7 @@ class LossOptions:
         return options
 
     @property
-    def compares_judge(self) -> bool:
+    def compares_discriminator(self) -> bool:
         """Whether features of the discriminator itself are compared."""
         return bool(self.weights.feature) and self.comparator == DISCRIMINATOR
 
@@ -277,24 +266,24 @@ class LossOptions:
     def create(self, run: Run, training: Training, optimizer: str, code_channels: int, seed: int) -> InversionLoss:
         """The loss, with its comparator; its discriminator is trained beside the network."""
         compared = None
-        if self.weights.feature and not self.compares_judge:
+        if self.weights.feature and not self.compares_discriminator:
             created = create_comparator(self.comparator, self.layers, self.comparator_weights, seed, run.announce)
             compared = run.runtime.freeze(created)
-        judge = None
+        discriminator = None
         if self.weights.adversarial:
-            judge = run.place(
+            discriminator = run.place(
                 DeepsimDiscriminator(self.discriminator_channels, code_channels if self.code_branch else 0)
             )
         compare = InversionLoss(
-            self.weights, compared, judge, run.runtime, self.size, self.scaling,
-            discriminator_taps(self.layers) if self.compares_judge else (), self.pixel,
+            self.weights, compared, discriminator, run.runtime, self.size, self.scaling,
+            discriminator_taps(self.layers) if self.compares_discriminator else (), self.pixel,
             average=lambda value: run.accelerator.reduce(value, "mean"),  # type: ignore[arg-type, return-value]
         )  # fmt: skip
-        if judge is not None:
-            share, part = DISCRIMINATOR_SHARE[optimizer], compare.discriminator_part
+        if compare.adversarial is not None:
             training.discriminator = DiscriminatorTraining.by_adam(
-                judge, part, share, betas=(0.9, 0.999), freezing=compare.freezing
-            )
+                compare.adversarial.discriminator, compare.adversarial.discriminator_loss, DISCRIMINATOR_SHARE[optimizer],
+                betas=(0.9, 0.999), freezing=compare.adversarial.freezing,
+            )  # fmt: skip
         return compare
 
     def settings(self, compare: InversionLoss) -> dict[str, Any]:

@@ -237,9 +237,9 @@ def load_checkpoint(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
         state, saved = content["state"], content["settings"]
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, KeyError, TypeError) as error:
         raise ModelError(f"{path} is not a checkpoint that can be read. Start again without --resume.") from error
-    different = [name for name in settings if saved.get(name) != settings[name]]
+    different = [name for name in {**settings, **saved} if saved.get(name) != settings.get(name)]
     if different:
-        changes = ", ".join(f"{name} was {saved.get(name)!r}, now {settings[name]!r}" for name in different)
+        changes = ", ".join(f"{name} was {saved.get(name)!r}, now {settings.get(name)!r}" for name in different)
         raise UsageError(
             f"{path} is of a run with other settings ({changes}). Give the same ones, or another --output."
         )
