@@ -137,7 +137,9 @@ def test_tiles_equal_the_whole(name: str, tmp_path: Path) -> None:
 def test_a_deep_network_gets_a_halo_that_leaves_nothing_to_see(tmp_path: Path) -> None:
     """Its tiles equal the whole within a gray level, and the user is told that it is not to the bit."""
     torch.save(network("ESRGAN, deep").state_dict(), tmp_path / "deep.pth")
-    upscaler = Upscaler(RUNTIME.prepare(load_generator(str(tmp_path / "deep.pth"), "upscaler").network), RUNTIME, 150)
+    upscaler = Upscaler(
+        RUNTIME.place_network(load_generator(str(tmp_path / "deep.pth"), "upscaler").network), RUNTIME, 150
+    )
     steps = list(
         upscaler.enlarge(Photo(torch.rand((1, 3, 200, 220), generator=torch.Generator().manual_seed(3))), verify=True)
     )

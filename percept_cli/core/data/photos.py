@@ -23,6 +23,7 @@ CACHE_BYTES = 1 << 30
 READERS = 2
 MOST_SHRINKING = 2.0
 # scikit-image's packaged pictures that are photographs, not plots, masks or microscopy
+SAMPLE_PHOTO = "chelsea.png"
 SAMPLE_PHOTOS = (
     "astronaut.png",
     "brick.png",
@@ -70,6 +71,14 @@ def sample_photos() -> list[Path]:
         raise UsageError("The sample photographs come with scikit-image, which is not installed. Give --data FOLDER.")
     folder = Path(spec.origin).parent / "data"
     return [folder / name for name in SAMPLE_PHOTOS if (folder / name).exists()]
+
+
+def sample_photo() -> Path:
+    """The photograph for commands that are given none: scikit-image's cat. Raises UsageError where it is not there."""
+    path = next((photo for photo in sample_photos() if photo.name == SAMPLE_PHOTO), None)
+    if path is None:
+        raise UsageError(f"{SAMPLE_PHOTO}, scikit-image's sample photograph, is not there: name an image.")
+    return path
 
 
 def training_photos(data: Sequence[Path] | None, product: str, announce: Callable[[str], None]) -> list[Path]:
