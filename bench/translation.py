@@ -30,8 +30,8 @@ from percept_cli.core.data.corruption import corrupt
 from percept_cli.core.data.degradation import degrade
 from percept_cli.core.data.photos import find_photos, load_square
 from percept_cli.core.drawing.sheets import Panel, contact_sheet
-from percept_cli.core.images.decode import load_image
 from percept_cli.core.extractors import create_architecture
+from percept_cli.core.images.decode import load_image
 from percept_cli.core.images.encode import save_image
 from percept_cli.core.images.photo import Photo, fit_short_side, floats, middle_square, resize_image
 from percept_cli.core.inference.run import run_generator
