@@ -83,13 +83,13 @@ def limit_memory(patch: pytest.MonkeyPatch, limit: int) -> None:
 # Tiles equal the whole
 
 
-@pytest.mark.parametrize(("height", "width", "tile"), [(47, 61, 8), (311, 254, 199), (150, 401, 150), (40, 1201, 150)])
 @pytest.mark.parametrize(
-    ("name", "scale", "arguments"),
+    ("name", "scale", "arguments", "height", "width", "tile"),
     [
-        ("swift", 2, SMALL), ("swift", 3, {"channels": 12, "blocks": 1}), ("swift", 4, {"channels": 16, "blocks": 3}),
-        ("swift-even", 4, SMALL),
-        ("srresnet", 2, SMALL), ("rrdb", 2, {"channels": 8, "blocks": 1, "growth": 4}),
+        ("swift", 2, SMALL, 47, 61, 8), ("swift", 2, SMALL, 40, 1201, 150),
+        ("swift", 3, {"channels": 12, "blocks": 1}, 311, 254, 199), ("swift", 4, {"channels": 16, "blocks": 3}, 150, 201, 90),
+        ("swift-even", 4, SMALL, 47, 61, 8), ("srresnet", 2, SMALL, 150, 401, 150),
+        ("rrdb", 2, {"channels": 8, "blocks": 1, "growth": 4}, 47, 61, 8),
     ],
 )  # fmt: skip
 def test_tiles_equal_the_whole(
@@ -400,7 +400,7 @@ def network_of(name: str) -> Generator:
 )
 def test_colors_do_not_shift(name: str) -> None:
     """The mean color stays within half a gray level: of a photograph, of gray ones, of every shipped upscaler."""
-    picture = load_image(Path(__file__).parent.parent / "docs" / "photo.jpg").pixels[..., 100:196, 100:228]
+    picture = load_image(Path(__file__).parent.parent / "docs" / "photo.jpg").pixels[..., 100:164, 100:164]
     gray = picture.mean(dim=1, keepdim=True).expand(-1, 3, -1, -1)
     for pixels in (picture, gray, torch.full_like(picture, 0.4)):
         result = floats(upscale(Photo(pixels), network_of(name), RUNTIME).pixels)
