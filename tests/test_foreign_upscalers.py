@@ -141,7 +141,7 @@ def test_a_deep_network_gets_a_halo_that_leaves_nothing_to_see(tmp_path: Path) -
     """Its tiles equal the whole within a gray level, and the user is told that it is not to the bit."""
     torch.save(network("ESRGAN, deep").state_dict(), tmp_path / "deep.pth")
     upscaler = Upscaler(
-        RUNTIME.place_network(load_generator(str(tmp_path / "deep.pth"), "upscaler").network), RUNTIME, 150
+        RUNTIME.place_network(load_generator(str(tmp_path / "deep.pth"), "upscaler").network), RUNTIME, 60
     )
     steps = list(
         upscaler.enlarge(Photo(torch.rand((1, 3, 90, 110), generator=torch.Generator().manual_seed(3))), verify=True)
