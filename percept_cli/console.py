@@ -118,6 +118,20 @@ class Console:
             print(message, file=sys.stderr, flush=True)
 
 
+class Failures:
+    """The inputs that could not be used, each reported when it is added."""
+
+    def __init__(self, console: Console):
+        self.console, self.inputs = console, list[Path]()
+
+    def add(self, source: Path, reason: str) -> None:
+        """Reports why an input could not be used; with --json as a result of its own too."""
+        self.inputs.append(source)
+        self.console.error(reason if str(source) in reason else f"{source}: {reason}")
+        if self.console.as_json:
+            self.console.result("", file=source, status="failed", error=reason)
+
+
 class Progress:
     """The state of one long piece of work, shown as suits the place it is shown in."""
 
