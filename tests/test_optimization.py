@@ -12,7 +12,7 @@ from torch import Tensor
 from percept_cli.core.extractors import FeatureExtractor
 from percept_cli.core.extractors.tiled import TiledExtractor
 from percept_cli.core.images.decode import load_image
-from percept_cli.core.losses.style import STYLE_BALANCE
+from percept_cli.core.losses.style_losses import STYLE_BALANCE
 from percept_cli.core.optimization import style_transfer as gatys
 from percept_cli.core.optimization.loop import OptimizationStep, optimize_image, penalize_range
 from percept_cli.core.optimization.style_transfer import COARSEST, StyleOptions, optimize_style, scales, split_steps
