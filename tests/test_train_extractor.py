@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from percept_cli.core.pretrained.extractors import create_extractor, named_extractor
+from percept_cli.core.pretrained.extractors import ExtractorChoice, choose_extractor, create_extractor
 from percept_cli.core.pretrained.files import load_weights_and_metadata, save_weights
 from percept_cli.core.training.extractors.learner import (
     ACTIVATIONS,
@@ -167,16 +167,16 @@ def test_what_is_no_extractor_is_refused_in_one_sentence(
 ) -> None:
     """A model of another role, a file that names no network, one that is not there, and two kinds of weights at once."""
     with pytest.raises(ModelError, match="is no extractor, its role is 'style'"):
-        named_extractor(str(style_model))
+        choose_extractor(str(style_model))
     nameless = tmp_path / "vgg.safetensors"
     save_weights(nameless, {"features.0.weight": torch.zeros(1)}, {})
     with pytest.raises(ModelError, match="does not say of which network it is"):
         create_extractor(str(nameless), ["relu1_1"])
     with pytest.raises(ModelError, match="no such weights file"):
-        named_extractor("missing.safetensors")
+        choose_extractor("missing.safetensors")
     with pytest.raises(UsageError, match="leave out random"):
         create_extractor(str(trained["video"]), ["relu1_1"], "random")
-    assert named_extractor("vgg19", "file.pth") == ("vgg19", "file.pth")
+    assert choose_extractor("vgg19", "file.pth") == ExtractorChoice("vgg19", "file.pth")
     hill = photos / "hill.png"
     outcome = percept("compare", hill, hill, "--extractor", style_model)
     assert outcome.code == 5 and "no extractor" in outcome.stderr
