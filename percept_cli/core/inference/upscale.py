@@ -1,4 +1,4 @@
-"""Pictures enlarged by a generator, tile by tile: of any size, in a memory that does not grow with the network's maps.
+"""Photographs of any size enlarged by a generator, tile by tile, in a memory that does not grow with them.
 
 The picture stays in main memory; a tile at a time is on the device. Transparent pictures go premultiplied through the
 network; their transparency is enlarged by bicubic interpolation.
@@ -37,7 +37,7 @@ MAPS_HELD = 5
 
 @dataclass(frozen=True)
 class TileStep:
-    """How many tiles of how many are done, what the user must be told, and at the end the result.
+    """Progress of an enlargement: tiles done of how many, a note for the user, and at the end the result.
 
     `photo` holds levels (see `Photo`), of as many bits as the picture given; `verification` is there if it was asked
     for and the picture took more than one tile.
@@ -111,7 +111,7 @@ class Upscaler:
 
     @cached_property
     def bytes_per_pixel(self) -> int:
-        """Memory a pixel of the input that the network takes on its way, about."""
+        """The bytes of memory that the network takes for a pixel of the input, about."""
         side = -(-max(16, self.generator.smallest) // self.multiple) * self.multiple
         return MAPS_HELD * 4 * largest_map(self.generator, self.run, side)
 
