@@ -14,7 +14,7 @@ from reconstruction_metrics import gradient_energy, high_frequency_share, normal
 from torch import Tensor, nn
 
 from percept_cli.core.data.photos import find_photos, load_square, sample_photos
-from percept_cli.core.drawing.sheets import Tile, contact_sheet
+from percept_cli.core.drawing.sheets import Panel, contact_sheet
 from percept_cli.core.images.encode import save_image
 from percept_cli.core.images.photo import Photo
 from percept_cli.core.measures.comparison import perceptual_layers
@@ -33,9 +33,9 @@ def reconstruct(network: nn.Module, images: Tensor) -> Tensor:
     return (result[0] if isinstance(result, tuple) else result).clamp(0, 1)
 
 
-def tiles(images: Tensor, caption: str) -> list[Tile]:
+def tiles(images: Tensor, caption: str) -> list[Panel]:
     """A row of a sheet."""
-    return [Tile(F.interpolate(image, scale_factor=ENLARGED), (caption,)) for image in images.split(1)]
+    return [Panel(F.interpolate(image, scale_factor=ENLARGED), (caption,)) for image in images.split(1)]
 
 
 @torch.no_grad()

@@ -123,7 +123,7 @@ def test_half_precision_and_safetensors_files_too(tmp_path: Path) -> None:
 def test_tiles_equal_the_whole(name: str, tmp_path: Path) -> None:
     """Where the convolutions tell how far the network sees, within 1e-5 in float32."""
     torch.save(network(name).state_dict(), tmp_path / "file.pth")
-    generator = RUNTIME.prepare(load_generator(str(tmp_path / "file.pth"), "upscaler").network)
+    generator = RUNTIME.place_network(load_generator(str(tmp_path / "file.pth"), "upscaler").network)
     pixels = torch.rand((1, 3, 97, 110), generator=torch.Generator().manual_seed(2))
     upscaler = Upscaler(generator, RUNTIME, 50)
     assert upscaler.is_exact
@@ -140,7 +140,9 @@ def test_tiles_equal_the_whole(name: str, tmp_path: Path) -> None:
 def test_a_deep_network_gets_a_halo_that_leaves_nothing_to_see(tmp_path: Path) -> None:
     """Its tiles equal the whole within a gray level, and the user is told that it is not to the bit."""
     torch.save(network("ESRGAN, deep").state_dict(), tmp_path / "deep.pth")
-    upscaler = Upscaler(RUNTIME.prepare(load_generator(str(tmp_path / "deep.pth"), "upscaler").network), RUNTIME, 60)
+    upscaler = Upscaler(
+        RUNTIME.place_network(load_generator(str(tmp_path / "deep.pth"), "upscaler").network), RUNTIME, 60
+    )
     steps = list(
         upscaler.enlarge(Photo(torch.rand((1, 3, 90, 110), generator=torch.Generator().manual_seed(3))), verify=True)
     )

@@ -177,7 +177,7 @@ def test_restyling_from_python_gives_what_the_command_gives(
     source, mask = photos / "hill.png", tmp_path / "mask.png"
     Image.linear_gradient("L").resize((75, 61)).save(mask)
     runtime = choose_runtime("cpu", "fp32", 1)
-    generator = runtime.prepare(load_generator(str(style_model), "style").network)
+    generator = runtime.place_network(load_generator(str(style_model), "style").network)
     cases: list[tuple[list[object], dict[str, Any]]] = [
         (["--strength", 0.6, "--keep-colors", "--size", 40], {"strength": 0.6, "keep_colors": True, "size": 40}),
         (["--mask", mask, "--tile", "off"], {"mask": load_mask(mask, source, 61, 75), "tile": "off"}),

@@ -64,7 +64,7 @@ def random_upscaler(name: str, scale: int, **arguments: int) -> Generator:
     for parameter in network.parameters():
         if not parameter.any():
             nn.init.normal_(parameter, std=0.02)
-    return RUNTIME.prepare(network)
+    return RUNTIME.place_network(network)
 
 
 def noise_photo(height: int, width: int, *, alpha: bool = False, bits: int = 8) -> Photo:

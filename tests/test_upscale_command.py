@@ -205,7 +205,7 @@ def test_a_style_is_no_upscaler(here: Path, style_model: Path, percept: Callable
 def test_enlarging_from_python_gives_what_the_command_gives(here: Path, shipped: Path, percept: Callable) -> None:
     """In a few lines, with the options of the command under its names."""
     runtime = choose_runtime("cpu", "fp32", 1)
-    generator = runtime.prepare(load_shipped_upscaler(2, "faithful").network)
+    generator = runtime.place_network(load_shipped_upscaler(2, "faithful").network)
     cases: list[tuple[list[object], dict[str, Any]]] = [
         ([], {}), (["--scale", 1.5, "--tile", 40], {"scale": 1.5, "tile": 40}),
         (["--width", 140, "--match-histogram"], {"width": 140, "match_histogram": True}),

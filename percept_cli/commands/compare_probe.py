@@ -66,7 +66,7 @@ def compare_probe(
     autoencoders: dict[str, Autoencoder] = {}
     stems = Counter(Path(given).stem for given in set(models))
     for given in dict.fromkeys(models):
-        network = runtime.prepare(load_generator(given, "autoencoder").network)
+        network = runtime.place_network(load_generator(given, "autoencoder").network)
         assert isinstance(network, Autoencoder)
         stem = Path(given).stem
         autoencoders[f"code of {stem if stems[stem] == 1 else given}"] = network

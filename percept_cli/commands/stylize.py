@@ -134,7 +134,7 @@ def stylize(
         loaded = load_generator(model, "style")
         if loaded.network.fills_holes and mask is None:
             raise UsageError(f"{loaded.name} fills holes: give --mask PICTURE, white where they are.")
-        generator = runtime.prepare(loaded.network)
+        generator = runtime.place_network(loaded.network)
         console.say(runtime.reason)
 
         def change(photo: "Photo", allowed: "Tensor | None") -> "Photo":

@@ -148,7 +148,7 @@ def upscale(
         if network_scale not in upscalers:
             chosen = loaded or load_shipped_upscaler(network_scale, look, blend)
             console.say(f"network: {chosen.name}{': ' if chosen.note else ''}{chosen.note}")
-            upscalers[network_scale] = Upscaler(runtime.prepare(chosen.network), runtime, tile_side)
+            upscalers[network_scale] = Upscaler(runtime.place_network(chosen.network), runtime, tile_side)
         return upscalers[network_scale]
 
     def operation(photo: "Photo", job: "Job") -> "Photo":

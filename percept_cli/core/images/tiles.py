@@ -1,8 +1,8 @@
 """Tiles of a large picture: which part of it a network sees for which part of the result. Geometry only.
 
-Convolutions pad with zeros at the edge of what they are given. A tile that ends inside the picture is given so many
-pixels beyond (the halo) that this edge is out of sight of what is kept; one that ends where the picture ends is given
-the very edge that the whole picture has. So tiles with a halo of the receptive radius equal the whole.
+Convolutions pad with zeros at the edge of their input. A tile that ends inside the picture is given further pixels (the
+halo), so that this edge does not reach what is kept; a tile that ends where the picture ends has the same edge as the
+whole picture. So tiles with a halo of the receptive radius give the result of the whole.
 """
 
 import itertools

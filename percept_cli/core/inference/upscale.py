@@ -63,7 +63,7 @@ def upscale(
 ) -> Photo:
     """The photograph enlarged `generator.scale` times; the result holds levels (see `Photo`).
 
-    generator: an upscaler on the runtime's device by `Runtime.prepare`. One of scale, width and height: another factor
+    generator: an upscaler on the runtime's device by `Runtime.place_network`. One of scale, width and height: another factor
     above 1, or the side in pixels, for which the result is resampled. match_histogram: with the photograph's own
     distribution of each color (Johnson et al. 2016). tile: `auto`, `off` or a side, as for `Upscaler`. Raises UsageError
     or ImageError for a size that is not larger than the photograph's or larger than the generator makes it, and what
@@ -83,7 +83,7 @@ def upscale(
 class Upscaler:
     """A generator with the tiles in which it enlarges pictures.
 
-    generator: on the runtime's device by `Runtime.prepare`. tile: the side of a tile in pixels of the input, without the
+    generator: on the runtime's device by `Runtime.place_network`. tile: the side of a tile in pixels of the input, without the
     halo; `auto` goes by the memory at hand, `off` takes the picture as a whole.
     """
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from percept_cli.commands.train.session import follow
 from percept_cli.console import Console
 from percept_cli.core.data.photos import Crops, Examples, batches_from, find_photos, fingerprint, load_square
-from percept_cli.core.drawing.sheets import Tile, contact_sheet
+from percept_cli.core.drawing.sheets import Panel, contact_sheet
 from percept_cli.core.extractors import FeatureExtractor
 from percept_cli.core.pretrained.extractors import create_extractor, parse_named_file
 from percept_cli.core.pretrained.files import load_weights
@@ -228,6 +228,6 @@ def _save(
 def _show_examples(run: Run, rows: list[list[Tensor]]) -> None:
     """A sheet of what the network is to hold for one thing, a row each."""
     if run.is_main:
-        sheet = contact_sheet([[Tile(patch.view(1, *patch.shape[-3:])) for patch in row] for row in rows])
+        sheet = contact_sheet([[Panel(patch.view(1, *patch.shape[-3:])) for patch in row] for row in rows])
         run.preview.unlink(missing_ok=True)
         place_preview(run.preview, sheet, 0)
