@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from percept_cli.core.data.photos import find_photos, load_square, sample_photos
 from percept_cli.core.drawing.sheets import Panel, contact_sheet
+from percept_cli.core.extractors import create_architecture
 from percept_cli.core.images.encode import save_image
 from percept_cli.core.images.photo import Photo
 from percept_cli.core.measures.comparison import perceptual_layers
@@ -51,7 +52,7 @@ def main() -> None:
     originals = torch.cat([load_square(path, given.size) for path in find_photos([given.held_out])])
     shown = torch.cat([load_square(path, given.size) for path in sample_photos() if path.stem in SHOWN])
     name, file = parse_named_file("--judge", given.judge)
-    judge = create_extractor(name, perceptual_layers(name, None), file)
+    judge = create_extractor(name, perceptual_layers(create_architecture(name), None), file)
     wanted, rows = judge(originals), [tiles(shown, "photograph")]
     print(
         f"| model | image error | gradient energy | high frequencies | perceptual distance ({name}) |\n|---|---|---|---|---|"

@@ -30,6 +30,7 @@ from percept_cli.core.data.corruption import corrupt
 from percept_cli.core.data.degradation import degrade
 from percept_cli.core.data.photos import find_photos, load_square
 from percept_cli.core.drawing.sheets import Panel, contact_sheet
+from percept_cli.core.extractors import create_architecture
 from percept_cli.core.images.decode import load_image
 from percept_cli.core.images.encode import save_image
 from percept_cli.core.images.photo import Photo, fit_short_side, floats, middle_square, resize_image
@@ -77,7 +78,9 @@ class Judge:
         name, file = parse_named_file("--judge", named)
         runtime = Runtime(torch.device("cpu"), torch.float32, "")
         self.name = name
-        self.extractor = runtime.freeze(create_extractor(name, perceptual_layers(name, None), file))
+        self.extractor = runtime.freeze(
+            create_extractor(name, perceptual_layers(create_architecture(name), None), file)
+        )
 
     @torch.no_grad()
     def distance(self, images: Tensor, originals: Tensor) -> float:

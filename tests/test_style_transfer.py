@@ -13,7 +13,7 @@ from percept_cli.core.extractors import FeatureExtractor
 from percept_cli.core.extractors.tiled import TiledExtractor
 from percept_cli.core.images.decode import load_image
 from percept_cli.core.images.photo import Photo
-from percept_cli.core.losses.style import STYLE_BALANCE
+from percept_cli.core.losses.style_losses import STYLE_BALANCE
 from percept_cli.core.optimization import style_transfer
 from percept_cli.core.optimization.loop import OptimizationStep
 from percept_cli.core.optimization.style_transfer import (

@@ -45,19 +45,11 @@ def test_tiles_are_of_nearly_equal_size() -> None:
     assert max(heights) - min(heights) <= 1
 
 
-def test_a_picture_within_a_tile_is_one_tile() -> None:
-    """Its source is the picture itself."""
-    whole = Region(0, 0, 20, 30)
-    assert plan_tiles(20, 30, 30, 8) == [Tile(whole, whole)]
-
-
-@pytest.mark.parametrize(("height", "width"), [(95, 158), (3, 900), (900, 3), (25, 25)])
-def test_sources_have_a_least_area(height: int, width: int) -> None:
-    """Tiles grow until all have it, up to the whole picture, and still cover it once."""
-    tiles = plan_tiles(height, width, 8, 2, least_area=1000)
-    assert all(tile.source.area >= min(1000, height * width) for tile in tiles)
-    assert sum(tile.target.area for tile in tiles) == height * width
-    assert len(tiles) == 1 if height * width < 1200 else len(tiles) > 1
+@pytest.mark.parametrize(("height", "width", "multiple"), [(20, 30, 1), (21, 31, 2), (22, 37, 4)])
+def test_a_picture_within_a_tile_is_one_tile(height: int, width: int, multiple: int) -> None:
+    """Its source is the picture itself, also where its sides are no multiples."""
+    whole = Region(0, 0, height, width)
+    assert plan_tiles(height, width, width, 8, multiple=multiple) == [Tile(whole, whole)]
 
 
 def test_rows_that_are_done_are_left_out() -> None:

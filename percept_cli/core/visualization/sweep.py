@@ -9,7 +9,7 @@ from torch import Tensor
 
 from percept_cli.core.drawing import canvas
 from percept_cli.core.images.photo import fit_short_side, resize_image
-from percept_cli.core.losses.style import STYLE_LOSSES
+from percept_cli.core.losses.style_losses import STYLE_LOSSES
 from percept_cli.core.optimization.style_transfer import INITS
 from percept_cli.errors import UsageError, unknown_name
 
