@@ -14,7 +14,8 @@ from reconstruction_metrics import gradient_energy, high_frequency_share, normal
 from torch import Tensor, nn
 
 from percept_cli.core.data.photos import find_photos, load_square, sample_photos
-from percept_cli.core.drawing.sheets import Tile, contact_sheet
+from percept_cli.core.drawing.sheets import Panel, contact_sheet
+from percept_cli.core.extractors import create_architecture
 from percept_cli.core.images.encode import save_image
 from percept_cli.core.images.photo import Photo
 from percept_cli.core.measures.comparison import perceptual_layers
@@ -33,9 +34,9 @@ def reconstruct(network: nn.Module, images: Tensor) -> Tensor:
     return (result[0] if isinstance(result, tuple) else result).clamp(0, 1)
 
 
-def tiles(images: Tensor, caption: str) -> list[Tile]:
+def tiles(images: Tensor, caption: str) -> list[Panel]:
     """A row of a sheet."""
-    return [Tile(F.interpolate(image, scale_factor=ENLARGED), (caption,)) for image in images.split(1)]
+    return [Panel(F.interpolate(image, scale_factor=ENLARGED), (caption,)) for image in images.split(1)]
 
 
 @torch.no_grad()
@@ -51,7 +52,7 @@ def main() -> None:
     originals = torch.cat([load_square(path, given.size) for path in find_photos([given.held_out])])
     shown = torch.cat([load_square(path, given.size) for path in sample_photos() if path.stem in SHOWN])
     name, file = parse_named_file("--judge", given.judge)
-    judge = create_extractor(name, perceptual_layers(name, None), file)
+    judge = create_extractor(name, perceptual_layers(create_architecture(name), None), file)
     wanted, rows = judge(originals), [tiles(shown, "photograph")]
     print(
         f"| model | image error | gradient energy | high frequencies | perceptual distance ({name}) |\n|---|---|---|---|---|"

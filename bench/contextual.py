@@ -24,8 +24,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from percept_cli.core.drawing.canvas import LINES
 from percept_cli.core.drawing.plots import Plot, plain_log_axis, render
-from percept_cli.core.drawing.style import LINES
 from percept_cli.core.images.encode import save_image
 from percept_cli.core.images.photo import Photo
 from percept_cli.core.losses import contextual_loss

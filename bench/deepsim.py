@@ -106,7 +106,7 @@ def prepare(given: argparse.Namespace) -> Experiment:
     originals = torch.cat([load_square(path, given.size) for path in held_out])
     mean_pair_distance(originals)  # which refuses fewer than two
     name, file = parse_named_file("--judge", given.judge)
-    taps = JUDGES_OF_COMPACT if name == "compact" else perceptual_layers(name, None)
+    taps = JUDGES_OF_COMPACT if name == "compact" else perceptual_layers(create_architecture(name), None)
     exact = Runtime(runtime.device, torch.float32, "")
     judge = exact.freeze(create_extractor(name, taps, file, given.seed, say))
 

@@ -13,7 +13,7 @@ from reconstruction_metrics import gradient_energy, high_frequency_share, normal
 from torch import Tensor
 
 from percept_cli.app import run as run_percept
-from percept_cli.core.drawing.sheets import Tile, contact_sheet
+from percept_cli.core.drawing.sheets import Panel, contact_sheet
 from percept_cli.core.extractors import FeatureExtractor
 from percept_cli.core.files.atomic import atomic_write_bytes
 from percept_cli.core.images.decode import load_image
@@ -21,7 +21,7 @@ from percept_cli.core.images.encode import save_image
 from percept_cli.core.images.photo import Photo
 from percept_cli.core.inference.invert import run_inverter
 from percept_cli.core.measures.pixels import perceptual_distance, place_distances
-from percept_cli.core.optimization.inversion import InversionOptions, reconstruct
+from percept_cli.core.optimization.inversion import InversionOptions, invert
 from percept_cli.core.pretrained.generators import check_inverter, load_generator
 from percept_cli.core.runtime import Runtime
 from percept_cli.errors import ExitCode
@@ -105,7 +105,7 @@ class Experiment:
         if model is not None:
             inverter = load_generator(str(model), "inverter")
             check_inverter(inverter, self.exact[layer], layer)
-            network = self.runtime.prepare(inverter.network)
+            network = self.runtime.place_network(inverter.network)
         options = InversionOptions(steps=self.given.optimize_steps, seed=self.given.seed)
         for name, original in zip(self.names, self.originals.split(1), strict=True):
             if (folder / name).exists():
@@ -115,7 +115,7 @@ class Experiment:
             if model is not None:
                 picture = run_inverter(network, code, original.shape[-2:], self.runtime)
             else:
-                for step in reconstruct(code, layer, self.given.size, self.frozen[layer], self.runtime, options):
+                for step in invert(original, layer, self.frozen[layer], self.runtime, options):
                     picture = step.image
             save_image(Photo(picture.cpu()), folder / name)
 
@@ -164,11 +164,11 @@ class Experiment:
         }
         rows = []
         for number in range(min(ROWS, len(self.names))):
-            tiles = [Tile(enlarge(self.originals[number : number + 1], factor), ("original",))]
+            tiles = [Panel(enlarge(self.originals[number : number + 1], factor), ("original",))]
             for method, made in pictures.items():
                 image, feature = (error[number].item() for error in errors[method])
                 caption = METHODS[method][0], f"image {image:.2f}", f"features {feature:.2f}"
-                tiles.append(Tile(enlarge(made[number : number + 1], factor), caption))
+                tiles.append(Panel(enlarge(made[number : number + 1], factor), caption))
             rows.append(tiles)
         return contact_sheet(rows)
 

@@ -28,7 +28,7 @@ def main() -> None:
     tiles = [photo.pixels]
     for model in shipped_models().values():
         if model.role == "style":
-            generator = runtime.prepare(load_generator(model.name, "style").network)
+            generator = runtime.place_network(load_generator(model.name, "style").network)
             tiles.append(restyle(photo, generator, runtime).pixels)
     height, width = fit_short_side(photo.height, photo.width, given.short_side)
     rows = -(-len(tiles) // COLUMNS)

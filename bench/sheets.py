@@ -9,7 +9,7 @@ from torch import Tensor
 
 from percept_cli.core.data.degradation import degrade
 from percept_cli.core.data.photos import sample_photos
-from percept_cli.core.drawing.sheets import Tile, contact_sheet
+from percept_cli.core.drawing.sheets import Panel, contact_sheet
 from percept_cli.core.images.decode import load_image
 from percept_cli.core.images.encode import save_image
 from percept_cli.core.images.photo import Photo, floats, middle_square
@@ -34,7 +34,7 @@ def sample(name: str) -> Tensor:
 def upscaling_sheet(runtime: Runtime) -> Tensor:
     """A row for each crop: shrunk and enlarged by bicubic interpolation, in both looks, and as it was."""
     networks = {
-        look: runtime.prepare(load_generator(f"swift-x{SCALE}-{look}", "upscaler").network)
+        look: runtime.place_network(load_generator(f"swift-x{SCALE}-{look}", "upscaler").network)
         for look in ("faithful", "natural")
     }
     rows = []
@@ -43,10 +43,10 @@ def upscaling_sheet(runtime: Runtime) -> Tensor:
         original = sample(name)[..., top : top + side, left : left + side]
         small = degrade(original, SCALE, "bicubic", np.random.default_rng(0))
         bicubic = torch.nn.functional.interpolate(small, scale_factor=SCALE, mode="bicubic").clamp(0, 1)
-        tiles = [Tile(bicubic, ("bicubic",))]
+        tiles = [Panel(bicubic, ("bicubic",))]
         for look, network in networks.items():
-            tiles.append(Tile(floats(upscale(Photo(small), network, runtime).pixels), (look,)))
-        rows.append([*tiles, Tile(original, ("original",))])
+            tiles.append(Panel(floats(upscale(Photo(small), network, runtime).pixels), (look,)))
+        rows.append([*tiles, Panel(original, ("original",))])
     return contact_sheet(rows)
 
 
@@ -56,15 +56,15 @@ def inversion_sheet(runtime: Runtime) -> Tensor:
     models = [model for model in shipped_models().values() if model.role == "inverter"]
     for name in INVERTED:
         original = middle_square(sample(name), SIDE)
-        tiles = [Tile(original, ("photograph",))]
+        tiles = [Panel(original, ("photograph",))]
         for model in models:
             inverter = load_generator(model.name, "inverter")
             layer = inverter.metadata["layer"]
             extractor = runtime.freeze(create_extractor(inverter.metadata["extractor"], [layer]))
             with torch.no_grad():
                 code = extractor(runtime.place(original))[layer]
-            result = run_inverter(runtime.prepare(inverter.network), code, original.shape[-2:], runtime)
-            tiles.append(Tile(result.cpu().float(), (f"from {layer}",)))
+            result = run_inverter(runtime.place_network(inverter.network), code, original.shape[-2:], runtime)
+            tiles.append(Panel(result.cpu().float(), (f"from {layer}",)))
         rows.append(tiles)
     return contact_sheet(rows)
 

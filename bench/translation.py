@@ -29,7 +29,8 @@ from percept_cli.app import run as run_percept
 from percept_cli.core.data.corruption import corrupt
 from percept_cli.core.data.degradation import degrade
 from percept_cli.core.data.photos import find_photos, load_square
-from percept_cli.core.drawing.sheets import Tile, contact_sheet
+from percept_cli.core.drawing.sheets import Panel, contact_sheet
+from percept_cli.core.extractors import create_architecture
 from percept_cli.core.images.decode import load_image
 from percept_cli.core.images.encode import save_image
 from percept_cli.core.images.photo import Photo, fit_short_side, floats, middle_square, resize_image
@@ -77,7 +78,9 @@ class Judge:
         name, file = parse_named_file("--judge", named)
         runtime = Runtime(torch.device("cpu"), torch.float32, "")
         self.name = name
-        self.extractor = runtime.freeze(create_extractor(name, perceptual_layers(name, None), file))
+        self.extractor = runtime.freeze(
+            create_extractor(name, perceptual_layers(create_architecture(name), None), file)
+        )
 
     @torch.no_grad()
     def distance(self, images: Tensor, originals: Tensor) -> float:
@@ -122,7 +125,7 @@ def folders(option: str, given: Sequence[Path]) -> list[object]:
 
 def translated(model: Path, sources: Tensor, runtime: Runtime) -> Tensor:
     """What a translation makes of images (N, C, H, W), in whole levels."""
-    network = runtime.prepare(load_generator(str(model), "style").network)
+    network = runtime.place_network(load_generator(str(model), "style").network)
     with torch.inference_mode():
         return (
             torch.cat([run_generator(network, source, runtime) for source in sources.split(1)])
@@ -151,7 +154,7 @@ def report(rows: Mapping[str, Row], heading: str) -> None:
 def show(given: argparse.Namespace, columns: Mapping[str, Tensor], first: int = 0) -> None:
     """A sheet: a row for each of the first photographs, a column for each method."""
     chosen = range(first, min(first + SHOWN, len(next(iter(columns.values())))))
-    rows = [[Tile(images[n : n + 1].clamp(0, 1), (name,)) for name, images in columns.items()] for n in chosen]
+    rows = [[Panel(images[n : n + 1].clamp(0, 1), (name,)) for name, images in columns.items()] for n in chosen]
     given.out.mkdir(parents=True, exist_ok=True)
     save_image(Photo(contact_sheet(rows)), given.out / f"{given.experiment}.png")
     print(f"\nsheet: {given.out / given.experiment}.png", file=sys.stderr)
@@ -327,7 +330,7 @@ def middle(image: Tensor, side: int) -> Tensor:
 
 
 def enlarge(model: str, small: Sequence[Tensor], runtime: Runtime) -> list[Tensor]:
-    network = runtime.prepare(load_generator(model, "upscaler").network)
+    network = runtime.place_network(load_generator(model, "upscaler").network)
     return [floats(upscale(Photo(image), network, runtime).pixels) for image in small]
 
 

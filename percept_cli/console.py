@@ -6,6 +6,7 @@ import shutil
 import sys
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -116,6 +117,20 @@ class Console:
             Progress.bar.write(message, file=sys.stderr)
         else:
             print(message, file=sys.stderr, flush=True)
+
+
+class Failures:
+    """The inputs that could not be used, each reported when it is added."""
+
+    def __init__(self, console: Console):
+        self.console, self.inputs = console, list[Path]()
+
+    def add(self, source: Path, reason: str) -> None:
+        """Reports why an input could not be used; with --json as a result of its own too."""
+        self.inputs.append(source)
+        self.console.error(reason if str(source) in reason else f"{source}: {reason}")
+        if self.console.as_json:
+            self.console.result("", file=source, status="failed", error=reason)
 
 
 class Progress:

@@ -236,6 +236,18 @@ class DeepsimLosses:
     ] = True
 
 
+@dataclass(frozen=True)
+class StyleLosses:
+    """What a picture is held to the photograph and to the style by."""
+
+    content_weight: ContentWeight = 1.0
+    style_weight: StyleWeight = 1.0
+    tv_weight: TotalVariationWeight = 1.0
+    scaling: Scaling = "typical"
+    content_layers: LossLayers = None
+    style_layers: LossLayers = None
+
+
 def given(*bundles: Any) -> dict[str, Any]:
     """The options of bundles that were given, by name: neither None nor without a single layer."""
     values = {field.name: getattr(bundle, field.name) for bundle in bundles for field in fields(bundle)}

@@ -12,9 +12,9 @@ from torch import Tensor
 from percept_cli.core.extractors import FeatureExtractor
 from percept_cli.core.extractors.tiled import TiledExtractor
 from percept_cli.core.images.decode import load_image
-from percept_cli.core.losses.style import STYLE_BALANCE
+from percept_cli.core.losses.style_losses import STYLE_BALANCE
 from percept_cli.core.optimization import style_transfer as gatys
-from percept_cli.core.optimization.loop import OptimizationStep, fence, optimize_image
+from percept_cli.core.optimization.loop import OptimizationStep, optimize_image, penalize_range
 from percept_cli.core.optimization.style_transfer import COARSEST, StyleOptions, optimize_style, scales, split_steps
 from percept_cli.core.pretrained.extractors import create_extractor
 from percept_cli.core.runtime import Runtime
@@ -234,7 +234,7 @@ def test_a_fence_shows_the_loss_what_a_file_can_hold() -> None:
         seen.append(given.detach().clone())
         return given.sum(), {"sum": given.sum()}
 
-    total, parts = fence(loss, 10.0)(image)
+    total, parts = penalize_range(loss, 10.0)(image)
     assert seen[0].flatten().tolist() == [1.0, 0.5, 0.0, 1.0]
     assert parts["range"].item() == pytest.approx(10 * (0.25 + 0.25) / 4)
     assert total.item() == pytest.approx(2.5 + parts["range"].item())

@@ -35,6 +35,7 @@ from percept_cli.errors import UsageError
 
 RUNTIME = Runtime(torch.device("cpu"), torch.float32, "")
 STEPS = 40
+PATIENCE = 300  # seconds for a process of its own; importing torch alone has taken 60 on a busy machine
 Command = Callable[..., list[object]]
 
 
@@ -74,13 +75,13 @@ def stopped(start_percept: Callable, command: Command, tmp_path_factory: pytest.
 def stop_in_the_middle(process: subprocess.Popen[bytes], folder: Path, number: signal.Signals) -> int:
     """Sends a signal when a few steps are logged, and returns the exit code."""
     log = folder / "model.run" / "log.jsonl"
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + PATIENCE
     while process.poll() is None and time.monotonic() < deadline:
         if log.exists() and log.read_bytes().count(b"\n") >= 4:
             process.send_signal(number)
             break
         time.sleep(0.002)
-    process.communicate(timeout=300)
+    process.communicate(timeout=PATIENCE)
     return process.returncode
 
 
@@ -145,13 +146,13 @@ def test_a_second_signal_stops_at_once(start_percept: Callable, command: Command
     """Whoever will not wait for the end of a step gets out with the exit code of an interruption all the same."""
     log = tmp_path / "model.run" / "log.jsonl"
     with start_percept(*command(tmp_path / "model.safetensors", "--steps", 100_000)) as process:
-        deadline = time.monotonic() + 300
+        deadline = time.monotonic() + PATIENCE
         while not log.exists() and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.002)
         # While it stands still, both wait for it; then both come within one step.
         for number in (signal.SIGSTOP, signal.SIGINT, signal.SIGTERM, signal.SIGCONT):
             process.send_signal(number)
-        _, stderr = process.communicate(timeout=300)
+        _, stderr = process.communicate(timeout=PATIENCE)
     assert process.returncode in (130, 143), stderr
     assert b"Traceback" not in stderr
 

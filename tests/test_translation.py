@@ -32,7 +32,7 @@ from percept_cli.core.training.translation import (
     usual_recipe,
 )
 from percept_cli.errors import UsageError
-from tests.test_generators import reach_of_pixel
+from tests.test_style_generators import reaches_of_pixels
 
 COMPACT = create_architecture("compact")
 RUNTIME = Runtime(torch.device("cpu"), torch.float32, "")
@@ -70,7 +70,7 @@ def test_the_receptive_radius_is_measured() -> None:
     for module in network.modules():
         if isinstance(module, nn.Conv2d):  # all positive, so that no path is cut off by a ReLU
             nn.init.constant_(module.weight, 1 / module.weight[0].numel())
-    reaches = [reach_of_pixel(network, 120 + phase, side=248) for phase in (5, 6)]  # the farthest and the next
+    reaches = reaches_of_pixels(network, (109, 110), side=216)  # the farthest and the next
     assert max(max(reach) for reach in reaches) == TranslationGenerator.receptive_radius
 
 

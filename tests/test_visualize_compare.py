@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from percept_cli.core.drawing.style import LINES, WIDTH
+from percept_cli.core.drawing.canvas import LINES, WIDTH
 from percept_cli.core.visualization.comparison import (
     Heat,
     Shown,

@@ -10,8 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
+from percept_cli.core.drawing.canvas import LINES, WIDTH, Scale, color_bar, format_number, outline
 from percept_cli.core.drawing.records import encode_records
-from percept_cli.core.drawing.style import LINES, WIDTH, Scale, boxed, color_bar, figure
 from percept_cli.core.extractors import create_architecture
 from percept_cli.core.extractors.geometry import activation_pair
 from percept_cli.core.extractors.graph import FeatureExtractor, Grid
@@ -95,14 +95,14 @@ def test_a_scale_has_its_colors_at_its_ends_and_clamps_beyond() -> None:
 
 def test_numbers_are_short_and_boxes_have_their_color() -> None:
     """Three digits, no exponents before a million."""
-    assert [figure(value) for value in (0.0, 2570.4, -1150.0, 0.01234, 2.5e7)] == [
+    assert [format_number(value) for value in (0.0, 2570.4, -1150.0, 0.01234, 2.5e7)] == [
         "0",
         "2570",
         "-1150",
         "0.0123",
         "2.5e+07",
     ]
-    marked = boxed(torch.zeros(1, 3, 9, 9), (1, 1, 8, 8), LINES[0], 2)
+    marked = outline(torch.zeros(1, 3, 9, 9), (1, 1, 8, 8), LINES[0], 2)
     assert (
         (marked[0, 2] * 255).round()[1, 1] == 0xB2 and marked[..., 3:6, 3:6].sum() == 0 and marked[..., 0, :].sum() == 0
     )

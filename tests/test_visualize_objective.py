@@ -262,14 +262,19 @@ def test_the_same_seed_gives_the_same_file_and_every_option_another(percept: Cal
 
 
 def test_a_class_of_a_classifier_is_an_objective(percept: Callable, tmp_path: Path) -> None:
-    """Its log-odds rise; of an untrained network here, whose weights come from the seed."""
+    """Its log-odds rise; of an untrained network here, whose weights come from the seed.
+
+    Every step sees the image as it is: of such a network the views that are drawn at random differ more than six steps
+    gain, which are 0.045 here.
+    """
     outcome = percept(
         "visualize", "objective", "prob:3", "--extractor", "squeezenet1_1", "--extractor-weights", "random", "--size", 48,
-        "--steps", 6, "--jitter", 0, "-o", tmp_path / "c.png", "--data", tmp_path / "c.json", *CPU,
+        "--steps", 6, "--jitter", 0, "--scale", 0, "--rotation", 0, "-o", tmp_path / "c.png",
+        "--data", tmp_path / "c.json", *CPU,
     )  # fmt: skip
     assert outcome.code == 0, outcome.stderr
     values = [row["value"] for row in json.loads((tmp_path / "c.json").read_text())]
-    assert len(values) == 6 and values[-1] > values[0]
+    assert len(values) == 6 and values[-1] > values[0] + 0.02
 
 
 @pytest.mark.parametrize(

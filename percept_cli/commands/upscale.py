@@ -33,7 +33,7 @@ def upscale(
     photos: options.Inputs = None,
     x2: Annotated[bool, typer.Option("--x2", help="Twice as wide and as high.")] = False,
     x3: Annotated[bool, typer.Option("--x3", help="3 times.")] = False,
-    x4: Annotated[bool, typer.Option("--x4", help="4 times; what no factor means too.")] = False,
+    x4: Annotated[bool, typer.Option("--x4", help="4 times, as without any factor.")] = False,
     x8: Annotated[bool, typer.Option("--x8", help="8 times.")] = False,
     scale: Annotated[
         float | None, typer.Option(help="Any other factor above 1: by the next larger network, then resampled.")
@@ -120,10 +120,7 @@ def upscale(
         wanted = Enlargement(factor=loaded.scale, exact=True)
     assert wanted is not None
     enlargement = wanted
-    jobs = plan_outputs(
-        items, output, name=name, op=enlargement.label, model=label, overwrite=existing.overwrite,
-        skip_existing=existing.skip_existing,
-    )  # fmt: skip
+    jobs = plan_outputs(items, output, name=name, op=enlargement.label, model=label, **vars(existing))
 
     # Only now the heavy imports: a mistyped option is answered at once.
     from percept_cli.commands.batch import process_images
@@ -151,7 +148,7 @@ def upscale(
         if network_scale not in upscalers:
             chosen = loaded or load_shipped_upscaler(network_scale, look, blend)
             console.say(f"network: {chosen.name}{': ' if chosen.note else ''}{chosen.note}")
-            upscalers[network_scale] = Upscaler(runtime.prepare(chosen.network), runtime, tile_side)
+            upscalers[network_scale] = Upscaler(runtime.place_network(chosen.network), runtime, tile_side)
         return upscalers[network_scale]
 
     def operation(photo: "Photo", job: "Job") -> "Photo":

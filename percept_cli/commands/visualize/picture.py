@@ -186,11 +186,10 @@ def choose_photo(image: Path | None, console: Console) -> Path:
     """The photograph to look at: the one given, or scikit-image's sample, which is then said."""
     if image is not None:
         return image
-    from percept_cli.commands.invert import SAMPLE_PHOTO, sample_photo
+    from percept_cli.core.data.photos import sample_photo
 
-    path = sample_photo().source
-    assert path is not None
-    console.say(f"no image was given: {SAMPLE_PHOTO}, a sample photograph of scikit-image")
+    path = sample_photo()
+    console.say(f"no image was given: {path.name}, a sample photograph of scikit-image")
     return path
 
 

@@ -1,4 +1,4 @@
-"""Photographs on disk as an endless, reproducible stream of crops."""
+"""Crops of the photographs in folders, endless and reproducible: what networks are trained on."""
 
 import hashlib
 import importlib.util
@@ -23,6 +23,7 @@ CACHE_BYTES = 1 << 30
 READERS = 2
 MOST_SHRINKING = 2.0
 # scikit-image's packaged pictures that are photographs, not plots, masks or microscopy
+SAMPLE_PHOTO = "chelsea.png"
 SAMPLE_PHOTOS = (
     "astronaut.png",
     "brick.png",
@@ -58,7 +59,7 @@ def find_photos(folders: Sequence[Path]) -> list[Path]:
 
 
 def fingerprint(photos: Sequence[Path]) -> str:
-    """A digest of the photographs' names and sizes in bytes: a run resumes on the same ones or not at all."""
+    """A digest of the photographs' names and sizes in bytes, by which a resumed run knows that they are the same."""
     listing = "\n".join(f"{photo.name} {photo.stat().st_size}" for photo in photos)
     return hashlib.sha256(listing.encode()).hexdigest()[:16]
 
@@ -72,6 +73,14 @@ def sample_photos() -> list[Path]:
     return [folder / name for name in SAMPLE_PHOTOS if (folder / name).exists()]
 
 
+def sample_photo() -> Path:
+    """The photograph for commands that are given none: scikit-image's cat. Raises UsageError where it is not there."""
+    path = next((photo for photo in sample_photos() if photo.name == SAMPLE_PHOTO), None)
+    if path is None:
+        raise UsageError(f"{SAMPLE_PHOTO}, scikit-image's sample photograph, is not there: name an image.")
+    return path
+
+
 def training_photos(data: Sequence[Path] | None, product: str, announce: Callable[[str], None]) -> list[Path]:
     """The photographs under the folders given, or the sample ones, which is announced; product: what more would improve."""
     if data:
@@ -82,7 +91,7 @@ def training_photos(data: Sequence[Path] | None, product: str, announce: Callabl
 
 
 class Examples(Protocol):
-    """What a training takes its batches from: example number n is a function of n alone, of one shape for all."""
+    """The examples that a training takes its batches from; number n is a function of n alone, and all have one shape."""
 
     def __len__(self) -> int: ...
 
@@ -186,7 +195,7 @@ class Crops:
         crop = photo.resize((self.size, self.size), Image.Resampling.BICUBIC, box=box)
         if random.random() < 0.5:
             crop = ImageOps.mirror(crop)
-        return torch.from_numpy(np.asarray(crop).copy()).permute(2, 0, 1).float() / 255
+        return to_tensor(crop)
 
     def _cut_native(self, photo: Image.Image, random: np.random.Generator) -> Tensor:
         shrinking = max(1.0, random.uniform(0.0, MOST_SHRINKING))  # half of the crops as they are
@@ -203,13 +212,18 @@ class Crops:
         levels = np.rot90(levels, int(random.integers(4)))
         if random.random() < 0.5:
             levels = levels[:, ::-1]
-        return torch.from_numpy(levels.copy()).permute(2, 0, 1).float() / 255
+        return to_tensor(levels)
 
 
 def shuffled(count: int, seed: int, number: int) -> tuple[NDArray[np.int64], int]:
-    """The order of `count` photographs in the epoch of example `number`, and its place: every one once before any twice."""
+    """The order of `count` photographs in the epoch of example `number`, and its place in it. Every epoch has each once."""
     epoch, position = divmod(number, count)
     return np.random.default_rng((seed, epoch, 1)).permutation(count), position
+
+
+def to_tensor(picture: Image.Image | NDArray[np.uint8]) -> Tensor:
+    """8-bit levels (H, W, 3) as (3, H, W) RGB float32 in [0, 1]."""
+    return torch.from_numpy(np.asarray(picture).copy()).permute(2, 0, 1).float() / 255
 
 
 def load_square(path: Path, side: int) -> Tensor:
@@ -218,7 +232,7 @@ def load_square(path: Path, side: int) -> Tensor:
     Raises ImageError where it cannot be read.
     """
     photo = ImageOps.fit(load_levels(path), (side, side), Image.Resampling.BICUBIC)
-    return torch.from_numpy(np.asarray(photo).copy()).permute(2, 0, 1)[None].float() / 255
+    return to_tensor(photo)[None]
 
 
 def batches_from(examples: Examples, batch: int, first: int, rank: int = 0, world: int = 1) -> Iterator[Tensor]:

@@ -1,13 +1,16 @@
-"""Parts of pages that open from disk: one file, nothing fetched, light and dark, for telephones and for paper.
+"""Parts of HTML pages that open from disk: one file each, which loads nothing, for light and dark screens and for paper.
 
-Every function takes plain text and returns HTML in which it is escaped; only what these functions returned goes in as HTML.
+Every function takes plain text and returns HTML in which that text is escaped. Only what these functions returned may be
+given as HTML. `page.css` and `page.js` beside this module are written into every page.
 """
 
 import base64
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from html import escape
+from pathlib import Path
 
 from torch import Tensor
 
@@ -29,7 +32,8 @@ class Shot:
 
 def page(title: str, summary: str, sections: Sequence[str]) -> str:
     """A whole document. Its policy lets it load nothing but what is in it and run no other script than its own."""
-    digest = base64.b64encode(hashlib.sha256(_SCRIPT.encode()).digest()).decode()
+    style, script = _asset("page.css"), _asset("page.js")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
     body = "\n".join(sections)
     return f"""<!DOCTYPE html>
@@ -41,7 +45,7 @@ def page(title: str, summary: str, sections: Sequence[str]) -> str:
 <meta name="color-scheme" content="light dark">
 <title>{escape(title)}</title>
 <link rel="icon" href="data:,">
-<style>{_STYLE}</style>
+<style>{style}</style>
 </head>
 <body>
 <header><h1>{escape(title)}</h1>
@@ -50,7 +54,7 @@ def page(title: str, summary: str, sections: Sequence[str]) -> str:
 {body}
 </main>
 <footer>Made by percept {escape(__version__)}.</footer>
-<script>{_SCRIPT}</script>
+<script>{script}</script>
 </body>
 </html>
 """
@@ -156,82 +160,6 @@ def _choice(side: str, shots: Sequence[Shot], chosen: int) -> str:
     return f'<select aria-label="The {side} picture">{choices}</select>'
 
 
-_STYLE = """
-:root { color-scheme: light dark; --paper: #ffffff; --ink: #1a1a1a; --muted: #5f5f5f; --line: #d9d9d9; --accent: #0072b2 }
-@media screen and (prefers-color-scheme: dark) {
-  :root { --paper: #161616; --ink: #ececec; --muted: #a8a8a8; --line: #3b3b3b; --accent: #56b4e9 }
-  img.drawing { filter: invert(0.914) hue-rotate(180deg) }
-}
-* { box-sizing: border-box }
-body { margin: 0 auto; padding: 1.2rem; max-width: 72rem; background: var(--paper); color: var(--ink);
-  font: 1rem/1.5 system-ui, sans-serif; -webkit-text-size-adjust: 100% }
-h1 { font-size: 1.7rem; line-height: 1.25; margin: 0.3rem 0; overflow-wrap: anywhere }
-h2 { font-size: 1.25rem; margin: 2.4rem 0 0.4rem; padding-top: 0.8rem; border-top: 1px solid var(--line) }
-h3 { font-size: 1rem; margin: 1.6rem 0 0.5rem; overflow-wrap: anywhere }
-p { margin: 0.4rem 0 0.8rem; max-width: 46rem; overflow-wrap: anywhere }
-.note, figcaption, footer, .names { color: var(--muted); font-size: 0.9rem }
-footer { margin-top: 3rem; padding-top: 0.8rem; border-top: 1px solid var(--line) }
-figure { margin: 0 }
-img { display: block; max-width: 100%; height: auto }
-img.crop { width: 100%; image-rendering: pixelated }
-.beside { display: grid; gap: 1.2rem; align-items: start;
-  grid-template-columns: repeat(auto-fit, minmax(min(100%, var(--least)), 1fr)) }
-.beside > * { min-width: 0 }
-.scroll { overflow-x: auto; max-width: 100% }
-.scroll img { max-width: none }
-table { border-collapse: collapse; font-size: 0.92rem; margin: 0.6rem 0 }
-th, td { text-align: left; vertical-align: top; padding: 0.3rem 1rem 0.3rem 0; border-bottom: 1px solid var(--line) }
-.facts { width: 100% } .facts th { width: 11rem; font-weight: 600 } .facts td { overflow-wrap: anywhere }
-.figures td, .figures th + th { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums }
-.row { display: flex; flex-wrap: wrap; gap: 0 1.2rem }
-.swipe { flex: 0 1 auto; width: max(var(--width), 12rem); max-width: 100% } .swipe .note { margin: 0 0 0.6rem }
-.names { display: flex; justify-content: space-between; gap: 1rem; margin-bottom: 0.3rem }
-.names span { overflow-wrap: anywhere } .names select { font: inherit; max-width: 48% }
-.stack { display: grid; position: relative; width: 100%; max-width: var(--width); touch-action: pan-y;
-  user-select: none; cursor: ew-resize;
-  --at: 50% }
-.stack::after { content: ""; position: absolute; inset: 0 auto 0 var(--at); width: 2px; margin-left: -1px; z-index: 3;
-  background: #ffffff; box-shadow: 0 0 2px #000000 }
-.shot { grid-area: 1 / 1; visibility: hidden } .shot img { width: 100% } .shot figcaption { display: none }
-.shot.right { visibility: visible } .shot.left { visibility: visible; z-index: 2; clip-path: inset(0 calc(100% - var(--at)) 0 0) }
-.shot.left.right { clip-path: none }
-input[type=range] { width: 100%; max-width: var(--width); margin: 0.4rem 0 0; accent-color: var(--accent) }
-:focus-visible { outline: 3px solid var(--accent); outline-offset: 2px }
-@media (max-width: 30rem) {
-  body { padding: 0.8rem }
-  .facts, .facts tbody, .facts tr, .facts th, .facts td { display: block; width: 100% } .facts th { border: 0; padding-bottom: 0 }
-}
-@page { margin: 1.5cm }
-@media print {
-  body { padding: 0; max-width: none; font-size: 10pt }
-  tr, figure, .swipe, .beside > *, .scroll { break-inside: avoid } h2, h3, .note { break-after: avoid }
-  .swipe { width: 100% } .stack { max-width: none } .names, input[type=range] { display: none }
-  .stack { aspect-ratio: auto !important; grid-template-columns: repeat(auto-fit, 6cm); gap: 0.3cm }
-  .stack::after { content: none }
-  .shot, .shot.left { grid-area: auto; visibility: visible; clip-path: none } .shot figcaption { display: block }
-  .scroll { overflow: visible } .scroll img { max-width: 100% } .figures { font-size: 8pt }
-}
-"""
-
-_SCRIPT = """
-for (const swipe of document.querySelectorAll('.swipe')) {
-  const stack = swipe.querySelector('.stack'), range = swipe.querySelector('input');
-  const shots = [...stack.children], choices = [...swipe.querySelectorAll('select')];
-  const move = () => stack.style.setProperty('--at', range.value + '%');
-  const drag = event => {
-    const box = stack.getBoundingClientRect();
-    range.value = 100 * (event.clientX - box.left) / box.width;
-    move();
-  };
-  const choose = () => shots.forEach((shot, number) => {
-    shot.classList.toggle('left', number == choices[0].value);
-    shot.classList.toggle('right', number == choices[1].value);
-  });
-  range.addEventListener('input', move);
-  stack.addEventListener('pointerdown', event => { stack.setPointerCapture(event.pointerId); drag(event); });
-  stack.addEventListener('pointermove', event => { if (stack.hasPointerCapture(event.pointerId)) drag(event); });
-  choices.forEach(choice => choice.addEventListener('change', choose));
-  move();
-  if (choices.length) choose();
-}
-"""
+@cache
+def _asset(name: str) -> str:
+    return "\n" + (Path(__file__).parent / name).read_text(encoding="utf-8")

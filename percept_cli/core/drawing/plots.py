@@ -1,4 +1,4 @@
-"""Curves and matrices by matplotlib, in the look of the sheets; the only module that knows matplotlib."""
+"""Curves and matrices by matplotlib, in the style of the sheets; the only module that knows matplotlib."""
 
 import contextlib
 import io
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from percept_cli.core.drawing import style as look
+from percept_cli.core.drawing import canvas
 from percept_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Plot:
     notes: Sequence[str]
     draw: Callable[["Figure"], None]
     height: float
-    width: float = look.WIDTH / DPI
+    width: float = canvas.WIDTH / DPI
 
 
 def render(plot: Plot) -> Tensor:
@@ -68,9 +68,9 @@ def render(plot: Plot) -> Tensor:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     with _drawn(plot) as figure:
-        canvas = FigureCanvasAgg(figure)
-        canvas.draw()
-        levels = np.asarray(canvas.buffer_rgba())[..., :3].copy()
+        drawn = FigureCanvasAgg(figure)
+        drawn.draw()
+        levels = np.asarray(drawn.buffer_rgba())[..., :3].copy()
     return torch.from_numpy(levels).permute(2, 0, 1)[None].float() / 255
 
 
@@ -103,12 +103,12 @@ def _drawn(plot: Plot) -> Iterator["Figure"]:
             if plot.title:
                 figure.suptitle(plot.title, x=0.01, ha="left")
             if plot.notes:
-                figure.supxlabel("\n".join(plot.notes), x=0.01, ha="left", size=10, color=hex_color(look.MUTED))
+                figure.supxlabel("\n".join(plot.notes), x=0.01, ha="left", size=10, color=hex_color(canvas.MUTED))
             plot.draw(figure)
             yield figure
 
 
-def color_map(colors: Sequence[tuple[int, int, int]] = look.SEQUENTIAL) -> Any:
+def color_map(colors: Sequence[tuple[int, int, int]] = canvas.SEQUENTIAL) -> Any:
     """The colors of the sheets' scales as matplotlib takes them."""
     from matplotlib.colors import LinearSegmentedColormap
 

@@ -77,7 +77,7 @@ def find_pairs(first: Path, second: Path) -> tuple[list[Pair], dict[Path, str]]:
 
 
 def match_by_name(firsts: Sequence[Path], seconds: Sequence[Path]) -> tuple[list[Pair], dict[Path, str]]:
-    """Pairs files whose stems are equal, else those whose second stem begins with the first: `cat.png`, `cat_x4.png`.
+    """The pairs of files whose stems are equal, else those whose second stem begins with the first: `cat.png`, `cat_x4.png`.
 
     A second file belongs to the longest first stem that begins its own, so `a10_x4` is that of `a10` and not of `a1`.
     What has no partner or more than one is left out, each file with a sentence.

@@ -1,4 +1,4 @@
-"""Where a batch writes; everything that can be refused is refused here, before any work."""
+"""Where a batch writes: names, folders and conflicts, all refused before any work."""
 
 import os
 import string
@@ -28,14 +28,14 @@ def check_model_output(output: Path, overwrite: bool) -> None:
 
 
 class _RealFolders(dict[Path, str]):
-    """Folder -> its path with every link followed; remembered for one plan, since a batch has few folders."""
+    """Folder -> its path with every link followed; kept for one plan, since a batch has few folders."""
 
     def __missing__(self, folder: Path) -> str:
         self[folder] = os.path.realpath(folder)
         return self[folder]
 
     def place(self, path: Path) -> str:
-        """One text a place: links to folders are followed, a link at the end is itself what a write replaces."""
+        """The same text for every path to one file: links to folders are followed; a link to a file is what a write replaces."""
         place = os.path.join(self[path.parent], path.name)
         return place.casefold() if _IGNORES_CASE else place
 

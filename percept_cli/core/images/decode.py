@@ -1,4 +1,4 @@
-"""Image files to pictures, upright and in RGB: with all that they keep, or as 8-bit levels for training."""
+"""Image files to photographs, upright and in RGB: with all that they keep, or as 8-bit levels for training."""
 
 import contextlib
 import io

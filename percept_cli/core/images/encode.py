@@ -1,4 +1,4 @@
-"""Pictures to image files, whole or not at all, and notes on what a format could not keep."""
+"""Photographs to image files, with notes on what a format could not keep."""
 
 import io
 import struct
@@ -78,7 +78,7 @@ def save_image(photo: Photo, path: Path, *, quality: int = 95) -> tuple[str, ...
 
 
 def _levels(photo: Photo, dtype: type[np.uint8] | type[np.uint16], over_white: bool) -> NDArray[Any]:
-    """What a file holds, (H, W, 3 or 4) in C order, made strip by strip: a copy of a large picture is large too."""
+    """The levels that a file holds, (H, W, 3 or 4) in C order, computed strip by strip to save memory."""
     alpha = None if over_white else photo.alpha
     if alpha is None and not over_white and photo.pixels.dtype == torch.from_numpy(np.empty(0, dtype)).dtype:
         return np.ascontiguousarray(photo.pixels[0].permute(1, 2, 0).numpy())

@@ -1,4 +1,4 @@
-"""Pictures as float32 RGB tensors with what must survive: transparency, EXIF, color profile."""
+"""Photographs in memory: float32 RGB tensors with transparency, EXIF and color profile."""
 
 from dataclasses import dataclass, replace
 from typing import Any

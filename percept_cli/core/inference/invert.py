@@ -5,16 +5,28 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from percept_cli.core.extractors.graph import FeatureExtractor
 from percept_cli.core.generators.autoencoder import STRIDE, Autoencoder
 from percept_cli.core.generators.base import Generator
 from percept_cli.core.inference.run import forward
 from percept_cli.core.runtime import Runtime
 
 
+@torch.inference_mode()
+def invert(photos: Tensor, layer: str, extractor: FeatureExtractor, inverter: Generator, runtime: Runtime) -> Tensor:
+    """The images that an inverter makes of the features of photographs at a layer, both (N, 3, H, W) in [0, 1].
+
+    extractor: frozen by the runtime, tapped at the layer. inverter: one that `check_inverter` lets pass for these, on the
+    runtime's device by `Runtime.place_network`. The result is on the processor.
+    """
+    features = extractor(runtime.place(photos), [layer])[layer]
+    return run_inverter(inverter, features, (photos.shape[-2], photos.shape[-1]), runtime)
+
+
 def run_inverter(network: Generator, features: Tensor, size: tuple[int, int], runtime: Runtime) -> Tensor:
     """The image that an inverter makes of raw features, (N, 3, H, W) in [0, 1] on the processor; size: (H, W).
 
-    network: on the runtime's device by `Runtime.prepare`.
+    network: on the runtime's device by `Runtime.place_network`.
     """
     return forward(network, features, runtime, size).clamp(0, 1)
 
@@ -22,7 +34,7 @@ def run_inverter(network: Generator, features: Tensor, size: tuple[int, int], ru
 def run_autoencoder(network: Autoencoder, images: Tensor, runtime: Runtime) -> tuple[Tensor, Tensor]:
     """What images (N, 3, H, W) in [0, 1] become by way of their code, in [0, 1], and the code; on the processor.
 
-    network: on the runtime's device by `Runtime.prepare`, in evaluation mode.
+    network: on the runtime's device by `Runtime.place_network`, in evaluation mode.
     """
     code = forward(lambda placed: network.encode(placed)[0], images, runtime)
     return forward(network.decode, code, runtime, tuple(images.shape[-2:])).clamp(0, 1), code
@@ -33,7 +45,7 @@ def draw_images(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Images (1, 3, side, side) in [0, 1] decoded from draws of a standard normal distribution, each with its code.
 
-    For a variational autoencoder on the runtime's device by `Runtime.prepare`. The codes are drawn on the processor, one
+    For a variational autoencoder on the runtime's device by `Runtime.place_network`. The codes are drawn on the processor, one
     after the other: the first images of a seed do not depend on `count`, nor their codes on the device.
     """
     chance = torch.Generator().manual_seed(seed)

@@ -25,7 +25,7 @@ def restyle(
 ) -> Photo:
     """The photograph in a generator's style, of exactly its own size or with a short side of `size` pixels.
 
-    generator: on the runtime's device by `Runtime.prepare`. strength: 0 is the photograph, 1 the style, between them a
+    generator: on the runtime's device by `Runtime.place_network`. strength: 0 is the photograph, 1 the style, between them a
     mixture of the pixels. keep_colors: only brightness is restyled. mask: (1, 1, H, W) in [0, 1], not with a `size`;
     pixels where it is 0 stay as they are, and a generator that fills holes does not see the others. tile: as for
     `run_generator`. Transparency is kept; colors are premultiplied through the network, so that hidden ones do not bleed.

@@ -45,7 +45,7 @@ def run_whole(
 ) -> Tensor:
     """What a generator makes of images (N, C, h, w) in [0, 1]: (N, 3, s·h, s·w) on the processor, not clamped.
 
-    generator: on the runtime's device by `Runtime.prepare`. Images smaller than it takes are padded, and the result is
+    generator: on the runtime's device by `Runtime.place_network`. Images smaller than it takes are padded, and the result is
     cropped. The rest as `forward`.
     """
     height, width = images.shape[-2:]

@@ -1,32 +1,30 @@
 """Two images measured by any choice of metrics, with the protocol that makes the figures comparable with a paper's."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from percept_cli.core.extractors import FeatureExtractor, create_architecture
+from percept_cli.core.extractors import Architecture, FeatureExtractor
 from percept_cli.core.images.decode import load_image
-from percept_cli.core.losses import contextual_loss
+from percept_cli.core.losses.style import compared_taps
+from percept_cli.core.losses.style_losses import STYLE_LOSSES
 from percept_cli.core.measures.features import distance_maps
 from percept_cli.core.measures.learned import BACKBONES, create_learned_metric
 from percept_cli.core.measures.pixels import (
     MS_SSIM_SMALLEST_SIDE,
     SSIM_SMALLEST_SIDE,
-    absolute_map,
     crop_border,
-    heat_colors,
     levels,
     luma,
     ms_ssim,
     perceptual_distance,
-    perceptual_map,
     psnr,
     ssim,
 )
-from percept_cli.core.pretrained.extractors import create_extractor, named_extractor
+from percept_cli.core.pretrained.extractors import ExtractorChoice
 from percept_cli.core.pretrained.files import (
     DOWNLOAD_ROOT,
     TORCHVISION_FILES,
@@ -36,13 +34,11 @@ from percept_cli.core.pretrained.files import (
 from percept_cli.core.runtime import Runtime
 from percept_cli.errors import ImageError, ModelError, UsageError, unknown_name
 
-METRICS = ("psnr", "ssim", "ms_ssim", "perceptual", "contextual", *BACKBONES)
+COMPACT = ExtractorChoice("compact")
+METRICS = ("psnr", "ssim", "ms_ssim", "perceptual", *STYLE_LOSSES, *BACKBONES)
 
 # One layer of each of the first three blocks; the others' own style layers stand in where these names do not exist.
 PERCEPTUAL_LAYERS = ("relu1_2", "relu2_2", "relu3_4")
-# Mechrez et al. 2018b, Maintaining Natural Image Statistics with the Contextual Loss
-CONTEXTUAL_LAYER = "relu3_4"
-CONTEXTUAL_BANDWIDTH = 0.1
 
 
 @dataclass(frozen=True)
@@ -70,18 +66,6 @@ class Metric:
     smallest_side: int
     cropped: bool
     protocol: str
-
-
-@dataclass(frozen=True)
-class HeatMap:
-    """Where two images differ: `image` (1, 3, H, W) in [0, 1], black where they do not, white at a difference of `white`.
-
-    `kind` is `perceptual` or `absolute`.
-    """
-
-    image: Tensor
-    kind: str
-    white: float
 
 
 class Comparison:
@@ -132,32 +116,17 @@ class Comparison:
         return whole
 
 
-@torch.inference_mode()
-def heat_map(images: Tensor, target: Tensor, distances: Mapping[str, Tensor]) -> HeatMap:
-    """Where two images (1, 3, H, W) differ: by the `distances` of their measurement, pixel by pixel without any."""
-    height, width = images.shape[-2:]
-    if distances:
-        kind, differences = "perceptual", perceptual_map(distances, height, width)
-    else:
-        kind, differences = "absolute", absolute_map(images, target)
-    white = differences.max().item()
-    if white > 0:
-        differences /= white
-    return HeatMap(heat_colors(differences), kind, white)
-
-
 def create_comparison(
     names: Sequence[str],
     runtime: Runtime,
     *,
     border: int = 0,
-    extractor: str = "compact",
-    extractor_weights: str | None = None,
+    extractor: ExtractorChoice = COMPACT,
     layers: Sequence[str] | None = None,
     seed: int = 0,
     announce: Callable[[str], None] | None = None,
 ) -> Comparison:
-    """The metrics of those names, with their networks; `layers` are those of the perceptual distance and the contextual loss.
+    """The metrics of those names, with their networks; `layers` are those of the perceptual distance and the style losses.
 
     LPIPS and DISTS are omitted when the weights of their network are not in the cache: they are never downloaded here.
     Raises UsageError for an unknown name and ModelError for weights that cannot be had when no metric is left.
@@ -165,20 +134,17 @@ def create_comparison(
     for name in names:
         if name not in METRICS:
             raise UsageError(unknown_name("metric", name, METRICS))
-    extractor, extractor_weights = named_extractor(extractor, extractor_weights)
-    taps = perceptual_layers(extractor, layers)
+    taps = perceptual_layers(extractor.architecture, layers)
+    source = f"{extractor.name} ({extractor.weights})" if extractor.weights else extractor.name
     metrics: list[Metric] = []
     omitted: dict[str, str] = {}
     for name in dict.fromkeys(names):
         if name == "perceptual":
-            frozen = runtime.freeze(create_extractor(extractor, taps, extractor_weights, seed, announce))
-            source = f" ({extractor_weights})" if extractor_weights else ""
-            metrics.append(_perceptual(frozen, f"{extractor}{source}", runtime))
-        elif name == "contextual":
-            chosen = taps if layers else contextual_layers(extractor)
-            frozen = runtime.freeze(create_extractor(extractor, chosen, extractor_weights, seed, announce))
-            source = f" ({extractor_weights})" if extractor_weights else ""
-            metrics.append(_contextual(frozen, f"{extractor}{source}", runtime))
+            frozen = runtime.freeze(extractor.create(taps, seed, announce))
+            metrics.append(_perceptual(frozen, source, runtime))
+        elif name in STYLE_LOSSES:
+            chosen = compared_taps(extractor.architecture, layers, name)
+            metrics.append(_style(name, runtime.freeze(extractor.create(chosen, seed, announce)), source, runtime))
         elif name in BACKBONES:
             weights = cached_torchvision_weights(BACKBONES[name])
             if weights is None:
@@ -192,19 +158,9 @@ def create_comparison(
     return Comparison(metrics, omitted, border)
 
 
-def perceptual_layers(extractor: str, layers: Sequence[str] | None) -> tuple[str, ...]:
+def perceptual_layers(architecture: Architecture, layers: Sequence[str] | None) -> tuple[str, ...]:
     """The layers of the perceptual distance by their full names: as given, or the usual ones of that extractor."""
-    architecture = create_architecture(extractor)
-    if layers:
-        return tuple(architecture.resolve(layer) for layer in layers)
-    usual = set(PERCEPTUAL_LAYERS) <= set(architecture.layer_names)
-    return PERCEPTUAL_LAYERS if usual else architecture.style_layers
-
-
-def contextual_layers(extractor: str) -> tuple[str, ...]:
-    """The layer of the contextual loss unless others are asked for: the paper's, or that extractor's for content."""
-    architecture = create_architecture(extractor)
-    return (CONTEXTUAL_LAYER if CONTEXTUAL_LAYER in architecture.layer_names else architecture.content_layer,)
+    return architecture.choose_layers(layers, PERCEPTUAL_LAYERS, architecture.style_layers)
 
 
 def load_pair(first: Path, second: Path) -> tuple[Tensor, Tensor, tuple[str, ...]]:
@@ -285,17 +241,19 @@ def _perceptual(extractor: FeatureExtractor, source: str, runtime: Runtime) -> M
     return Metric("perceptual", ("perceptual",), measure, extractor.smallest_side, False, protocol)
 
 
-def _contextual(extractor: FeatureExtractor, source: str, runtime: Runtime) -> Metric:
+def _style(name: str, extractor: FeatureExtractor, source: str, runtime: Runtime) -> Metric:
+    loss = STYLE_LOSSES[name]
+
     def measure(images: Tensor, target: Tensor) -> Measurement:
         features, targets = (extractor(runtime.place(pixels)) for pixels in (images, target))
-        losses = [contextual_loss(features[layer], targets[layer], CONTEXTUAL_BANDWIDTH) for layer in extractor.layers]
-        return Measurement({"contextual": torch.stack(losses).mean().item()})
+        distances = [loss.distance(features[layer], targets[layer]) for layer in extractor.layers]
+        return Measurement({name: torch.stack(distances).mean().item()})
 
     protocol = (
-        f"contextual loss of A's features against B's, cosine, bandwidth {CONTEXTUAL_BANDWIDTH}, of {source}, mean of "
-        f"{', '.join(extractor.layers)}, {runtime.precision}, every point of the whole image; 0 is equal"
+        f"{loss.about}, of {source}, mean of {', '.join(extractor.layers)}, {runtime.precision}, "
+        "every point of the whole image; 0 is equal"
     )
-    return Metric("contextual", ("contextual",), measure, extractor.smallest_side, False, protocol)
+    return Metric(name, (name,), measure, extractor.smallest_side, False, protocol)
 
 
 def _learned(name: str, weights: Path, runtime: Runtime) -> Metric:

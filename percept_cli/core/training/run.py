@@ -124,7 +124,7 @@ class Run:
 
     def place(self, network: nn.Module) -> nn.Module:
         """The network on the device, spread over the processes."""
-        placed: nn.Module = self.accelerator.prepare_model(self.runtime.prepare(network))
+        placed: nn.Module = self.accelerator.prepare_model(self.runtime.place_network(network))
         return placed
 
     def train(

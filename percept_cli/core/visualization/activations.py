@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from percept_cli.core.drawing import style as look
+from percept_cli.core.drawing import canvas
 from percept_cli.core.drawing.plots import Plot, label_layers
 from percept_cli.core.extractors import FeatureExtractor
 from percept_cli.core.visualization.features import evenly_sampled
@@ -106,7 +106,7 @@ def _table(measured: Mapping[str, Sequence[LayerFigures]], layers: Sequence[str]
 
 
 def _curves(axes: "Axes", tables: Sequence[np.ndarray], title: str, unit: str) -> None:
-    for table, color, marker, side in zip(tables, look.LINES, "os", SIDES, strict=False):
+    for table, color, marker, side in zip(tables, canvas.LINES, "os", SIDES, strict=False):
         places = np.arange(table.shape[1])
         axes.plot(places, np.median(table, 0), color=color, marker=marker, label=side)
         if len(table) > 1:
@@ -117,12 +117,12 @@ def _curves(axes: "Axes", tables: Sequence[np.ndarray], title: str, unit: str) -
 
 
 def _ranges(axes: "Axes", measured: Mapping[str, Sequence[LayerFigures]], sides: Sequence[Sequence[str]]) -> None:
-    for number, (layers, color, side) in enumerate(zip(sides, look.LINES, SIDES, strict=False)):
+    for number, (layers, color, side) in enumerate(zip(sides, canvas.LINES, SIDES, strict=False)):
         low, median, high = (np.median(_table(measured, layers, name), 0) for name in ("low", "median", "high"))
         places = np.arange(len(layers)) + 0.3 * (number - 0.5)
         axes.vlines(places, low, high, color=color, linewidth=5, label=side)
         axes.scatter(places, median, color="white", edgecolor=color, zorder=3, s=28)
-    axes.axhline(0, color=look.LINES[-1], linewidth=0.8)
+    axes.axhline(0, color=canvas.LINES[-1], linewidth=0.8)
     axes.set_title("Range of the values")
     axes.set_ylabel("percentiles 1, 50 and 99, over the rms")
 

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from percept_cli.core.drawing import canvas
 from percept_cli.core.drawing import page as html
-from percept_cli.core.drawing import style as look
 from percept_cli.core.images.photo import fit_long_side, resize_image
 from percept_cli.core.images.tiles import Region
 from percept_cli.core.measures.pixels import SSIM_SMALLEST_SIDE, psnr, ssim
@@ -105,27 +105,30 @@ def comparison_sheet(pictures: Sequence[Shown], places: Sequence[Place], heat: H
     scale = None
     if heat is not None:
         most = max((values.max().item() for values in heat.maps.values()), default=0.0)
-        scale = look.Scale(0.0, most, heat.label)
+        scale = canvas.Scale(0.0, most, heat.label)
     cells = []
     for number, shown in enumerate(pictures):
         parts = [_with_outlines(shown.pixels, places, width), *_crops(shown.pixels, places, width)]
         if heat is not None and scale is not None:
             if number == 0:
-                parts.append(look.color_bar(scale, width))
+                parts.append(canvas.color_bar(scale, width))
             else:
                 painted = scale.paint(heat.maps[shown.label])
                 parts.append(F.interpolate(painted, size=parts[0].shape[-2:], mode="nearest-exact"))
-        names = look.text([shown.label], width), look.text([_against(shown, pictures[0])], width, color=look.MUTED)
-        cells.append(look.down([*names, look.down(parts, gap=GAP)], gap=1))
+        names = (
+            canvas.text([shown.label], width),
+            canvas.text([_against(shown, pictures[0])], width, color=canvas.MUTED),
+        )
+        cells.append(canvas.column([*names, canvas.column(parts, gap=GAP)], gap=1))
     columns = _columns(len(cells))
-    rows = [look.across(cells[start : start + columns], gap=COLUMN_GAP) for start in range(0, len(cells), columns)]
-    return look.down(rows, gap=2 * look.GAP)
+    rows = [canvas.row(cells[start : start + columns], gap=COLUMN_GAP) for start in range(0, len(cells), columns)]
+    return canvas.column(rows, gap=2 * canvas.GAP)
 
 
 def column_width(count: int) -> int:
     """How wide each of so many pictures is on the sheet, in pixels."""
     columns = _columns(count)
-    return (look.WIDTH - 2 * look.GAP - COLUMN_GAP * (columns - 1)) // columns
+    return (canvas.WIDTH - 2 * canvas.GAP - COLUMN_GAP * (columns - 1)) // columns
 
 
 def crops_beside_each_other(width: int) -> int:
@@ -170,7 +173,7 @@ def _with_outlines(pixels: Tensor, places: Sequence[Place], width: int) -> Tenso
             round(region.top * down), round(region.left * across), round(region.bottom * down),
             round(region.right * across),
         )  # fmt: skip
-        small = look.boxed(small, box, look.LINES[number % len(look.LINES)])
+        small = canvas.outline(small, box, canvas.LINES[number % len(canvas.LINES)])
     return small
 
 
@@ -186,8 +189,8 @@ def _crops(pixels: Tensor, places: Sequence[Place], width: int) -> list[Tensor]:
             crop = F.interpolate(crop, size=(side, side), mode="nearest-exact")
         else:
             crop = resize_image(crop, side, side)
-        enlarged.append(look.boxed(crop, (0, 0, side, side), look.LINES[number % len(look.LINES)]))
-    return [look.across(enlarged[start : start + per_row], gap=GAP) for start in range(0, len(enlarged), per_row)]
+        enlarged.append(canvas.outline(crop, (0, 0, side, side), canvas.LINES[number % len(canvas.LINES)]))
+    return [canvas.row(enlarged[start : start + per_row], gap=GAP) for start in range(0, len(enlarged), per_row)]
 
 
 def _against(shown: Shown, first: Shown) -> str:
@@ -269,12 +272,12 @@ def _place(pictures: Sequence[Shown], place: Place, number: int) -> str:
 
 def _heat(heat: Heat) -> str:
     most = max((values.max().item() for values in heat.maps.values()), default=0.0)
-    scale = look.Scale(0.0, most, heat.label)
+    scale = canvas.Scale(0.0, most, heat.label)
     parts = []
     for label, values in heat.maps.items():
         height = max(1, round(HEAT_WIDTH * values.shape[-2] / values.shape[-1]))
         painted = F.interpolate(scale.paint(values), size=(height, HEAT_WIDTH), mode="nearest-exact")
         alt = f"{label}, {heat.label}: {values.mean().item():.3g} on average, {values.max().item():.3g} at most"
         parts.append(html.captioned(html.picture(painted, alt), label))
-    bar = html.picture(look.color_bar(scale, HEAT_WIDTH), f"Colors from 0 to {most:.3g}", quality=html.LOSSLESS)
+    bar = html.picture(canvas.color_bar(scale, HEAT_WIDTH), f"Colors from 0 to {most:.3g}", quality=html.LOSSLESS)
     return html.section("Perceptual distance", [html.beside(parts), bar], [f"{heat.label}."])

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from percept_cli.core.drawing import style as look
-from percept_cli.core.drawing.sheets import Tile, contact_sheet, wrap
+from percept_cli.core.drawing import canvas
+from percept_cli.core.drawing.sheets import Panel, contact_sheet, wrap
 from percept_cli.core.extractors import FeatureExtractor
 from percept_cli.core.extractors.graph import Grid
 from percept_cli.core.images.photo import LUMA, resize_image
@@ -158,12 +158,12 @@ class FeatureSheet:
                 figure = figures[side][channel]
                 captions = (
                     f"{side if len(taps.sides) > 1 else 'channel'} {channel}",
-                    f"{look.figure(figure.low)} to {look.figure(figure.high)}, {100 * figure.zeros:.0f} % zeros",
+                    f"{canvas.format_number(figure.low)} to {canvas.format_number(figure.high)}, {100 * figure.zeros:.0f} % zeros",
                 )
-                tiles.append(Tile(self._over(scale.paint(values), height, width, opacity), captions))
+                tiles.append(Panel(self._over(scale.paint(values), height, width, opacity), captions))
         which = f"{len(shown)} of" if chosen else f"{len(shown)} strongest of"
         facts = [f"{which} {len(own)} channels", self._extent(taps)]
-        return self._row(taps, facts, tiles, look.color_bar(scale, SIDE))
+        return self._row(taps, facts, tiles, canvas.color_bar(scale, SIDE))
 
     def components(self, taps: Taps) -> Tensor:
         """The three principal components of a layer as red, green and blue, as a row of the sheet."""
@@ -176,7 +176,7 @@ class FeatureSheet:
             painted = self._map(side, found.image, height, width)
             named = zip(("red", "green", "blue"), found.shares, strict=False)
             captions = (side, ", ".join(f"{color} {100 * share:.0f} %" for color, share in named) + " of the variance")
-            tiles.append(Tile(self._over(painted, height, width, torch.tensor(0.5)), captions))
+            tiles.append(Panel(self._over(painted, height, width, torch.tensor(0.5)), captions))
         return self._row(taps, ["principal components 1 to 3 as red, green, blue", self._extent(taps)], tiles, None)
 
     def _of(self, side: str) -> Tensor:
@@ -193,7 +193,7 @@ class FeatureSheet:
 
     def _tile_size(self, count: int) -> tuple[int, int]:
         columns = min(COLUMNS, count)
-        width = (look.WIDTH - 2 * look.GAP - SIDE - look.GAP - 6 * (columns + 1)) // columns
+        width = (canvas.WIDTH - 2 * canvas.GAP - SIDE - canvas.GAP - 6 * (columns + 1)) // columns
         height = round(width * self.image.shape[-2] / self.image.shape[-1])
         if height > TALLEST:
             width, height = max(1, round(width * TALLEST / height)), TALLEST
@@ -204,25 +204,29 @@ class FeatureSheet:
         pixels = "1 pixel" if grid.stride == 1 else f"{grid.stride} pixels"
         return f"{features.shape[-1]}x{features.shape[-2]} units, one every {pixels}"
 
-    def _scale(self, taps: Taps, shown: Sequence[int]) -> look.Scale:
+    def _scale(self, taps: Taps, shown: Sequence[int]) -> canvas.Scale:
         """One scale for all maps of a row: what an activation takes away is what was blue before it."""
         # Few units are several times as strong as all others, and would leave these in the dark.
         samples = [evenly_sampled(self._of(side)[0, channel].flatten()) for side in taps.sides for channel in shown]
         low = min(sample.quantile(BEYOND).item() for sample in samples)
         high = max(sample.quantile(1 - BEYOND).item() for sample in samples)
         label = f"activation ({100 * BEYOND:.1f} % of a map beyond)"
-        return look.Scale.about_zero(max(-low, high), label) if low < 0 else look.Scale(0.0, high, label)
+        return canvas.Scale.about_zero(max(-low, high), label) if low < 0 else canvas.Scale(0.0, high, label)
 
-    def _row(self, taps: Taps, facts: Sequence[str], tiles: Sequence[Tile], bar: Tensor | None) -> Tensor:
-        title = look.text([" and ".join(taps.sides)], SIDE, size=18)
-        parts = [title, look.text(facts, SIDE, size=look.SMALL, color=look.MUTED), *([bar] if bar is not None else [])]
+    def _row(self, taps: Taps, facts: Sequence[str], tiles: Sequence[Panel], bar: Tensor | None) -> Tensor:
+        title = canvas.text([" and ".join(taps.sides)], SIDE, size=18)
+        parts = [
+            title,
+            canvas.text(facts, SIDE, size=canvas.SMALL, color=canvas.MUTED),
+            *([bar] if bar is not None else []),
+        ]
         if not self.rows:
             height = max(1, round(SIDE * self.image.shape[-2] / self.image.shape[-1]))
             parts.append(
-                look.down([resize_image(self.image, height, SIDE), look.text(["the photograph"], SIDE)], gap=4)
+                canvas.column([resize_image(self.image, height, SIDE), canvas.text(["the photograph"], SIDE)], gap=4)
             )
         self.rows += 1
-        return look.across([look.down(parts, gap=8), contact_sheet(wrap(tiles, COLUMNS))])
+        return canvas.row([canvas.column(parts, gap=8), contact_sheet(wrap(tiles, COLUMNS))])
 
 
 def _record(side: str, figure: ChannelFigures, shown: Sequence[int]) -> dict[str, object]:

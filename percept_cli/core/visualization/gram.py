@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from percept_cli.core.drawing import style as look
+from percept_cli.core.drawing import canvas
 from percept_cli.core.drawing.plots import Plot, color_map
 from percept_cli.core.extractors import FeatureExtractor
 from percept_cli.core.losses.functional import gram_matrix
@@ -153,7 +153,7 @@ def gram_plot(
         if count <= WRITTEN_OUT:
             _write(matrix, mean[np.ix_(order, order)], most)
         for line in tree.lines:
-            branches.plot(*zip(*line, strict=True), color=look.LINES[0], linewidth=2)
+            branches.plot(*zip(*line, strict=True), color=canvas.LINES[0], linewidth=2)
         branches.set_ylim(count - 0.5, -0.5)
         branches.set_yticks([])
         branches.set_xlim(left=0)
@@ -201,7 +201,7 @@ def _grams(
         most = torch.stack(matrices).abs().flatten().quantile(STRONG_SHARE).item() or 1.0
         signed = min(matrix.min().item() for matrix in matrices) < 0
         norm = FuncNorm((_signed_root, _signed_square), vmin=-most if signed else 0.0, vmax=most)
-        colors = color_map(look.DIVERGING if signed else look.SEQUENTIAL)
+        colors = color_map(canvas.DIVERGING if signed else canvas.SEQUENTIAL)
         for row, each in enumerate(order):
             axes = panels[row, column]
             image = axes.imshow(matrices[each].numpy(), cmap=colors, norm=norm, interpolation="nearest")
@@ -214,7 +214,7 @@ def _grams(
         bar = figure.colorbar(
             image, ax=list(panels[:, column]), location="bottom", label="Gram entry", shrink=0.8, extend=beyond
         )
-        bar.set_ticks(ticks, labels=[look.figure(tick) for tick in ticks])
+        bar.set_ticks(ticks, labels=[canvas.format_number(tick) for tick in ticks])
         bar.ax.minorticks_off()
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from percept_cli.core.drawing import style as look
+from percept_cli.core.drawing import canvas
 from percept_cli.core.drawing.plots import Plot, plain_log_axis
 from percept_cli.core.training.run import preview_steps
 from percept_cli.errors import UsageError, unknown_name
@@ -220,4 +220,4 @@ def _strip(axes: "Axes", history: History) -> None:
 
 
 def _color(number: int) -> str:
-    return look.LINES[number % len(look.LINES)]
+    return canvas.LINES[number % len(canvas.LINES)]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from percept_cli.core.drawing import style as look
+from percept_cli.core.drawing import canvas
 from percept_cli.core.drawing.plots import Plot, color_map
 from percept_cli.core.extractors import FeatureExtractor
 from percept_cli.core.extractors.geometry import theoretical_side
@@ -104,7 +104,7 @@ def receptive_field_plot(fields: Sequence[ReceptiveField], title: str, notes: Se
         for number, field in enumerate(fields):
             sides = range(1, field.side + 1)
             curves.plot(sides, 100 * field.held.numpy(), color=_color(number), linewidth=2, label=field.layer)
-        curves.axhline(100 * HELD, color=look.LINES[-1], linewidth=0.8, linestyle="--")
+        curves.axhline(100 * HELD, color=canvas.LINES[-1], linewidth=0.8, linestyle="--")
         curves.set_title(f"Share of the squared gradient within the middle square; dashed: {100 * HELD:.0f} %")
         curves.set_xlabel("side of the square, pixels")
         curves.set_ylabel("%")
@@ -117,5 +117,5 @@ def receptive_field_plot(fields: Sequence[ReceptiveField], title: str, notes: Se
 
 def _color(number: int) -> str:
     # Not the last, black: it does not stand out of the map's dark end.
-    lines = (look.LINES[1], look.LINES[4], look.LINES[5], look.LINES[3], look.LINES[0], look.LINES[2])
+    lines = (canvas.LINES[1], canvas.LINES[4], canvas.LINES[5], canvas.LINES[3], canvas.LINES[0], canvas.LINES[2])
     return lines[number % len(lines)]

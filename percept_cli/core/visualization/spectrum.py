@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from percept_cli.core.drawing import style as look
+from percept_cli.core.drawing import canvas
 from percept_cli.core.drawing.plots import DPI, Plot, color_map
 from percept_cli.core.measures.spectrum import THRESHOLD, Peak
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLUMNS = 3
-MARK = look.LINES[1]
+MARK = canvas.LINES[1]
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Spectrum:
         return [peak for peak in self.peaks if peak.height >= THRESHOLD]
 
 
-def spectrum_plot(spectra: Sequence[Spectrum], scale: int, title: str, width: float = look.WIDTH / DPI) -> Plot:
+def spectrum_plot(spectra: Sequence[Spectrum], scale: int, title: str, width: float = canvas.WIDTH / DPI) -> Plot:
     """A panel for every picture, on one scale: circles are the frequencies looked at, marked ones stand out, with dB.
 
     width: in hundreds of pixels.

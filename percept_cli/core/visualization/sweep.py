@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from percept_cli.core.drawing import style as look
+from percept_cli.core.drawing import canvas
 from percept_cli.core.images.photo import fit_short_side, resize_image
-from percept_cli.core.losses.style import STYLE_LOSSES
+from percept_cli.core.losses.style_losses import STYLE_LOSSES
 from percept_cli.core.optimization.style_transfer import INITS
 from percept_cli.errors import UsageError, unknown_name
 
@@ -151,22 +151,22 @@ def sweep_sheet(
 ) -> Tensor:
     """All of it as one picture (1, 3, H, W): what was given, by name, above the grid; pictures (1, 3, h, w) of one size."""
     width = max(NARROWEST, pictures[0][0].shape[-1])
-    parts = [look.heading(title, notes)]
+    parts = [canvas.heading(title, notes)]
     if given:
-        parts.append(look.across([_captioned(name, image) for name, image in given]))
+        parts.append(canvas.row([_captioned(name, image) for name, image in given]))
     if columns.name:
-        heads = [look.text([f"{columns.name}", label(columns.name, value)], width) for value in columns.values]
-        parts.append(look.across([_blank(1, LABEL), *heads]))
+        heads = [canvas.text([f"{columns.name}", label(columns.name, value)], width) for value in columns.values]
+        parts.append(canvas.row([_blank(1, LABEL), *heads]))
     for value, row in zip(rows.values, pictures, strict=True):
-        side = look.text([rows.name, label(rows.name, value)], LABEL) if rows.name else _blank(1, LABEL)
+        side = canvas.text([rows.name, label(rows.name, value)], LABEL) if rows.name else _blank(1, LABEL)
         wide = [torch.nn.functional.pad(each, (0, width - each.shape[-1]), value=1.0) for each in row]
-        parts.append(look.across([side, *wide]))
-    return look.framed(look.down(parts))
+        parts.append(canvas.row([side, *wide]))
+    return canvas.frame(canvas.column(parts))
 
 
 def _captioned(name: str, image: Tensor) -> Tensor:
     small = resize_image(image, *fit_short_side(image.shape[-2], image.shape[-1], GIVEN))
-    return look.down([small, look.text([name], max(NARROWEST, small.shape[-1]), size=look.SMALL)], gap=2)
+    return canvas.column([small, canvas.text([name], max(NARROWEST, small.shape[-1]), size=canvas.SMALL)], gap=2)
 
 
 def _blank(height: int, width: int) -> Tensor:

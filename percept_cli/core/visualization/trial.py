@@ -101,7 +101,7 @@ def prepare_trial(
     if role not in ARCHITECTURES:
         raise ModelError(f"{given} is of role '{role}': give one of {', '.join(ARCHITECTURES)}.")
     loaded = load_generator(given, role)
-    network = runtime.prepare(loaded.network)
+    network = runtime.place_network(loaded.network)
     if role in ("style", "translation"):
         damage = find_damage(loaded) if role == "translation" else None
         return Trial(loaded, role, lambda pixels: run_generator(network, pixels, runtime), damage=damage)

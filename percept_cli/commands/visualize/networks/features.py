@@ -83,7 +83,7 @@ def features(
 
     import torch
 
-    from percept_cli.core.drawing import style as look
+    from percept_cli.core.drawing import canvas
     from percept_cli.core.extractors import create_architecture
     from percept_cli.core.extractors.geometry import activation_pair, shallow_to_deep
     from percept_cli.core.pretrained.extractors import create_extractor
@@ -110,8 +110,8 @@ def features(
         blocks = [sheet.components(row) if components else sheet.channels(row, count, chosen) for row in rows]
     what = "Principal components" if components else "Channels" if chosen else "Strongest channels"
     weights = f" ({Path(extractor_weights).name})" if extractor_weights else ""
-    title = look.heading(f"{what} of {extractor}{weights}: {photo.name}", subject.notes)
-    picture = look.framed(look.down([title, *blocks], gap=18))
+    title = canvas.heading(f"{what} of {extractor}{weights}: {photo.name}", subject.notes)
+    picture = canvas.frame(canvas.column([title, *blocks], gap=18))
     write_picture(picture, job, console, show=show, quality=quality, extractor=extractor, layers=sides)
     write_numbers(sheet.records, numbers)
 

@@ -43,8 +43,8 @@ def filters(
 
     import torch.nn.functional as F
 
-    from percept_cli.core.drawing import style as look
-    from percept_cli.core.drawing.sheets import Tile, contact_sheet, wrap
+    from percept_cli.core.drawing import canvas
+    from percept_cli.core.drawing.sheets import Panel, contact_sheet, wrap
     from percept_cli.core.extractors import create_architecture
     from percept_cli.core.pretrained.extractors import create_extractor
     from percept_cli.core.visualization.filters import first_layer, image_filters
@@ -55,16 +55,16 @@ def filters(
     for number, weight in enumerate(weights):
         most = weight.abs().max().clamp_min(1e-30)
         enlarged = F.interpolate(0.5 + 0.5 * weight[None] / most, size=(TILE, TILE), mode="nearest-exact")
-        tiles.append(Tile(enlarged, (f"{number}: {look.figure(most.item())}",)))
+        tiles.append(Panel(enlarged, (f"{number}: {canvas.format_number(most.item())}",)))
     file = f" ({Path(extractor_weights).name})" if extractor_weights else ""
     notes = [
         f"{len(weights)} filters of {weights.shape[-1]}x{weights.shape[-1]} pixels, each by its own strongest weight, which "
         "stands behind its number; gray is 0, a color what the filter is for, its complement what it is against"
     ]
-    sheet = look.down(
-        [look.heading(f"Filters of {layer} of {extractor}{file}", notes), contact_sheet(wrap(tiles, COLUMNS))]
+    sheet = canvas.column(
+        [canvas.heading(f"Filters of {layer} of {extractor}{file}", notes), contact_sheet(wrap(tiles, COLUMNS))]
     )
-    write_picture(look.framed(sheet), job, console, show=show, quality=quality, layer=layer, filters=len(weights))
+    write_picture(canvas.frame(sheet), job, console, show=show, quality=quality, layer=layer, filters=len(weights))
     colors = ("red", "green", "blue")
     rows = [
         {"filter": number, "color": color, "row": row, "column": column, "weight": value}

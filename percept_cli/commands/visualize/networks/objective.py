@@ -99,8 +99,8 @@ def objective(
 
     import torch
 
-    from percept_cli.core.drawing import style as look
-    from percept_cli.core.drawing.sheets import Tile, contact_sheet, wrap
+    from percept_cli.core.drawing import canvas
+    from percept_cli.core.drawing.sheets import Panel, contact_sheet, wrap
     from percept_cli.core.extractors import create_architecture
     from percept_cli.core.extractors.geometry import choose_side
     from percept_cli.core.optimization.maximization import USUAL_SIDE, MaximizationOptions, maximize, measure, seen_side
@@ -125,7 +125,7 @@ def objective(
 
     rows: list[dict[str, object]] = []
     results: list[dict[str, object]] = []
-    tiles: list[Tile] = []
+    tiles: list[Panel] = []
     total = len(objectives) * steps
     with console.progress(total, "step") as progress, memory_errors(f"{diversity} images of {side}x{side} pixels"):
         for each in objectives:
@@ -140,10 +140,10 @@ def objective(
             # As an 8-bit file holds them.
             found = (step.images.cpu() * 255).round() / 255
             for number, value in enumerate(measure(each, found, exact, single)):
-                tiles.append(Tile(found[number : number + 1], (each.text, f"= {look.figure(value)}")))
+                tiles.append(Panel(found[number : number + 1], (each.text, f"= {canvas.format_number(value)}")))
                 results.append({"objective": each.text, "image": number, "value": round(value, 4)})
     if len(tiles) == 1:
-        console.say(f"{objectives[0].text} of {extractor}: {look.figure(float(str(results[0]['value'])))}")
+        console.say(f"{objectives[0].text} of {extractor}: {canvas.format_number(float(str(results[0]['value'])))}")
         picture = tiles[0].image
         assert picture is not None
     else:
@@ -153,7 +153,9 @@ def objective(
         ]
         width = max(1, COLUMNS // diversity) * diversity if diversity > 1 else COLUMNS
         sheet = contact_sheet(wrap(tiles, width))
-        picture = look.framed(look.down([look.heading(f"What excites {extractor}: {', '.join(what)}", notes), sheet]))
+        picture = canvas.frame(
+            canvas.column([canvas.heading(f"What excites {extractor}: {', '.join(what)}", notes), sheet])
+        )
     write_picture(picture, job, console, quality=quality, show=show, extractor=extractor, seed=seed, objectives=results)
     write_numbers(rows, numbers)
 

@@ -72,13 +72,13 @@ def reconstructions(
 
     import torch
 
-    from percept_cli.core.drawing import style as look
-    from percept_cli.core.drawing.sheets import Tile, contact_sheet, wrap
+    from percept_cli.core.drawing import canvas
+    from percept_cli.core.drawing.sheets import Panel, contact_sheet, wrap
     from percept_cli.core.extractors import create_architecture
     from percept_cli.core.extractors.geometry import choose_side, shallow_to_deep
     from percept_cli.core.images.decode import load_image
     from percept_cli.core.images.photo import middle_square
-    from percept_cli.core.optimization.inversion import InversionOptions, feature_error, reconstruct
+    from percept_cli.core.optimization.inversion import InversionOptions, feature_error, invert
     from percept_cli.core.optimization.textures import gram_matrices, style_error, synthesize_texture
     from percept_cli.core.pretrained.extractors import create_extractor, named_extractor
     from percept_cli.core.runtime import choose_runtime, memory_errors
@@ -100,19 +100,18 @@ def reconstructions(
     records: list[dict[str, object]] = []
     results: list[dict[str, object]] = []
     placed = runtime.place(original)
-    above, below = [Tile(original, ("original", f"{side}x{side} pixels"))], []
+    above, below = [Panel(original, ("original", f"{side}x{side} pixels"))], []
     total = (len(content) + len(style)) * steps
     with console.progress(total, "step") as progress, memory_errors(f"{side}x{side} pixels"):
         with torch.no_grad():
-            targets = {layer: each.clone() for layer, each in frozen(placed, content).items()}
             grams = gram_matrices(placed, style, frozen)
         for layer in content:
-            for step in reconstruct(targets[layer], layer, side, frozen, runtime, InversionOptions(steps, seed=seed)):
+            for step in invert(original, layer, frozen, runtime, InversionOptions(steps, seed=seed)):
                 error = step.parts["feature"] ** 0.5
                 records.append({"row": "content", "layers": layer, "step": step.index, "error": error})
                 progress.advance(1, {f"content {layer}": error})
             error = feature_error(step.image, placed, layer, frozen)
-            above.append(Tile(step.image.cpu(), (layer, f"error {error:.3f}")))
+            above.append(Panel(step.image.cpu(), (layer, f"error {error:.3f}")))
             results.append({"row": "content", "layers": [layer], "error": round(error, 5)})
         for count, layer in enumerate(style, start=1):
             wanted = {each: grams[each] for each in style[:count]}
@@ -125,7 +124,7 @@ def reconstructions(
                 )  # fmt: skip
                 progress.advance(1, {f"style to {layer}": error})
             error = style_error(step.image, wanted, frozen)
-            below.append(Tile(step.image.cpu(), (layer if count == 1 else f"+ {layer}", f"error {error:.3f}")))
+            below.append(Panel(step.image.cpu(), (layer if count == 1 else f"+ {layer}", f"error {error:.3f}")))
             results.append({"row": "style", "layers": list(wanted), "error": round(error, 5)})
 
     weights = f" ({Path(extractor_weights).name})" if extractor_weights else ""
@@ -137,9 +136,11 @@ def reconstructions(
     ]
     rows = wrap(above, COLUMNS)
     # Below its layer of the content where there is one.
-    gap = [Tile(None)] if len(rows) == 1 and len(below) < COLUMNS else []
+    gap = [Panel(None)] if len(rows) == 1 and len(below) < COLUMNS else []
     sheet = contact_sheet([*rows, *wrap([*gap, *below], COLUMNS)])
-    picture = look.framed(look.down([look.heading(f"What {extractor}{weights} keeps of {photo.name}", notes), sheet]))
+    picture = canvas.frame(
+        canvas.column([canvas.heading(f"What {extractor}{weights} keeps of {photo.name}", notes), sheet])
+    )
     write_picture(
         picture, job, console, quality=quality, show=show, extractor=extractor, size=side, reconstructions=results
     )

@@ -88,7 +88,8 @@ def compare(
     if report_skipped(job, console):
         return
 
-    from percept_cli.core.drawing import style as look
+    from percept_cli.core.drawing import canvas
+    from percept_cli.core.extractors import create_architecture
     from percept_cli.core.measures.comparison import perceptual_layers
     from percept_cli.core.pretrained.extractors import create_extractor
     from percept_cli.core.runtime import choose_runtime, memory_errors
@@ -104,7 +105,7 @@ def compare(
     # Without a network too: it has large pictures' memory reused.
     runtime = choose_runtime(device, precision, threads)
     if heat:
-        taps = perceptual_layers(extractor, layers.split(",") if layers else None)
+        taps = perceptual_layers(create_architecture(extractor), layers.split(",") if layers else None)
         console.say(runtime.reason)
         frozen = runtime.freeze(create_extractor(extractor, taps, extractor_weights, seed, console.say))
     shown, notes = _load(pictures, names, console)
@@ -125,8 +126,8 @@ def compare(
             if show:
                 console.show(comparison_sheet(shown, places, maps))
         else:
-            sheet = look.down([look.heading(title, notes), comparison_sheet(shown, places, maps)])
-            write_picture(look.framed(sheet), job, console, show=show, quality=quality, **fields)
+            sheet = canvas.column([canvas.heading(title, notes), comparison_sheet(shown, places, maps)])
+            write_picture(canvas.frame(sheet), job, console, show=show, quality=quality, **fields)
     write_numbers(difference_records(shown, places), numbers)
 
 

@@ -47,7 +47,7 @@ def samples(
     if report_skipped(job, console):
         return
 
-    from percept_cli.core.drawing.sheets import Tile, contact_sheet, square_sheet
+    from percept_cli.core.drawing.sheets import Panel, contact_sheet, square_sheet
     from percept_cli.core.generators.autoencoder import Autoencoder
     from percept_cli.core.inference.invert import draw_images
     from percept_cli.core.pretrained.generators import load_generator
@@ -63,12 +63,12 @@ def samples(
     runtime = choose_runtime(device, precision, threads)
     console.say(runtime.reason)
     side = size or loaded.recipe.get("size", 64)
-    network = runtime.prepare(loaded.network)
-    tiles: list[Tile] = []
+    network = runtime.place_network(loaded.network)
+    tiles: list[Panel] = []
     rows: list[dict[str, object]] = []
     with console.progress(count, "picture") as progress, memory_errors(f"{side}x{side} pixels"):
         for number, (image, code) in enumerate(draw_images(network, count, side, seed, runtime)):
-            tiles.append(Tile(image))
+            tiles.append(Panel(image))
             rows += [
                 {"picture": number, "channel": channel, "row": row, "column": column, "code": value}
                 for channel, plane in enumerate(code[0].tolist())

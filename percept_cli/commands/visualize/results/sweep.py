@@ -115,7 +115,7 @@ def sweep_models(
     from percept_cli.core.runtime import memory_errors
 
     names = list(dict.fromkeys(str(setting.get("model", model)) for row in settings for setting in row))
-    generators = {name: runtime.prepare(load_generator(name, "style").network) for name in names}
+    generators = {name: runtime.place_network(load_generator(name, "style").network) for name in names}
     with (
         console.progress(len(names), "model") as progress,
         memory_errors(f"{pixels.shape[-1]}x{pixels.shape[-2]} pixels"),

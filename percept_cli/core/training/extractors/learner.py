@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from percept_cli.core.data.photos import Crops, Examples, fingerprint
-from percept_cli.core.drawing.sheets import Tile, contact_sheet
+from percept_cli.core.drawing.sheets import Panel, contact_sheet
 from percept_cli.core.extractors import FeatureExtractor, create_architecture
 from percept_cli.core.extractors.compact import BLOCKS, teacher_layers
 from percept_cli.core.pretrained.extractors import COMPACT
@@ -158,6 +158,6 @@ def save_learner(
 def show_examples(run: Run, rows: Sequence[Sequence[Tensor]]) -> None:
     """Makes the run's preview a sheet of patches (3, H, W) or (1, 3, H, W): a row for each thing to be recognized."""
     if run.is_main:
-        sheet = contact_sheet([[Tile(patch.view(1, *patch.shape[-3:])) for patch in row] for row in rows])
+        sheet = contact_sheet([[Panel(patch.view(1, *patch.shape[-3:])) for patch in row] for row in rows])
         run.preview.unlink(missing_ok=True)
         place_preview(run.preview, sheet, 0)

@@ -1,7 +1,7 @@
-"""The look of every picture that explains: colors, letters, scales, and how parts are put together on a sheet.
+"""What sheets are made of: colors, scales, text, and functions that put pictures below and beside each other.
 
-Nothing here needs matplotlib; `plots.py` draws curves in the same colors. Sheets are `WIDTH` pixels wide, where their
-letters can be read.
+A sheet is a picture (1, 3, H, W) in [0, 1], `WIDTH` pixels wide or more, so that its text can be read. Nothing here needs
+matplotlib; `plots.py` draws curves in the same colors.
 """
 
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ LINES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000
 
 @dataclass(frozen=True)
 class Scale:
-    """Which color a value has: those of `colors` from `low` to `high`, the ends beyond; `label` says what it measures."""
+    """The colors of values: those of `colors` from `low` to `high`, the first and the last beyond. label: what is measured."""
 
     low: float
     high: float
@@ -44,7 +44,7 @@ class Scale:
 
     @classmethod
     def about_zero(cls, most: float, label: str) -> "Scale":
-        """White at 0, blue below and red above, as far on either side."""
+        """A scale from -`most` to `most`: white at 0, blue below and red above."""
         return cls(-most, most, label, DIVERGING)
 
     def paint(self, values: Tensor) -> Tensor:
@@ -60,34 +60,37 @@ class Scale:
 
 
 def color_bar(scale: Scale, width: int) -> Tensor:
-    """The colors of a scale from left to right with its ends and middle below, and its label: (1, 3, H, `width`)."""
+    """The colors of a scale from left to right, below them its least, middle and largest value, then its label.
+
+    (1, 3, H, `width`).
+    """
     ramp = torch.linspace(scale.low, scale.high, width).view(1, 1, 1, width).expand(1, 1, BAR_HEIGHT, width)
-    figures = Image.new("RGB", (width, SMALL + 6), PAPER)
-    draw, font = ImageDraw.Draw(figures), ImageFont.load_default(SMALL)
+    numbers = Image.new("RGB", (width, SMALL + 6), PAPER)
+    draw, font = ImageDraw.Draw(numbers), ImageFont.load_default(SMALL)
     middle = (scale.low + scale.high) / 2
     for value, place, anchor in ((scale.low, 0, "lt"), (middle, width // 2, "mt"), (scale.high, width - 1, "rt")):
-        draw.text((place, 3), figure(value), INK, font, anchor=anchor)
-    return down([scale.paint(ramp), _tensor(figures), text([scale.label], width, size=SMALL, color=MUTED)], gap=0)
+        draw.text((place, 3), format_number(value), INK, font, anchor=anchor)
+    return column([scale.paint(ramp), _tensor(numbers), text([scale.label], width, size=SMALL, color=MUTED)], gap=0)
 
 
-def figure(value: float) -> str:
+def format_number(value: float) -> str:
     """A number in three digits, written out where that takes no more than six."""
     return f"{float(f'{value:.3g}'):.0f}" if 100 <= abs(value) < 1e6 else f"{value:.3g}"
 
 
 def text(lines: Sequence[str], width: int, *, size: int = TEXT, color: tuple[int, int, int] = INK) -> Tensor:
-    """Lines of text, broken at spaces where they do not fit: (1, 3, H, `width`) on white."""
+    """Lines of text on white, (1, 3, H, `width`); a line that does not fit goes on in the next one after a space."""
     font = ImageFont.load_default(size)
     broken: list[str] = []
     for line in lines:
-        row = ""
+        fitting = ""
         for word in line.split(" "):
-            longer = f"{row} {word}" if row else word
-            if row and font.getlength(longer) > width:
-                broken.append(row)
+            longer = f"{fitting} {word}" if fitting else word
+            if fitting and font.getlength(longer) > width:
+                broken.append(fitting)
                 longer = word
-            row = longer
-        broken.append(row)
+            fitting = longer
+        broken.append(fitting)
     height = round(1.3 * size)
     picture = Image.new("RGB", (width, height * len(broken)), PAPER)
     draw = ImageDraw.Draw(picture)
@@ -97,35 +100,35 @@ def text(lines: Sequence[str], width: int, *, size: int = TEXT, color: tuple[int
 
 
 def heading(title: str, notes: Sequence[str], width: int = WIDTH - 2 * GAP) -> Tensor:
-    """The title of a sheet and what must be known to read it, (1, 3, H, `width`)."""
+    """The title of a sheet, and below it in smaller gray letters what must be known to read it, (1, 3, H, `width`)."""
     parts = [text([title], width, size=HEADING)]
-    return down(parts + ([text(notes, width, color=MUTED)] if notes else []), gap=4)
+    return column(parts + ([text(notes, width, color=MUTED)] if notes else []), gap=4)
 
 
-def down(pictures: Sequence[Tensor], gap: int = GAP) -> Tensor:
-    """Pictures (1, 3, H, W) below each other, flush left, white between and beside them."""
+def column(pictures: Sequence[Tensor], gap: int = GAP) -> Tensor:
+    """Pictures (1, 3, H, W) below each other, aligned at the left, with `gap` pixels of white between them."""
     width = max(picture.shape[-1] for picture in pictures)
     parts = [F.pad(picture, (0, width - picture.shape[-1], 0, gap), value=1.0) for picture in pictures]
     joined = torch.cat(parts, dim=2)
     return joined[..., : joined.shape[2] - gap, :]
 
 
-def across(pictures: Sequence[Tensor], gap: int = GAP) -> Tensor:
-    """Pictures (1, 3, H, W) beside each other, flush at the top, white between and below them."""
+def row(pictures: Sequence[Tensor], gap: int = GAP) -> Tensor:
+    """Pictures (1, 3, H, W) beside each other, aligned at the top, with `gap` pixels of white between them."""
     height = max(picture.shape[-2] for picture in pictures)
     parts = [F.pad(picture, (0, gap, 0, height - picture.shape[-2]), value=1.0) for picture in pictures]
     joined = torch.cat(parts, dim=3)
     return joined[..., : joined.shape[3] - gap]
 
 
-def framed(sheet: Tensor) -> Tensor:
-    """A sheet with a white margin, at least `WIDTH` wide, (1, 3, H, W)."""
+def frame(sheet: Tensor) -> Tensor:
+    """A sheet with a white margin, at least `WIDTH` pixels wide, (1, 3, H, W)."""
     missing = max(0, WIDTH - 2 * GAP - sheet.shape[-1])
     return F.pad(sheet, (GAP, GAP + missing, GAP, GAP), value=1.0)
 
 
-def boxed(picture: Tensor, box: tuple[int, int, int, int], color: str, width: int = 3) -> Tensor:
-    """A picture (1, 3, H, W) in [0, 1] with the outline of (top, left, bottom, right) in a color of `LINES`."""
+def outline(picture: Tensor, box: tuple[int, int, int, int], color: str, width: int = 3) -> Tensor:
+    """A copy of a picture (1, 3, H, W) in [0, 1] on which the box (top, left, bottom, right) is drawn in a color of `LINES`."""
     top, left, bottom, right = box
     rgb = torch.tensor([int(color[at : at + 2], 16) / 255 for at in (1, 3, 5)]).view(1, 3, 1, 1)
     marked = picture.clone()

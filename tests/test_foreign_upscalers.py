@@ -82,8 +82,11 @@ def test_pixels_are_those_of_spandrels_own_call(name: str, tmp_path: Path) -> No
     torch.testing.assert_close(result, expected, atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize("wrapper", ["params_ema", "params", "params-ema", "state_dict", "net", None])
-@pytest.mark.parametrize("keys", ["2018", "BasicSR"])
+@pytest.mark.parametrize(
+    ("wrapper", "keys"),
+    [("params_ema", "BasicSR"), ("params", "BasicSR"), ("params-ema", "2018"), ("state_dict", "2018"), ("net", "2018"),
+     (None, "2018"), (None, "BasicSR")],
+)  # fmt: skip
 def test_files_as_they_are_passed_around(wrapper: str | None, keys: str, tmp_path: Path) -> None:
     """Real-ESRGAN's releases hold `params_ema`, older ones the bare tensors under older names."""
     theirs = network("ESRGAN x4")
@@ -118,28 +121,30 @@ def test_half_precision_and_safetensors_files_too(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["ESRGAN x4", "ESRGAN x2 by unshuffling", "Compact x3", "Compact, gray"])
 def test_tiles_equal_the_whole(name: str, tmp_path: Path) -> None:
-    """Where the convolutions tell how far the network sees; to within rounding, which no level shows."""
+    """Where the convolutions tell how far the network sees, within 1e-5 in float32."""
     torch.save(network(name).state_dict(), tmp_path / "file.pth")
-    generator = RUNTIME.prepare(load_generator(str(tmp_path / "file.pth"), "upscaler").network)
-    pixels = torch.rand((1, 3, 207, 218), generator=torch.Generator().manual_seed(2))
-    upscaler = Upscaler(generator, RUNTIME, 150)
+    generator = RUNTIME.place_network(load_generator(str(tmp_path / "file.pth"), "upscaler").network)
+    pixels = torch.rand((1, 3, 97, 110), generator=torch.Generator().manual_seed(2))
+    upscaler = Upscaler(generator, RUNTIME, 50)
     assert upscaler.is_exact
     whole = upscaler.run(pixels)
-    for tile in upscaler.plan(Photo(pixels), 150):
+    for tile in upscaler.plan(Photo(pixels), 50):
         rows, columns = tile.source.slices
         part = upscaler.run(pixels[..., rows, columns])
         rows, columns = tile.target.within(tile.source).scaled(upscaler.scale).slices
         torch.testing.assert_close(
-            part[..., rows, columns], whole[..., *tile.target.scaled(upscaler.scale).slices], atol=1e-6, rtol=0
+            part[..., rows, columns], whole[..., *tile.target.scaled(upscaler.scale).slices], atol=1e-5, rtol=0
         )
 
 
 def test_a_deep_network_gets_a_halo_that_leaves_nothing_to_see(tmp_path: Path) -> None:
     """Its tiles equal the whole within a gray level, and the user is told that it is not to the bit."""
     torch.save(network("ESRGAN, deep").state_dict(), tmp_path / "deep.pth")
-    upscaler = Upscaler(RUNTIME.prepare(load_generator(str(tmp_path / "deep.pth"), "upscaler").network), RUNTIME, 150)
+    upscaler = Upscaler(
+        RUNTIME.place_network(load_generator(str(tmp_path / "deep.pth"), "upscaler").network), RUNTIME, 60
+    )
     steps = list(
-        upscaler.enlarge(Photo(torch.rand((1, 3, 200, 220), generator=torch.Generator().manual_seed(3))), verify=True)
+        upscaler.enlarge(Photo(torch.rand((1, 3, 90, 110), generator=torch.Generator().manual_seed(3))), verify=True)
     )
     assert "not to the bit" in steps[0].note
     assert steps[-1].verification is not None and steps[-1].verification.passed
@@ -155,9 +160,9 @@ class Trap:
         return (self.path.touch, ())
 
 
-@pytest.mark.parametrize("place", ["beside", "instead"])
-@pytest.mark.parametrize("suffix", [".pth", ".pt", ".ckpt"])
-@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize(
+    ("place", "suffix", "zipped"), [("beside", ".pth", True), ("instead", ".pt", False), ("instead", ".ckpt", True)]
+)
 def test_a_pickle_is_refused_and_never_run(place: str, suffix: str, zipped: bool, tmp_path: Path) -> None:
     """Beside good weights as well as alone, in files old and new."""
     trap = Trap(tmp_path / "trapped")
