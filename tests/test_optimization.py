@@ -12,13 +12,21 @@ from torch import Tensor
 from percept_cli.core.extractors import FeatureExtractor
 from percept_cli.core.extractors.tiled import TiledExtractor
 from percept_cli.core.images.decode import load_image
+from percept_cli.core.images.photo import Photo
 from percept_cli.core.losses.style_losses import STYLE_BALANCE
-from percept_cli.core.optimization import style_transfer as gatys
+from percept_cli.core.optimization import style_transfer
 from percept_cli.core.optimization.loop import OptimizationStep, optimize_image, penalize_range
-from percept_cli.core.optimization.style_transfer import COARSEST, StyleOptions, optimize_style, scales, split_steps
+from percept_cli.core.optimization.style_transfer import (
+    COARSEST,
+    StyleOptions,
+    optimize_style,
+    scales,
+    split_steps,
+    stylize,
+)
 from percept_cli.core.pretrained.extractors import create_extractor
 from percept_cli.core.runtime import Runtime
-from percept_cli.errors import UsageError
+from percept_cli.errors import ImageError, UsageError
 
 RUNTIME = Runtime(torch.device("cpu"), torch.float32, "")
 CONTENT_LAYERS, STYLE_LAYERS = ("relu2_2",), ("relu1_1", "relu2_1")
@@ -111,7 +119,7 @@ def test_the_last_picture_has_the_photographs_size(
     extractor: FeatureExtractor, content: Tensor, style: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Coarse to fine, the sizes grow, the steps are numbered through, and the end is 61 x 75 as the photograph is."""
-    monkeypatch.setattr(gatys, "COARSEST", 24)
+    monkeypatch.setattr(style_transfer, "COARSEST", 24)
     steps = list(optimize_style(content, [style], extractor, RUNTIME, options(steps=6)))
     sizes = [tuple(step.image.shape[-2:]) for step in steps]
     assert sizes == sorted(sizes)
@@ -213,6 +221,35 @@ def test_features_in_tiles_give_the_same_picture(
         assert (part.image - whole.image).abs().mean() < 1e-4
 
 
+def test_a_photograph_is_restyled_in_a_few_lines(
+    extractor: FeatureExtractor, content: Tensor, style: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Photo to photo: its size or the one asked for, its transparency, its pixels where a mask is black or strength is 0."""
+    monkeypatch.setattr(style_transfer, "COARSEST", 24)
+    height, width = content.shape[-2:]
+    alpha = torch.linspace(0.5, 1, width).expand(1, 1, height, width)
+    photo = Photo(content, alpha=alpha, icc=b"profile")
+    mask = torch.zeros(1, 1, height, width)
+    mask[..., : width // 2] = 1
+
+    def restyled(**given: object) -> Photo:
+        for step in stylize(photo, [style], extractor, RUNTIME, options(steps=3), **given):  # type: ignore[arg-type]
+            assert step.photo.width in (width, 49), "the full size, whatever size the optimization has reached"
+        return step.photo
+
+    changed, partly = restyled(), restyled(mask=mask)
+    assert changed.pixels.shape == content.shape and changed.icc == b"profile"
+    assert torch.equal(changed.alpha, alpha)  # type: ignore[arg-type]
+    assert not torch.allclose(changed.pixels, content, atol=0.02)
+    assert torch.equal(partly.pixels[..., width // 2 :], content[..., width // 2 :])
+    assert torch.equal(partly.pixels[..., : width // 2], changed.pixels[..., : width // 2])
+    torch.testing.assert_close(restyled(strength=0.0).pixels, content)
+    small = restyled(size=40)
+    assert min(small.height, small.width) == 40
+    with pytest.raises(ImageError, match="1x1 pixels are too few for compact: give --size 2"):
+        next(stylize(photo, [style], extractor, RUNTIME, options(), size=1))
+
+
 def test_unknown_names_get_a_suggestion(extractor: FeatureExtractor, content: Tensor, style: Tensor) -> None:
     """Of an optimizer, a start, a scaling, a loss."""
     for name, wrong, right in (
@@ -225,7 +262,7 @@ def test_unknown_names_get_a_suggestion(extractor: FeatureExtractor, content: Te
             next(optimize_style(content, [style], extractor, RUNTIME, options(**{name: wrong})))
 
 
-def test_a_fence_shows_the_loss_what_a_file_can_hold() -> None:
+def test_the_range_penalty_shows_the_loss_what_a_file_can_hold() -> None:
     """Beyond [0, 1] the loss sees the end of the range, the gradient passes, and the excess costs its square."""
     image = torch.tensor([[[[1.5, 0.5], [-0.5, 1.0]]]], requires_grad=True)
     seen = []
