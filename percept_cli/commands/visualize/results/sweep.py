@@ -1,6 +1,6 @@
 """`percept visualize sweep`: one photograph restyled in a grid over two options; and the same before a training of a style."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,12 +11,8 @@ from percept_cli.commands.visualize.picture import Numbers, SheetFile
 from percept_cli.console import Console
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from percept_cli.core.optimization.style_transfer import StyleOptions
     from percept_cli.core.runtime import Runtime
-    from percept_cli.core.visualization.steps import Step
-    from percept_cli.core.visualization.sweep import Swept
 
 SIDE = 192  # pixels, the short side of each picture
 STEPS = 60
@@ -63,7 +59,7 @@ def sweep(
     percept visualize sweep photo.jpg --style painting.jpg --rows loss=gram,contextual --columns content-layers=relu2_2,relu3_3
     """
     from percept_cli.commands.visualize.photographs import choose_photo, load_subject
-    from percept_cli.commands.visualize.picture import plan_picture
+    from percept_cli.commands.visualize.picture import follow, plan_picture
     from percept_cli.core.optimization.style_transfer import StyleOptions
     from percept_cli.core.visualization.sweep import (
         check_axes,
@@ -103,12 +99,12 @@ def sweep(
     runtime = compute.runtime()
     console.say(runtime.reason)
     if trained:
-        swept = _follow(sweep_models(subject.pixels, asked, model, runtime), console, "model", subject.pixels)
+        swept = follow(sweep_models(subject.pixels, asked, model, runtime), console, "model", subject.size)
         how = f"model {model}; " if model else ""
     else:
         choice, base = source.choose(), StyleOptions(steps=steps or STEPS, seed=seed)
         optimized = sweep_optimized(subject.pixels, asked, style or [], base, choice, runtime, console.say)
-        swept = _follow(optimized, console, "step", subject.pixels)
+        swept = follow(optimized, console, "step", subject.size)
         updates = "" if "steps" in (down.name, across.name) else f", {base.steps} steps"
         how = f"optimized on {choice.name}{updates}; "
     note = f"{how}{'; '.join(subject.notes)}; what is not on an axis is as percept stylize has it"
@@ -135,7 +131,7 @@ def preview_style(
     Raises UsageError where it exists, unless `overwrite`, and ImageError for a photograph that cannot be read.
     """
     from percept_cli.commands.visualize.photographs import load_subject
-    from percept_cli.commands.visualize.picture import plan_picture
+    from percept_cli.commands.visualize.picture import follow, plan_picture
     from percept_cli.core.pretrained.extractors import ExtractorChoice
     from percept_cli.core.visualization.sweep import (
         given_pictures,
@@ -152,7 +148,7 @@ def preview_style(
     subject = load_subject(photo, SIDE, console)
     choice = ExtractorChoice(extractor, extractor_weights)
     optimized = sweep_optimized(subject.pixels, settings(rows, columns), styles, base, choice, runtime, console.say)
-    swept = _follow(optimized, console, "step", subject.pixels)
+    swept = follow(optimized, console, "step", subject.size)
     note = (
         f"optimized on {choice.name}, {base.steps} steps; {'; '.join(subject.notes)}. A training lowers the same loss; "
         "strokes keep their size in pixels, so on larger photographs they look smaller."
@@ -164,11 +160,3 @@ def preview_style(
     console.say(
         f"nothing was trained; with what you choose: percept train style {named} --style-weight W --style-size N"
     )
-
-
-def _follow(
-    steps: "Iterator[Step[list[list[Swept]]]]", console: Console, unit: str, pixels: "Tensor"
-) -> "list[list[Swept]]":
-    from percept_cli.commands.visualize.picture import follow
-
-    return follow(steps, console, unit, f"{pixels.shape[-1]}x{pixels.shape[-2]} pixels")
