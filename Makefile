@@ -31,10 +31,11 @@ test: install  ## Run the fast tests (minutes)
 test-slow: install  ## Run the long tests
 	$(BIN)/python -m pytest -q -m slow
 
-lint: install  ## Check style and types
+lint: install  ## Check style, types and the direction of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 bench: install  ## Measure: speed as ratios within one run, precision in gray levels
 	$(BIN)/python bench/bench.py

@@ -15,12 +15,13 @@ from torch import Tensor, nn
 
 from percept_cli.core.data.photos import find_photos, load_square, sample_photos
 from percept_cli.core.drawing.sheets import Panel, contact_sheet
+from percept_cli.core.extractors import create_architecture
 from percept_cli.core.images.encode import save_image
 from percept_cli.core.images.photo import Photo
 from percept_cli.core.measures.comparison import perceptual_layers
 from percept_cli.core.measures.pixels import perceptual_distance, place_distances
 from percept_cli.core.pretrained.extractors import create_extractor, parse_named_file
-from percept_cli.core.pretrained.generators import load_autoencoder
+from percept_cli.core.pretrained.generators import load_generator
 
 SHOWN = ("astronaut", "camera", "chelsea", "coffee", "motorcycle_left", "rocket")
 ENLARGED = 2  # each pixel of a sheet's picture, as a square
@@ -51,13 +52,13 @@ def main() -> None:
     originals = torch.cat([load_square(path, given.size) for path in find_photos([given.held_out])])
     shown = torch.cat([load_square(path, given.size) for path in sample_photos() if path.stem in SHOWN])
     name, file = parse_named_file("--judge", given.judge)
-    judge = create_extractor(name, perceptual_layers(name, None), file)
+    judge = create_extractor(name, perceptual_layers(create_architecture(name), None), file)
     wanted, rows = judge(originals), [tiles(shown, "photograph")]
     print(
         f"| model | image error | gradient energy | high frequencies | perceptual distance ({name}) |\n|---|---|---|---|---|"
     )
     for model in given.models:
-        network = load_autoencoder(model).network.eval()
+        network = load_generator(model, "autoencoder").network.eval()
         results = reconstruct(network, originals)
         features = judge(results)
         distance = perceptual_distance({tap: place_distances(features[tap], wanted[tap]) for tap in features})

@@ -31,11 +31,11 @@ from percept_cli.core.generators.upscale import SwiftGenerator
 from percept_cli.core.images.decode import load_image
 from percept_cli.core.images.encode import save_image
 from percept_cli.core.images.photo import Photo, resize_image
-from percept_cli.core.inference.restyle import run_generator
+from percept_cli.core.inference.run import run_generator
 from percept_cli.core.inference.upscale import upscale
-from percept_cli.core.losses.style import create_style_loss
+from percept_cli.core.losses.style import StyleLossOptions, create_style_loss
 from percept_cli.core.pretrained.extractors import create_extractor
-from percept_cli.core.pretrained.generators import load_style_generator
+from percept_cli.core.pretrained.generators import load_generator
 from percept_cli.core.pretrained.manifest import shipped_models
 from percept_cli.core.runtime import Runtime, choose_runtime
 
@@ -117,15 +117,14 @@ def bench_step(runtime: Runtime, rounds: int) -> dict[str, object]:
     photographs = torch.rand(STEP_BATCH, 3, STEP_SIZE, STEP_SIZE)
     style = torch.rand(1, 3, STEP_SIZE, STEP_SIZE)
 
-    ours = runtime.prepare(StyleGenerator(1.0))
+    ours = runtime.place_network(StyleGenerator(1.0))
     extractor = FeatureExtractor(create_architecture("vgg16"), VGG16_STYLE)
     textbook_vgg = TextbookVGG().to(runtime.device)
     extractor.load_weights({f"features.{k}": v for k, v in textbook_vgg.features.state_dict().items()}, "textbook")
     extractor = runtime.freeze(extractor)
     placed = runtime.place(photographs)
-    loss = create_style_loss(
-        extractor, [runtime.place(style)], placed, content_layers=["relu3_3"], style_layers=VGG16_STYLE
-    )
+    asked = StyleLossOptions(content_layers=["relu3_3"], style_layers=VGG16_STYLE)
+    loss = create_style_loss(extractor, [runtime.place(style)], placed, asked)
     optimizer = torch.optim.Adam(ours.parameters())
 
     def our_step() -> None:
@@ -177,7 +176,7 @@ def bench_step(runtime: Runtime, rounds: int) -> dict[str, object]:
 def bench_restyle(runtime: Runtime, rounds: int) -> dict[str, object]:
     """1024² through Johnson's network of 1.68 M parameters, from pixels to pixels."""
     torch.manual_seed(0)
-    ours = runtime.prepare(StyleGenerator(1.0).eval().requires_grad_(False))
+    ours = runtime.place_network(StyleGenerator(1.0).eval().requires_grad_(False))
     theirs = textbook_generator().eval().requires_grad_(False).to(runtime.device)
     pixels = torch.rand(1, 3, 1024, 1024)
 
@@ -199,7 +198,7 @@ def bench_restyle(runtime: Runtime, rounds: int) -> dict[str, object]:
 
 def bench_upscale(runtime: Runtime, rounds: int) -> dict[str, object]:
     """512² to 2048² by `swift`, from pixels to levels in tiles: seconds, and the share of the matrix rate reached."""
-    network = runtime.prepare(SwiftGenerator(4).eval().requires_grad_(False))
+    network = runtime.place_network(SwiftGenerator(4).eval().requires_grad_(False))
     plain = SwiftGenerator(4).eval().requires_grad_(False).to(runtime.device)
     photo = Photo(torch.rand(1, 3, 512, 512))
 
@@ -240,14 +239,14 @@ def bench_precision(runtime: Runtime, rounds: int) -> dict[str, object]:
     for model in shipped_models().values():
         if model.role != "style":
             continue
-        generator = load_style_generator(model.name).network
+        generator = load_generator(model.name, "style").network
         mean, worst, beyond = 0.0, 0.0, 0.0
         photos = [path for path in sample_photos() if path.stem in ("astronaut", "chelsea", "coffee")]
         for path in photos:
             pixels = load_image(path).pixels
             with torch.inference_mode():
-                reference = run_generator(exact.prepare(generator), pixels, exact)
-                result = run_generator(fast.prepare(generator), pixels, fast)
+                reference = run_generator(exact.place_network(generator), pixels, exact)
+                result = run_generator(fast.place_network(generator), pixels, fast)
             levels = (result.mul(255).round() - reference.mul(255).round()).abs()
             mean, worst = mean + levels.mean().item() / len(photos), max(worst, levels.max().item())
             beyond += (levels > 5).float().mean().item() / len(photos)

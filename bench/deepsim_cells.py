@@ -21,8 +21,8 @@ from percept_cli.core.images.encode import save_image
 from percept_cli.core.images.photo import Photo
 from percept_cli.core.inference.invert import run_inverter
 from percept_cli.core.measures.pixels import perceptual_distance, place_distances
-from percept_cli.core.optimization.inversion import InversionOptions, reconstruct
-from percept_cli.core.pretrained.generators import check_inverter, load_inverter
+from percept_cli.core.optimization.inversion import InversionOptions, invert
+from percept_cli.core.pretrained.generators import check_inverter, load_generator
 from percept_cli.core.runtime import Runtime
 from percept_cli.errors import ExitCode
 
@@ -103,9 +103,9 @@ class Experiment:
     def invert(self, layer: str, model: Path | None, folder: Path) -> None:
         """A picture of every held-out photograph, by its features alone, unless it is there."""
         if model is not None:
-            inverter = load_inverter(str(model))
+            inverter = load_generator(str(model), "inverter")
             check_inverter(inverter, self.exact[layer], layer)
-            network = self.runtime.prepare(inverter.network)
+            network = self.runtime.place_network(inverter.network)
         options = InversionOptions(steps=self.given.optimize_steps, seed=self.given.seed)
         for name, original in zip(self.names, self.originals.split(1), strict=True):
             if (folder / name).exists():
@@ -115,7 +115,7 @@ class Experiment:
             if model is not None:
                 picture = run_inverter(network, code, original.shape[-2:], self.runtime)
             else:
-                for step in reconstruct(code, layer, self.given.size, self.frozen[layer], self.runtime, options):
+                for step in invert(original, layer, self.frozen[layer], self.runtime, options):
                     picture = step.image
             save_image(Photo(picture.cpu()), folder / name)
 

@@ -9,7 +9,7 @@ from percept_cli.core.images.decode import load_image
 from percept_cli.core.images.encode import save_image
 from percept_cli.core.images.photo import Photo, fit_short_side, resize_image
 from percept_cli.core.inference.restyle import restyle
-from percept_cli.core.pretrained.generators import load_style_generator
+from percept_cli.core.pretrained.generators import load_generator
 from percept_cli.core.pretrained.manifest import shipped_models
 from percept_cli.core.runtime import choose_runtime
 
@@ -28,7 +28,7 @@ def main() -> None:
     tiles = [photo.pixels]
     for model in shipped_models().values():
         if model.role == "style":
-            generator = runtime.prepare(load_style_generator(model.name).network)
+            generator = runtime.place_network(load_generator(model.name, "style").network)
             tiles.append(restyle(photo, generator, runtime).pixels)
     height, width = fit_short_side(photo.height, photo.width, given.short_side)
     rows = -(-len(tiles) // COLUMNS)

@@ -16,7 +16,7 @@ from percept_cli.core.images.photo import Photo, floats, middle_square
 from percept_cli.core.inference.invert import run_inverter
 from percept_cli.core.inference.upscale import upscale
 from percept_cli.core.pretrained.extractors import create_extractor
-from percept_cli.core.pretrained.generators import load_inverter, load_upscaler
+from percept_cli.core.pretrained.generators import load_generator
 from percept_cli.core.pretrained.manifest import shipped_models
 from percept_cli.core.runtime import Runtime, choose_runtime
 
@@ -34,7 +34,8 @@ def sample(name: str) -> Tensor:
 def upscaling_sheet(runtime: Runtime) -> Tensor:
     """A row for each crop: shrunk and enlarged by bicubic interpolation, in both looks, and as it was."""
     networks = {
-        look: runtime.prepare(load_upscaler(f"swift-x{SCALE}-{look}").network) for look in ("faithful", "natural")
+        look: runtime.place_network(load_generator(f"swift-x{SCALE}-{look}", "upscaler").network)
+        for look in ("faithful", "natural")
     }
     rows = []
     for name, (top, left) in CROPS.items():
@@ -57,12 +58,12 @@ def inversion_sheet(runtime: Runtime) -> Tensor:
         original = middle_square(sample(name), SIDE)
         tiles = [Panel(original, ("photograph",))]
         for model in models:
-            inverter = load_inverter(model.name)
+            inverter = load_generator(model.name, "inverter")
             layer = inverter.metadata["layer"]
             extractor = runtime.freeze(create_extractor(inverter.metadata["extractor"], [layer]))
             with torch.no_grad():
                 code = extractor(runtime.place(original))[layer]
-            result = run_inverter(runtime.prepare(inverter.network), code, original.shape[-2:], runtime)
+            result = run_inverter(runtime.place_network(inverter.network), code, original.shape[-2:], runtime)
             tiles.append(Panel(result.cpu().float(), (f"from {layer}",)))
         rows.append(tiles)
     return contact_sheet(rows)

@@ -30,16 +30,17 @@ from percept_cli.core.data.corruption import corrupt
 from percept_cli.core.data.degradation import degrade
 from percept_cli.core.data.photos import find_photos, load_square
 from percept_cli.core.drawing.sheets import Panel, contact_sheet
+from percept_cli.core.extractors import create_architecture
 from percept_cli.core.images.decode import load_image
 from percept_cli.core.images.encode import save_image
 from percept_cli.core.images.photo import Photo, fit_short_side, floats, middle_square, resize_image
-from percept_cli.core.inference.restyle import run_generator
+from percept_cli.core.inference.run import run_generator
 from percept_cli.core.inference.upscale import upscale
 from percept_cli.core.losses import contextual_similarity
 from percept_cli.core.measures.comparison import perceptual_layers
 from percept_cli.core.measures.pixels import perceptual_distance, place_distances, psnr
 from percept_cli.core.pretrained.extractors import create_extractor, parse_named_file
-from percept_cli.core.pretrained.generators import load_style_generator, load_upscaler
+from percept_cli.core.pretrained.generators import load_generator
 from percept_cli.core.runtime import Runtime, choose_runtime
 from percept_cli.errors import ExitCode
 
@@ -77,7 +78,9 @@ class Judge:
         name, file = parse_named_file("--judge", named)
         runtime = Runtime(torch.device("cpu"), torch.float32, "")
         self.name = name
-        self.extractor = runtime.freeze(create_extractor(name, perceptual_layers(name, None), file))
+        self.extractor = runtime.freeze(
+            create_extractor(name, perceptual_layers(create_architecture(name), None), file)
+        )
 
     @torch.no_grad()
     def distance(self, images: Tensor, originals: Tensor) -> float:
@@ -122,7 +125,7 @@ def folders(option: str, given: Sequence[Path]) -> list[object]:
 
 def translated(model: Path, sources: Tensor, runtime: Runtime) -> Tensor:
     """What a translation makes of images (N, C, H, W), in whole levels."""
-    network = runtime.prepare(load_style_generator(str(model)).network)
+    network = runtime.place_network(load_generator(str(model), "style").network)
     with torch.inference_mode():
         return (
             torch.cat([run_generator(network, source, runtime) for source in sources.split(1)])
@@ -327,7 +330,7 @@ def middle(image: Tensor, side: int) -> Tensor:
 
 
 def enlarge(model: str, small: Sequence[Tensor], runtime: Runtime) -> list[Tensor]:
-    network = runtime.prepare(load_upscaler(model).network)
+    network = runtime.place_network(load_generator(model, "upscaler").network)
     return [floats(upscale(Photo(image), network, runtime).pixels) for image in small]
 
 

@@ -9,8 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from percept_cli.core.files.atomic import atomic_path
-
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -121,6 +119,20 @@ class Console:
             print(message, file=sys.stderr, flush=True)
 
 
+class Failures:
+    """The inputs that could not be used, each reported when it is added."""
+
+    def __init__(self, console: Console):
+        self.console, self.inputs = console, list[Path]()
+
+    def add(self, source: Path, reason: str) -> None:
+        """Reports why an input could not be used; with --json as a result of its own too."""
+        self.inputs.append(source)
+        self.console.error(reason if str(source) in reason else f"{source}: {reason}")
+        if self.console.as_json:
+            self.console.result("", file=source, status="failed", error=reason)
+
+
 class Progress:
     """The state of one long piece of work, shown as suits the place it is shown in."""
 
@@ -165,30 +177,3 @@ class Progress:
             print(
                 f"{self.unit} {self.done}/{self.total}, {left / 60:.1f} min left: {text}", file=sys.stderr, flush=True
             )
-
-
-class JsonLinesLog:
-    """A training log: one JSON object a line, each flushed, so that a killed run keeps all it wrote."""
-
-    def __init__(self, path: Path, keep_steps: int = 0):
-        # A resumed run writes its steps anew from the checkpoint on; what a killed run wrote past it would be double.
-        kept = [line for line in self._lines(path) if json.loads(line)["step"] <= keep_steps] if keep_steps else []
-        with atomic_path(path) as temporary:
-            temporary.write_text("".join(kept), encoding="utf-8")
-        self._file = path.open("a", encoding="utf-8")
-
-    @staticmethod
-    def _lines(path: Path) -> list[str]:
-        if not path.is_file():
-            return []
-        # The last line of a killed run may be cut short.
-        return [line for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("}\n")]
-
-    def write(self, **fields: Any) -> None:
-        """Appends one object."""
-        self._file.write(json.dumps(fields) + "\n")
-        self._file.flush()
-
-    def close(self) -> None:
-        """Closes the file."""
-        self._file.close()

@@ -63,13 +63,13 @@ def style_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An untrained but valid style model, as `percept train style` writes one."""
     import torch
 
-    from percept_cli.core.generators.style import create_style_generator
+    from percept_cli.core.generators import create_generator
     from percept_cli.core.pretrained.files import save_weights
 
     path = tmp_path_factory.mktemp("model") / "blobs.safetensors"
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        network = create_style_generator("johnson", 0.25)
+        network = create_generator("style", "johnson", width=0.25)
     metadata = {"percept.format": "1", "role": "style", "architecture": "johnson", "arguments": network.arguments}
     save_weights(path, {name: tensor.half() for name, tensor in network.state_dict().items()}, metadata)
     return path

@@ -1,4 +1,4 @@
-"""Adversarial losses by hand, and discriminators that judge crops of any size."""
+"""Adversarial losses by hand, the loss against each kind of discriminator, and discriminators of crops of any size."""
 
 import math
 
@@ -6,14 +6,26 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from percept_cli.core.generators.discriminators import DISCRIMINATORS, create_discriminator
+from percept_cli.core.generators.discriminators import (
+    DISCRIMINATORS,
+    DeepsimDiscriminator,
+    MultiscaleDiscriminator,
+    create_discriminator,
+)
 from percept_cli.core.losses.adversarial import (
+    AdversarialLoss,
     adversarial_loss,
     discriminator_loss,
+    feature_matching_loss,
+    least_squares_adversarial_loss,
+    least_squares_discriminator_loss,
     relativistic_adversarial_loss,
     relativistic_discriminator_loss,
 )
+from percept_cli.core.runtime import Runtime
 from percept_cli.errors import UsageError
+
+RUNTIME = Runtime(torch.device("cpu"), torch.float32, "")
 
 LOSSES = {
     "adversarial": lambda real, fake: adversarial_loss(fake),
@@ -106,6 +118,99 @@ def test_the_generators_gradient_does_not_vanish_where_the_discriminator_is_sure
     fake = torch.tensor([-20.0], requires_grad=True)
     adversarial_loss(fake).backward()
     assert fake.grad is not None and fake.grad.item() == pytest.approx(-1)
+
+
+def test_least_squares_by_hand() -> None:
+    real, fake = torch.tensor([1.0, 3.0]), torch.tensor([0.5])
+    assert least_squares_adversarial_loss(fake).item() == pytest.approx(0.25)
+    assert least_squares_discriminator_loss(real, fake).item() == pytest.approx(0.5 * (2.0 + 0.25))
+
+
+def test_feature_matching_by_hand_and_its_gradient_goes_to_the_fakes_alone() -> None:
+    fake = [torch.zeros(1, 2, requires_grad=True), torch.ones(1, 1, 3, requires_grad=True)]
+    real = [torch.ones(1, 2, requires_grad=True), torch.full((1, 1, 3), 4.0, requires_grad=True)]
+    loss = feature_matching_loss(fake, real)
+    assert loss.item() == pytest.approx((1 + 3) / 2)
+    loss.backward()
+    assert all(feature.grad is not None for feature in fake)
+    assert all(feature.grad is None for feature in real)
+
+
+# --- the loss against a discriminator
+
+
+class Undecided(nn.Module):
+    """A discriminator that cannot tell: every logit is 0."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = nn.Linear(3, 1)
+        nn.init.zeros_(self.last.weight)
+        nn.init.zeros_(self.last.bias)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.last(images.mean((2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("kind", "generators", "own"),
+    [("standard", math.log(2), math.log(2)), ("relativistic", math.log(2), math.log(2)), ("least-squares", 1.0, 0.5)],
+)
+def test_a_discriminator_sees_what_the_generator_made(kind: str, generators: float, own: float) -> None:
+    """Of one that cannot tell the losses are known; the generator's has gradients for the result, the other has none."""
+    loss = AdversarialLoss(Undecided(), RUNTIME, kind, weight=0.5)
+    result = torch.rand(2, 3, 8, 8, requires_grad=True)
+    parts = loss.generator_parts(result, torch.rand(2, 3, 8, 8))
+    assert list(parts) == ["adversarial"]
+    assert parts["adversarial"].item() == pytest.approx(0.5 * generators)
+    total, named = loss.discriminator_loss(loss.discriminator, torch.rand(2, 3, 8, 8), 0)
+    assert total.item() == pytest.approx(own)
+    assert list(named) == ["discriminator"]
+    total.backward()
+    assert result.grad is None
+    parts["adversarial"].backward()
+    assert result.grad is not None
+
+
+@pytest.mark.parametrize("scales", [1, 2])
+@pytest.mark.parametrize("kind", ["standard", "relativistic", "least-squares"])
+def test_the_loss_of_several_scales_is_their_mean(kind: str, scales: int) -> None:
+    """Each scale by the formula of its kind."""
+    functions = {
+        "standard": (lambda real, fake: adversarial_loss(fake), discriminator_loss),
+        "relativistic": (relativistic_adversarial_loss, relativistic_discriminator_loss),
+        "least-squares": (lambda real, fake: least_squares_adversarial_loss(fake), least_squares_discriminator_loss),
+    }[kind]
+    network = MultiscaleDiscriminator(4, scales).eval()
+    loss = AdversarialLoss(network, RUNTIME, kind, weight=2.0)
+    result, target = torch.rand(2, 1, 3, 64, 64)
+    reals, fakes = ([outputs[-1] for outputs in network(images)] for images in (target, result))
+    generators, own = (sum(f(r, g) for r, g in zip(reals, fakes, strict=True)) / scales for f in functions)
+    torch.testing.assert_close(loss.generator_parts(result, target)["adversarial"], 2 * generators)
+    torch.testing.assert_close(loss.discriminator_loss(network, target, 0)[0], own)
+
+
+def test_a_conditional_discriminator_knows_the_source() -> None:
+    """Its loss changes with the source, of images (translations) or of codes (inversion); without one it has none."""
+    result, target, source = torch.rand(3, 1, 3, 64, 64)
+    code = torch.rand(1, 5, 4, 4)
+    for network, given in (
+        (MultiscaleDiscriminator(4, inputs=6).eval(), source),
+        (DeepsimDiscriminator(4, code_channels=5).eval(), code),
+    ):
+        loss = AdversarialLoss(network, RUNTIME)
+        costs = []
+        for condition in (given, 1 - given):
+            generators = loss.generator_parts(result, target, condition)["adversarial"].item()
+            costs.append((generators, loss.discriminator_loss(network, target, 0)[0].item()))
+        assert costs[0][0] != costs[1][0] and costs[0][1] != costs[1][1]
+
+
+def test_matching_is_nothing_for_the_target_itself() -> None:
+    loss = AdversarialLoss(MultiscaleDiscriminator(4, inputs=7).eval(), RUNTIME, "standard", 0.5, matching_weight=2.0)
+    source, (target, other) = torch.rand(1, 4, 64, 64), torch.rand(2, 1, 3, 64, 64)
+    assert loss.generator_parts(target, target, source)["matching"].item() == 0
+    assert loss.generator_parts(other, target, source)["matching"].item() > 0
 
 
 # --- discriminators

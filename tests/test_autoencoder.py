@@ -8,7 +8,7 @@ import torch
 
 from percept_cli.core.generators.autoencoder import Autoencoder, divergence
 from percept_cli.core.pretrained.files import load_weights
-from percept_cli.core.pretrained.generators import load_autoencoder
+from percept_cli.core.pretrained.generators import load_generator
 from percept_cli.errors import ModelError
 from tests.test_training import assert_resumes_to_the_same_bits, read_log
 
@@ -83,17 +83,17 @@ def test_it_learns_and_its_file_gives_the_same_images(percept: Callable, command
         assert outcome.code == 0, outcome.stderr
         losses = [entry["total"] for entry in read_log(output)]
         assert sum(losses[-5:]) < 0.85 * sum(losses[:5])
-        loaded = load_autoencoder(str(output))
+        loaded = load_generator(str(output), "autoencoder")
         assert loaded.network(torch.rand(1, 3, 20, 30))[0].shape == (1, 3, 20, 30)
         assert all(tensor.dtype == torch.float16 for tensor in load_weights(output).values())
 
 
 def test_what_is_no_autoencoder_is_refused(style_model: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="role 'autoencoder'"):
-        load_autoencoder(str(style_model))
+        load_generator(str(style_model), "autoencoder")
     torch.save({"weight": torch.zeros(1)}, tmp_path / "other.pth")
     with pytest.raises(ModelError, match="is not an autoencoder"):
-        load_autoencoder(str(tmp_path / "other.pth"))
+        load_generator(str(tmp_path / "other.pth"), "autoencoder")
 
 
 @pytest.mark.parametrize(

@@ -301,8 +301,20 @@ def test_the_usual_layers_are_there(name):
     architecture = create_architecture(name)
 
     assert architecture.content_layer in architecture.layer_names
-    assert set(architecture.style_layers) <= set(architecture.layer_names)
-    assert architecture.style_layers
+    for layers in (architecture.style_layers, architecture.comparator_layers):
+        assert layers and set(layers) <= set(architecture.layer_names)
+
+
+def test_layers_are_those_given_else_the_papers_else_the_networks_own():
+    paper = ("relu3_2", "relu4_2")
+    compact, alexnet = create_architecture("compact"), create_architecture("alexnet")
+    assert compact.choose_layers(["conv3", "relu1_1"], paper) == ("conv3_4", "relu1_1")
+    assert compact.choose_layers(None, paper) == paper
+    assert alexnet.choose_layers((), paper) == ("relu4", "relu5")  # as many of its deepest style layers
+    assert alexnet.choose_layers((), paper, (alexnet.content_layer,)) == ("relu3",)
+    assert alexnet.choose_layers(None) == alexnet.style_layers
+    with pytest.raises(UsageError, match="relu9"):
+        compact.choose_layers(["relu9"], paper)
 
 
 # --- weights

@@ -400,6 +400,29 @@ def test_with_pixels_resizes_alpha() -> None:
     torch.testing.assert_close(larger.alpha, torch.full((1, 1, 9, 8), 0.5))
 
 
+def test_visible_pixels_are_over_black_and_divided_by_alpha_again() -> None:
+    """What a network makes of them has the photograph's own transparency, at the size that was asked for."""
+    photo = noise_photo(9, 8, alpha=True)
+    assert photo.alpha is not None
+    assert torch.equal(photo.visible(), photo.pixels * photo.alpha)
+    small = photo.visible(4)
+    assert torch.equal(small, resize_image(photo.visible(), *fit_short_side(9, 8, 4)))
+    again = photo.with_visible(photo.visible())
+    torch.testing.assert_close(again.pixels * photo.alpha, photo.visible())
+    changed = photo.with_visible(small)
+    assert changed.alpha is not None and changed.alpha.shape == (1, 1, *small.shape[-2:])
+    torch.testing.assert_close(changed.pixels, unpremultiply(small, changed.alpha))
+
+
+def test_an_opaque_photograph_is_seen_as_it_is() -> None:
+    """Its pixels themselves; levels that only await their file as shares of white."""
+    photo = noise_photo(3, 4)
+    assert photo.visible() is photo.pixels
+    assert photo.with_visible(1 - photo.pixels).pixels.equal(1 - photo.pixels)
+    levels = Photo(torch.full((1, 3, 2, 2), 255, dtype=torch.uint8), torch.full((1, 1, 2, 2), 51, dtype=torch.uint8))
+    torch.testing.assert_close(levels.visible(), torch.full((1, 3, 2, 2), 0.2))
+
+
 @pytest.mark.parametrize(("extension", "mode"), [("jpg", "JPEG"), ("bmp", "BMP")])
 def test_formats_without_transparency_lie_over_white(extension: str, mode: str) -> None:
     """Half-visible black over white is gray, and the user is told; a wholly opaque picture loses nothing."""

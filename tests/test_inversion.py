@@ -20,10 +20,10 @@ from percept_cli.core.optimization.inversion import (
     InversionOptions,
     check_options,
     feature_error,
-    for_sample,
+    invert,
     mahendran_vedaldi,
     mahendran_vedaldi_rates,
-    reconstruct,
+    preset_options,
 )
 from percept_cli.core.optimization.loop import optimize_image
 from percept_cli.core.optimization.parametrization import Frequencies, Pixels
@@ -54,9 +54,8 @@ def original() -> Tensor:
 
 def found(extractor: FeatureExtractor, original: Tensor, layer: str = LAYER, **given: object) -> Tensor:
     """The picture at the end of an inversion."""
-    target = extractor(original, [layer])[layer]
     asked = InversionOptions(**{"steps": 40, **given})  # type: ignore[arg-type]
-    *_, last = reconstruct(target, layer, SIDE, extractor, RUNTIME, asked)
+    *_, last = invert(original, layer, extractor, RUNTIME, asked)
     return last.image
 
 
@@ -179,12 +178,15 @@ def test_sgd_forgets_its_momentum_where_the_rate_changes() -> None:
 def test_the_preset_has_the_papers_values() -> None:
     """Total variation by thirds of the depth, α = 6 in effect, 400 steps of three rates in the ratio 1 : 2 : 1."""
     squeezenet = create_architecture("squeezenet1_0")
-    weights = [mahendran_vedaldi(squeezenet, layer).total_variation_weight for layer in squeezenet.layer_names]
+    weights = [mahendran_vedaldi(squeezenet, layer).tv_weight for layer in squeezenet.layer_names]
     assert weights == sorted(weights) and set(weights) == {0.5, 5.0, 50.0}
     alexnet = create_architecture("alexnet")
     asked = {layer: mahendran_vedaldi(alexnet, layer) for layer in ("conv1", "relu3", "fc6", "fc8")}
-    assert [each.total_variation_weight for each in asked.values()] == [0.5, 5.0, 50.0, 50.0]
+    assert [each.tv_weight for each in asked.values()] == [0.5, 5.0, 50.0, 50.0]
     assert {(each.steps, each.optimizer, each.parametrization) for each in asked.values()} == {(400, "sgd", "pixels")}
+
+    assert preset_options("mahendran-vedaldi", alexnet, "fc6") == asked["fc6"]
+    assert preset_options(None, alexnet, "fc6") == InversionOptions()
 
     rates = mahendran_vedaldi_rates(400)
     assert [rates.count(rate) for rate in dict.fromkeys(rates)] == [100, 200, 100]
@@ -229,9 +231,8 @@ def test_every_way_brings_the_error_down(
     given: dict[str, object], extractor: FeatureExtractor, original: Tensor
 ) -> None:
     """The squared error falls to a tenth of the start's; to a third where the picture is never twice at one place."""
-    target = extractor(original, [LAYER])[LAYER]
     asked = InversionOptions(steps=40, **given)  # type: ignore[arg-type]
-    steps = list(reconstruct(target, LAYER, SIDE, extractor, RUNTIME, asked))
+    steps = list(invert(original, LAYER, extractor, RUNTIME, asked))
     assert [step.index for step in steps] == list(range(1, 41))
     share = 1 / 3 if asked.jitter else 0.1
     assert min(step.parts["feature"] for step in steps) < share * steps[0].parts["feature"]
@@ -241,25 +242,23 @@ def test_adam_ends_the_search_where_little_is_missing(
     extractor: FeatureExtractor, original: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With no error small enough the search is L-BFGS to the bit; else it parts from it in its last third."""
-    target = extractor(original, [LAYER])[LAYER]
 
     def images(optimizer: str) -> list[Tensor]:
         asked = InversionOptions(steps=9, optimizer=optimizer)
-        return [step.image for step in reconstruct(target, LAYER, SIDE, extractor, RUNTIME, asked)]
+        return [step.image for step in invert(original, LAYER, extractor, RUNTIME, asked)]
 
     alone = images("lbfgs")
-    monkeypatch.setattr(inversion, "POLISHED_BELOW", 0.0)
+    monkeypatch.setattr(inversion, "ADAM_BELOW", 0.0)
     assert all(torch.equal(one, other) for one, other in zip(images("auto"), alone, strict=True))
-    monkeypatch.setattr(inversion, "POLISHED_BELOW", 10.0)
+    monkeypatch.setattr(inversion, "ADAM_BELOW", 10.0)
     same = [torch.equal(one, other) for one, other in zip(images("auto"), alone, strict=True)]
     assert same == [True] * 6 + [False] * 3
 
 
 def test_the_preset_brings_the_error_down(extractor: FeatureExtractor, original: Tensor) -> None:
     """SGD on pixels from white noise, with the priors in the sum."""
-    target = extractor(original, [LAYER])[LAYER]
     asked = replace(mahendran_vedaldi(create_architecture("compact"), LAYER), steps=60)
-    steps = list(reconstruct(target, LAYER, SIDE, extractor, RUNTIME, asked))
+    steps = list(invert(original, LAYER, extractor, RUNTIME, asked))
     assert set(steps[0].parts) == {"feature", "tv", "alpha"}
     assert steps[0].total == pytest.approx(sum(steps[0].parts.values()), rel=1e-4)
     assert steps[-1].total < 0.2 * steps[0].total
@@ -269,25 +268,24 @@ def test_the_preset_brings_the_error_down(extractor: FeatureExtractor, original:
 def test_the_deepest_layer_and_priors(extractor: FeatureExtractor, original: Tensor) -> None:
     """The last layer is matched too, and total variation makes the picture smoother."""
     plain = found(extractor, original, "relu5_2", steps=25)
-    smooth = found(extractor, original, "relu5_2", steps=25, total_variation_weight=5.0)
+    smooth = found(extractor, original, "relu5_2", steps=25, tv_weight=5.0)
     assert feature_error(plain, original, "relu5_2", extractor) < 0.4
     assert total_variation(smooth) < 0.5 * total_variation(plain)
 
 
 def test_a_softmax_code_is_inverted() -> None:
-    """(1, C) codes are targets like any other, whatever the size of the image."""
+    """(1, C) codes are targets like any other, and the image need not be a square."""
     squeezenet = RUNTIME.freeze(create_extractor("squeezenet1_1", ["prob"], "random"))
-    target = squeezenet(torch.rand(1, 3, 40, 40), ["prob"])["prob"]
-    assert target.ndim == 2
+    photo = torch.rand(1, 3, 40, 56)
+    assert squeezenet(photo, ["prob"])["prob"].ndim == 2
     asked = InversionOptions(steps=15)
-    steps = list(reconstruct(target, "prob", 40, squeezenet, RUNTIME, asked))
+    steps = list(invert(photo, "prob", squeezenet, RUNTIME, asked))
+    assert steps[-1].image.shape == photo.shape
     assert steps[-1].parts["feature"] < 0.5 * steps[0].parts["feature"]
 
 
 def test_a_seed_fixes_the_picture(extractor: FeatureExtractor, original: Tensor) -> None:
-    """The same seed gives the same bits, the next sample another picture."""
-    asked = InversionOptions(seed=3)
-    assert (for_sample(asked, 0).seed, for_sample(asked, 2).seed) == (3, 5)
+    """The same seed gives the same bits, the next one another picture."""
     first, again, other = (found(extractor, original, "relu5_2", steps=6, seed=seed) for seed in (3, 3, 4))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)

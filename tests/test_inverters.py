@@ -10,18 +10,20 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from percept_cli.core.extractors import FeatureExtractor, create_architecture
+from percept_cli.core.generators import ARCHITECTURES, Generator, create_generator
 from percept_cli.core.generators.discriminators import DeepsimDiscriminator
-from percept_cli.core.generators.inversion import GRAY, INVERTERS, Inverter, create_inverter, double_by_pooling
+from percept_cli.core.generators.inversion import GRAY, Inverter, double_by_pooling
 from percept_cli.core.inference.invert import run_inverter
 from percept_cli.core.losses.functional import typical_square
 from percept_cli.core.pretrained import manifest
 from percept_cli.core.pretrained.extractors import create_extractor
 from percept_cli.core.pretrained.files import save_weights
-from percept_cli.core.pretrained.generators import check_inverter, load_inverter, start_inverter
+from percept_cli.core.pretrained.generators import check_inverter, load_generator, start_generator
 from percept_cli.core.pretrained.manifest import Model, find_inverter
 from percept_cli.core.runtime import Runtime
 from percept_cli.errors import ModelError, UsageError
 
+INVERTERS = ARCHITECTURES["inverter"]
 COMPACT_LAYERS = create_architecture("compact").layer_names
 
 
@@ -48,7 +50,7 @@ def save_inverter(path: Path, network: Inverter, extractor: FeatureExtractor, la
 
 @pytest.fixture(scope="module")
 def saved(compact: FeatureExtractor, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    network = create_inverter("lean", channels=256, stride=4, width=0.1)
+    network = create_generator("inverter", "lean", channels=256, stride=4, width=0.1)
     with torch.no_grad():
         network.calibrate(compact(torch.rand(4, 3, 32, 32), ["conv3_4"])["conv3_4"])
     return save_inverter(tmp_path_factory.mktemp("inverter") / "c3.safetensors", network, compact, "conv3_4")
@@ -63,7 +65,7 @@ def test_every_layer_of_compact_gives_an_image_of_its_size(compact: FeatureExtra
         for layer, features in compact(torch.rand(1, 3, 75, 98)).items():
             grid = compact.grid(layer)
             assert grid is not None
-            network = create_inverter("lean", channels=features.shape[1], stride=grid.stride, width=0.05)
+            network = create_generator("inverter", "lean", channels=features.shape[1], stride=grid.stride, width=0.05)
             assert network(features, (75, 98)).shape == (1, 3, 75, 98), layer
 
 
@@ -79,14 +81,14 @@ def test_layers_without_padding_give_images_of_their_size_too(generator: str, ex
     with torch.no_grad():
         features = frozen(torch.rand(1, 3, 131, 99))[layer]
         arguments = {"channels": features.shape[1], "stride": grid.stride, "offset": grid.offset, "width": 0.05}
-        assert create_inverter(generator, **arguments)(features, (131, 99)).shape == (1, 3, 131, 99)
+        assert create_generator("inverter", generator, **arguments)(features, (131, 99)).shape == (1, 3, 131, 99)
 
 
 @pytest.mark.parametrize("generator", INVERTERS)
 @pytest.mark.parametrize("code", [(2, 10), (2, 10, 1, 1)])
 def test_a_code_of_the_whole_image_gives_an_image_of_any_size(generator: str, code: tuple[int, ...]) -> None:
     """Of its own 64 pixels, or enlarged and shrunk to what is asked for."""
-    network = create_inverter(generator, channels=10, stride=0, side=64, width=0.05)
+    network = create_generator("inverter", generator, channels=10, stride=0, side=64, width=0.05)
     with torch.no_grad():
         assert network(torch.rand(code)).shape == (2, 3, 64, 64)
         assert network(torch.rand(code), (70, 33)).shape == (2, 3, 70, 33)
@@ -156,8 +158,8 @@ def parameters(network: nn.Module) -> int:
 def test_the_papers_generator_of_fc6_has_its_layers() -> None:
     """Three dense layers of 4096, 256 maps of 4x4, the ladder to 256 pixels; convolutions have no bias."""
     with torch.device("meta"):
-        network = create_inverter("deepsim-2016", channels=4096, stride=0, side=256)
-        linear = create_inverter("deepsim-2016-linear", channels=4096, stride=0, side=256)
+        network = create_generator("inverter", "deepsim-2016", channels=4096, stride=0, side=256)
+        linear = create_generator("inverter", "deepsim-2016-linear", channels=4096, stride=0, side=256)
     dense = 3 * (4096 * 4096 + 4096)
     kernels = [(256, 256), (512, 256), (256, 128), (128, 64), (64, 32), (32, 3)]
     between = 9 * (256 * 512 + 256 * 256 + 128 * 128)
@@ -168,7 +170,7 @@ def test_the_papers_generator_of_fc6_has_its_layers() -> None:
 def test_the_papers_generator_of_pool5_has_its_layers() -> None:
     """Three 3x3 convolutions of 512 and the five last steps of the ladder, as a stride of 32 needs."""
     with torch.device("meta"):
-        network = create_inverter("deepsim-2016", channels=256, stride=32)
+        network = create_generator("inverter", "deepsim-2016", channels=256, stride=32)
     kernels = [(512, 256), (256, 128), (128, 64), (64, 32), (32, 3)]
     between = 9 * (256 * 256 + 128 * 128)
     assert parameters(network) == 9 * (256 + 2 * 512) * 512 + 16 * sum(a * b for a, b in kernels) + between
@@ -178,12 +180,12 @@ def test_the_papers_generator_of_pool5_has_its_layers() -> None:
 def test_lean_inverters_are_small_enough_to_ship(channels: int, stride: int) -> None:
     """4 MB in 16 bits, for every layer of compact."""
     with torch.device("meta"):
-        assert 2 * parameters(create_inverter("lean", channels=channels, stride=stride)) < 4e6
+        assert 2 * parameters(create_generator("inverter", "lean", channels=channels, stride=stride)) < 4e6
 
 
 @pytest.mark.parametrize("generator", INVERTERS)
 def test_an_untrained_inverter_shows_something_like_gray(generator: str) -> None:
-    network = create_inverter(generator, channels=32, stride=4, width=0.25)
+    network = create_generator("inverter", generator, channels=32, stride=4, width=0.25)
     with torch.no_grad():
         image = network(torch.randn(1, 32, 12, 12))
     assert (image - GRAY).std() < 0.3
@@ -191,12 +193,12 @@ def test_an_untrained_inverter_shows_something_like_gray(generator: str) -> None
 
 def test_a_stride_that_doubling_cannot_reach_is_refused() -> None:
     with pytest.raises(UsageError, match="powers of 2"):
-        create_inverter("lean", channels=3, stride=6)
+        create_generator("inverter", "lean", channels=3, stride=6)
 
 
 def test_an_unknown_generator_is_refused() -> None:
     with pytest.raises(UsageError, match="Did you mean 'lean'"):
-        create_inverter("laen", channels=3, stride=4)
+        create_generator("inverter", "laen", channels=3, stride=4)
 
 
 @pytest.mark.parametrize("shape", [(6, 3, 5, 4), (40, 3)])
@@ -204,7 +206,7 @@ def test_the_scale_of_a_layer_is_kept(shape: tuple[int, ...]) -> None:
     """Every channel gets mean 0 and deviation 1, but one that hardly varies is not blown up to that."""
     scale = torch.tensor([5.0, 2.0, 1e-4]).view(1, 3, *[1] * (len(shape) - 2))
     features = 7 + scale * torch.randn(shape)
-    network = create_inverter("lean", channels=3, stride=4 if len(shape) == 4 else 0, side=16, width=0.1)
+    network = create_generator("inverter", "lean", channels=3, stride=4 if len(shape) == 4 else 0, side=16, width=0.1)
     network.calibrate(features)
     rows = network.normalize(features).movedim(1, -1).flatten(0, -2)
     torch.testing.assert_close(rows.mean(0), torch.zeros(3), atol=1e-3, rtol=0)
@@ -253,7 +255,7 @@ def test_fully_connected_features_have_a_typical_size_too() -> None:
 
 def test_a_file_gives_the_same_images(saved: Path, compact: FeatureExtractor) -> None:
     """Through 16 bits and back, scale of the layer included."""
-    loaded = load_inverter(str(saved))
+    loaded = load_generator(str(saved), "inverter")
     assert (loaded.architecture, loaded.metadata["layer"]) == ("lean", "conv3_4")
     check_inverter(loaded, compact, "conv3")
     with torch.no_grad():
@@ -261,13 +263,15 @@ def test_a_file_gives_the_same_images(saved: Path, compact: FeatureExtractor) ->
         images = loaded.network(features, (50, 41))
     assert images.shape == (1, 3, 50, 41)
     assert not loaded.network.training and not any(p.requires_grad for p in loaded.network.parameters())
-    begun = start_inverter(str(saved), "lean", "compact", "conv3_4", channels=256, stride=4, width=0.1)
-    assert begun.training and torch.equal(begun.mean, loaded.network.get_buffer("mean"))
+    begun = start_generator(
+        "inverter", "lean", str(saved), extractor="compact", layer="conv3_4", channels=256, stride=4, width=0.1
+    )
+    assert begun.training and torch.equal(begun.get_buffer("mean"), loaded.network.get_buffer("mean"))
 
 
 def test_running_in_half_precision_gives_nearly_the_same(saved: Path, compact: FeatureExtractor) -> None:
     """In [0, 1], of the size asked for; bf16 differs by a few levels at most."""
-    network = load_inverter(str(saved)).network
+    network = load_generator(str(saved), "inverter").network
     with torch.no_grad():
         features = compact(torch.rand(1, 3, 37, 40), ["conv3"])["conv3"]
     images = [
@@ -280,7 +284,7 @@ def test_running_in_half_precision_gives_nearly_the_same(saved: Path, compact: F
 
 def test_another_layer_extractor_or_weights_are_one_sentence(saved: Path, compact: FeatureExtractor) -> None:
     """Exit code 2: the file is good, it was given to the wrong network."""
-    loaded = load_inverter(str(saved))
+    loaded = load_generator(str(saved), "inverter")
     with pytest.raises(
         UsageError, match=r"c3 inverts conv3_4 of compact, not conv5_2 of compact. Give --layer conv3_4"
     ):
@@ -290,9 +294,9 @@ def test_another_layer_extractor_or_weights_are_one_sentence(saved: Path, compac
     with pytest.raises(UsageError, match="with other weights than these"):
         check_inverter(loaded, create_extractor("compact", ["conv3"], "random", seed=1), "conv3")
     with pytest.raises(UsageError, match="is a 'lean' of conv3_4 of compact, not a 'lean' of conv5_2 of compact"):
-        start_inverter(str(saved), "lean", "compact", "conv5_2")
+        start_generator("inverter", "lean", str(saved), extractor="compact", layer="conv5_2")
     with pytest.raises(UsageError, match=r"trained with a width of 0.1, not 1.0"):
-        start_inverter(str(saved), "lean", "compact", "conv3_4", channels=256, width=1.0)
+        start_generator("inverter", "lean", str(saved), extractor="compact", layer="conv3_4", channels=256, width=1.0)
 
 
 def test_weights_have_one_fingerprint_however_they_are_held() -> None:
@@ -306,15 +310,15 @@ def test_weights_have_one_fingerprint_however_they_are_held() -> None:
 def test_what_is_no_inverter_is_refused(style_model: Path, saved: Path, tmp_path: Path) -> None:
     """Exit code 5: a style, a pickle of others, a damaged file, a name that is not shipped."""
     with pytest.raises(ModelError, match="is not an inverter"):
-        load_inverter(str(style_model))
+        load_generator(str(style_model), "inverter")
     torch.save({"weight": torch.zeros(1)}, tmp_path / "other.pth")
     with pytest.raises(ModelError, match="is not an inverter"):
-        load_inverter(str(tmp_path / "other.pth"))
+        load_generator(str(tmp_path / "other.pth"), "inverter")
     (tmp_path / "half.safetensors").write_bytes(saved.read_bytes()[:5000])
     with pytest.raises(ModelError, match="not a whole safetensors file"):
-        load_inverter(str(tmp_path / "half.safetensors"))
+        load_generator(str(tmp_path / "half.safetensors"), "inverter")
     with pytest.raises(ModelError, match="Unknown inverter model 'nothing'"):
-        load_inverter("nothing")
+        load_generator("nothing", "inverter")
 
 
 def test_a_shipped_inverter_is_found_by_its_layer(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -341,7 +345,7 @@ def test_gradients_reach_every_weight() -> None:
         ({"stride": 4}, torch.randn(2, 12, 4, 4)),
         ({"stride": 0, "side": 32}, torch.randn(2, 12)),
     ]
-    create: Callable[..., Inverter]
+    create: Callable[..., Generator]
     for create in INVERTERS.values():
         for arguments, code in cases:
             network = create(channels=12, width=0.05, **arguments)

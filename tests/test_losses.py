@@ -9,7 +9,6 @@ from torch import Tensor
 from percept_cli.core.extractors import FeatureExtractor
 from percept_cli.core.inference.colors import match_histogram
 from percept_cli.core.losses import (
-    ContextualStyleTerm,
     ContextualTerm,
     FeatureTerm,
     LowFrequencyTerm,
@@ -531,7 +530,7 @@ def test_raw_context_is_the_contextual_loss_with_the_style_as_target(extractor):
 def test_a_contextual_blend_is_the_weighted_mean():
     styles = [{"relu1_1": noise(1, 4, 6, 5, seed=seed)} for seed in (1, 2)]
     features = noise(2, 4, 7, 7, seed=3)
-    term = ContextualStyleTerm(["relu1_1"], 0.5, typical=False)
+    term = StyleTerm(["relu1_1"], typical=False, loss="contextual", bandwidth=0.5)
     term.set_target(styles, weights=[3.0, 1.0])
 
     first, second = (contextual_loss(features, style["relu1_1"], 0.5) for style in styles)
@@ -588,8 +587,8 @@ def style_term(extractor: FeatureExtractor, layers: tuple[str, ...] = LAYERS) ->
     return term
 
 
-def contextual_style_term(extractor: FeatureExtractor, typical: bool = True) -> ContextualStyleTerm:
-    term = ContextualStyleTerm(("relu3_1", "relu3_3"), 0.5, typical)
+def contextual_style_term(extractor: FeatureExtractor, typical: bool = True) -> StyleTerm:
+    term = StyleTerm(("relu3_1", "relu3_3"), typical, "contextual", bandwidth=0.5)
     term.set_target([extractor(noise_images(seed=3), term.layers)])
     term.calibrate(extractor(photographs(), term.layers))
     return term

@@ -12,9 +12,9 @@ from torch import Tensor
 from percept_cli.core.extractors import FeatureExtractor
 from percept_cli.core.extractors.tiled import TiledExtractor
 from percept_cli.core.images.decode import load_image
-from percept_cli.core.losses.style import CONTEXTUAL_BALANCE, STYLE_BALANCE
+from percept_cli.core.losses.style import STYLE_BALANCE
 from percept_cli.core.optimization import style_transfer as gatys
-from percept_cli.core.optimization.loop import OptimizationStep, fence, optimize_image
+from percept_cli.core.optimization.loop import OptimizationStep, optimize_image, penalize_range
 from percept_cli.core.optimization.style_transfer import COARSEST, StyleOptions, optimize_style, scales, split_steps
 from percept_cli.core.pretrained.extractors import create_extractor
 from percept_cli.core.runtime import Runtime
@@ -151,7 +151,7 @@ def test_a_picture_in_its_own_style_stays_as_it_is(
     optimizer: str, extractor: FeatureExtractor, content: Tensor
 ) -> None:
     """Content and style are reached already, so without smoothing nothing moves."""
-    asked = options(steps=5, optimizer=optimizer, total_variation_weight=0.0)
+    asked = options(steps=5, optimizer=optimizer, tv_weight=0.0)
     *_, last = optimize_style(content, [content], extractor, RUNTIME, asked)
     torch.testing.assert_close(last.image, content, atol=1 / 255, rtol=0)
 
@@ -187,13 +187,13 @@ def test_blending_all_of_one_style_is_that_style(extractor: FeatureExtractor, co
 
 def test_contextual_style_is_its_own_loss(extractor: FeatureExtractor, content: Tensor, style: Tensor) -> None:
     """It starts at the balance of an untouched photograph, falls, and ends in another picture than Gram's."""
-    asked = options(steps=8, style_loss="contextual", style_layers=("relu2_1",))
+    asked = options(steps=8, loss="contextual", style_layers=("relu2_1",))
     small = content[..., ::2, ::2]
     steps = list(optimize_style(small, [style[..., ::2, ::2]], extractor, RUNTIME, asked))
-    *_, gram = optimize_style(small, [style[..., ::2, ::2]], extractor, RUNTIME, replace(asked, style_loss="gram"))
+    *_, gram = optimize_style(small, [style[..., ::2, ::2]], extractor, RUNTIME, replace(asked, loss="gram"))
     *_, wide = optimize_style(small, [style[..., ::2, ::2]], extractor, RUNTIME, replace(asked, bandwidth=1.0))
 
-    assert steps[0].parts["style.relu2_1"] == pytest.approx(CONTEXTUAL_BALANCE, rel=1e-3)
+    assert steps[0].parts["style.relu2_1"] == pytest.approx(STYLE_BALANCE, rel=1e-3)
     assert steps[-1].total < 0.8 * steps[0].total
     assert not torch.allclose(steps[-1].image, gram.image, atol=0.01)
     assert not torch.allclose(steps[-1].image, wide.image, atol=0.01)
@@ -204,7 +204,7 @@ def test_features_in_tiles_give_the_same_picture(
     loss: str, extractor: FeatureExtractor, content: Tensor, style: Tensor
 ) -> None:
     """Step by step, to the rounding of float32, which moves single pixels: Adam makes a step of any gradient."""
-    asked = options(steps=3, style_loss=loss, style_layers=("relu2_1",))
+    asked = options(steps=3, loss=loss, style_layers=("relu2_1",))
     tiled = TiledExtractor(extractor, 32)
     for whole, part in zip(
         *(optimize_style(content, [style], e, RUNTIME, asked) for e in (extractor, tiled)), strict=True
@@ -219,7 +219,7 @@ def test_unknown_names_get_a_suggestion(extractor: FeatureExtractor, content: Te
         ("optimizer", "adm", "adam"),
         ("init", "nose", "noise"),
         ("scaling", "papers", "paper"),
-        ("style_loss", "contextul", "contextual"),
+        ("loss", "contextul", "contextual"),
     ):
         with pytest.raises(UsageError, match=f"'{wrong}'. Did you mean '{right}'"):
             next(optimize_style(content, [style], extractor, RUNTIME, options(**{name: wrong})))
@@ -234,7 +234,7 @@ def test_a_fence_shows_the_loss_what_a_file_can_hold() -> None:
         seen.append(given.detach().clone())
         return given.sum(), {"sum": given.sum()}
 
-    total, parts = fence(loss, 10.0)(image)
+    total, parts = penalize_range(loss, 10.0)(image)
     assert seen[0].flatten().tolist() == [1.0, 0.5, 0.0, 1.0]
     assert parts["range"].item() == pytest.approx(10 * (0.25 + 0.25) / 4)
     assert total.item() == pytest.approx(2.5 + parts["range"].item())

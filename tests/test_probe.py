@@ -1,6 +1,7 @@
 """A linear probe: the mathematics by other means, the folds, and `percept compare --probe`."""
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,14 @@ import torch
 from PIL import Image
 
 from percept_cli.core.files.folders import check_folds, find_labeled
-from percept_cli.core.measures.probe import PENALTIES, classify, fit_ridge, pool_features, probe, stratified_folds
+from percept_cli.core.measures.probe import (
+    PENALTIES,
+    check_scikit_learn,
+    classify,
+    pool_features,
+    probe,
+    stratified_folds,
+)
 from percept_cli.errors import UsageError
 from tests.test_invert_autoencoder import save_autoencoder
 
@@ -40,56 +48,53 @@ def labeled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("values", [3, 30], ids=["more pictures than values", "more values than pictures"])
-def test_ridge_regression_by_its_normal_equations(values: int) -> None:
-    """(XᵀX + λ) w = Xᵀ y of centered features, in units of the mean of the eigenvalues that are not 0."""
-    features, targets = torch.randn(12, values).double() + 3, torch.randn(12, 2).double()
-    ridge = fit_ridge(features, targets, [0.1])
-    rows, wanted = features - features.mean(0), targets - targets.mean(0)
-    products = rows.T @ rows
-    penalty = 0.1 * products.trace() / min(values, 11)
-    weights = torch.linalg.solve(products + penalty * torch.eye(values), rows.T @ wanted)
-    assert torch.allclose(ridge.weights, weights)
-    assert torch.allclose(ridge.offset, targets.mean(0) - features.mean(0) @ weights)
+def test_the_classifier_is_ridge_regression_whose_penalty_leaves_each_picture_out_best(values: int) -> None:
+    """Parity with as many fits without each row: the penalty of the least squared error of the rows left out is taken."""
+    features = np.random.default_rng(0).normal(size=(12, values)) + 3
+    labels = np.array(["a", "b", "c"] * 4)
+    unknown = np.random.default_rng(1).normal(size=(40, values)) + 3
+    mean, std = features.mean(0), features.std(0)
+    rows, asked = (features - mean) / std, (unknown - mean) / std
+    targets = (labels[:, None] == np.array(["a", "b", "c"])).astype(float)
+    unit = np.linalg.eigvalsh(rows @ rows.T).sum() / min(11, values)
 
+    def fit(known: np.ndarray, wanted: np.ndarray, penalty: float) -> tuple[np.ndarray, np.ndarray]:
+        centered, offset = known - known.mean(0), wanted.mean(0)
+        products = centered.T @ centered + penalty * unit * np.eye(values)
+        weights = np.linalg.solve(products, centered.T @ (wanted - offset))
+        return weights, offset - known.mean(0) @ weights
 
-@pytest.mark.parametrize("values", [3, 30])
-def test_what_is_left_out_is_not_known(values: int) -> None:
-    """The leave-one-out errors are those of as many fits without each row; the least sum of squares is taken."""
-    features, targets = torch.randn(9, values).double(), torch.randn(9, 2).double()
-    eigenvalues = torch.linalg.eigvalsh((features - features.mean(0)) @ (features - features.mean(0)).T)
-    unit = eigenvalues.sum() / min(values, 8)
-
-    def by_hand(penalty: float) -> torch.Tensor:
+    def left_out(penalty: float) -> float:
         errors = []
-        for row in range(9):
-            rest = torch.arange(9) != row
-            known, wanted = features[rest] - features[rest].mean(0), targets[rest] - targets[rest].mean(0)
-            weights = torch.linalg.solve(known.T @ known + penalty * unit * torch.eye(values), known.T @ wanted)
-            errors.append(targets[row] - targets[rest].mean(0) - (features[row] - features[rest].mean(0)) @ weights)
-        return torch.stack(errors)
+        for row in range(12):
+            rest = np.arange(12) != row
+            weights, offset = fit(rows[rest], targets[rest], penalty)
+            errors.append(targets[row] - rows[row] @ weights - offset)
+        return float(np.square(errors).sum())
 
-    assert torch.allclose(fit_ridge(features, targets, [0.3]).left_out, by_hand(0.3))
-    best = min(PENALTIES, key=lambda penalty: by_hand(penalty).square().sum().item())
-    assert fit_ridge(features, targets).penalty == best
+    weights, offset = fit(rows, targets, min(PENALTIES, key=left_out))
+    assert np.array_equal(
+        classify(features, labels, unknown), np.array(list("abc"))[(asked @ weights + offset).argmax(1)]
+    )
 
 
 def test_scale_and_shift_of_a_value_change_nothing() -> None:
     """Features are standardized; a constant one is left out, and of nothing but constants the largest class is told."""
-    features, labels, unknown = torch.randn(30, 5), torch.arange(30) % 3, torch.randn(20, 5)
-    scale, shift = torch.tensor([1.0, 10, 100, 0.1, 0]), torch.tensor([0.0, 5, -5, 2, 7])
-    told = classify(features[:, :4], labels, unknown[:, :4])
-    assert torch.equal(classify(features * scale + shift, labels, unknown * scale + shift), told)
-    assert classify(torch.ones(5, 2), torch.tensor([0, 1, 1, 0, 1]), torch.zeros(2, 2)).tolist() == [1, 1]
+    random = np.random.default_rng(0)
+    features, labels, unknown = random.normal(size=(30, 5)), np.arange(30) % 3, random.normal(size=(20, 5))
+    scale, shift = np.array([1.0, 10, 100, 0.1, 0]), np.array([0.0, 5, -5, 2, 7])
+    predicted = classify(features[:, :4], labels, unknown[:, :4])
+    assert np.array_equal(classify(features * scale + shift, labels, unknown * scale + shift), predicted)
+    assert classify(np.ones((5, 2)), np.array([0, 1, 1, 0, 1]), np.zeros((2, 2))).tolist() == [1, 1]
 
 
 def test_three_clusters_are_told_and_noise_is_not() -> None:
     """All of the one, about a third of the other: no picture is in its own classifier."""
     classes = [name for name in "abc" for _ in range(40)]
     centers = torch.eye(3).repeat_interleave(40, 0)
-    folds = stratified_folds(classes, 5, 0)
-    result = probe(5 * centers + 0.3 * torch.randn(120, 3), classes, folds)
+    result = probe(5 * centers + 0.3 * torch.randn(120, 3), classes, 5)
     assert result.accuracy == 1 and result.standard_error == 0 and result.correct == {"a": 40, "b": 40, "c": 40}
-    noise = probe(torch.randn(120, 300), classes, folds)
+    noise = probe(torch.randn(120, 300), classes, 5)
     assert abs(noise.accuracy - 1 / 3) < 4 * noise.standard_error
 
 
@@ -97,16 +102,24 @@ def test_three_clusters_are_told_and_noise_is_not() -> None:
 
 
 def test_folds_are_even_in_every_class_and_fixed_by_the_seed() -> None:
+    """Every picture is unknown once; each class is spread over the folds evenly; a seed gives the same folds again."""
     classes = ["a"] * 13 + ["b"] * 7 + ["c"] * 11
-    folds = stratified_folds(classes, 5, 3)
-    whole = torch.bincount(folds, minlength=5)
-    assert whole.max() - whole.min() <= 1
+    folds = [unknown for _, unknown in stratified_folds(classes, 5, 3)]
+    assert sorted(np.concatenate(folds)) == list(range(31))
     for name in "abc":
-        members = folds[torch.tensor([each == name for each in classes])]
-        counts = torch.bincount(members, minlength=5)
-        assert counts.max() - counts.min() <= 1
-    assert torch.equal(folds, stratified_folds(classes, 5, 3))
-    assert not torch.equal(folds, stratified_folds(classes, 5, 4))
+        counts = [sum(classes[number] == name for number in fold) for fold in folds]
+        assert max(counts) - min(counts) <= 1
+
+    def drawn(seed: int) -> list[list[int]]:
+        return [list(unknown) for _, unknown in stratified_folds(classes, 5, seed)]
+
+    assert drawn(3) == [list(fold) for fold in folds] != drawn(4)
+
+
+def test_without_scikit_learn_a_sentence_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sklearn.linear_model", None)
+    with pytest.raises(UsageError, match="pip install 'percept\\[probe\\]'"):
+        check_scikit_learn()
 
 
 @pytest.mark.parametrize(

@@ -103,7 +103,7 @@ def test_trained_weights_stay_float32_while_their_convolutions_run_in_bf16() -> 
     images = torch.rand(1, 3, 8, 8)
     for dtype in (torch.bfloat16, torch.float32):
         runtime = Runtime(torch.device("cpu"), dtype, "")
-        network = runtime.prepare(nn.Conv2d(3, 8, 3))
+        network = runtime.place_network(nn.Conv2d(3, 8, 3))
         with runtime.autocast():
             result = network(runtime.place(images))
         assert network.weight.dtype == torch.float32

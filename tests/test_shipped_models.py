@@ -9,7 +9,7 @@ from percept_cli.core.images.decode import load_image
 from percept_cli.core.images.photo import middle_square
 from percept_cli.core.measures.spectrum import THRESHOLD, checkerboard_peaks
 from percept_cli.core.pretrained.extractors import create_extractor
-from percept_cli.core.pretrained.generators import check_inverter, load_inverter, load_style_generator, load_upscaler
+from percept_cli.core.pretrained.generators import check_inverter, load_generator
 from percept_cli.core.pretrained.manifest import shipped_models
 
 UPSCALERS = [model.name for model in shipped_models().values() if model.role == "upscaler"]
@@ -27,7 +27,7 @@ def photograph(side: int) -> torch.Tensor:
 @torch.inference_mode()
 def test_an_upscaler_leaves_no_checkerboard(name: str) -> None:
     """Neither of the periods that its sub-pixel convolution could leave stands out of the spectrum."""
-    network = load_upscaler(name).network
+    network = load_generator(name, "upscaler").network
     peaks = checkerboard_peaks(network(photograph(96)).clamp(0, 1), network.scale)
     assert max(peaks.values()) < THRESHOLD, peaks
 
@@ -36,7 +36,7 @@ def test_an_upscaler_leaves_no_checkerboard(name: str) -> None:
 @torch.inference_mode()
 def test_a_style_leaves_no_white_blotch(name: str) -> None:
     """Squares of 9 pixels that are all white: models whose decoders had instance norm left 0.3 to 1 % of them."""
-    result = load_style_generator(name).network(photograph(320)).clamp(0, 1)
+    result = load_generator(name, "style").network(photograph(320)).clamp(0, 1)
     darkest = -F.max_pool2d(-result.amin(1, keepdim=True), 9, 1)
     assert (darkest > 0.97).float().mean() < 0.001
 
@@ -45,7 +45,7 @@ def test_a_style_leaves_no_white_blotch(name: str) -> None:
 @torch.inference_mode()
 def test_an_inverter_gives_back_the_photograph_and_no_other(name: str) -> None:
     """At an eighth of the size, its shapes and colors go with those of the photograph, and not of two others."""
-    inverter = load_inverter(name)
+    inverter = load_generator(name, "inverter")
     layer = inverter.metadata["layer"]
     extractor = create_extractor(inverter.metadata["extractor"], [layer])
     check_inverter(inverter, extractor, layer)

@@ -92,7 +92,7 @@ def test_a_result_is_shown_on_a_terminal(tmp_path: Path, surroundings: dict[str,
             received += chunk
     except OSError:
         pass
-    stdout, _ = process.communicate(timeout=60)
+    stdout, _ = process.communicate(timeout=300)
     os.close(ours)
     assert process.returncode == 0 and stdout.decode().strip() == str(tmp_path / "f.png")
     data = b"".join(re.findall(rb"\x1b_G[^;]*;([^\x1b]*)\x1b\\", received))

@@ -14,12 +14,12 @@ from percept_cli.core.generators.discriminators import DeepsimDiscriminator
 from percept_cli.core.images.decode import load_image
 from percept_cli.core.images.photo import middle_square
 from percept_cli.core.inference.invert import run_inverter
-from percept_cli.core.losses.adversarial import Freezing
+from percept_cli.core.losses.adversarial import AdversarialLoss, Freezing
 from percept_cli.core.pretrained.extractors import create_extractor
 from percept_cli.core.pretrained.files import load_weights
-from percept_cli.core.pretrained.generators import load_inverter
+from percept_cli.core.pretrained.generators import load_generator
 from percept_cli.core.runtime import Runtime
-from percept_cli.core.training.inversion import (
+from percept_cli.core.training.deepsim import (
     LOSSES,
     PAPER_WEIGHTS,
     UNRELATED,
@@ -29,7 +29,7 @@ from percept_cli.core.training.inversion import (
     find_weights,
     image_factor,
 )
-from percept_cli.core.training.loop import Rival, Training, create_accelerator, train
+from percept_cli.core.training.loop import DiscriminatorTraining, Training, create_accelerator, train
 from percept_cli.errors import UsageError
 from tests.test_training import assert_resumes_to_the_same_bits, read_log
 
@@ -77,15 +77,15 @@ def command(photos: Path) -> Command:
     ],
 )
 def test_the_freezing_rule(before: tuple[bool, bool], ratio: float, after: tuple[bool, bool]) -> None:
-    """A discriminator below 0.1 stops until 0.5; a generator whose rival is above 10 stops until that is below 0.1."""
+    """A discriminator below 0.1 stops until 0.5; a generator whose discriminator is above 10 stops until that is below 0.1."""
     freezing = Freezing(*before)
-    freezing.judge(ratio * 0.7, 0.7)
+    freezing.update(ratio * 0.7, 0.7)
     assert (freezing.generator_learns, freezing.discriminator_learns) == after
 
 
 def test_a_generator_that_fools_entirely_is_no_division_by_zero() -> None:
     freezing = Freezing()
-    freezing.judge(1.0, 0.0)
+    freezing.update(1.0, 0.0)
     assert not freezing.generator_learns
 
 
@@ -94,11 +94,11 @@ def scripted_training(ratios: list[float]) -> Training:
     generator, judge, freezing = nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False), Freezing()
 
     def judge_loss(network: nn.Module, images: Tensor, step: int) -> tuple[Tensor, dict[str, Tensor]]:
-        freezing.judge(ratios[step], 1.0)
+        freezing.update(ratios[step], 1.0)
         return network(torch.ones(1, 1)).sum(), {}
 
-    rival = Rival(judge, torch.optim.Adam(judge.parameters()), judge_loss, freezing)
-    return Training(generator, torch.optim.Adam(generator.parameters()), len(ratios), rival=rival)
+    learner = DiscriminatorTraining(judge, torch.optim.Adam(judge.parameters()), judge_loss, freezing)
+    return Training(generator, torch.optim.Adam(generator.parameters()), len(ratios), discriminator=learner)
 
 
 def run_steps(training: Training, count: int) -> list[tuple[float, float]]:
@@ -109,8 +109,8 @@ def run_steps(training: Training, count: int) -> list[tuple[float, float]]:
         lambda step: 0.1, RUNTIME, create_accelerator(RUNTIME),
     )  # fmt: skip
     for _ in loop:
-        assert training.rival
-        values.append((training.network.weight.item(), training.rival.network.weight.item()))  # type: ignore[union-attr, operator]
+        assert training.discriminator
+        values.append((training.network.weight.item(), training.discriminator.network.weight.item()))  # type: ignore[union-attr, operator]
     return values
 
 
@@ -141,13 +141,17 @@ def test_a_resumed_run_knows_who_was_frozen(stop: int) -> None:
     torch.manual_seed(1)
     first = scripted_training(ratios)
     run_steps(first, stop)
-    assert first.rival and first.rival.freezing and first.rival.freezing != Freezing()
+    assert first.discriminator and first.discriminator.freezing and first.discriminator.freezing != Freezing()
     second = scripted_training(ratios)
     second.restore(first.state())
     assert run_steps(second, 8 - stop) == unbroken[stop:]
 
 
 # --- the losses and their weights
+
+
+def against(judge: DeepsimDiscriminator, weight: float) -> AdversarialLoss:
+    return AdversarialLoss(judge, RUNTIME, weight=weight, freezing=Freezing())
 
 
 def test_the_papers_image_weight_on_a_mean() -> None:
@@ -162,7 +166,7 @@ def test_paper_scaling_is_the_papers_sums() -> None:
     comparator = create_extractor("compact", ["relu1_2", "relu2_2"], "random")
     result, images = torch.rand(2, 3, 16, 16), torch.rand(2, 3, 16, 16)
     loss = InversionLoss(LossWeights(2e-6, 0.01), comparator, None, RUNTIME, 16, "paper")
-    total, parts = loss.generator_part(result, images, torch.zeros(2, 1))
+    total, parts = loss(result, images, torch.zeros(2, 1))
 
     levels = 255 * (result.double().numpy() - images.double().numpy())
     expected = {"image": 2e-6 * np.sum(levels**2) / (2 * 2)}
@@ -179,9 +183,7 @@ def test_typical_scaling_makes_an_unrelated_photograph_one() -> None:
     """By pixels and, layer by layer, by features: two pictures of noise differ by twice their variance."""
     comparator = create_extractor("compact", ["relu1_2", "relu2_2"], "random")
     result, images = torch.rand(2, 4, 3, 64, 64)
-    _, parts = InversionLoss(LossWeights(1.0, 1.0), comparator, None, RUNTIME, 64).generator_part(
-        result, images, torch.zeros(4, 1)
-    )
+    _, parts = InversionLoss(LossWeights(1.0, 1.0), comparator, None, RUNTIME, 64)(result, images, torch.zeros(4, 1))
     assert parts["image"].item() * UNRELATED["mse"] == pytest.approx((result - images).square().mean().item(), rel=1e-5)
     assert sum(parts[f"feature.{layer}"].item() for layer in comparator.layers) == pytest.approx(
         1, abs=0.1
@@ -194,9 +196,9 @@ def test_a_weight_of_0_leaves_its_loss_out(left_out: str) -> None:
     weights = find_weights("deepsim", "typical", **{left_out: 0.0})
     assert getattr(weights, left_out) == 0 and sum(map(bool, asdict(weights).values())) == 2
     comparator = create_extractor("compact", ["relu1_1"], "random") if weights.feature else None
-    judge = DeepsimDiscriminator(4) if weights.adversarial else None
-    loss = InversionLoss(weights, comparator, judge, RUNTIME, 64)
-    total, parts = loss.generator_part(torch.rand(1, 3, 64, 64), torch.rand(1, 3, 64, 64), torch.zeros(1, 1))
+    adversarial = against(DeepsimDiscriminator(4), weights.adversarial) if weights.adversarial else None
+    loss = InversionLoss(weights, comparator, adversarial, RUNTIME, 64)
+    total, parts = loss(torch.rand(1, 3, 64, 64), torch.rand(1, 3, 64, 64), torch.zeros(1, 1))
     assert {name.partition(".")[0] for name in parts} == {"image", "feature", "adversarial"} - {left_out}
     assert total.item() == pytest.approx(sum(part.item() for part in parts.values()), rel=1e-5)
 
@@ -217,8 +219,10 @@ def test_the_discriminators_own_features_compare(scaling: str) -> None:
     """DIAT: the distance of what its convolutions see; its gradient is the result's alone."""
     judge = DeepsimDiscriminator(4).requires_grad_(False)
     result, images = torch.rand(2, 3, 64, 64, requires_grad=True), torch.rand(2, 3, 64, 64)
-    loss = InversionLoss(LossWeights(feature=2.0, adversarial=0.1), None, judge, RUNTIME, 64, scaling, ("conv2",))
-    _, parts = loss.generator_part(result, images, torch.zeros(2, 1))
+    loss = InversionLoss(
+        LossWeights(feature=2.0, adversarial=0.1), None, against(judge, 0.1), RUNTIME, 64, scaling, ("conv2",)
+    )
+    _, parts = loss(result, images, torch.zeros(2, 1))
     assert set(parts) == {"feature.conv2", "adversarial"}
     ours, theirs = judge.features(result)["conv2"], judge.features(images)["conv2"]
     square = (ours - theirs).square()
@@ -232,11 +236,11 @@ def test_the_discriminators_own_features_compare(scaling: str) -> None:
 def test_an_undecided_discriminator_costs_log_2_and_sees_no_gradient_of_the_generator() -> None:
     judge = DeepsimDiscriminator(4, code_channels=5)
     nn.init.zeros_(judge.dense[4].weight)
-    loss = InversionLoss(LossWeights(adversarial=3.0), None, judge, RUNTIME, 64)
+    loss = InversionLoss(LossWeights(adversarial=3.0), None, against(judge, 3.0), RUNTIME, 64)
     result, code = torch.rand(2, 3, 64, 64, requires_grad=True), torch.rand(2, 5, 4, 4)
-    _, parts = loss.generator_part(result, torch.rand(2, 3, 64, 64), code)
+    _, parts = loss(result, torch.rand(2, 3, 64, 64), code)
     assert parts["adversarial"].item() == pytest.approx(3 * 0.6931472)
-    own, names = loss.discriminator_part(judge, torch.rand(2, 3, 64, 64), 0)
+    own, names = loss.adversarial.discriminator_loss(judge, torch.rand(2, 3, 64, 64), 0)
     assert own.item() == pytest.approx(0.6931472) and list(names) == ["discriminator"]
     own.backward()
     assert result.grad is None
@@ -252,11 +256,11 @@ def test_the_losses_decide_who_learns(logit: float, frozen: Freezing) -> None:
     judge = DeepsimDiscriminator(4)
     nn.init.zeros_(judge.dense[4].weight)
     nn.init.constant_(judge.dense[4].bias, logit)
-    loss = InversionLoss(LossWeights(adversarial=100.0), None, judge, RUNTIME, 64)
+    loss = InversionLoss(LossWeights(adversarial=100.0), None, against(judge, 100.0), RUNTIME, 64)
     images = torch.rand(1, 3, 64, 64)
-    loss.generator_part(images, images, torch.zeros(1, 1))
-    loss.discriminator_part(judge, images, 0)
-    assert loss.freezing == frozen
+    loss(images, images, torch.zeros(1, 1))
+    loss.adversarial.discriminator_loss(judge, images, 0)
+    assert loss.adversarial.freezing == frozen
 
 
 # --- the command
@@ -286,7 +290,7 @@ def test_every_loss_has_its_name_in_the_log(unbroken: Path) -> None:
 
 def test_the_file_says_what_it_inverts(unbroken: Path) -> None:
     """Layer by its full name, extractor, digest of its weights, recipe; half precision, scale of the layer included."""
-    loaded = load_inverter(str(unbroken))
+    loaded = load_generator(str(unbroken), "inverter")
     assert (loaded.metadata["extractor"], loaded.metadata["layer"]) == ("compact", "conv3_4")
     recipe = json.loads(loaded.metadata["recipe"])
     assert recipe["loss"] == "deepsim" and recipe["comparator_layers"] == ["relu2_2"] and recipe["code_branch"]
@@ -315,7 +319,7 @@ def test_a_bare_block_name_is_its_last_convolution(percept: Callable, photos: Pa
         "--device", "cpu", "-o", output,
     )  # fmt: skip
     assert outcome.code == 0, outcome.stderr
-    assert load_inverter(str(output)).metadata["layer"] == "conv5_2"
+    assert load_generator(str(output), "inverter").metadata["layer"] == "conv5_2"
     assert outcome.stdout.strip() == str(output)
     assert (tmp_path / "five.run" / "preview.png").exists()
 
@@ -338,7 +342,7 @@ def test_everything_trains(further: tuple[object, ...], percept: Callable, comma
     output = tmp_path / "model.safetensors"
     outcome = percept(*command(output, *further))
     assert outcome.code == 0, outcome.stderr
-    load_inverter(str(output))
+    load_generator(str(output), "inverter")
     parts = set(read_log(output)[0]["parts"])
     if "discriminator" in further:
         assert parts == {"image", "feature.conv1", "feature.conv5", "adversarial", "discriminator"}
@@ -397,7 +401,7 @@ def test_an_inverter_answers_in_one_pass(command: Command, percept: Callable, ph
 
     original = middle_square(load_image(photo).pixels, 64)
     code = create_extractor("compact", ["conv3"], "random", 0)(original)["conv3_4"]
-    answer = run_inverter(load_inverter(str(file)).network, code, (64, 64), RUNTIME)
+    answer = run_inverter(load_generator(str(file), "inverter").network, code, (64, 64), RUNTIME)
     torch.testing.assert_close(load_image(picture).pixels, answer, rtol=0, atol=0.51 / 255)
 
     outcome = percept("invert", photo, "--layer", "conv2", *shared, "-o", tmp_path / "other.png")

@@ -3,18 +3,22 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from percept_cli.core.data.photos import find_photos
+from percept_cli.core.extractors import create_architecture
 from percept_cli.core.generators.upscale import SwiftGenerator
 from percept_cli.core.losses import PixelTerm
 from percept_cli.core.pretrained.files import load_weights, save_weights
-from percept_cli.core.pretrained.generators import load_upscaler, start_upscaler
+from percept_cli.core.pretrained.generators import load_generator, start_generator
 from percept_cli.core.runtime import Runtime
-from percept_cli.core.training.recipes import RECIPES, Recipe
-from percept_cli.core.training.upscaling import Duel, combine, create_upscale_loss, upscale_taps
+from percept_cli.core.training.recipes import Recipe, create_loss, loss_layers, total_of
+from percept_cli.core.training.run import Run
+from percept_cli.core.training.upscaling import RECIPES, UpscaleTraining, find_recipe, train_upscale
 from percept_cli.errors import UsageError
 from tests.test_training import assert_resumes_to_the_same_bits, read_log
 
@@ -55,7 +59,7 @@ def test_a_stopped_training_goes_on_to_the_same_bits(
 
 
 def test_every_loss_has_its_name_in_the_log(unbroken: Path) -> None:
-    """Pixels, features and textures by layer, both sides of the duel."""
+    """Pixels, features and textures by layer, the generator's adversarial loss and the discriminator's own."""
     names = {name.partition(".")[0] for name in read_log(unbroken)[0]["parts"]}
     assert names == {"pixel", "feature", "texture", "adversarial", "discriminator"}
 
@@ -63,21 +67,21 @@ def test_every_loss_has_its_name_in_the_log(unbroken: Path) -> None:
 def test_context_is_compared_at_its_own_layers(percept: Callable, command: Command, tmp_path: Path) -> None:
     """`--contextual-weight` and `--low-frequency-weight` are terms of their own; alone they make a natural upscaler."""
     output = tmp_path / "model.safetensors"
-    terms = ("--contextual-weight", 0.5, "--contextual-layers", "relu2_1,relu3_1", "--low-frequency-weight", 3)
+    terms = ("--contextual-weight", 0.5, "--contextual-layers", "relu2_1, relu3_1", "--low-frequency-weight", 3)
     assert percept(*command(output, "--pixel-weight", 0, *terms)).code == 0
     parts = read_log(output)[0]["parts"]
     assert set(parts) == {"contextual.relu2_1", "contextual.relu3_1", "low_frequency"}
-    assert load_upscaler(str(output)).metadata["look"] == "natural"
+    assert load_generator(str(output), "upscaler").metadata["look"] == "natural"
 
 
 def test_the_result_says_what_it_is(unbroken: Path, percept: Callable, command: Command, tmp_path: Path) -> None:
     """Pixels alone make a faithful upscaler; features, textures or a discriminator a natural one."""
-    natural = load_upscaler(str(unbroken), 2)
+    natural = load_generator(str(unbroken), "upscaler", 2)
     assert (natural.architecture, natural.metadata["look"]) == ("swift-even", "natural")
     output = tmp_path / "plain.safetensors"
     assert percept(*command(output)).code == 0
-    assert load_upscaler(str(output)).metadata["look"] == "faithful"
-    assert json.loads(load_upscaler(str(output)).metadata["recipe"])["degradation"] == "bicubic"
+    assert load_generator(str(output), "upscaler").metadata["look"] == "faithful"
+    assert json.loads(load_generator(str(output), "upscaler").metadata["recipe"])["degradation"] == "bicubic"
 
 
 @pytest.mark.parametrize("preset", [name for name in RECIPES if name != "swift"])
@@ -86,7 +90,7 @@ def test_every_preset_trains(preset: str, percept: Callable, command: Command, t
     output = tmp_path / "model.safetensors"
     outcome = percept(*command(output, "--preset", preset, "--scale", 4, "--patch", 8))
     assert outcome.code == 0, outcome.stderr
-    loaded = load_upscaler(str(output), 4)
+    loaded = load_generator(str(output), "upscaler", 4)
     assert loaded.architecture == RECIPES[preset].architecture
     with torch.no_grad():
         assert loaded.network(torch.rand(1, 3, 9, 10)).shape == (1, 3, 36, 40)
@@ -125,62 +129,62 @@ def test_a_start_of_another_scale_gives_all_but_its_end(tmp_path: Path) -> None:
     metadata = {"percept.format": "1", "role": "upscaler", "architecture": "swift", "arguments": trained.arguments}
     save_weights(path, trained.state_dict(), metadata)
     told: list[str] = []
-    started = start_upscaler(str(path), "swift", 2, told.append)
+    started = start_generator("upscaler", "swift", str(path), scale=2, announce=told.append)
     assert isinstance(started, SwiftGenerator)
     assert (started.scale, started.arguments["channels"]) == (2, 8)
     assert torch.equal(started.joint.weight, trained.joint.weight)
     assert not started.last.weight.any()
     assert "last begin untrained" in told[0]
-    same = start_upscaler(str(path), "swift", 4, told.append)
+    same = start_generator("upscaler", "swift", str(path), scale=4, announce=told.append)
     assert torch.equal(same.state_dict()["last.weight"], trained.last.weight)
     assert len(told) == 1
-    even = start_upscaler(str(path), "swift-even", 4, told.append)
+    even = start_generator("upscaler", "swift-even", str(path), scale=4, announce=told.append)
     assert torch.equal(even.state_dict()["last.weight"], trained.last.weight)
     with pytest.raises(UsageError, match="'swift', not 'srresnet'"):
-        start_upscaler(str(path), "srresnet", 4)
+        start_generator("upscaler", "srresnet", str(path), scale=4)
 
 
-def test_taps_are_only_what_the_weights_ask_for() -> None:
+def test_layers_are_only_those_the_weights_ask_for() -> None:
     """A loss of weight 0 costs no features."""
-    assert upscale_taps(Recipe("swift")) == []
-    assert upscale_taps(Recipe("swift", feature_weight=1.0, feature_layers=("relu2_2",))) == ["relu2_2"]
-    assert upscale_taps(Recipe("swift", contextual_weight=1.0)) == ["relu3_4"]
-    assert upscale_taps(Recipe("swift", low_frequency_weight=1.0)) == []
-    assert upscale_taps(Recipe("swift", texture_weight=1.0, texture_layers=("relu1_1",))) == ["relu1_1"]
+    compact = create_architecture("compact")
+    for changes, layers in (
+        ({}, []),
+        ({"feature_weight": 1.0, "feature_layers": ("relu2_2",)}, ["relu2_2"]),
+        ({"contextual_weight": 1.0}, ["relu3_4"]),
+        ({"low_frequency_weight": 1.0}, []),
+        ({"texture_weight": 1.0, "texture_layers": ("relu1_1",)}, ["relu1_1"]),
+    ):
+        assert loss_layers(replace(find_recipe("swift"), **changes), compact) == layers  # type: ignore[arg-type]
 
 
 def test_a_recipe_without_losses_is_refused() -> None:
     with pytest.raises(UsageError, match="All losses have a weight of 0"):
-        combine(create_upscale_loss(Recipe("swift", pixel_weight=0.0), None), None)
+        create_loss(Recipe("swift", pixel_weight=0.0), None)
 
 
-@pytest.mark.parametrize("kind", ["standard", "relativistic"])
-def test_a_duel_shows_the_judge_what_the_generator_made(kind: str) -> None:
-    """A judge that cannot tell costs log 2; the generator's part has gradients for the result, the judge's has none."""
-    recipe = Recipe("swift", adversarial_weight=0.5, adversarial=kind, discriminator_channels=4)
-    duel = Duel.create(recipe, RUNTIME)
-    assert next(duel.discriminator.parameters()).shape[0] == 4
-    judge = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(3, 1))
-    torch.nn.init.zeros_(judge[2].weight)
-    torch.nn.init.zeros_(judge[2].bias)
-    duel.discriminator = judge
-    result = torch.rand(2, 3, 8, 8, requires_grad=True)
-    total, parts = combine(None, duel)(result, torch.rand(2, 3, 8, 8))
-    assert total.item() == pytest.approx(0.5 * 0.6931472)
-    assert list(parts) == ["adversarial"]
-    loss, names = duel.discriminator_part(judge, torch.rand(2, 3, 8, 8), 0)
-    assert loss.item() == pytest.approx(0.6931472)
-    assert list(names) == ["discriminator"]
-    loss.backward()
-    assert result.grad is None
+@pytest.mark.parametrize("loss", ["texture", "contextual"])
+def test_a_layer_without_places_is_refused_where_places_are_compared(loss: str) -> None:
+    recipe = replace(find_recipe("swift"), **{f"{loss}_weight": 1.0, f"{loss}_layers": ("fc6",)})  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=f"A {loss} loss compares features place by place, and fc6 of alexnet"):
+        loss_layers(recipe, create_architecture("alexnet"))
 
 
-def test_terms_add_up(photos: Path) -> None:
+def test_terms_add_up() -> None:
     """The sum of a recipe with pixels alone is the weighted pixel distance."""
-    recipe = Recipe("swift", pixel="mse", pixel_weight=3.0)
     images, target = torch.rand(1, 3, 8, 8), torch.rand(1, 3, 8, 8)
-    total, _ = combine(create_upscale_loss(recipe, None), None)(images, target)
-    assert total.item() == pytest.approx(3 * PixelTerm("mse")(images, {}, target, {})[""].item())
+    parts = create_loss(Recipe("swift", pixel="mse", pixel_weight=3.0), None)(images, target, target)
+    assert total_of(parts).item() == pytest.approx(3 * PixelTerm("mse")(images, {}, target, {})[""].item())
+
+
+def test_an_upscaler_is_trained_from_python(photos: Path, tmp_path: Path) -> None:
+    """A few lines, without the command: every step is handed out, a stopped run is resumed, the model is written."""
+    asked = UpscaleTraining(replace(find_recipe("swift"), steps=3, batch=1, patch=12), scale=2)
+    output = tmp_path / "mine.safetensors"
+    steps = train_upscale(find_photos([photos]), Run.open(output, RUNTIME), asked)
+    first = next(steps)
+    assert (first.index, list(first.parts)) == (1, ["pixel"])
+    assert [step.index for step in steps] == [2, 3]
+    assert load_generator(str(output), "upscaler", 2).architecture == "swift"
 
 
 @pytest.mark.parametrize(
@@ -194,6 +198,7 @@ def test_terms_add_up(photos: Path) -> None:
         (("--preset", "johnson-2016", "--scale", 3), "johnson-upscale"),
         (("--scaling", "papr", "--feature-weight", 1), "Did you mean 'paper'"),
         (("--pixel", "l3"), "l1"),
+        (("--texture-layers", "relu1_1, relu9_1", "--texture-weight", 1), "Unknown layer of compact 'relu9_1'"),
     ],
 )
 def test_bad_options_get_one_sentence(

@@ -17,17 +17,25 @@ from PIL import Image
 from torch import Tensor, nn
 
 from percept_cli.core.data.photos import Crops, batches_from, find_photos, sample_photos
-from percept_cli.core.generators.style import create_style_generator
-from percept_cli.core.inference.restyle import run_generator
+from percept_cli.core.generators import create_generator
+from percept_cli.core.inference.run import run_generator
 from percept_cli.core.pretrained.files import load_weights, load_weights_and_metadata
-from percept_cli.core.pretrained.generators import load_style_generator
+from percept_cli.core.pretrained.generators import load_generator
 from percept_cli.core.runtime import Runtime
-from percept_cli.core.training.loop import Rival, Training, TrainingStep, cosine_schedule, create_accelerator, train
+from percept_cli.core.training.loop import (
+    DiscriminatorTraining,
+    Training,
+    TrainingStep,
+    cosine_schedule,
+    create_accelerator,
+    train,
+)
 from percept_cli.core.training.run import load_checkpoint, save_checkpoint
 from percept_cli.errors import UsageError
 
 RUNTIME = Runtime(torch.device("cpu"), torch.float32, "")
 STEPS = 40
+PATIENCE = 300  # seconds for a process of its own; importing torch alone has taken 60 on a busy machine
 Command = Callable[..., list[object]]
 
 
@@ -67,13 +75,13 @@ def stopped(start_percept: Callable, command: Command, tmp_path_factory: pytest.
 def stop_in_the_middle(process: subprocess.Popen[bytes], folder: Path, number: signal.Signals) -> int:
     """Sends a signal when a few steps are logged, and returns the exit code."""
     log = folder / "model.run" / "log.jsonl"
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while process.poll() is None and time.monotonic() < deadline:
         if log.exists() and log.read_bytes().count(b"\n") >= 4:
             process.send_signal(number)
             break
         time.sleep(0.002)
-    process.communicate(timeout=60)
+    process.communicate(timeout=PATIENCE)
     return process.returncode
 
 
@@ -138,13 +146,13 @@ def test_a_second_signal_stops_at_once(start_percept: Callable, command: Command
     """Whoever will not wait for the end of a step gets out with the exit code of an interruption all the same."""
     log = tmp_path / "model.run" / "log.jsonl"
     with start_percept(*command(tmp_path / "model.safetensors", "--steps", 100_000)) as process:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE
         while not log.exists() and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.002)
         # While it stands still, both wait for it; then both come within one step.
         for number in (signal.SIGSTOP, signal.SIGINT, signal.SIGTERM, signal.SIGCONT):
             process.send_signal(number)
-        _, stderr = process.communicate(timeout=60)
+        _, stderr = process.communicate(timeout=PATIENCE)
     assert process.returncode in (130, 143), stderr
     assert b"Traceback" not in stderr
 
@@ -157,7 +165,7 @@ def test_a_killed_training_goes_on_from_its_last_checkpoint(norm: str, photos: P
 
     def begin(seed: int) -> Training:
         torch.manual_seed(seed)
-        network = create_style_generator("johnson", 0.25, norm)
+        network = create_generator("style", "johnson", width=0.25, norm=norm)
         return Training(network, torch.optim.Adam(network.parameters(), betas=(0.9, 0.99)), steps=6)
 
     def compute_loss(network: nn.Module, images: Tensor, step: int) -> tuple[Tensor, dict[str, Tensor]]:
@@ -412,7 +420,7 @@ def test_both_generators_train_with_either_norm(
         model = tmp_path / f"{norm}.safetensors"
         outcome = percept(*command(model, "--generator", generator, "--norm", norm, "--steps", 2))
         assert outcome.code == 0, outcome.stderr
-        loaded = load_style_generator(str(model))
+        loaded = load_generator(str(model), "style")
         assert loaded.architecture == generator
         assert sum(isinstance(module, nn.BatchNorm2d) for module in loaded.network.modules()) == 15 * (norm == "batch")
 
@@ -503,13 +511,13 @@ def test_a_duel_goes_on_to_the_same_bits(photos: Path, tmp_path: Path) -> None:
             return loss, {"judge": loss}
 
         training = Training(generator, torch.optim.Adam(generator.parameters()), steps=6)
-        training.rival = Rival(judge, torch.optim.Adam(judge.parameters()), judge_loss)
+        training.discriminator = DiscriminatorTraining(judge, torch.optim.Adam(judge.parameters()), judge_loss)
         training.shown = shown  # type: ignore[attr-defined]
         return training
 
     def go_on(training: Training, count: int) -> list[TrainingStep]:
-        assert training.rival is not None
-        judge = training.rival.network
+        assert training.discriminator is not None
+        judge = training.discriminator.network
 
         def compute_loss(network: nn.Module, images: Tensor, step: int) -> tuple[Tensor, dict[str, Tensor]]:
             result = network(images)
@@ -522,20 +530,20 @@ def test_a_duel_goes_on_to_the_same_bits(photos: Path, tmp_path: Path) -> None:
         return [next(loop) for _ in range(count)]
 
     whole = begin(0)
-    assert whole.rival is not None
-    before = [parameter.clone() for parameter in whole.rival.network.parameters()]
+    assert whole.discriminator is not None
+    before = [parameter.clone() for parameter in whole.discriminator.network.parameters()]
     steps = go_on(whole, 6)
     assert steps[0].parts.keys() == {"fooled", "judge"}
-    assert all(parameter.requires_grad for parameter in whole.rival.network.parameters())
-    assert not any(torch.equal(a, b) for a, b in zip(before, whole.rival.network.parameters(), strict=True))
+    assert all(parameter.requires_grad for parameter in whole.discriminator.network.parameters())
+    assert not any(torch.equal(a, b) for a, b in zip(before, whole.discriminator.network.parameters(), strict=True))
     stopped = begin(0)
     go_on(stopped, 3)
     save_checkpoint(tmp_path / "checkpoint.pt", stopped.state(), {})
     resumed = begin(1)
     resumed.restore(load_checkpoint(tmp_path / "checkpoint.pt", {}))
     go_on(resumed, 3)
-    assert resumed.rival is not None
-    for one, other in ((whole.network, resumed.network), (whole.rival.network, resumed.rival.network)):
+    assert resumed.discriminator is not None
+    for one, other in ((whole.network, resumed.network), (whole.discriminator.network, resumed.discriminator.network)):
         assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
 
 
@@ -608,7 +616,7 @@ def test_two_processes_train_the_model_of_one(
     with Image.open(photos / "hill.png") as image:
         pixels = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8).view(1, 61, 75, 3).permute(0, 3, 1, 2)
     results = [
-        run_generator(load_style_generator(str(path)).network, pixels.float() / 255, RUNTIME)
+        run_generator(load_generator(str(path), "style").network, pixels.float() / 255, RUNTIME)
         for path in (spread, single)
     ]
     torch.testing.assert_close(results[0], results[1], atol=2 / 255, rtol=0)

@@ -1,43 +1,40 @@
 """Translations: the network that changes an image, and the losses that say to what."""
 
+import math
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from percept_cli.core.extractors import create_architecture
+from percept_cli.core.generators import create_generator
 from percept_cli.core.generators.discriminators import MultiscaleDiscriminator
 from percept_cli.core.generators.style import JohnsonGenerator
-from percept_cli.core.generators.translation import TranslationGenerator, create_translator
-from percept_cli.core.inference.restyle import run_generator
+from percept_cli.core.generators.translation import TranslationGenerator
+from percept_cli.core.inference.run import run_generator
 from percept_cli.core.losses import GramTerm, contextual_loss
-from percept_cli.core.losses.adversarial import (
-    TranslationDuel,
-    feature_matching_loss,
-    least_squares_adversarial_loss,
-    least_squares_discriminator_loss,
-)
 from percept_cli.core.losses.functional import gram_matrix
 from percept_cli.core.pretrained.extractors import create_extractor
 from percept_cli.core.runtime import Runtime
+from percept_cli.core.training.recipes import create_loss, loss_layers, shares
 from percept_cli.core.training.translation import (
     DEGRADE,
     MATCH_SOURCE,
     PAIRS,
     RECIPES,
     UNPAIRED,
-    TranslationLoss,
-    TranslationRecipe,
-    check_recipe,
-    fit_layers,
-    spread,
-    translation_taps,
+    TranslationData,
+    TranslationTraining,
+    usual_recipe,
 )
 from percept_cli.errors import UsageError
-from tests.test_generators import reach_of_pixel
+from tests.test_style_generators import reaches_of_pixels
 
+COMPACT = create_architecture("compact")
 RUNTIME = Runtime(torch.device("cpu"), torch.float32, "")
 
 
@@ -73,7 +70,7 @@ def test_the_receptive_radius_is_measured() -> None:
     for module in network.modules():
         if isinstance(module, nn.Conv2d):  # all positive, so that no path is cut off by a ReLU
             nn.init.constant_(module.weight, 1 / module.weight[0].numel())
-    reaches = [reach_of_pixel(network, 120 + phase, side=248) for phase in (5, 6)]  # the farthest and the next
+    reaches = reaches_of_pixels(network, (109, 110), side=216)  # the farthest and the next
     assert max(max(reach) for reach in reaches) == TranslationGenerator.receptive_radius
 
 
@@ -98,11 +95,11 @@ def test_tiles_equal_the_whole(inputs: int) -> None:
 
 
 def test_generators_by_name() -> None:
-    assert isinstance(create_translator("johnson-2016", width=0.25), JohnsonGenerator)
+    assert isinstance(create_generator("translation", "johnson-2016", width=0.25), JohnsonGenerator)
     with pytest.raises(UsageError, match="does not see a mask"):
-        create_translator("johnson", inputs=4)
+        create_generator("translation", "johnson", inputs=4)
     with pytest.raises(UsageError, match="Did you mean 'unet'"):
-        create_translator("unte")
+        create_generator("translation", "unte")
 
 
 # --- losses
@@ -119,33 +116,17 @@ def test_a_gram_term_is_relative_to_the_targets_own_size() -> None:
     assert GramTerm({"a": 1.0})(nothing, black, nothing, target)["a"].item() == pytest.approx(1.0)
 
 
-def test_least_squares_by_hand() -> None:
-    real, fake = torch.tensor([1.0, 3.0]), torch.tensor([0.5])
-    assert least_squares_adversarial_loss(fake).item() == pytest.approx(0.25)
-    assert least_squares_discriminator_loss(real, fake).item() == pytest.approx(0.5 * (2.0 + 0.25))
-
-
-def test_feature_matching_by_hand_and_its_gradient_goes_to_the_fakes_alone() -> None:
-    fake = [torch.zeros(1, 2, requires_grad=True), torch.ones(1, 1, 3, requires_grad=True)]
-    real = [torch.ones(1, 2, requires_grad=True), torch.full((1, 1, 3), 4.0, requires_grad=True)]
-    loss = feature_matching_loss(fake, real)
-    assert loss.item() == pytest.approx((1 + 3) / 2)
-    loss.backward()
-    assert all(feature.grad is not None for feature in fake)
-    assert all(feature.grad is None for feature in real)
-
-
 def test_one_pass_gives_what_each_term_gives_alone() -> None:
     """Parts of features, context and content by their own formulas, the result's features taken once."""
-    recipe = TranslationRecipe(
-        feature_weight=2.0, feature_layers=("relu2_2",), contextual_weight=3.0, contextual_layers=("relu3_1",),
+    recipe = replace(
+        RECIPES[UNPAIRED], feature_weight=2.0, feature_layers=("relu2_2",), contextual_weight=3.0, contextual_layers=("relu3_1",),
         content_weight=0.5, content_layers=("relu2_2",), pixel_weight=1.0, tv_weight=0.1,
     )  # fmt: skip
-    extractor = create_extractor("compact", translation_taps(recipe))
+    extractor = create_extractor("compact", loss_layers(recipe, COMPACT))
     passes = []
     extractor.register_forward_hook(lambda *_: passes.append(1))
     result, source, target = images(), images(), images()
-    parts = TranslationLoss(recipe, extractor)(result, source, target)
+    parts = create_loss(recipe, extractor)(result, target, source)
     assert len(passes) == 3  # the result, the target, the source
     tap = partial(extractor, layers=("relu2_2", "relu3_1"))
     mine, theirs, before = (tap(picture) for picture in (result, target, source))
@@ -167,20 +148,27 @@ def test_every_recipe_finds_the_targets_best() -> None:
     """By each recipe's terms to the target, the target itself costs less than the source."""
     for mode in (PAIRS, DEGRADE, UNPAIRED):
         recipe = replace(RECIPES[mode], content_weight=0.0)
-        taps = translation_taps(recipe)
-        loss = TranslationLoss(recipe, create_extractor("compact", taps) if taps else None)
+        taps = loss_layers(recipe, COMPACT)
+        loss = create_loss(recipe, create_extractor("compact", taps) if taps else None)
         source, target = images(side=64), images(side=64)
-        assert sum(loss(target, source, target).values()) < sum(loss(source, source, target).values())
+        assert sum(loss(target, target, source).values()) < sum(loss(source, target, source).values())
 
 
 def test_layers_fit_the_extractor() -> None:
-    assert fit_layers(("relu3_2", "relu4_2"), "compact") == ("relu3_2", "relu4_2")
-    assert (
-        fit_layers(("relu3_2", "relu4_2"), "squeezenet1_0")
-        == create_extractor("squeezenet1_0", ["fire2"], "random").architecture.style_layers[-2:]
-    )
-    assert spread((1.0, 3.0), ("a", "b")) == {"a": 0.25, "b": 0.75}
-    assert spread((1.0, 3.0), ("a", "b", "c")) == pytest.approx({"a": 1 / 3, "b": 1 / 3, "c": 1 / 3})
+    """Where it lacks those of a recipe, as many of its own; weights are shared out among as many layers."""
+    data, squeezenet = TranslationData(target=[Path("a.png")]), create_architecture("squeezenet1_0")
+    assert usual_recipe(data, COMPACT).contextual_layers == ("relu3_2", "relu4_2")
+    assert usual_recipe(data, squeezenet).contextual_layers == squeezenet.style_layers[-2:]
+    assert shares(("a", "b"), (1.0, 3.0)) == {"a": 0.25, "b": 0.75}
+    assert shares(("a", "b", "c"), (1.0, 3.0)) == pytest.approx({"a": 1 / 3, "b": 1 / 3, "c": 1 / 3})
+
+
+DATA = {
+    UNPAIRED: TranslationData(target=[Path("a.png")]),
+    PAIRS: TranslationData([Path("b.png")], [Path("a.png")], pairs=True),
+    MATCH_SOURCE: TranslationData(target=[Path("a.png")], match="source"),
+    DEGRADE: TranslationData(degrade="noise"),
+}
 
 
 @pytest.mark.parametrize(
@@ -194,13 +182,31 @@ def test_layers_fit_the_extractor() -> None:
 )
 def test_losses_that_the_data_cannot_have_are_refused(mode: str, changes: dict, said: str) -> None:
     with pytest.raises(UsageError) as caught:
-        check_recipe(replace(RECIPES[mode], **changes), mode)
+        TranslationTraining(DATA[mode], replace(RECIPES[mode], **changes))
     assert said in str(caught.value)
 
 
 def test_no_loss_at_all_is_refused() -> None:
     with pytest.raises(UsageError, match="All losses have a weight of 0"):
-        TranslationLoss(replace(RECIPES[DEGRADE], pixel_weight=0.0), None)
+        create_loss(replace(RECIPES[DEGRADE], pixel_weight=0.0), None)
+
+
+@pytest.mark.parametrize("loss", ["contextual", "gram"])
+def test_a_layer_without_places_is_refused_where_places_are_compared(loss: str) -> None:
+    recipe = replace(RECIPES[UNPAIRED], **{f"{loss}_weight": 1.0, f"{loss}_layers": ("prob",)})  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="compares features place by place, and prob of vgg19"):
+        loss_layers(recipe, create_architecture("vgg19"))
+
+
+@pytest.mark.parametrize("distance", ["mse", "l1", "cosine"])
+def test_fully_connected_features_are_compared_by_every_distance(distance: str) -> None:
+    recipe = replace(
+        RECIPES[DEGRADE], pixel_weight=0.0, feature_weight=1.0, feature_layers=("fc6",), feature_distance=distance
+    )
+    extractor = create_extractor("alexnet", ["fc6"], "random")
+    loss, target = create_loss(recipe, extractor), images(2, 64)
+    assert loss(target, target, target)["feature.fc6"].item() == pytest.approx(0, abs=1e-6)
+    assert 0 < loss(images(2, 64), target, target)["feature.fc6"].item() < math.inf
 
 
 # --- the discriminators
@@ -214,24 +220,3 @@ def test_each_scale_sees_the_image_at_half_the_size() -> None:
     assert torch.allclose(judgments[1][-1], network.networks[1](halved))
     assert [len(judgment) for judgment in judgments] == [5, 5]  # four hidden layers and the logits
     assert torch.equal(judgments[0][-1], network.networks[0](given))
-
-
-@pytest.mark.parametrize("paired", [True, False])
-def test_a_paired_discriminator_knows_the_source(paired: bool) -> None:
-    """Its loss changes with the source where it is paired, and not at all where it is not."""
-    duel = TranslationDuel.create(4, 3, "least-squares", (0.5, 0.0), paired, RUNTIME)
-    duel.discriminator.eval()
-    result, source, target = images(side=64), images(side=64), images(side=64)
-    losses = []
-    for before in (source, 1 - source):
-        parts = duel.generator_parts(result, before, target)
-        losses.append((parts["adversarial"].item(), duel.discriminator_part(duel.discriminator, result, 0)[0].item()))
-    assert (losses[0] != losses[1]) == paired
-
-
-def test_matching_is_nothing_for_the_target_itself() -> None:
-    duel = TranslationDuel.create(4, 4, "standard", (0.5, 2.0), True, RUNTIME)
-    duel.discriminator.eval()
-    source, target, other = torch.rand(1, 4, 64, 64), images(side=64), images(side=64)
-    assert duel.generator_parts(target, source, target)["matching"].item() == 0
-    assert duel.generator_parts(other, source, target)["matching"].item() > 0

@@ -66,9 +66,9 @@ def test_percentiles_of_very_many_values_are_those_of_a_sample_over_all_columns(
 def test_a_unit_lies_over_the_pixels_that_it_stands_for() -> None:
     """Two units of four pixels from pixel 1 on; pixels beyond them have the nearest one's."""
     units = torch.tensor([10.0, 20.0]).view(1, 1, 1, 2)
-    row = lay_over_pixels(units, Grid(4, 1.0), (1, 11), 1, 11).flatten().tolist()
+    row = lay_over_pixels(units, Grid(4, 0, 2), (1, 11), 1, 11).flatten().tolist()
     assert row == [10] * 5 + [20] * 6
-    assert lay_over_pixels(units, Grid(4, 0.0), (4, 8), 2, 4)[0, 0, 1].tolist() == [10, 10, 20, 20]
+    assert lay_over_pixels(units, Grid(4), (4, 8), 2, 4)[0, 0, 1].tolist() == [10, 10, 20, 20]
 
 
 def test_both_sides_of_an_activation_by_either_name() -> None:

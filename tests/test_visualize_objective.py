@@ -15,7 +15,7 @@ from percept_cli.core.extractors.graph import FeatureExtractor
 from percept_cli.core.optimization.maximization import MaximizationOptions, maximize, texture_similarity, transform
 from percept_cli.core.optimization.objectives import (
     Objective,
-    Term,
+    ObjectiveTerm,
     check_ranges,
     objective_parts,
     parse_objectives,
@@ -36,7 +36,7 @@ def test_a_text_is_the_sum_that_it_says() -> None:
     """Weights, signs, places, layers; spaces do not matter; it is written back the same."""
     (objective,) = parse_objectives("0.2*relu3_1:5+relu4_3:12@3,4 - .5 * conv5")
     assert objective.terms == (
-        Term("relu3_1", 5, None, 0.2), Term("relu4_3", 12, (3, 4)), Term("conv5", None, None, -0.5),
+        ObjectiveTerm("relu3_1", 5, None, 0.2), ObjectiveTerm("relu4_3", 12, (3, 4)), ObjectiveTerm("conv5", None, None, -0.5),
     )  # fmt: skip
     assert objective.text == "0.2*relu3_1:5 + relu4_3:12@3,4 - 0.5*conv5"
     assert parse_objectives(objective.text) == [objective]
@@ -98,13 +98,15 @@ def test_a_layer_a_channel_and_a_unit_have_to_be_there(name: str, text: str, mes
 def test_values_by_hand() -> None:
     """A channel's mean, a unit at (column, row), the center of an even map, a layer's root mean square, log-odds."""
     features = torch.arange(2 * 3 * 4 * 2.0).view(2, 3, 4, 2)
-    assert term_value(Term("a", 1), features).tolist() == [11.5, 35.5]
-    assert term_value(Term("a", 1, (1, 2)), features)[0] == features[0, 1, 2, 1]
-    assert term_value(Term("a", 1, "center"), features)[0] == features[0, 1, 2, 1]
-    torch.testing.assert_close(term_value(Term("a"), features)[0], features[0].square().mean().sqrt())
+    assert term_value(ObjectiveTerm("a", 1), features).tolist() == [11.5, 35.5]
+    assert term_value(ObjectiveTerm("a", 1, (1, 2)), features)[0] == features[0, 1, 2, 1]
+    assert term_value(ObjectiveTerm("a", 1, "center"), features)[0] == features[0, 1, 2, 1]
+    torch.testing.assert_close(term_value(ObjectiveTerm("a"), features)[0], features[0].square().mean().sqrt())
     scores = torch.tensor([[1.0, 3.0, -2.0]])
     chance = scores.softmax(1)[0, 1].item()
-    assert term_value(Term("prob", 1), scores).item() == pytest.approx(math.log(chance / (1 - chance)), rel=1e-5)
+    assert term_value(ObjectiveTerm("prob", 1), scores).item() == pytest.approx(
+        math.log(chance / (1 - chance)), rel=1e-5
+    )
 
 
 def test_a_sum_is_the_weighted_sum_of_its_terms() -> None:
@@ -119,7 +121,7 @@ def test_a_sum_is_the_weighted_sum_of_its_terms() -> None:
 def test_a_silent_channel_is_worth_nothing_and_has_a_gradient() -> None:
     """Behind a ReLU: where one place speaks, the others count as the ReLU has them."""
     before = torch.tensor([[[[-1.0, -3.0]]], [[[-1.0, 2.0]]]], requires_grad=True)
-    values = term_value(Term("relu", 0), before, rectify=True)
+    values = term_value(ObjectiveTerm("relu", 0), before, rectify=True)
     values.sum().backward()
     assert values.tolist() == [0.0, 1.0]
     assert before.grad is not None and before.grad.flatten().tolist() == [0.5, 0.5, 0.0, 0.5]
@@ -131,7 +133,7 @@ def test_relu_and_prob_are_tapped_before() -> None:
         ("compact", "relu4_3", "conv4_3"), ("compact", "pool4", "pool4"), ("alexnet", "prob", "fc8"),
         ("squeezenet1_1", "prob", "pool10"),
     ):  # fmt: skip
-        assert tapped_layers(Objective((Term(layer, 0),)), create_architecture(name)) == {layer: tap}
+        assert tapped_layers(Objective((ObjectiveTerm(layer, 0),)), create_architecture(name)) == {layer: tap}
 
 
 def test_views_are_moved_turned_and_scaled_on_gray() -> None:
@@ -260,14 +262,19 @@ def test_the_same_seed_gives_the_same_file_and_every_option_another(percept: Cal
 
 
 def test_a_class_of_a_classifier_is_an_objective(percept: Callable, tmp_path: Path) -> None:
-    """Its log-odds rise; of an untrained network here, whose weights come from the seed."""
+    """Its log-odds rise; of an untrained network here, whose weights come from the seed.
+
+    Every step sees the image as it is: of such a network the views that are drawn at random differ more than six steps
+    gain, which are 0.045 here.
+    """
     outcome = percept(
         "visualize", "objective", "prob:3", "--extractor", "squeezenet1_1", "--extractor-weights", "random", "--size", 48,
-        "--steps", 6, "--jitter", 0, "-o", tmp_path / "c.png", "--data", tmp_path / "c.json", *CPU,
+        "--steps", 6, "--jitter", 0, "--scale", 0, "--rotation", 0, "-o", tmp_path / "c.png",
+        "--data", tmp_path / "c.json", *CPU,
     )  # fmt: skip
     assert outcome.code == 0, outcome.stderr
     values = [row["value"] for row in json.loads((tmp_path / "c.json").read_text())]
-    assert len(values) == 6 and values[-1] > values[0]
+    assert len(values) == 6 and values[-1] > values[0] + 0.02
 
 
 @pytest.mark.parametrize(

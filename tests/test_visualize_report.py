@@ -15,6 +15,7 @@ import torch
 
 from percept_cli.core.data.corruption import corrupt
 from percept_cli.core.drawing import page as html
+from percept_cli.core.generators import Generator
 from percept_cli.core.generators.translation import TranslationGenerator
 from percept_cli.core.images.decode import load_image
 from percept_cli.core.measures.pixels import psnr
@@ -92,7 +93,7 @@ def test_three_sizes_of_which_a_small_photograph_has_fewer(style_model: Path) ->
 
 def test_an_upscaler_is_shown_beside_bicubic_and_measured_against_the_photograph() -> None:
     """Cut to a multiple of its scale; a model that repeats pixels gets just those of the shrunk photograph."""
-    loaded = LoadedGenerator(torch.nn.Identity(), "nearest", "nearest", {})
+    loaded = LoadedGenerator(Generator(), "nearest", "nearest", {})
     trial = Trial(loaded, "upscaler", lambda small: small.repeat_interleave(3, -1).repeat_interleave(3, -2), scale=3)
     photo = torch.rand(1, 3, 130, 131, generator=torch.Generator().manual_seed(0))
     sample = take_samples(trial, "noise", photo)[0]

@@ -11,7 +11,7 @@ from PIL import Image
 
 from percept_cli.core.drawing.sheets import GAP
 from percept_cli.core.generators.autoencoder import Autoencoder
-from percept_cli.core.pretrained.generators import load_autoencoder
+from percept_cli.core.pretrained.generators import load_generator
 from tests.test_invert_autoencoder import save_autoencoder
 
 CPU = ("--device", "cpu", "--threads", 1, "--precision", "fp32")
@@ -51,7 +51,7 @@ def test_pictures_are_decoded_normal_codes(percept: Callable, here: Path) -> Non
     """The first of the sheet by hand, from the code that the data say; odd sizes are cut."""
     draw = ("visualize", "samples", "-m", "vae.safetensors", "--seed", 7, "--size", 30, "-n", 2, *CPU)
     assert percept(*draw, "--data", "codes.json").code == 0
-    network = load_autoencoder("vae.safetensors").network
+    network = load_generator("vae.safetensors", "autoencoder").network
     assert isinstance(network, Autoencoder)
     code = torch.randn(1, 8, 4, 4, generator=torch.Generator().manual_seed(7))
     with torch.no_grad():

@@ -10,6 +10,7 @@ import typer
 from percept_cli import options
 
 if TYPE_CHECKING:
+    from percept_cli.console import Console
     from percept_cli.core.files.folders import Pair
     from percept_cli.core.files.outputs import Job
 
@@ -40,15 +41,17 @@ def compare(
         typer.Option(min=1, help="Side of each picture's middle square, pixels. Default: 96.", rich_help_panel=PANEL),
     ] = None,
     folds: Annotated[
-        int | None, typer.Option(min=2, help="Parts, each told by the others. Default: 5.", rich_help_panel=PANEL)
+        int | None,
+        typer.Option(min=2, help="Parts, each classified by what the others teach. Default: 5.", rich_help_panel=PANEL),
     ] = None,
     metrics: Annotated[
-        str,
+        options.Names,
         typer.Option(
+            parser=options.parse_names,
             metavar="M1,M2,...",
             help="Of psnr, ssim, ms_ssim, perceptual, contextual, lpips, lpips_vgg, lpips_squeeze, dists.",
         ),
-    ] = USUAL_METRICS,
+    ] = USUAL_METRICS,  # type: ignore[assignment]
     border: Annotated[
         int,
         typer.Option(
@@ -56,8 +59,12 @@ def compare(
         ),
     ] = 0,
     layers: Annotated[
-        str | None,
-        typer.Option(metavar="L1,L2,...", help="Of the distances or the probe. Default: the extractor's own."),
+        options.Names | None,
+        typer.Option(
+            parser=options.parse_names,
+            metavar="L1,L2,...",
+            help="Of the distances or the probe. Default: the extractor's own.",
+        ),
     ] = None,
     output: Annotated[
         str | None,
@@ -68,15 +75,12 @@ def compare(
             "a folder.",
         ),
     ] = None,
-    extractor: options.Extractor = "compact",
-    extractor_weights: options.ExtractorWeights = None,
-    overwrite: options.Overwrite = False,
-    skip_existing: options.SkipExisting = False,
+    *,
+    source: options.ExtractorSource,
+    existing: options.Existing,
     seed: options.Seed = 0,
-    device: options.Device = "auto",
-    precision: options.Precision = "fp32",
-    quiet: options.Quiet = False,
-    json: options.Json = False,
+    compute: options.ExactCompute,
+    report: options.Report,
 ) -> None:
     """Compare images: PSNR and SSIM on luma and RGB, MS-SSIM, perceptual distance, LPIPS, DISTS.
 
@@ -88,70 +92,55 @@ def compare(
 
     percept compare --probe labeled/ -m autoencoder.safetensors
     """
-    from percept_cli.console import Console
+    from percept_cli.console import Failures
     from percept_cli.core.files.folders import find_pairs
     from percept_cli.core.files.outputs import create_folders
     from percept_cli.errors import DeviceError, ExitCode, ImageError, UsageError, refuse_options
 
-    console = Console(quiet, json)
+    console = report.console()
     if probe is not None:
         if first is not None:
             raise UsageError("A and B are compared with each other, --probe looks at one folder: give either.")
         of_pairs = {
-            "--metrics": None if metrics == USUAL_METRICS else metrics, "--border": border or None, "--output": output,
-            "--overwrite": overwrite, "--skip-existing": skip_existing,
+            "--metrics": None if metrics == options.parse_names(USUAL_METRICS) else metrics, "--border": border or None,
+            "--output": output, "--overwrite": existing.overwrite, "--skip-existing": existing.skip_existing,
         }  # fmt: skip
         refuse_options(of_pairs, "--probe compares no pictures and writes none")
         if models and not layers:
-            of_layers = {"--extractor": None if extractor == "compact" else extractor}
+            of_layers = {"--extractor": None if source.extractor == "compact" else source.extractor}
             refuse_options(
-                of_layers | {"--extractor-weights": extractor_weights}, "No --layers were asked for beside -m"
+                of_layers | {"--extractor-weights": source.extractor_weights}, "No --layers were asked for beside -m"
             )
         from percept_cli.commands.compare_probe import compare_probe
 
-        compare_probe(
-            probe, models or [], extractor, extractor_weights, layers.split(",") if layers else None, size, folds, seed,
-            device, precision, console,
-        )  # fmt: skip
+        compare_probe(probe, models or [], source, layers, size, folds, seed, compute, console)
         return
     refuse_options({"--model": models, "--size": size, "--folds": folds}, "That is only for --probe FOLDER")
     if first is None or second is None:
         raise UsageError("Give two images or two folders to compare with each other, or --probe FOLDER.")
     pairs, unmatched = find_pairs(first, second)
-    heat_jobs = _plan_heat_maps(pairs, output, overwrite, skip_existing)
+    heat_jobs = _plan_heat_maps(pairs, output, existing)
 
     # Only now the heavy imports: a mistyped path is answered at once.
     from percept_cli.core.images.encode import save_image
     from percept_cli.core.images.photo import Photo
-    from percept_cli.core.measures.comparison import create_comparison, heat_map, load_pair, mean_figures
-    from percept_cli.core.runtime import choose_runtime, memory_errors
+    from percept_cli.core.measures.comparison import create_comparison, load_pair, mean_figures
+    from percept_cli.core.measures.pixels import heat_map
+    from percept_cli.core.runtime import memory_errors
 
-    runtime = choose_runtime(device, precision)
+    runtime = compute.runtime()
     comparison = create_comparison(
-        metrics.split(","), runtime, border=border, extractor=extractor, extractor_weights=extractor_weights,
-        layers=layers.split(",") if layers else None, seed=seed, announce=console.say,
-    )  # fmt: skip
+        metrics, runtime, border=border, extractor=source.choose(), layers=layers, seed=seed, announce=console.say
+    )
     console.say(runtime.reason)
     for reason in comparison.omitted.values():
         console.warn(reason)
     create_folders(heat_jobs)
 
-    failures: list[Path] = []
-
-    def fail(path: Path, reason: str) -> None:
-        failures.append(path)
-        console.error(reason if str(path) in reason else f"{path}: {reason}")
-        if console.as_json:
-            console.result("", file=path, status="failed", error=reason)
-
-    columns = comparison.figures
+    failures = Failures(console)
     names = [f"mean of {len(pairs)}", *(pair.first.name for pair in pairs)]
+    table = _Table(console, names, comparison.figures, comparison.protocol)
     measured: list[dict[str, float]] = []
-
-    def row(name: str, cells: Sequence[str]) -> str:
-        widths = [max(len(column), 8) for column in columns]
-        figures = "  ".join(cell.rjust(width) for cell, width in zip(cells, widths, strict=True))
-        return f"{name.ljust(max(map(len, names)))}  {figures}"
 
     def compare_pair(pair: "Pair", job: "Job") -> None:
         # The pictures are let go of on return, before the next are loaded.
@@ -161,53 +150,72 @@ def compare(
         if job.destination is not None and not job.skip:
             heat = heat_map(images, target, taken.distances)
             save_image(Photo(heat.image), job.destination)
-            drawn = {"output": job.destination, "kind": heat.kind, "white": heat.white}
+            drawn = {"heat_map": {"output": job.destination, "kind": heat.kind, "white": heat.white}}
             console.say(f"{job.destination}: white is a difference of {heat.white:.3f} ({heat.kind})")
         for note in notes:
             console.warn(note)
         for metric in taken.omitted.keys() - comparison.omitted.keys():
             console.warn(f"{pair.first}: {taken.omitted[metric]}")
-        if not measured and not console.as_json:
-            for subject, text in comparison.protocol.items():
-                console.result(f"{subject}: {text}")
-            console.result(f"\n{row('', columns)}")
+        if not measured:
+            table.head()
         measured.append(taken.figures)
-        console.result(
-            row(pair.first.name, _cells(taken.figures, columns)), a=pair.first, b=pair.second, status="done",
-            figures=_finite(taken.figures), omitted=taken.omitted, protocol=comparison.protocol,
-            **({"heat_map": drawn} if drawn else {}),
-        )  # fmt: skip
+        table.row(
+            pair.first.name, taken.figures, a=pair.first, b=pair.second, status="done", omitted=taken.omitted, **drawn
+        )
 
     for path, reason in unmatched.items():
-        fail(path, reason)
+        failures.add(path, reason)
     with console.progress(len(pairs), "pair") if len(pairs) > 1 else console.progress_off() as progress:
         for pair, job in zip(pairs, heat_jobs, strict=True):
             try:
                 with memory_errors(f"{pair.first.name} and {pair.second.name}", "Ask for fewer --metrics"):
                     compare_pair(pair, job)
             except ImageError as error:
-                fail(pair.first, str(error))
+                failures.add(pair.first, str(error))
             except DeviceError as error:
                 if len(pairs) == 1:
                     raise
-                fail(pair.first, str(error))
+                failures.add(pair.first, str(error))
             progress.advance(1)
 
     if first.is_dir() and measured:
-        mean = mean_figures(measured)
-        console.result(
-            row(f"mean of {len(measured)}", _cells(mean, columns)), status="mean", pairs=len(measured),
-            figures=_finite(mean), protocol=comparison.protocol,
-        )  # fmt: skip
-    if failures:
-        if len(failures) + len(measured) > 1:
-            console.error(f"{len(failures)} failed, {len(measured)} compared")
+        table.row(f"mean of {len(measured)}", mean_figures(measured), status="mean", pairs=len(measured))
+    if failures.inputs:
+        if len(failures.inputs) + len(measured) > 1:
+            console.error(f"{len(failures.inputs)} failed, {len(measured)} compared")
         raise typer.Exit(ExitCode.SOME_FAILED if measured else ExitCode.ALL_FAILED)
 
 
-def _plan_heat_maps(
-    pairs: "Sequence[Pair]", output: str | None, overwrite: bool, skip_existing: bool
-) -> "Sequence[Job]":
+class _Table:
+    """The protocol, then a row of figures for every pair; names: all that can stand in the first column."""
+
+    def __init__(
+        self, console: "Console", names: Sequence[str], figures: Sequence[str], protocol: Mapping[str, object]
+    ):
+        self.console, self.protocol = console, protocol
+        self.first_width = max(map(len, names))
+        self.widths = {figure: max(len(figure), 8) for figure in figures}
+
+    def head(self) -> None:
+        """Prints how the figures are taken, and their names."""
+        if not self.console.as_json:
+            for subject, text in self.protocol.items():
+                self.console.result(f"{subject}: {text}")
+            self.console.result("\n" + self._line("", {figure: figure for figure in self.widths}))
+
+    def row(self, name: str, figures: Mapping[str, float], **fields: object) -> None:
+        """Prints figures as papers do: decibels with two decimals, the others with four."""
+        cells = {each: f"{value:.{2 if each.startswith('psnr') else 4}f}" for each, value in figures.items()}
+        # JSON has no infinity, which is the PSNR of equal images: it becomes null.
+        finite = {each: value if math.isfinite(value) else None for each, value in figures.items()}
+        self.console.result(self._line(name, cells), **fields, figures=finite, protocol=self.protocol)
+
+    def _line(self, name: str, cells: Mapping[str, str]) -> str:
+        columns = (cells.get(figure, "-").rjust(width) for figure, width in self.widths.items())
+        return f"{name.ljust(self.first_width)}  {'  '.join(columns)}"
+
+
+def _plan_heat_maps(pairs: "Sequence[Pair]", output: str | None, existing: options.Existing) -> "Sequence[Job]":
     """One job a pair, without a destination where no heat map was asked for."""
     from percept_cli.core.files.inputs import InputItem
     from percept_cli.core.files.outputs import Job, plan_outputs
@@ -219,21 +227,10 @@ def _plan_heat_maps(
         raise UsageError("-o -: standard output is for the figures. Give the heat map a file or a folder.")
     jobs = plan_outputs(
         [InputItem(pair.first, Path(pair.first.name)) for pair in pairs], output, name="{stem}_{op}.png",
-        op="difference", overwrite=overwrite, skip_existing=skip_existing,
+        op="difference", overwrite=existing.overwrite, skip_existing=existing.skip_existing,
     )  # fmt: skip
     seconds = {pair.second.resolve() for pair in pairs}
     for job in jobs:
         if job.destination is not None and job.destination.resolve() in seconds:
             raise UsageError(f"'{job.destination}' is an input and would be written over: choose another -o.")
     return jobs
-
-
-def _finite(figures: Mapping[str, float]) -> dict[str, float | None]:
-    """JSON has no infinity, which is the PSNR of equal images: it becomes null."""
-    return {name: value if math.isfinite(value) else None for name, value in figures.items()}
-
-
-def _cells(figures: Mapping[str, float], columns: Sequence[str]) -> list[str]:
-    """Figures as papers print them: decibels with two decimals, the others with four."""
-    decimals = {name: 2 if name.startswith("psnr") else 4 for name in columns}
-    return [f"{figures[name]:.{decimals[name]}f}" if name in figures else "-" for name in columns]

@@ -1,4 +1,4 @@
-"""What `percept compare --probe` does: codes and layers compared by what a linear classifier can tell from them."""
+"""The part of `percept compare` that --probe asks for: codes and layers compared by what a linear classifier can do."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -7,25 +7,26 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from percept_cli.console import Console
+from percept_cli import options
+from percept_cli.console import Console, Failures
 
 if TYPE_CHECKING:
-    from percept_cli.core.measures.probe import PooledRows, ProbeResult
+    import torch
 
-BATCH = 16  # pictures through the networks at a time
+    from percept_cli.core.generators.autoencoder import Autoencoder
+    from percept_cli.core.measures.probe import PooledRows, ProbeResult
+    from percept_cli.core.runtime import Runtime
 
 
 def compare_probe(
     folder: Path,
     models: Sequence[str],
-    extractor: str,
-    extractor_weights: str | None,
+    source: options.ExtractorSource,
     layers: Sequence[str] | None,
     size: int | None,
     folds: int | None,
     seed: int,
-    device: str,
-    precision: str,
+    compute: options.ExactCompute,
     console: Console,
 ) -> None:
     """The accuracy of a linear classifier on pixels, on the autoencoders' codes and on the extractor's layers.
@@ -43,82 +44,70 @@ def compare_probe(
         console.warn(f"files in {folder} itself, in no folder of a class, have none: {len(found.unlabeled)} left out")
 
     # Only now the heavy imports: a wrong folder is answered at once.
-    import torch
-
-    from percept_cli.core.extractors import create_architecture
     from percept_cli.core.extractors.geometry import choose_side
-    from percept_cli.core.generators.autoencoder import Autoencoder
     from percept_cli.core.images.decode import load_image
-    from percept_cli.core.images.photo import middle_square, visible_pixels
+    from percept_cli.core.images.photo import middle_square
     from percept_cli.core.measures import probe
     from percept_cli.core.measures.comparison import perceptual_layers
-    from percept_cli.core.pretrained.extractors import create_extractor
-    from percept_cli.core.pretrained.generators import load_autoencoder
-    from percept_cli.core.runtime import choose_runtime, memory_errors
+    from percept_cli.core.runtime import memory_errors
 
-    taps = perceptual_layers(extractor, layers) if layers or not models else ()
+    chosen = source.choose()
+    taps = perceptual_layers(chosen.architecture, layers) if layers or not models else ()
     side = size or probe.USUAL_SIDE
     if taps:
-        side = choose_side(create_architecture(extractor), taps, size, probe.USUAL_SIDE, console.say)
-
-    runtime = choose_runtime(device, precision)
+        side = choose_side(chosen.architecture, taps, size, probe.USUAL_SIDE, console.say)
+    probe.check_scikit_learn()
+    runtime = compute.runtime()
     console.say(runtime.reason)
-    autoencoders: dict[str, Autoencoder] = {}
-    stems = Counter(Path(given).stem for given in set(models))
-    for given in dict.fromkeys(models):
-        network = runtime.prepare(load_autoencoder(given).network)
-        assert isinstance(network, Autoencoder)
-        stem = Path(given).stem
-        autoencoders[f"code of {stem if stems[stem] == 1 else given}"] = network
-    frozen = None
-    if taps:
-        frozen = runtime.freeze(create_extractor(extractor, taps, extractor_weights, seed, console.say))
-    table: dict[str, probe.PooledRows] = {name: probe.PooledRows() for name in ("pixels", *autoencoders, *taps)}
+    autoencoders = _load_autoencoders(models, runtime)
+    extractor = runtime.freeze(chosen.create(taps, seed, console.say)) if taps else None
+    table = {name: probe.PooledRows() for name in ("pixels", *autoencoders, *taps)}
 
-    @torch.inference_mode()
-    def describe(squares: list[torch.Tensor]) -> None:
-        """Adds pictures, each (1, 3, side, side), to the rows of every kind of features."""
-        images = torch.cat(squares)
-        table["pixels"].add(images)
-        placed = runtime.place(images)
-        for name, network in autoencoders.items():
-            with runtime.autocast():
-                table[name].add(network.encode(placed)[0])
-        if frozen is not None:
-            for name, features in frozen(placed).items():
-                table[name].add(features)
-
-    failures: list[Path] = []
+    failures = Failures(console)
     classes: list[str] = []
     waiting: list[torch.Tensor] = []
-    with console.progress(len(found.files), "picture") as progress, memory_errors(f"{BATCH} pictures of {side}x{side}"):
+    with (
+        console.progress(len(found.files), "picture") as progress,
+        memory_errors(f"{probe.BATCH} pictures of {side}x{side}"),
+    ):
         for path, name in zip(found.files, found.classes, strict=True):
             try:
-                waiting.append(middle_square(visible_pixels(load_image(path), None)[1], side))
+                waiting.append(middle_square(load_image(path).visible(), side))
                 classes.append(name)
             except ImageError as error:
-                failures.append(path)
-                console.error(str(error) if str(path) in str(error) else f"{path}: {error}")
-                if console.as_json:
-                    console.result("", file=path, status="failed", error=str(error))
-            if len(waiting) == BATCH:
-                describe(waiting)
-                waiting = []
+                failures.add(path, str(error))
+            if len(waiting) == probe.BATCH:
+                probe.describe_pictures(waiting, table, autoencoders, extractor, runtime)
+                waiting.clear()
             progress.advance(1)
         if waiting:
-            describe(waiting)
+            probe.describe_pictures(waiting, table, autoencoders, extractor, runtime)
     check_folds(classes, count)
 
-    assigned = probe.stratified_folds(classes, count, seed)
-    split = f"{count} stratified folds, seed {seed}; each is told by a classifier of the others"
+    split = f"{count} stratified folds, seed {seed}; each is classified by what the others teach"
     report = _Report(console, classes, f"middle squares of {side}x{side} pixels", split, table)
     with console.progress(len(table), "probe") as progress:
         for name, rows in table.items():
-            report.row(name, probe.probe(rows.values, classes, assigned))
+            report.row(name, probe.probe(rows.values, classes, count, seed))
             progress.advance(1)
-    if failures:
-        console.error(f"{len(failures)} of {len(found.files)} pictures could not be read and were left out")
+    if failures.inputs:
+        console.error(f"{len(failures.inputs)} of {len(found.files)} pictures could not be read and were left out")
         raise typer.Exit(ExitCode.SOME_FAILED)
+
+
+def _load_autoencoders(models: Sequence[str], runtime: "Runtime") -> "dict[str, Autoencoder]":
+    """The autoencoders by the names of their codes: `code of STEM`, of the whole path where two stems are the same."""
+    from percept_cli.core.generators.autoencoder import Autoencoder
+    from percept_cli.core.pretrained.generators import load_generator
+
+    autoencoders: dict[str, Autoencoder] = {}
+    stems = Counter(Path(given).stem for given in set(models))
+    for given in dict.fromkeys(models):
+        network = runtime.place_network(load_generator(given, "autoencoder").network)
+        assert isinstance(network, Autoencoder)
+        stem = Path(given).stem
+        autoencoders[f"code of {stem if stems[stem] == 1 else given}"] = network
+    return autoencoders
 
 
 class _Report:

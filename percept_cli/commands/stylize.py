@@ -1,13 +1,24 @@
 """`percept stylize`: photographs in the style of a trained model, or of any picture."""
 
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from percept_cli import options
+from percept_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from percept_cli.core.files.outputs import Job
+    from percept_cli.core.images.photo import Photo
 
 PREVIEW_EVERY = 10
+optimization = partial(typer.Option, rich_help_panel="Optimization")
+loss_option = partial(typer.Option, rich_help_panel="Losses")
 
 
 def complete_style(incomplete: str) -> list[str]:
@@ -40,56 +51,29 @@ def stylize(
     size: Annotated[
         int | None, typer.Option(min=16, help="Short side of the result, pixels. Default: the photograph's.")
     ] = None,
-    steps: Annotated[
-        int, typer.Option(min=1, help="With --style: updates over all sizes.", rich_help_panel="Optimization")
-    ] = 300,
-    optimizer: Annotated[
-        str, typer.Option(help="With --style: adam or lbfgs.", rich_help_panel="Optimization")
-    ] = "adam",
-    init: Annotated[
-        str, typer.Option(help="With --style: start from content, noise or style.", rich_help_panel="Optimization")
-    ] = "content",
+    steps: Annotated[int, optimization(min=1, help="With --style: updates over all sizes.")] = 300,
+    optimizer: Annotated[str, optimization(help="With --style: adam or lbfgs.")] = "adam",
+    init: Annotated[str, optimization(help="With --style: start from content, noise or style.")] = "content",
     style_size: Annotated[
-        int,
-        typer.Option(
-            min=32,
-            help="With --style: its short side in pixels; larger gives larger strokes.",
-            rich_help_panel="Optimization",
-        ),
+        int, optimization(min=32, help="With --style: its short side in pixels; larger gives larger strokes.")
     ] = 256,
-    blend: Annotated[
-        str | None,
-        typer.Option(metavar="W1,W2,...", help="With --style: weights of several.", rich_help_panel="Optimization"),
-    ] = None,
-    preview: Annotated[
-        Path | None,
-        typer.Option(help="With --style: a PNG of the picture as it grows.", rich_help_panel="Optimization"),
-    ] = None,
+    blend: Annotated[str | None, optimization(metavar="W1,W2,...", help="With --style: weights of several.")] = None,
+    preview: Annotated[Path | None, optimization(help="With --style: a PNG of the picture as it grows.")] = None,
     loss: Annotated[
         str,
-        typer.Option(
-            help="With --style: gram takes its texture all over, contextual from what is alike in both pictures.",
-            rich_help_panel="Losses",
+        loss_option(
+            help="With --style: gram takes its texture all over, contextual from what is alike in both pictures."
         ),
     ] = "gram",
     bandwidth: Annotated[
-        float,
-        typer.Option(help="Of --loss contextual: smaller counts only what is most alike.", rich_help_panel="Losses"),
+        float, loss_option(help="Of --loss contextual: smaller counts only what is most alike.")
     ] = 0.1,
     points: Annotated[
         int,
-        typer.Option(
-            min=0,
-            help="Of --loss contextual: drawn at each step from layers that have more; 0 compares all.",
-            rich_help_panel="Losses",
-        ),
+        loss_option(min=0, help="Of --loss contextual: drawn at each step from layers that have more; 0 compares all."),
     ] = 4225,
-    content_weight: options.ContentWeight = 1.0,
-    style_weight: options.StyleWeight = 1.0,
-    tv_weight: options.TotalVariationWeight = 1.0,
-    scaling: options.Scaling = "typical",
-    content_layers: options.ContentLayers = None,
-    style_layers: options.StyleLayers = None,
+    *,
+    losses: options.StyleLosses,
     tile: Annotated[
         str,
         typer.Option(
@@ -98,21 +82,14 @@ def stylize(
             "auto: large photographs alone.",
         ),
     ] = "auto",
-    extractor: options.Extractor = "compact",
-    extractor_weights: options.ExtractorWeights = None,
-    recursive: options.Recursive = False,
-    from_file: options.FromFile = None,
-    null: options.NullSeparated = False,
+    extractor_source: options.ExtractorSource,
+    listing: options.Listing,
     show: options.Show = False,
-    overwrite: options.Overwrite = False,
-    skip_existing: options.SkipExisting = False,
+    existing: options.Existing,
     quality: options.Quality = 95,
     seed: options.Seed = 0,
-    device: options.Device = "auto",
-    precision: options.Precision = "auto",
-    threads: options.Threads = None,
-    quiet: options.Quiet = False,
-    json: options.Json = False,
+    compute: options.Compute,
+    report: options.Report,
 ) -> None:
     """Restyle photographs: with a trained model in one pass, or after any picture by optimization.
 
@@ -126,13 +103,10 @@ def stylize(
 
     percept stylize photo.png -m wave --mask sky.png
     """
-    from percept_cli.console import Console
-    from percept_cli.core.files.inputs import expand_inputs
     from percept_cli.core.files.outputs import plan_outputs
     from percept_cli.core.pretrained.manifest import shipped_models
-    from percept_cli.errors import UsageError
 
-    console = Console(quiet, json)
+    console = report.console()
     if (model is None) == (not style):
         shipped = ", ".join(known.name for known in shipped_models().values() if known.role == "style")
         raise UsageError(f"Give one of -m MODEL or --style PICTURE. Shipped models: {shipped}.")
@@ -140,102 +114,79 @@ def stylize(
         raise UsageError("--mask leaves pixels as they are and --size resizes them all: give one of them.")
     if mask is not None and not mask.exists():
         raise UsageError(f"--mask {mask}: there is no such file or folder.")
-    items = expand_inputs(photos or [], recursive=recursive, from_file=from_file, null_separated=null)
+    items = listing.expand(photos)
     label = Path(model).stem if model else style[0].stem  # type: ignore[index]
-    jobs = plan_outputs(
-        items, output, name=name, op=label, model=label, overwrite=overwrite, skip_existing=skip_existing
-    )  # fmt: skip
+    jobs = plan_outputs(items, output, name=name, op=label, model=label, **vars(existing))
 
     # Only now the heavy imports: a mistyped option is answered at once.
-    from torch import Tensor
-
     from percept_cli.commands.batch import process_images
     from percept_cli.core.files.formats import keeps_levels
-    from percept_cli.core.files.outputs import Job
-    from percept_cli.core.images.masks import keep_outside, load_mask
-    from percept_cli.core.images.photo import Photo
+    from percept_cli.core.images.masks import load_mask
     from percept_cli.core.images.tiles import parse_tile
-    from percept_cli.core.runtime import choose_runtime, memory_errors, seed_everything
-    from percept_cli.errors import ImageError
+    from percept_cli.core.runtime import memory_errors, seed_everything
 
     parsed_tile = parse_tile(tile)
     if model is not None:
-        from percept_cli.core.inference.restyle import fills_holes, restyle
-        from percept_cli.core.pretrained.generators import load_style_generator
+        from percept_cli.core.inference.restyle import restyle
+        from percept_cli.core.pretrained.generators import load_generator
 
-        runtime = choose_runtime(device, precision, threads)
-        loaded = load_style_generator(model)
-        if fills_holes(loaded.network) and mask is None:
+        runtime = compute.runtime()
+        loaded = load_generator(model, "style")
+        if loaded.network.fills_holes and mask is None:
             raise UsageError(f"{loaded.name} fills holes: give --mask PICTURE, white where they are.")
-        generator = runtime.prepare(loaded.network)
+        generator = runtime.place_network(loaded.network)
         console.say(runtime.reason)
 
-        def change(photo: Photo, holes: Tensor | None) -> Photo:
-            hidden = holes if fills_holes(generator) else None
+        def change(photo: "Photo", allowed: "Tensor | None") -> "Photo":
             with memory_errors(f"{photo.width}x{photo.height} pixels"):
                 return restyle(
-                    photo,
-                    generator,
-                    runtime,
-                    size=size,
-                    strength=strength,
-                    keep_colors=keep_colors,
-                    mask=hidden,
+                    photo, generator, runtime, size=size, strength=strength, keep_colors=keep_colors, mask=allowed,
                     tile=parsed_tile,
-                )
+                )  # fmt: skip
 
     else:
-        from percept_cli.core.extractors.tiled import tile_extractor
         from percept_cli.core.images.encode import save_image
-        from percept_cli.core.images.photo import unpremultiply, visible_pixels
-        from percept_cli.core.inference.restyle import finish
+        from percept_cli.core.images.photo import Photo
         from percept_cli.core.losses.style import load_styles, parse_blend, style_taps
-        from percept_cli.core.optimization.style_transfer import StyleOptions, optimize_style
-        from percept_cli.core.pretrained.extractors import create_extractor, named_extractor
+        from percept_cli.core.optimization import style_transfer
 
-        if optimizer == "lbfgs" and precision == "auto":
-            precision = "fp32"  # its line search compares losses more finely than bf16 tells them apart
-        runtime = choose_runtime(device, precision, threads)
+        if optimizer == "lbfgs" and compute.precision == "auto":
+            # Its line search compares losses more finely than bf16 tells them apart.
+            compute = replace(compute, precision="fp32")
+        runtime = compute.runtime()
         console.say(runtime.reason)
-        extractor, extractor_weights = named_extractor(extractor, extractor_weights)
-        content_taps, style_layer_taps = style_taps(extractor, content_layers, style_layers, loss)
-        if content_layers or style_layers or loss != "gram":
-            console.say(f"content at {', '.join(content_taps)}; style at {', '.join(style_layer_taps)} of {extractor}")
-        # L-BFGS compares losses along a line, which have to be those of the same points.
-        drawn = None if points == 0 or optimizer == "lbfgs" else points
-        asked = StyleOptions(
-            steps, optimizer, init, style_size, seed, parse_blend(blend, len(style or [])), content_taps, style_layer_taps,
-            content_weight, style_weight, tv_weight, scaling, loss, bandwidth, drawn,
+        extractor = extractor_source.choose()
+        content, styling = style_taps(extractor.architecture, losses.content_layers, losses.style_layers, loss)
+        if losses.content_layers or losses.style_layers or loss != "gram":
+            console.say(f"content at {', '.join(content)}; style at {', '.join(styling)} of {extractor.name}")
+        asked = style_transfer.StyleOptions(
+            steps, optimizer, init, style_size, seed, blend=parse_blend(blend, len(style or [])), loss=loss,
+            bandwidth=bandwidth, points=points or None, content_weight=losses.content_weight, content_layers=content,
+            style_weight=losses.style_weight, style_layers=styling, tv_weight=losses.tv_weight, scaling=losses.scaling,
         )  # fmt: skip
         seed_everything(seed)
-        frozen = runtime.freeze(
-            create_extractor(extractor, [*content_taps, *style_layer_taps], extractor_weights, seed, console.say)
-        )
+        frozen = runtime.freeze(extractor.create([*content, *styling], seed, console.say))
         styles = load_styles(style or [], style_size)
 
-        def change(photo: Photo, holes: Tensor | None) -> Photo:
-            photo, pixels = visible_pixels(photo, size)
-            if min(pixels.shape[-2:]) < frozen.smallest_side:
-                raise ImageError(
-                    f"{photo.width}x{photo.height} pixels are too few for {extractor}: give --size {frozen.smallest_side}."
-                )
-            with console.progress(steps, "step") as progress, memory_errors(f"{photo.width}x{photo.height} pixels"):
-                fitting = tile_extractor(frozen, parsed_tile, *pixels.shape[-2:])
-                for step in optimize_style(pixels, styles, fitting, runtime, asked):
+        def change(photo: "Photo", allowed: "Tensor | None") -> "Photo":
+            optimized = style_transfer.stylize(
+                photo, styles, frozen, runtime, asked, size=size, strength=strength, keep_colors=keep_colors,
+                mask=allowed, tile=parsed_tile,
+            )  # fmt: skip
+            with console.progress(steps, "step") as progress:
+                for step in optimized:
                     progress.advance(1, {"loss": step.total, **step.parts})
                     if preview is not None and step.index % PREVIEW_EVERY == 0:
                         save_image(Photo(step.image.cpu()), preview)
-            result = finish(step.image.cpu(), pixels, strength=strength, keep_colors=keep_colors)
-            return photo.with_pixels(result if photo.alpha is None else unpremultiply(result, photo.alpha))
+            return step.photo
 
-    def operation(photo: Photo, job: Job) -> Photo:
+    def operation(photo: "Photo", job: "Job") -> "Photo":
         if mask is None:
             return change(photo, None)
-        holes = load_mask(mask, job.source, photo.height, photo.width)
+        allowed = load_mask(mask, job.source, photo.height, photo.width)
         if job.destination is not None and not keeps_levels(job.destination.suffix, quality):
-            console.warn(
-                f"{job.destination} changes pixels outside the mask a little, as its format does; PNG keeps them"
-            )
-        return keep_outside(change(photo, holes), photo, holes)
+            note = "changes pixels outside the mask a little, as its format does; PNG keeps them"
+            console.warn(f"{job.destination} {note}")
+        return change(photo, allowed)
 
     process_images(jobs, operation, console, quality=quality, show=show, fields={"model": label})

@@ -13,6 +13,7 @@ from percept_cli.errors import UsageError, VerificationError, unknown_name
 if TYPE_CHECKING:
     from percept_cli.console import Console
     from percept_cli.core.files.outputs import Job
+    from percept_cli.core.images.photo import Photo
     from percept_cli.core.inference.upscale import TileStep
     from percept_cli.core.pretrained.generators import LoadedGenerator
 
@@ -32,7 +33,7 @@ def upscale(
     photos: options.Inputs = None,
     x2: Annotated[bool, typer.Option("--x2", help="Twice as wide and as high.")] = False,
     x3: Annotated[bool, typer.Option("--x3", help="3 times.")] = False,
-    x4: Annotated[bool, typer.Option("--x4", help="4 times; what no factor means too.")] = False,
+    x4: Annotated[bool, typer.Option("--x4", help="4 times, as without any factor.")] = False,
     x8: Annotated[bool, typer.Option("--x8", help="8 times.")] = False,
     scale: Annotated[
         float | None, typer.Option(help="Any other factor above 1: by the next larger network, then resampled.")
@@ -67,18 +68,13 @@ def upscale(
             "--match-histogram", help="Give the result the photograph's own distribution of each color (Johnson 2016)."
         ),
     ] = False,
-    recursive: options.Recursive = False,
-    from_file: options.FromFile = None,
-    null: options.NullSeparated = False,
+    *,
+    listing: options.Listing,
     show: options.Show = False,
-    overwrite: options.Overwrite = False,
-    skip_existing: options.SkipExisting = False,
+    existing: options.Existing,
     quality: options.Quality = 95,
-    device: options.Device = "auto",
-    precision: options.Precision = "auto",
-    threads: options.Threads = None,
-    quiet: options.Quiet = False,
-    json: options.Json = False,
+    compute: options.Compute,
+    report: options.Report,
 ) -> None:
     """Enlarge photographs: 2, 3, 4 or 8 times, by another factor, or to a width or height.
 
@@ -88,14 +84,12 @@ def upscale(
 
     percept upscale photo.jpg -m RealESRGAN_x4plus.pth
     """
-    from percept_cli.console import Console
-    from percept_cli.core.files.inputs import expand_inputs
     from percept_cli.core.files.outputs import plan_outputs
     from percept_cli.core.images.tiles import parse_tile
     from percept_cli.core.inference.enlargement import Enlargement, choose_enlargement
     from percept_cli.core.pretrained.manifest import LOOKS, find_upscaler, upscaler_scales
 
-    console = Console(quiet, json)
+    console = report.console()
     wanted = choose_enlargement(
         [factor for factor, given in ((2, x2), (3, x3), (4, x4), (8, x8)) if given], scale, width, height
     )
@@ -106,7 +100,7 @@ def upscale(
         raise UsageError("--blend goes between the two looks: leave --look out.")
     if look is not None and look not in LOOKS:
         raise UsageError(unknown_name("look", look, LOOKS))
-    items = expand_inputs(photos or [], recursive=recursive, from_file=from_file, null_separated=null)
+    items = listing.expand(photos)
     if wanted is None and model is None:
         wanted = Enlargement(factor=DEFAULT_SCALE, exact=True)
         console.say(f"no factor was given: --x{DEFAULT_SCALE}")
@@ -118,50 +112,50 @@ def upscale(
         networks = [find_upscaler(needed, each).name for each in looks or (None,)]
         label = label if wanted.factor is None else "-".join(networks)
 
-    given: LoadedGenerator | None = None
-    if wanted is None:
-        from percept_cli.core.pretrained.generators import load_upscaler
+    loaded: LoadedGenerator | None = None
+    if wanted is None and model is not None:
+        from percept_cli.core.pretrained.generators import load_generator
 
-        given = load_upscaler(model)
-        wanted = Enlargement(factor=given.scale, exact=True)
-    jobs = plan_outputs(
-        items, output, name=name, op=wanted.label, model=label, overwrite=overwrite, skip_existing=skip_existing
-    )  # fmt: skip
+        loaded = load_generator(model, "upscaler")
+        wanted = Enlargement(factor=loaded.scale, exact=True)
+    assert wanted is not None
+    enlargement = wanted
+    jobs = plan_outputs(items, output, name=name, op=enlargement.label, model=label, **vars(existing))
 
     # Only now the heavy imports: a mistyped option is answered at once.
     from percept_cli.commands.batch import process_images
-    from percept_cli.core.files.outputs import Job
     from percept_cli.core.images.encode import check_size
-    from percept_cli.core.images.photo import Photo
     from percept_cli.core.inference.colors import match_colors
     from percept_cli.core.inference.upscale import Upscaler
-    from percept_cli.core.pretrained.blending import load_look
-    from percept_cli.core.pretrained.generators import load_upscaler
-    from percept_cli.core.runtime import choose_runtime, memory_errors
+    from percept_cli.core.pretrained.blending import load_shipped_upscaler
+    from percept_cli.core.pretrained.generators import load_generator
+    from percept_cli.core.runtime import memory_errors
 
-    runtime = choose_runtime(device, precision, threads)
-    if model is not None and given is None:
-        given = load_upscaler(model, int(wanted.factor) if wanted.exact and wanted.factor else None)
+    runtime = compute.runtime()
+    if model is not None and loaded is None:
+        loaded = load_generator(
+            model, "upscaler", int(enlargement.factor) if enlargement.exact and enlargement.factor else None
+        )
     console.say(runtime.reason)
-    if given is not None:
-        scales = [given.scale]
-        if wanted.factor is not None:
-            wanted.network_scale(wanted.factor, scales)
+    if loaded is not None:
+        scales = [loaded.scale]
+        if enlargement.factor is not None:
+            enlargement.network_scale(enlargement.factor, scales)
     upscalers: dict[int, Upscaler] = {}
     fields: dict[str, object] = {"model": label}
 
     def upscaler_for(network_scale: int) -> Upscaler:
         if network_scale not in upscalers:
-            loaded = given or load_look(network_scale, look, blend)
-            console.say(f"network: {loaded.name}{': ' if loaded.note else ''}{loaded.note}")
-            upscalers[network_scale] = Upscaler(runtime.prepare(loaded.network), runtime, tile_side)
+            chosen = loaded or load_shipped_upscaler(network_scale, look, blend)
+            console.say(f"network: {chosen.name}{': ' if chosen.note else ''}{chosen.note}")
+            upscalers[network_scale] = Upscaler(runtime.place_network(chosen.network), runtime, tile_side)
         return upscalers[network_scale]
 
-    def operation(photo: Photo, job: Job) -> Photo:
-        factor, size = wanted.factor_for(photo.height, photo.width), wanted.size(photo.height, photo.width)
+    def operation(photo: "Photo", job: "Job") -> "Photo":
+        factor, size = enlargement.factor_for(photo.height, photo.width), enlargement.size(photo.height, photo.width)
         if job.destination is not None:
             check_size(job.destination.suffix, *size)
-        upscaler = upscaler_for(wanted.network_scale(factor, scales))
+        upscaler = upscaler_for(enlargement.network_scale(factor, scales))
         with memory_errors(f"{size[1]}x{size[0]} pixels", "Use a smaller --tile"):
             last = _follow(upscaler.enlarge(photo, *size, verify=verify_tiles), console)
         fields.update(scale=upscaler.scale)  # which networks differ in, when widths are asked for

@@ -55,7 +55,7 @@ class Runtime:
         network = network.to(self.device, self.dtype).to(memory_format=self.memory_format)  # type: ignore[call-overload]
         return network.eval().requires_grad_(False)
 
-    def prepare(self, network: Network) -> Network:
+    def place_network(self, network: Network) -> Network:
         """A network to be trained: on the device and in the layout, weights in float32 (see `autocast`)."""
         return network.to(self.device).to(memory_format=self.memory_format)  # type: ignore[call-overload]
 

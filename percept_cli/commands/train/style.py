@@ -1,16 +1,20 @@
 """`percept train style`: train a network that restyles any photograph in one pass."""
 
+from dataclasses import fields
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from percept_cli import options
 
-CALIBRATION_CROPS = 32
+if TYPE_CHECKING:
+    from percept_cli.console import Console
+    from percept_cli.core.training.style import StyleTraining
 
 
 def train_style(
+    *,
     style: Annotated[
         list[Path], typer.Option("--style", help="The style image; several are blended.", show_default=False)
     ],
@@ -46,18 +50,22 @@ def train_style(
     start: Annotated[
         str | None, typer.Option(help="Begin from a trained style (a shipped name or a file): fewer steps do.")
     ] = None,
+    loss: Annotated[
+        str,
+        typer.Option(
+            help="gram takes the texture all over, contextual from what is alike in both pictures.",
+            rich_help_panel="Losses",
+        ),
+    ] = "gram",
     content_weight: options.ContentWeight = 1.0,
     style_weight: options.StyleWeight = 1.0,
     tv_weight: options.TotalVariationWeight = 1.0,
     scaling: options.Scaling = "typical",
-    content_layers: options.ContentLayers = None,
-    style_layers: options.StyleLayers = None,
-    extractor: options.Extractor = "compact",
-    extractor_weights: options.ExtractorWeights = None,
+    content_layers: options.LossLayers = None,
+    style_layers: options.LossLayers = None,
+    source: options.ExtractorSource,
     seed: options.Seed = 0,
-    device: options.Device = "auto",
-    precision: options.Precision = "auto",
-    threads: options.Threads = None,
+    compute: options.Compute,
     preview: Annotated[
         bool,
         typer.Option(
@@ -65,10 +73,8 @@ def train_style(
             help="Train nothing: a sheet of what style weights and sizes about these give, as STYLE.preview.png.",
         ),
     ] = False,
-    resume: options.Resume = False,
-    overwrite: options.Overwrite = False,
-    quiet: options.Quiet = False,
-    json: options.Json = False,
+    existing: options.ExistingRun,
+    report: options.Report,
 ) -> None:
     """Train a style: a small network that restyles any photograph in one pass (Johnson et al. 2016).
 
@@ -76,96 +82,56 @@ def train_style(
 
     percept train-style --style starry.jpg --preview
     """
-    import torch
+    from percept_cli.commands.train.session import follow, open_run
+    from percept_cli.core.data.photos import training_photos
+    from percept_cli.core.losses.style import load_styles, parse_blend
+    from percept_cli.core.training.style import StyleTraining, train_style
 
-    from percept_cli.commands.train.session import TrainingRun, training_photos
+    console = report.console()
+    output = output or Path(f"{style[0].stem}.safetensors")
+    choice = source.choose()
+    asked = StyleTraining(
+        steps, batch, size, smallest_crop, style_size, learning_rate, optimizer, generator, width, norm, start, choice, seed,
+        blend=parse_blend(blend, len(style)), content_layers=content_layers or (), style_layers=style_layers or (),
+        content_weight=content_weight, style_weight=style_weight, tv_weight=tv_weight, scaling=scaling, loss=loss,
+    )  # fmt: skip
+    load_styles(style, style_size)  # one that cannot be read is named before a run begins
+    photos = training_photos(data, "style", console.say)
+    if preview:
+        preview_training(photos[0], style, output, asked, compute, existing, console)
+        return
+    run = open_run(output, compute, existing, console)
+    follow(run, train_style(style, photos, run, asked), console)
+    if run.is_main:
+        console.say(f"try it: percept stylize PHOTO -m {output}")
+        console.result(str(output), output=str(output), steps=steps, preview=str(run.preview))
+
+
+def preview_training(
+    photo: Path,
+    style: list[Path],
+    output: Path,
+    asked: "StyleTraining",
+    compute: options.Compute,
+    existing: options.ExistingRun,
+    console: "Console",
+) -> None:
+    """Trains nothing: one photograph optimized with style weights and sizes about those of a training."""
     from percept_cli.commands.visualize.results.sweep import STEPS, preview_style
-    from percept_cli.console import Console
-    from percept_cli.core.data.photos import Crops, fingerprint
-    from percept_cli.core.losses.style import create_style_loss, load_styles, parse_blend, style_taps
+    from percept_cli.core.losses.style import StyleLossOptions, style_taps
     from percept_cli.core.optimization.style_transfer import StyleOptions
-    from percept_cli.core.pretrained.extractors import create_extractor, named_extractor
-    from percept_cli.core.pretrained.files import sha256_of
-    from percept_cli.core.pretrained.generators import start_style_generator
-    from percept_cli.core.runtime import choose_runtime, seed_everything
-    from percept_cli.core.training.loop import Training, unwrap
-    from percept_cli.core.training.optimizers import create_optimizer
     from percept_cli.errors import refuse_options
 
-    console = Console(quiet, json)
-    output = output or Path(f"{style[0].stem}.safetensors")
-    extractor, extractor_weights = named_extractor(extractor, extractor_weights)
-    weights = parse_blend(blend, len(style))
-    styles = load_styles(style, style_size)
-    photos = training_photos(data, "style", console)
-    if preview:
-        refuse_options({"--resume": resume, "--start": start}, "--preview trains nothing")
-        content_taps, style_layer_taps = style_taps(extractor, content_layers, style_layers)
-        runtime = choose_runtime(device, precision, threads)
-        console.say(runtime.reason)
-        base = StyleOptions(
-            STEPS, style_size=style_size, seed=seed, blend=weights, content_layers=content_taps,
-            style_layers=style_layer_taps, content_weight=content_weight, style_weight=style_weight,
-            total_variation_weight=tv_weight, scaling=scaling,
-        )  # fmt: skip
-        preview_style(
-            photos[0], style, output, base, runtime, console, extractor=extractor, extractor_weights=extractor_weights,
-            overwrite=overwrite,
-        )  # fmt: skip
-        return
-    run = TrainingRun.open(output, overwrite, resume, device, precision, threads, console)
-    runtime, (_, processes) = run.runtime, run.shard
-
-    seed_everything(seed)
-    content_taps, style_layer_taps = style_taps(extractor, content_layers, style_layers)
-    if content_layers or style_layers:
-        console.say(f"content at {', '.join(content_taps)}; style at {', '.join(style_layer_taps)} of {extractor}")
-    frozen = runtime.freeze(
-        create_extractor(extractor, [*content_taps, *style_layer_taps], extractor_weights, seed, console.say)
-    )
-    placed = [runtime.place(picture) for picture in styles]
-    crops = Crops(photos, size, seed, steps * batch * processes, smallest_crop)
-    photographs = torch.stack([crops[number] for number in range(min(CALIBRATION_CROPS, 4 * len(photos), len(crops)))])
-    loss = create_style_loss(
-        frozen,
-        placed,
-        runtime.place(photographs),
-        style_weights=weights,
-        content_layers=content_taps,
-        style_layers=style_layer_taps,
-        content_weight=content_weight,
-        style_weight=style_weight,
-        total_variation_weight=tv_weight,
-        scaling=scaling,
-    )
-    created = start_style_generator(start, generator, width, norm, photographs)
-    network = run.place(created)
-    training = Training(network, create_optimizer(optimizer, network), steps)
-    settings = {
-        "style_sha256": [sha256_of(path) for path in style], "blend": weights, "photos": len(photos),
-        "photos_digest": fingerprint(photos), "steps": steps,
-        "batch": batch, "size": size, "smallest_crop": smallest_crop, "style_size": style_size, "optimizer": optimizer,
-        "learning_rate": learning_rate, "generator": generator,
-        "arguments": created.arguments, "start": Path(start).stem if start else "",
-        "content_weight": content_weight, "style_weight": style_weight, "tv_weight": tv_weight,
-        "scaling": scaling, "content_layers": list(content_taps), "style_layers": list(style_layer_taps),
-        "extractor": extractor, "extractor_weights": Path(extractor_weights).name if extractor_weights else "", "seed": seed,
-        "precision": runtime.precision, "processes": processes,
-    }  # fmt: skip
-
-    def compute_loss(network, images, step):  # type: ignore[no-untyped-def]
-        with runtime.autocast():
-            restyled = network(images)
-        return loss(restyled, images)
-
-    sample = photographs[:1]
-    run.train(training, crops, batch, compute_loss, learning_rate, settings, shown=(sample, sample))
-    if not run.is_main:
-        return
-    run.save(
-        unwrap(network).state_dict(),
-        {"role": "style", "architecture": generator, "arguments": created.arguments,
-         "styles": [path.name for path in style], "recipe": settings},
+    refuse_options({"--resume": existing.resume, "--start": asked.start}, "--preview trains nothing")
+    runtime = compute.runtime()
+    console.say(runtime.reason)
+    content, styles = style_taps(asked.extractor.architecture, asked.content_layers, asked.style_layers, asked.loss)
+    losses = {field.name: getattr(asked, field.name) for field in fields(StyleLossOptions)}
+    base = StyleOptions(
+        STEPS, style_size=asked.style_size, seed=asked.seed,
+        **{**losses, "content_layers": content, "style_layers": styles},
     )  # fmt: skip
-    console.say(f"try it: percept stylize PHOTO -m {output}")
-    console.result(str(output), output=str(output), steps=steps, preview=str(run.preview))
+    preview_style(
+        photo, style, output, base, runtime, console, extractor=asked.extractor.name,
+        extractor_weights=asked.extractor.weights, overwrite=existing.overwrite,
+    )  # fmt: skip

@@ -32,11 +32,10 @@ def choose_photo(image: Path | None, console: Console) -> Path:
     """The photograph that is given, or scikit-image's sample, which is then reported."""
     if image is not None:
         return image
-    from percept_cli.commands.invert import SAMPLE_PHOTO, sample_photo
+    from percept_cli.core.data.photos import sample_photo
 
-    path = sample_photo().source
-    assert path is not None
-    console.say(f"no image was given: {SAMPLE_PHOTO}, a sample photograph of scikit-image")
+    path = sample_photo()
+    console.say(f"no image was given: {path.name}, a sample photograph of scikit-image")
     return path
 
 
@@ -51,12 +50,11 @@ def list_photos(photos: list[str] | None, listing: Listing) -> list[Path]:
 def load_pixels(path: Path, console: Console) -> "Tensor":
     """The pixels (1, 3, H, W) in [0, 1] of a photograph, over black where it is transparent. Raises ImageError."""
     from percept_cli.core.images.decode import load_image
-    from percept_cli.core.images.photo import visible_pixels
 
     photo = load_image(path)
     for note in photo.notes:
         console.warn(f"{path}: {note}")
-    return visible_pixels(photo, None)[1]
+    return photo.visible()
 
 
 def load_subject(path: Path, size: int | None, console: Console, usual: int = SHORT_SIDE) -> Subject:
@@ -65,12 +63,12 @@ def load_subject(path: Path, size: int | None, console: Console, usual: int = SH
     Transparent pictures are laid over black. Raises ImageError for files that cannot be read.
     """
     from percept_cli.core.images.decode import load_image
-    from percept_cli.core.images.photo import fit_short_side, resize_image, visible_pixels
+    from percept_cli.core.images.photo import fit_short_side, resize_image
 
     photo = load_image(path, enough=size or usual)
     for note in photo.notes:
         console.warn(f"{path}: {note}")
-    _, pixels = visible_pixels(photo, None)
+    pixels = photo.visible()
     whole = photo.whole or (photo.height, photo.width)
     wanted = size or min(*whole, usual)
     if wanted == min(whole):

@@ -1,4 +1,4 @@
-"""Ways to spoil a photograph, so that a network learns to undo them: the input of a pair whose target is the photograph."""
+"""Ways to degrade a photograph, so that a network learns to restore it: the input of a pair whose target it is."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ from percept_cli.errors import UsageError, unknown_name
 
 @dataclass(frozen=True)
 class Corruption:
-    """One way of spoiling and how much of it there is: `amount` is drawn between `low` and `high`, in `unit`."""
+    """One way of degrading: `amount` is drawn between `low` and `high`, which may be set between `least` and `most`, in `unit`."""
 
     low: float
     high: float
@@ -35,7 +35,7 @@ CORRUPTIONS: dict[str, Corruption] = {
 
 
 def parse_amount(kind: str, given: str | None) -> tuple[float, float]:
-    """The range of amounts from `25` or `5-50`, the kind's usual one when None. Raises UsageError for what cannot be."""
+    """The range of amounts that `25` or `5-50` gives; the usual one of the kind for None. Raises UsageError for others."""
     if kind not in CORRUPTIONS:
         raise UsageError(unknown_name("degradation", kind, CORRUPTIONS))
     known = CORRUPTIONS[kind]
@@ -54,7 +54,7 @@ def parse_amount(kind: str, given: str | None) -> tuple[float, float]:
 
 
 def corrupt(image: Tensor, kind: str, amount: float, random: np.random.Generator) -> Tensor:
-    """What a network gets to mend: an image (3, H, W) in [0, 1] spoilt, in whole gray levels, (3, H, W).
+    """An image (3, H, W) in [0, 1] degraded, in whole gray levels, (3, H, W): the input of a network that restores it.
 
     kind: `noise`, Gaussian and independent for each value; `blur`, Gaussian; `jpeg`; `gray`, its luma three times;
     `downscale`, shrunk and enlarged again, bicubic; `mask`, holes, with the mask behind it: (4, H, W), 1 in a hole.
@@ -63,11 +63,11 @@ def corrupt(image: Tensor, kind: str, amount: float, random: np.random.Generator
     if kind == "mask":
         height, width = image.shape[-2:]
         return hide(image[None], draw_holes(height, width, amount / 100, random)[None, None])[0]
-    return to_levels(_spoil(image[None], kind, amount, random))[0]
+    return to_levels(_degraded(image[None], kind, amount, random))[0]
 
 
 def draw_holes(height: int, width: int, share: float, random: np.random.Generator) -> Tensor:
-    """A mask (H, W), 1 in holes that take at least `share` of it: rectangles and strokes of a round brush, half each."""
+    """A mask (H, W), 1 in holes that cover at least `share` of it: rectangles and strokes of a round brush, equally likely."""
     mask = np.zeros((height, width), dtype=bool)
     rows, columns = np.mgrid[:height, :width]
     side = min(height, width)
@@ -86,7 +86,7 @@ def draw_holes(height: int, width: int, share: float, random: np.random.Generato
     return torch.from_numpy(mask).float()
 
 
-def _spoil(images: Tensor, kind: str, amount: float, random: np.random.Generator) -> Tensor:
+def _degraded(images: Tensor, kind: str, amount: float, random: np.random.Generator) -> Tensor:
     if kind == "noise":
         return images + torch.from_numpy(random.standard_normal(images.shape)).to(images) * (amount / 255)
     if kind == "blur":

@@ -1,4 +1,4 @@
-"""How low-resolution images are made from high-resolution ones, by the field's protocols."""
+"""Low-resolution images made from high-resolution ones, by the field's protocols."""
 
 import io
 
@@ -39,7 +39,7 @@ def _degrade(images: Tensor, scale: int, kind: str, random: np.random.Generator)
 
 
 def _photographed(image: Tensor, height: int, width: int, random: np.random.Generator) -> Tensor:
-    """One image (1, 3, H, W) as a cheap camera and a messenger leave it, in the order light meets them."""
+    """One image (1, 3, H, W) as a cheap camera takes it and a messenger sends it: blurred, shrunk, with noise, as JPEG."""
     if random.random() < 0.7:
         image = gaussian_blur(image, float(random.uniform(0.3, 2.0)))
     mode = ("bicubic", "area", "bilinear")[int(random.integers(3))]
@@ -58,7 +58,7 @@ def _photographed(image: Tensor, height: int, width: int, random: np.random.Gene
 
 
 def compress_jpeg(image: Tensor, quality: int) -> Tensor:
-    """One image (1, 3, H, W) in [0, 1] as a JPEG of a quality from 1 to 95 gives it back."""
+    """One image (1, 3, H, W) in [0, 1], encoded as a JPEG of a quality from 1 to 95 and decoded again."""
     levels = image[0].mul(255).round().to(torch.uint8).permute(1, 2, 0).contiguous().cpu().numpy()
     buffer = io.BytesIO()
     Image.fromarray(levels).save(buffer, "JPEG", quality=quality)

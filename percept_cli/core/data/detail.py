@@ -1,4 +1,4 @@
-"""Where a picture has detail: patches are drawn there, as a patch of sky says little."""
+"""Random patches of a picture, drawn where it has detail: a patch of sky teaches little."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,12 +27,12 @@ def patch_energies(energy: Energy, side: int) -> Energy:
 def draw_place(energy: Energy, side: int, random: np.random.Generator) -> tuple[int, int]:
     """The top and left pixel of a patch, drawn in proportion to its mean energy (Dosovitskiy et al. 2014, section 2).
 
-    A picture without any energy has all its patches drawn alike.
+    In a picture without any energy all patches are equally likely.
     """
     weights = patch_energies(energy, side)
     cumulative = weights.ravel().cumsum()
     if cumulative[-1] > 0:
-        # The first that reaches more than what was drawn: never one of no energy.
+        # The first above the number drawn: never a patch without energy.
         chosen = int(np.searchsorted(cumulative, random.random() * cumulative[-1], side="right"))
     else:
         chosen = int(random.integers(weights.size))
@@ -41,5 +41,5 @@ def draw_place(energy: Energy, side: int, random: np.random.Generator) -> tuple[
 
 
 def draw_side(size: int, short_side: int, random: np.random.Generator) -> int:
-    """The side in pixels of a patch that is scaled to `size`: from `size` to twice that, halvings alike, and no more than fit."""
+    """The side in pixels of a patch to be scaled to `size`: `size` to twice that, log-uniform, at most `short_side`."""
     return min(round(size * 2 ** random.random()), short_side)

@@ -1,7 +1,7 @@
-"""What translations are trained on: crops of two pictures at a time, the one to be translated and the one it should be.
+"""Crops of two pictures at a time, which translations are trained on: the source and the target.
 
-An example is both, one behind the other, (C + 3, size, size) in [0, 1]: C channels of the source (4 where a mask goes
-with it) and the target's three. `split_example` takes them apart. Example n is a function of the seed and n alone.
+An example is both in one tensor (C + 3, size, size) in [0, 1]: the C channels of the source (4 where a mask goes with
+it), then the three of the target. `split_example` takes them apart. Example n is a function of the seed and n alone.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from percept_cli.core.data.corruption import corrupt
-from percept_cli.core.data.photos import Crops, PhotoReader, shuffled
+from percept_cli.core.data.photos import Crops, PhotoReader, shuffled, to_tensor
 from percept_cli.core.files.folders import Pair
 from percept_cli.errors import UsageError
 
@@ -29,7 +29,7 @@ def split_example(examples: Tensor) -> tuple[Tensor, Tensor]:
 
 @dataclass
 class CorruptedCrops:
-    """Crops of photographs' own pixels, spoilt by `percept_cli.core.corruption.corrupt`, and as they were.
+    """Crops of photographs' own pixels: degraded by `corrupt` as the source, as they are as the target.
 
     amount: the range it is drawn from. offset: targets are shifted by up to so many pixels in each direction, at random
     (Mechrez et al. 2018, the misaligned pairs of their section 4).
@@ -66,7 +66,7 @@ class CorruptedCrops:
 
 @dataclass
 class UnpairedCrops:
-    """Crops of one set of pictures beside crops of another that they have nothing to do with.
+    """Crops of one set of pictures beside crops of another set, which are not related to them.
 
     short_side: both sets are shrunk to so many pixels on the short side before a crop of `size` is cut; smaller pictures
     give larger crops of what they show.
@@ -104,7 +104,7 @@ class UnpairedCrops:
 
 @dataclass
 class PairedCrops:
-    """Crops at one place of two pictures that show the same.
+    """Crops of two pictures that show the same, both at one place.
 
     The crop's side is drawn between `smallest` and the whole of the short side and scaled to `size`, mirrored at random.
     The pictures of a pair may be of two sizes but must be of one shape. offset: the second's crop is shifted by up to so
@@ -170,7 +170,7 @@ class PairedCrops:
 
 
 def _draw_box(photo: Image.Image, share: float, random: np.random.Generator) -> tuple[float, float]:
-    """Where a square of `share` of the short side begins, from the left and the top, as shares of the sides."""
+    """The left and top edge of a random square of `share` of the short side, as shares of the width and the height."""
     side = min(1.0, share) * min(photo.size)
     return tuple(float(random.uniform(0, 1 - side / length)) for length in photo.size)  # type: ignore[return-value]
 
@@ -187,7 +187,7 @@ def _tensor_of(photo: Image.Image, left: float, top: float, share: float, size: 
     crop = photo.resize((size, size), Image.Resampling.BICUBIC, box=box)
     if mirrored:
         crop = ImageOps.mirror(crop)
-    return torch.from_numpy(np.asarray(crop).copy()).permute(2, 0, 1).float() / 255
+    return to_tensor(crop)
 
 
 def _cut(image: Tensor, top: int, left: int, size: int) -> Tensor:

@@ -1,9 +1,9 @@
-"""Photographs on disk as an endless, reproducible stream of crops."""
+"""Crops of the photographs in folders, endless and reproducible: what networks are trained on."""
 
 import hashlib
 import importlib.util
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,13 +15,15 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from percept_cli.errors import UsageError
+from percept_cli.core.files.formats import PHOTOGRAPH_EXTENSIONS
+from percept_cli.core.images.decode import load_levels
+from percept_cli.errors import ImageError, UsageError
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 CACHE_BYTES = 1 << 30
 READERS = 2
 MOST_SHRINKING = 2.0
 # scikit-image's packaged pictures that are photographs, not plots, masks or microscopy
+SAMPLE_PHOTO = "chelsea.png"
 SAMPLE_PHOTOS = (
     "astronaut.png",
     "brick.png",
@@ -45,17 +47,19 @@ def find_photos(folders: Sequence[Path]) -> list[Path]:
             photos.append(folder)
         elif folder.is_dir():
             photos += sorted(
-                p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")
+                p for p in folder.rglob("*") if p.suffix.lower() in PHOTOGRAPH_EXTENSIONS and not p.name.startswith(".")
             )
         else:
             raise UsageError(f"--data {folder}: there is no such file or folder.")
     if not photos:
-        raise UsageError(f"--data {' '.join(map(str, folders))}: no images found ({', '.join(sorted(SUFFIXES))}).")
+        raise UsageError(
+            f"--data {' '.join(map(str, folders))}: no images found ({', '.join(sorted(PHOTOGRAPH_EXTENSIONS))})."
+        )
     return photos
 
 
 def fingerprint(photos: Sequence[Path]) -> str:
-    """A digest of the photographs' names and sizes in bytes: a run resumes on the same ones or not at all."""
+    """A digest of the photographs' names and sizes in bytes, by which a resumed run knows that they are the same."""
     listing = "\n".join(f"{photo.name} {photo.stat().st_size}" for photo in photos)
     return hashlib.sha256(listing.encode()).hexdigest()[:16]
 
@@ -69,8 +73,25 @@ def sample_photos() -> list[Path]:
     return [folder / name for name in SAMPLE_PHOTOS if (folder / name).exists()]
 
 
+def sample_photo() -> Path:
+    """The photograph for commands that are given none: scikit-image's cat. Raises UsageError where it is not there."""
+    path = next((photo for photo in sample_photos() if photo.name == SAMPLE_PHOTO), None)
+    if path is None:
+        raise UsageError(f"{SAMPLE_PHOTO}, scikit-image's sample photograph, is not there: name an image.")
+    return path
+
+
+def training_photos(data: Sequence[Path] | None, product: str, announce: Callable[[str], None]) -> list[Path]:
+    """The photographs under the folders given, or the sample ones, which is announced; product: what more would improve."""
+    if data:
+        return find_photos(data)
+    photos = sample_photos()
+    announce(f"no --data: training on {len(photos)} sample photographs of scikit-image; more give a better {product}")
+    return photos
+
+
 class Examples(Protocol):
-    """What a training takes its batches from: example number n is a function of n alone, of one shape for all."""
+    """The examples that a training takes its batches from; number n is a function of n alone, and all have one shape."""
 
     def __len__(self) -> int: ...
 
@@ -83,7 +104,7 @@ class Examples(Protocol):
 
 @dataclass
 class PhotoReader:
-    """Photographs by their number, upright and RGB, kept in memory while there is room.
+    """Photographs by their number, upright, 8-bit RGB over black, kept in memory while there is room.
 
     short_side: photographs are shrunk to a short side of so many pixels, None leaves them as they are. A file that
     cannot be read is None and is named in `unreadable`.
@@ -103,12 +124,8 @@ class PhotoReader:
         if path in self.unreadable:
             return None
         try:
-            with Image.open(path) as file:
-                # JPEG decodes at half, quarter or eighth size for little.
-                if self.short_side:
-                    file.draft("RGB", (self.short_side, self.short_side))
-                photo = ImageOps.exif_transpose(file).convert("RGB")
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            photo = load_levels(path, self.short_side)
+        except ImageError as error:
             self.unreadable[path] = str(error)
             return None
         excess = min(photo.size) / self.short_side if self.short_side else 1.0
@@ -178,7 +195,7 @@ class Crops:
         crop = photo.resize((self.size, self.size), Image.Resampling.BICUBIC, box=box)
         if random.random() < 0.5:
             crop = ImageOps.mirror(crop)
-        return torch.from_numpy(np.asarray(crop).copy()).permute(2, 0, 1).float() / 255
+        return to_tensor(crop)
 
     def _cut_native(self, photo: Image.Image, random: np.random.Generator) -> Tensor:
         shrinking = max(1.0, random.uniform(0.0, MOST_SHRINKING))  # half of the crops as they are
@@ -195,20 +212,27 @@ class Crops:
         levels = np.rot90(levels, int(random.integers(4)))
         if random.random() < 0.5:
             levels = levels[:, ::-1]
-        return torch.from_numpy(levels.copy()).permute(2, 0, 1).float() / 255
+        return to_tensor(levels)
 
 
 def shuffled(count: int, seed: int, number: int) -> tuple[NDArray[np.int64], int]:
-    """The order of `count` photographs in the epoch of example `number`, and its place: every one once before any twice."""
+    """The order of `count` photographs in the epoch of example `number`, and its place in it. Every epoch has each once."""
     epoch, position = divmod(number, count)
     return np.random.default_rng((seed, epoch, 1)).permutation(count), position
 
 
+def to_tensor(picture: Image.Image | NDArray[np.uint8]) -> Tensor:
+    """8-bit levels (H, W, 3) as (3, H, W) RGB float32 in [0, 1]."""
+    return torch.from_numpy(np.asarray(picture).copy()).permute(2, 0, 1).float() / 255
+
+
 def load_square(path: Path, side: int) -> Tensor:
-    """The middle of a photograph, (1, 3, side, side) RGB in [0, 1], scaled so that its short side is `side`."""
-    with Image.open(path) as file:
-        photo = ImageOps.fit(ImageOps.exif_transpose(file).convert("RGB"), (side, side), Image.Resampling.BICUBIC)
-    return torch.from_numpy(np.asarray(photo).copy()).permute(2, 0, 1)[None].float() / 255
+    """The middle of a photograph, (1, 3, side, side) RGB in [0, 1], scaled so that its short side is `side`.
+
+    Raises ImageError where it cannot be read.
+    """
+    photo = ImageOps.fit(load_levels(path), (side, side), Image.Resampling.BICUBIC)
+    return to_tensor(photo)[None]
 
 
 def batches_from(examples: Examples, batch: int, first: int, rank: int = 0, world: int = 1) -> Iterator[Tensor]:

@@ -31,5 +31,9 @@ def alexnet() -> Architecture:
             previous = f"pool{number}"
     add_classifier(layers, previous, channels, pooled=6, dropout_first=True)
     return Architecture(
-        "alexnet", tuple(layers), content_layer="relu3", style_layers=("relu1", "relu2", "relu3", "relu4", "relu5")
+        "alexnet",
+        tuple(layers),
+        content_layer="relu3",
+        style_layers=("relu1", "relu2", "relu3", "relu4", "relu5"),
+        comparator_layers=("relu5",),
     )

@@ -70,6 +70,7 @@ def compact() -> Architecture:
         blocks=True,
         content_layer="relu3_3",
         style_layers=("relu1_1", "relu2_1", "relu3_1", "relu3_4", "relu4_2"),
+        comparator_layers=("relu2_2", "relu3_4", "relu4_4"),
     )
 
 

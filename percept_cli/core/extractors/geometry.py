@@ -1,58 +1,14 @@
-"""Where the units of a layer lie in the image, how much of it they see, and which layers go together."""
+"""Which image sizes layers take, how much of an image they see, and which of them go together."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-from percept_cli.core.extractors import Architecture, FeatureExtractor
-from percept_cli.core.extractors.graph import IMAGE, Concatenate
+from percept_cli.core.extractors.graph import Architecture, FeatureExtractor
 from percept_cli.errors import UsageError
 
 USUAL_SIDE = 224  # pixels; what the classification networks were trained on
-
-
-@dataclass(frozen=True)
-class Reach:
-    """Where the places of a layer lie in the image: place j is that of the `stride` pixels from `j * stride` on.
-
-    What it sees begins `before` pixels before these and ends `after` pixels behind them.
-    """
-
-    stride: int = 1
-    before: int = 0
-    after: int = 0
-
-
-def layer_grids(extractor: FeatureExtractor) -> dict[str, Reach] | None:
-    """The grid of every tapped layer; None when there is more than convolutions, maxima and ReLUs on their way."""
-    grids = {IMAGE: Reach()}
-    for layer in extractor.architecture.layers:
-        if layer.name not in extractor.network:
-            continue
-        module, sources = extractor.network[layer.name], [grids[source] for source in layer.sources]
-        seen = Reach(
-            sources[0].stride, max(source.before for source in sources), max(source.after for source in sources)
-        )
-        if isinstance(module, nn.Conv2d | nn.MaxPool2d):
-            kernel, stride, padding = (_first(size) for size in (module.kernel_size, module.stride, module.padding))
-            seen = Reach(
-                seen.stride * stride,
-                seen.before + seen.stride * padding,
-                seen.after + seen.stride * (kernel - stride - padding),
-            )
-        elif not isinstance(module, nn.ReLU | Concatenate):
-            return None
-        grids[layer.name] = seen
-    return {layer: grids[layer] for layer in extractor.layers}
-
-
-def _first(size: object) -> int:
-    """Of a pair or of a single number: all of percept's networks are alike in both directions."""
-    value = size[0] if isinstance(size, tuple) else size
-    assert isinstance(value, int)
-    return value
 
 
 def fixed_side(extractor: FeatureExtractor) -> int | None:
@@ -101,15 +57,26 @@ def shallow_to_deep(architecture: Architecture, layers: Sequence[str]) -> list[s
     return [name for name in architecture.layer_names if name in wanted]
 
 
+def check_spatial(architecture: Architecture, layers: Sequence[str], what: str) -> None:
+    """Raises UsageError for layers whose features have no places, as fully connected ones; what: needs them."""
+    with torch.device("meta"):
+        outline = FeatureExtractor(architecture, layers)
+    for layer in layers:
+        if outline.grid(layer) is None:
+            raise UsageError(
+                f"{what} compares features place by place, and {layer} of {architecture.name} has one code for the whole "
+                "picture: give a convolution, an activation or a pooling before it."
+            )
+
+
 def theoretical_side(extractor: FeatureExtractor, layer: str) -> int:
-    """How many pixels a side can reach a unit at all. Raises UsageError for layers that see the whole picture."""
-    grids = layer_grids(extractor)
-    if grids is None or layer not in grids:
+    """How many pixels in a row can reach a unit at all. Raises UsageError for layers that see the whole picture."""
+    grid = extractor.grid(layer)
+    if grid is None:
         raise UsageError(
             f"{layer} of {extractor.architecture.name} sees the whole picture: give a convolution or a pooling."
         )
-    grid = grids[layer]
-    return grid.before + grid.stride + grid.after
+    return grid.side
 
 
 def activation_pair(architecture: Architecture, layer: str) -> tuple[str, str]:

@@ -1,7 +1,7 @@
 """Networks as a list of named layers, and the extractor that runs just the part a caller taps."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -41,6 +41,7 @@ class Architecture:
     blocks: bool = False  # VGG-shaped: names carry block and depth, `conv3_2`
     content_layer: str = ""
     style_layers: tuple[str, ...] = ()
+    comparator_layers: tuple[str, ...] = ()  # of a comparator (Dosovitskiy & Brox 2016): AlexNet's relu5, or its like
     aliases: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -64,13 +65,43 @@ class Architecture:
                 return in_block[-1]
         raise UsageError(unknown_name(f"layer of {self.name}", name, self.layer_names))
 
+    def choose_layers(
+        self, given: Sequence[str] | None, paper: Sequence[str] = (), own: Sequence[str] | None = None
+    ) -> tuple[str, ...]:
+        """The full names of the layers that a loss or a measure uses: those given, else the paper's, else the network's own.
+
+        given: the user's, None or empty for no choice. paper: used where the network has all of them. own: used where it
+        has not; if None, its `style_layers`, of which the deepest as many as the paper has. Raises UsageError for a given
+        layer that is not there.
+        """
+        if given:
+            return tuple(self.resolve(name) for name in given)
+        if paper and set(paper) <= set(self.layer_names):
+            return tuple(paper)
+        return self.style_layers[-len(paper) :] if own is None else tuple(own)
+
 
 @dataclass(frozen=True)
 class Grid:
-    """Where a layer's units lie: each stands for `stride` x `stride` pixels, the first ones from pixel `offset` on."""
+    """Where the units of a layer lie in the image and how much of it they see, in pixels, alike in both directions.
 
-    stride: int
-    offset: float
+    Unit j sees the pixels from `j * stride - before` up to `(j + 1) * stride + after`, and stands for the `stride` pixels
+    in their middle.
+    """
+
+    stride: int = 1
+    before: int = 0
+    after: int = 0
+
+    @property
+    def offset(self) -> float:
+        """Where the pixels begin that the first unit stands for."""
+        return (self.after - self.before) / 2
+
+    @property
+    def side(self) -> int:
+        """How many pixels in a row a unit sees: the theoretical receptive field."""
+        return self.before + self.stride + self.after
 
 
 class FeatureExtractor(nn.Module):
@@ -152,21 +183,19 @@ class FeatureExtractor(nn.Module):
     def grid(self, layer: str) -> Grid | None:
         """How the units of a layer divide the image; None for a code of the whole image, as fully connected ones are."""
         name = self.architecture.resolve(layer)
-        places = {IMAGE: (1, 0.0)}  # of a layer: pixels between its units, and the pixel at the center of the first
+        grids = {IMAGE: Grid()}
         for part in _ancestors(self.architecture.layers, (name,)):
-            module, (jump, center) = self.network[part.name], places[part.sources[0]]
+            module, sources = self.network[part.name], [grids[source] for source in part.sources]
+            jump = sources[0].stride
+            before, after = max(grid.before for grid in sources), max(grid.after for grid in sources)
             if isinstance(module, nn.Conv2d | nn.MaxPool2d):
-                kernel, stride, padding = (
-                    value[0] if isinstance(value, tuple) else value
-                    for value in (module.kernel_size, module.stride, module.padding)
-                )
-                assert isinstance(kernel, int) and isinstance(stride, int) and isinstance(padding, int)
-                jump, center = jump * stride, center + jump * ((kernel - 1) / 2 - padding)
-            elif isinstance(module, nn.AdaptiveAvgPool2d | nn.Flatten | nn.Linear):
+                kernel, stride, padding = _window(module)
+                before, after = before + jump * padding, after + jump * (kernel - stride - padding)
+                jump *= stride
+            elif not isinstance(module, nn.ReLU | Concatenate):
                 return None
-            places[part.name] = jump, center
-        jump, center = places[name]
-        return Grid(jump, center - (jump - 1) / 2)
+            grids[part.name] = Grid(jump, before, after)
+        return grids[name]
 
     def fingerprint(self, layer: str) -> str:
         """A digest of the weights that lead to a layer: the same for two extractors whose features there are the same.
@@ -238,15 +267,19 @@ def _fits(side: int, plan: list[Layer], network: nn.ModuleDict) -> bool:
     sides = {IMAGE: side}
     for layer in plan:
         module, size = network[layer.name], sides[layer.sources[0]]
-        if isinstance(module, nn.Conv2d):
-            padding = module.padding[0]
-            assert isinstance(padding, int)
-            size = (size + 2 * padding - module.kernel_size[0]) // module.stride[0] + 1
-        elif isinstance(module, nn.MaxPool2d):
-            kernel, stride = module.kernel_size, module.stride
-            assert isinstance(kernel, int) and isinstance(stride, int)
-            size = (size - kernel + (stride - 1 if module.ceil_mode else 0)) // stride + 1
+        if isinstance(module, nn.Conv2d | nn.MaxPool2d):
+            kernel, stride, padding = _window(module)
+            rounded_up = stride - 1 if isinstance(module, nn.MaxPool2d) and module.ceil_mode else 0
+            size = (size + 2 * padding - kernel + rounded_up) // stride + 1
         if size < 1:
             return False
         sides[layer.name] = size
     return True
+
+
+def _window(module: nn.Conv2d | nn.MaxPool2d) -> tuple[int, int, int]:
+    """Kernel, stride and padding in pixels: percept's networks are alike in both directions."""
+    sizes = (module.kernel_size, module.stride, module.padding)
+    kernel, stride, padding = (size[0] if isinstance(size, tuple) else size for size in sizes)
+    assert isinstance(kernel, int) and isinstance(stride, int) and isinstance(padding, int)
+    return kernel, stride, padding

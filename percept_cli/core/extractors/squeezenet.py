@@ -55,5 +55,9 @@ def squeezenet(name: str) -> Architecture:
         Layer("prob", partial(nn.Softmax, dim=1), ("flat",)),
     ]
     return Architecture(
-        name, tuple(layers), content_layer="fire4", style_layers=("relu1", "fire2", "fire4", "fire6", "fire8")
+        name,
+        tuple(layers),
+        content_layer="fire4",
+        style_layers=("relu1", "fire2", "fire4", "fire6", "fire8"),
+        comparator_layers=("fire4", "fire8"),
     )

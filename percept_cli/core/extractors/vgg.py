@@ -37,6 +37,7 @@ def vgg(name: str) -> Architecture:
         style_layers=("relu1_2", "relu2_2", "relu3_3", "relu4_3")
         if name == "vgg16"
         else ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"),
+        comparator_layers=("relu2_2", "relu3_3" if name == "vgg16" else "relu3_4"),
     )
 
 

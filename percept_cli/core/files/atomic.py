@@ -1,4 +1,4 @@
-"""Files appear whole or not at all."""
+"""Files that are written whole or not at all."""
 
 import contextlib
 import os

@@ -1,11 +1,11 @@
-"""Pictures in labeled folders, FOLDER/class/..., for a probe: read without torch, so that a wrong folder is told at once."""
+"""Folders of images with a meaning: one a class for a probe, two whose images are compared. Read without torch."""
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from percept_cli.core.files.inputs import expand_inputs
+from percept_cli.core.files.inputs import find_images
 from percept_cli.errors import UsageError
 
 USUAL_FOLDS = 5
@@ -30,8 +30,7 @@ def find_labeled(folder: Path) -> LabeledFiles:
     labeled: list[tuple[Path, str]] = []
     for place in sorted(folder.iterdir()):
         if place.is_dir() and not place.name.startswith("."):
-            items = expand_inputs([str(place)], recursive=True, from_file=None)
-            labeled += [(item.source, place.name) for item in items if item.source is not None]
+            labeled += [(file, place.name) for file in find_images(place, recursive=True)]
     classes = sorted({name for _, name in labeled})
     if len(classes) < 2:
         found = f"one class, '{classes[0]}'" if classes else "no folders"
@@ -74,11 +73,11 @@ def find_pairs(first: Path, second: Path) -> tuple[list[Pair], dict[Path, str]]:
         raise UsageError(f"'{folder}' is a folder and '{file}' is not: give two files or two folders.")
     if not first.is_dir():
         return [Pair(first, second)], {}
-    return match_by_name(_images_in(first), _images_in(second))
+    return match_by_name(find_images(first, recursive=False), find_images(second, recursive=False))
 
 
 def match_by_name(firsts: Sequence[Path], seconds: Sequence[Path]) -> tuple[list[Pair], dict[Path, str]]:
-    """Pairs files whose stems are equal, else those whose second stem begins with the first: `cat.png`, `cat_x4.png`.
+    """The pairs of files whose stems are equal, else those whose second stem begins with the first: `cat.png`, `cat_x4.png`.
 
     A second file belongs to the longest first stem that begins its own, so `a10_x4` is that of `a10` and not of `a1`.
     What has no partner or more than one is left out, each file with a sentence.
@@ -110,8 +109,3 @@ def match_by_name(firsts: Sequence[Path], seconds: Sequence[Path]) -> tuple[list
         else:
             pairs.append(Pair(path, partners[0]))
     return pairs, unmatched
-
-
-def _images_in(folder: Path) -> list[Path]:
-    items = expand_inputs([str(folder)], recursive=False, from_file=None)
-    return [item.source for item in items if item.source is not None]

@@ -20,7 +20,22 @@ class InputItem:
 
     @property
     def label(self) -> str:
-        return "standard input" if self.source is None else str(self.source)
+        """What messages call it."""
+        return label_of(self.source)
+
+
+def label_of(source: Path | None) -> str:
+    """What messages call an image: its path, or `standard input` for None."""
+    return "standard input" if source is None else str(source)
+
+
+def find_images(folder: str | Path, *, recursive: bool) -> list[Path]:
+    """The images in a folder, with `recursive` in its whole tree, sorted, without hidden ones. UsageError for none."""
+    found = sorted(_images_below(folder, recursive))
+    if not found:
+        advice = "" if recursive else ", add -r to search the folders in it"
+        raise UsageError(f"The folder '{folder}' holds no image{advice}.")
+    return found
 
 
 def expand_inputs(
@@ -58,11 +73,7 @@ def _expand_one(text: str, recursive: bool, *, patterns: bool) -> list[InputItem
         raise UsageError("An input is an empty text: a shell variable may be unset.")
     path = Path(text)
     if path.is_dir():
-        found = sorted(_images_below(path, recursive))
-        if not found:
-            advice = "" if recursive else ", add -r to search the folders in it"
-            raise UsageError(f"The folder '{text}' holds no image{advice}.")
-        return [InputItem(path / relative, relative) for relative in found]
+        return [InputItem(image, image.relative_to(path)) for image in find_images(text, recursive=recursive)]
     # A name is tried as it stands first: 'photo[1].jpg' is also a pattern.
     if not patterns or not glob.has_magic(text) or os.path.lexists(path):
         return [InputItem(path, Path(path.name))]
@@ -78,7 +89,7 @@ def _expand_one(text: str, recursive: bool, *, patterns: bool) -> list[InputItem
     for match in map(Path, sorted(glob.glob(text, recursive=True))):
         if match.is_dir():
             if "**" not in path.parts:
-                matches.extend(match / relative for relative in sorted(_images_below(match, recursive)))
+                matches.extend(sorted(_images_below(match, recursive)))
         elif _is_image_name(match.name):
             matches.append(match)
     if not matches:
@@ -90,10 +101,10 @@ def _is_image_name(name: str) -> bool:
     return not name.startswith(".") and os.path.splitext(name)[1].lower() in READABLE_EXTENSIONS
 
 
-def _images_below(folder: Path, recursive: bool) -> Iterator[Path]:
+def _images_below(folder: str | Path, recursive: bool) -> Iterator[Path]:
     for parent, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if recursive and not name.startswith(".")]
-        yield from (Path(parent, name).relative_to(folder) for name in files if _is_image_name(name))
+        yield from (Path(parent, name) for name in files if _is_image_name(name))
 
 
 def _read_list(from_file: Path, null_separated: bool) -> list[str]:

@@ -1,14 +1,14 @@
-"""Where a batch writes; everything that can be refused is refused here, before any work."""
+"""Where a batch writes: names, folders and conflicts, all refused before any work."""
 
 import os
 import string
 import sys
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from percept_cli.core.files.formats import WRITABLE_FORMATS, normalize_extension
-from percept_cli.core.files.inputs import InputItem
+from percept_cli.core.files.formats import WRITABLE, find_format
+from percept_cli.core.files.inputs import InputItem, label_of
 from percept_cli.errors import UsageError, unknown_name
 
 TEMPLATE_FIELDS = ("rel", "stem", "ext", "op", "model")
@@ -28,14 +28,14 @@ def check_model_output(output: Path, overwrite: bool) -> None:
 
 
 class _RealFolders(dict[Path, str]):
-    """Folder -> its path with every link followed; remembered for one plan, since a batch has few folders."""
+    """Folder -> its path with every link followed; kept for one plan, since a batch has few folders."""
 
     def __missing__(self, folder: Path) -> str:
         self[folder] = os.path.realpath(folder)
         return self[folder]
 
     def place(self, path: Path) -> str:
-        """One text a place: links to folders are followed, a link at the end is itself what a write replaces."""
+        """The same text for every path to one file: links to folders are followed; a link to a file is what a write replaces."""
         place = os.path.join(self[path.parent], path.name)
         return place.casefold() if _IGNORES_CASE else place
 
@@ -48,6 +48,11 @@ class Job:
     destination: Path | None
     skip: bool = False
 
+    @property
+    def label(self) -> str:
+        """What messages call it: its source."""
+        return label_of(self.source)
+
 
 def plan_outputs(
     items: Sequence[InputItem],
@@ -56,7 +61,6 @@ def plan_outputs(
     name: str,
     op: str,
     model: str = "",
-    extension: str | None = None,
     others: Sequence[str] = (),
     overwrite: bool,
     skip_existing: bool,
@@ -65,36 +69,33 @@ def plan_outputs(
 
     `output` is a folder when it exists as one, ends in a slash or there is more than one input; `-` is standard
     output. Without it a result lies beside its input. In a folder, `name` is filled in with the fields `rel` (the
-    input's folder below the one it came from), `stem`, `ext`, `op` and `model`; the tree is kept unless `name` places
-    `rel` itself. `extension` replaces the input's own; one that cannot be written becomes `.png`. `others` are what a
-    file named by `output` may end in beside the extensions of images, as `.svg`.
+    input's folder below the one it came from), `stem`, `ext` (the input's own, or `.png` where no such file can be
+    written), `op` and `model`; the tree is kept unless `name` places `rel` itself. `others` are what a file named by
+    `output` may end in beside the extensions of images, as `.svg`.
     """
     if overwrite and skip_existing:
         raise UsageError("--overwrite and --skip-existing exclude each other: give one of them.")
-    extension = None if extension is None else normalize_extension(extension)
-    fields = _template_fields(name)
+    # A model may be named with its owner, 'owner/model'; a name must not make folders.
+    values = {"op": op, "model": model.replace("/", "-").replace("\\", "-")}
+    keep_tree = "rel" not in _template_fields(name)
     real_folders = _RealFolders()
-
     if output == "-":
         if len(items) != 1:
             raise UsageError(f"Standard output takes one image, not {len(items)}: give -o a folder.")
         return [Job(items[0].source, None)]
     if output is not None and not _is_folder(output, len(items)):
-        destinations: list[Path | None] = [_single_file(output, extension, others)]
+        jobs = [Job(items[0].source, _single_file(output, others))]
     else:
         folder = None if output is None else Path(output)
-        destinations = []
-        for item in items:
-            if folder is None and item.source is None:
-                destinations.append(None)
-            else:
-                values = _field_values(item, op, model, extension)
-                rendered = name.format(**values)
-                destinations.append(_place(item, folder, rendered, real_folders, keep_tree="rel" not in fields))
-
-    _refuse_shared(items, destinations, real_folders)
-    earlier_results = _refuse_or_find_inputs(items, destinations, real_folders, skip_existing)
-    return _settle_existing(items, destinations, earlier_results, overwrite, skip_existing)
+        jobs = [
+            Job(item.source, None)
+            if folder is None and item.source is None
+            else Job(item.source, _place(item, folder, name, values, real_folders, keep_tree=keep_tree))
+            for item in items
+        ]
+    _refuse_shared(jobs, real_folders)
+    done = _refuse_or_find_inputs(jobs, real_folders, skip_existing)
+    return _settle_existing(jobs, done, overwrite, skip_existing)
 
 
 def create_folders(jobs: Iterable[Job]) -> None:
@@ -110,20 +111,18 @@ def _is_folder(output: str, count: int) -> bool:
     separators = tuple(separator for separator in ("/", os.sep, os.altsep) if separator)
     if os.path.isdir(output) or output.endswith(separators):
         return True
-    if count > 1 and (os.path.exists(output) or Path(output).suffix.lower() in WRITABLE_FORMATS):
+    if count > 1 and (os.path.exists(output) or Path(output).suffix.lower() in WRITABLE):
         raise UsageError(f"-o '{output}' is one file for {count} inputs: for a folder of that name, end it in '/'.")
     return count > 1
 
 
-def _single_file(output: str, extension: str | None, others: Sequence[str]) -> Path:
+def _single_file(output: str, others: Sequence[str]) -> Path:
     path = Path(output)
     if not path.suffix:
-        allowed = ", ".join((*WRITABLE_FORMATS, *others))
+        allowed = ", ".join((*WRITABLE, *others))
         raise UsageError(f"-o '{output}' has no extension: add one ({allowed}), or end it in '/' for a folder.")
     if path.suffix.lower() not in others:
-        given = normalize_extension(path.suffix)
-        if extension is not None and WRITABLE_FORMATS[given] != WRITABLE_FORMATS[extension]:
-            raise UsageError(f"-o '{output}' is a {given} file, but {extension} was asked for: leave one of them out.")
+        find_format(path.suffix)
     if not path.parent.is_dir():
         raise UsageError(f"The folder '{path.parent}' of -o '{output}' does not exist: make it first.")
     return path
@@ -148,19 +147,19 @@ def _template_fields(name: str) -> set[str]:
     return fields
 
 
-def _field_values(item: InputItem, op: str, model: str, extension: str | None) -> dict[str, str]:
+def _place(
+    item: InputItem,
+    folder: Path | None,
+    name: str,
+    values: Mapping[str, str],
+    real_folders: _RealFolders,
+    *,
+    keep_tree: bool,
+) -> Path:
+    """Where the result of an input lies below a folder, or beside the input: `name` filled in with its fields."""
     own = item.relative.suffix
-    return {
-        "rel": item.relative.parent.as_posix(),
-        "stem": item.relative.stem,
-        "ext": extension or (own if own.lower() in WRITABLE_FORMATS else ".png"),
-        "op": op,
-        # A model may be named with its owner, 'owner/model'; a name must not make folders.
-        "model": model.replace("/", "-").replace("\\", "-"),
-    }
-
-
-def _place(item: InputItem, folder: Path | None, rendered: str, real_folders: _RealFolders, *, keep_tree: bool) -> Path:
+    extension = own if own.lower() in WRITABLE else ".png"
+    rendered = name.format(rel=item.relative.parent.as_posix(), stem=item.relative.stem, ext=extension, **values)
     if folder is None:
         assert item.source is not None
         root = item.source.parents[len(item.relative.parts) - 1]
@@ -171,10 +170,9 @@ def _place(item: InputItem, folder: Path | None, rendered: str, real_folders: _R
         raise UsageError(f"--name gives '{rendered}' for '{item.label}', which leads out of the folder '{root}'.")
     if not below.name or rendered.endswith(("/", os.sep)):
         raise UsageError(f"--name gives no file name for '{item.label}'.")
-    if below.suffix.lower() not in WRITABLE_FORMATS:
+    if below.suffix.lower() not in WRITABLE:
         raise UsageError(
-            f"--name gives '{rendered}', which cannot be written: end it in {{ext}} or in one of "
-            f"{', '.join(WRITABLE_FORMATS)}."
+            f"--name gives '{rendered}', which cannot be written: end it in {{ext}} or in one of {', '.join(WRITABLE)}."
         )
     destination = root / below
     if not Path(real_folders[destination.parent]).is_relative_to(real_folders[root]):
@@ -182,68 +180,53 @@ def _place(item: InputItem, folder: Path | None, rendered: str, real_folders: _R
     return destination
 
 
-def _refuse_shared(items: Sequence[InputItem], destinations: Sequence[Path | None], real_folders: _RealFolders) -> None:
-    writers: dict[str, InputItem] = {}
-    for item, destination in zip(items, destinations, strict=True):
-        if destination is None:
+def _refuse_shared(jobs: Sequence[Job], real_folders: _RealFolders) -> None:
+    writers: dict[str, Job] = {}
+    for job in jobs:
+        if job.destination is None:
             continue
-        first = writers.setdefault(real_folders.place(destination), item)
-        if first is not item:
+        first = writers.setdefault(real_folders.place(job.destination), job)
+        if first is not job:
             raise UsageError(
-                f"'{first.label}' and '{item.label}' would both be written to '{destination}': "
+                f"'{first.label}' and '{job.label}' would both be written to '{job.destination}': "
                 "use {rel} or {ext} in --name, or separate folders."
             )
 
 
-def _refuse_or_find_inputs(
-    items: Sequence[InputItem],
-    destinations: Sequence[Path | None],
-    real_folders: _RealFolders,
-    skip_existing: bool,
-) -> set[InputItem]:
-    """Refuse to write over an input; with `skip_existing`, the inputs that are other inputs' results instead.
+def _refuse_or_find_inputs(jobs: Sequence[Job], real_folders: _RealFolders, skip_existing: bool) -> set[Job]:
+    """Refuse to write over an input; with `skip_existing`, the jobs whose inputs are other jobs' results instead.
 
     A second run over a folder with its results in it meets them as inputs. Nothing is written over then, and taking
     them as done is what lets an interrupted batch go on.
     """
-    sources: dict[str, InputItem] = {}
-    for item in items:
-        if item.source is not None:
-            sources[real_folders.place(item.source)] = item
-            if item.source.is_symlink():
-                sources.setdefault(real_folders.place(item.source.resolve()), item)
-    earlier_results = set()
-    for item, destination in zip(items, destinations, strict=True):
-        overwritten = None if destination is None else sources.get(real_folders.place(destination))
-        if overwritten is None:
+    readers: dict[str, Job] = {}
+    for job in jobs:
+        if job.source is not None:
+            readers[real_folders.place(job.source)] = job
+            if job.source.is_symlink():
+                readers.setdefault(real_folders.place(job.source.resolve()), job)
+    done = set()
+    for job in jobs:
+        reader = None if job.destination is None else readers.get(real_folders.place(job.destination))
+        if reader is None:
             continue
-        if not skip_existing or overwritten is item:
+        if not skip_existing or reader is job:
             raise UsageError(
-                f"'{destination}' is an input and would be written over by the result of '{item.label}': "
+                f"'{job.destination}' is an input and would be written over by the result of '{job.label}': "
                 "choose another -o or --name."
             )
-        earlier_results.add(overwritten)
-    return earlier_results
+        done.add(reader)
+    return done
 
 
-def _settle_existing(
-    items: Sequence[InputItem],
-    destinations: Sequence[Path | None],
-    earlier_results: set[InputItem],
-    overwrite: bool,
-    skip_existing: bool,
-) -> list[Job]:
-    jobs = []
-    existing = []
-    for item, destination in zip(items, destinations, strict=True):
-        exists = destination is not None and os.path.lexists(destination)
-        if exists and destination is not None:
-            existing.append(destination)
-            if destination.is_dir():
-                raise UsageError(f"'{destination}' is a folder: no image can be written in its place.")
-        jobs.append(Job(item.source, destination, skip=skip_existing and (exists or item in earlier_results)))
+def _settle_existing(jobs: Sequence[Job], done: set[Job], overwrite: bool, skip_existing: bool) -> list[Job]:
+    existing = [job for job in jobs if job.destination is not None and os.path.lexists(job.destination)]
+    for job in existing:
+        if job.destination is not None and job.destination.is_dir():
+            raise UsageError(f"'{job.destination}' is a folder: no image can be written in its place.")
     if existing and not overwrite and not skip_existing:
         what = "1 output exists" if len(existing) == 1 else f"{len(existing)} outputs exist"
         first = "" if len(existing) == 1 else "the first is "
-        raise UsageError(f"{what} already ({first}'{existing[0]}'): add --overwrite or --skip-existing.")
-    return jobs
+        raise UsageError(f"{what} already ({first}'{existing[0].destination}'): add --overwrite or --skip-existing.")
+    skipped = done.union(existing) if skip_existing else set()
+    return [replace(job, skip=job in skipped) for job in jobs]

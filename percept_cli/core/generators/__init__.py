@@ -1,1 +1,65 @@
-"""Networks that make images: for styles, translations, enlarging, inversion, and their discriminators."""
+"""Networks that make images: one module an architecture, and the one dictionary of their names."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from percept_cli.core.generators.autoencoder import Autoencoder
+from percept_cli.core.generators.base import Generator
+from percept_cli.core.generators.classics import (
+    EnhanceNetGenerator,
+    JohnsonUpscaleGenerator,
+    RrdbGenerator,
+    SrcnnGenerator,
+    SrResNetGenerator,
+)
+from percept_cli.core.generators.inversion import Inverter, create_lean_layers, create_paper_layers
+from percept_cli.core.generators.style import JohnsonGenerator, StyleGenerator
+from percept_cli.core.generators.translation import TranslationGenerator
+from percept_cli.core.generators.upscale import SwiftEvenGenerator, SwiftGenerator
+from percept_cli.errors import UsageError, unknown_name
+
+STYLES: Mapping[str, Callable[..., Generator]] = {"johnson": StyleGenerator, "johnson-2016": JohnsonGenerator}
+
+ARCHITECTURES: Mapping[str, Mapping[str, Callable[..., Generator]]] = {
+    "style": STYLES,
+    "upscaler": {
+        "swift": SwiftGenerator,
+        "swift-even": SwiftEvenGenerator,
+        "srcnn": SrcnnGenerator,
+        "srresnet": SrResNetGenerator,
+        "enhancenet": EnhanceNetGenerator,
+        "rrdb": RrdbGenerator,
+        "johnson-upscale": JohnsonUpscaleGenerator,
+    },
+    "inverter": {
+        "lean": partial(Inverter, create_lean_layers),
+        "deepsim-2016": partial(Inverter, create_paper_layers),
+        "deepsim-2016-linear": partial(Inverter, partial(create_paper_layers, upsampling="linear")),
+    },
+    "autoencoder": {"lean": Autoencoder},
+    "translation": {"unet": TranslationGenerator, **STYLES},
+}
+"""Every architecture by its role and name. A file of weights names both, so a name that was released stays."""
+
+__all__ = ["ARCHITECTURES", "Generator", "create_generator"]
+
+
+def create_generator(role: str, name: str, **arguments: Any) -> Generator:
+    """An untrained generator of a role by name; an argument that is None takes the default of its class.
+
+    Raises UsageError for an unknown name, for arguments out of range, and for `inputs=4`, a mask beside the image, where
+    the network takes images alone.
+    """
+    known = ARCHITECTURES[role]
+    if name not in known:
+        raise UsageError(unknown_name("upscaler" if role == "upscaler" else "generator", name, known))
+    given = {key: value for key, value in arguments.items() if value is not None}
+    if given.get("inputs") == Generator.inputs:
+        del given["inputs"]
+    elif "inputs" in given and "inputs" not in inspect.signature(known[name]).parameters:
+        raise UsageError(f"--generator {name} does not see a mask: leave it out for --degrade mask.")
+    if role == "style":
+        known[name]()  # draws as many random numbers as ever, so that a seed gives the same untrained style as before
+    return known[name](**given)

@@ -1,12 +1,11 @@
 """Autoencoders: images to a small convolutional code and back (Dosovitskiy & Brox 2016, section 4.1)."""
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from percept_cli.core.generators.inversion import SLOPE, LeakyBlock, create_inverter
+from percept_cli.core.generators.base import Generator
+from percept_cli.core.generators.inversion import SLOPE, Inverter, LeakyBlock, create_lean_layers
 
 STRIDE = 8
 WIDTHS = (32, 64, 128)
@@ -14,7 +13,7 @@ WIDTHS = (32, 64, 128)
 LARGEST = 10.0
 
 
-class Autoencoder(nn.Module):
+class Autoencoder(Generator):
     """Images (N, 3, H, W) in [0, 1] to a code (N, channels, ⌈H/8⌉, ⌈W/8⌉) and back; 8 channels in the paper.
 
     The decoder is a `lean` inverter of that code. variational: the code is a Gaussian (Kingma & Welling 2014), whose
@@ -26,7 +25,7 @@ class Autoencoder(nn.Module):
 
     def __init__(self, channels: int = 8, variational: bool = False, width: float = 1.0):
         super().__init__()
-        self.arguments: dict[str, Any] = {"channels": channels, "variational": variational, "width": width}
+        self.arguments = {"channels": channels, "variational": variational, "width": width}
         self.channels, self.variational = channels, variational
         layers: list[nn.Module] = []
         here = 3
@@ -39,7 +38,7 @@ class Autoencoder(nn.Module):
                 nn.init.kaiming_normal_(part.weight, a=SLOPE)
                 nn.init.zeros_(part.bias)  # type: ignore[arg-type]
         self.encoder = nn.Sequential(*layers)
-        self.decoder = create_inverter("lean", channels=channels, stride=STRIDE, width=width)
+        self.decoder = Inverter(create_lean_layers, channels, stride=STRIDE, width=width)
 
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
         """The code of images, and the logarithm of its variance where it is a Gaussian; float32."""

@@ -113,8 +113,8 @@ class ResizeConvNorm(nn.Module):
 class BicubicBase(nn.Module):
     """Bicubic enlargement by a whole factor as one convolution with fixed weights, (N, 3, h, w) to (N, 3, s·h, s·w).
 
-    Every output pixel of one phase uses the same weights wherever it lies, so a tile gives what the whole gives to the
-    bit; `F.interpolate` computes its weights from coordinates, which round differently in every tile.
+    Every output pixel of one phase uses the same weights wherever it lies, so a tile gives what the whole gives.
+    `F.interpolate` computes its weights from float32 coordinates: for a factor of 3, at 5,000 pixels, a tile is 5e-4 off.
     """
 
     radius = 2

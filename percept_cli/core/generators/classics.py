@@ -1,35 +1,31 @@
-"""The papers' upscaling networks, each as its paper describes it: what percept's own is measured against.
+"""The papers' upscaling networks, each as its paper describes it, to measure percept's own against.
 
-All take images (N, 3, h, w) RGB in [0, 1] of any size from `smallest` on and return (N, 3, s·h, s·w), not clamped.
-`receptive_radius` is in pixels of the small image: a tile with that many around it gives what the whole gives. With
-batch norm that holds in evaluation mode, where its statistics are fixed.
+All take images (N, 3, h, w) RGB in [0, 1] of any size and return (N, 3, s·h, s·w), not clamped. Those with batch norm
+work in tiles as on the whole in evaluation mode only, where its statistics are fixed.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from percept_cli.core.generators.base import Generator
 from percept_cli.core.generators.blocks import BicubicBase
 from percept_cli.errors import UsageError
 
 
-class SrcnnGenerator(nn.Module):
+class SrcnnGenerator(Generator):
     """SRCNN (Dong et al. 2014): three convolutions of 9, 1 and 5 pixels on the bicubic enlargement.
 
     The radius is that of the three convolutions, 6 pixels of the large image, seen through the bicubic enlargement.
     """
 
-    size_multiple = 1
-    smallest = 1
-
     def __init__(self, scale: int = 4):
         super().__init__()
         enlargement_stages("srcnn", scale)
         self.scale = scale
-        self.arguments: dict[str, Any] = {"scale": scale}
+        self.arguments = {"scale": scale}
         self.base = BicubicBase(scale)
         self.receptive_radius = self.base.reach(4 + 0 + 2)
         # Departs from the paper, whose one channel is luma with bicubic colors: here RGB, three channels in and out.
@@ -43,17 +39,14 @@ class SrcnnGenerator(nn.Module):
         return in_float32(self.last(F.relu(self.middle(features))))
 
 
-class SrResNetGenerator(nn.Module):
+class SrResNetGenerator(Generator):
     """SRResNet, SRGAN's generator (Ledig et al. 2017, figure 4): residual blocks with batch norm, sub-pixel stages."""
-
-    size_multiple = 1
-    smallest = 1
 
     def __init__(self, scale: int = 4, channels: int = 64, blocks: int = 16):
         super().__init__()
         stages = enlargement_stages("srresnet", scale)
         self.scale = scale
-        self.arguments: dict[str, Any] = {"scale": scale, "channels": channels, "blocks": blocks}
+        self.arguments = {"scale": scale, "channels": channels, "blocks": blocks}
         # A stage convolves before it enlarges, so its pixel of reach is one of the smaller map.
         tail = [4, *(step for factor in reversed(stages) for step in (-factor, 1))]
         self.receptive_radius = reach_through(scale, tail) + 4 + 2 * blocks + 1
@@ -95,18 +88,15 @@ class NormedBlock(nn.Module):
         return features + self.residual(features)
 
 
-class EnhanceNetGenerator(nn.Module):
+class EnhanceNetGenerator(Generator):
     """EnhanceNet (Sajjadi et al. 2017, table 1): residual blocks, nearest-neighbor stages, detail on top of bicubic."""
-
-    size_multiple = 1
-    smallest = 1
 
     def __init__(self, scale: int = 4, channels: int = 64, blocks: int = 10):
         super().__init__()
         # The paper enlarges 4 times only: 2 and 8 take a stage less or more, 3 a single one.
         stages = enlargement_stages("enhancenet", scale)
         self.scale = scale
-        self.arguments: dict[str, Any] = {"scale": scale, "channels": channels, "blocks": blocks}
+        self.arguments = {"scale": scale, "channels": channels, "blocks": blocks}
         tail = [1, 1, *(step for factor in reversed(stages) for step in (1, -factor))]
         self.receptive_radius = max(BicubicBase.radius, reach_through(scale, tail) + 2 * blocks + 1)
         self.first = nn.Conv2d(3, channels, 3, padding=1)
@@ -141,20 +131,17 @@ class RectifiedBlock(nn.Module):
         return features + self.residual(features)
 
 
-class RrdbGenerator(nn.Module):
+class RrdbGenerator(Generator):
     """ESRGAN's RRDBNet (Wang et al. 2018, figure 4): residual-in-residual dense blocks, nearest-neighbor stages.
 
     channels, blocks, growth: the paper's nf, nb and gc; 64, 23 and 32.
     """
 
-    size_multiple = 1
-    smallest = 1
-
     def __init__(self, scale: int = 4, channels: int = 64, blocks: int = 23, growth: int = 32):
         super().__init__()
         stages = enlargement_stages("rrdb", scale)
         self.scale = scale
-        self.arguments: dict[str, Any] = {"scale": scale, "channels": channels, "blocks": blocks, "growth": growth}
+        self.arguments = {"scale": scale, "channels": channels, "blocks": blocks, "growth": growth}
         tail = [1, 1, *(step for factor in reversed(stages) for step in (1, -factor))]
         self.receptive_radius = reach_through(scale, tail) + 1 + 3 * 5 * blocks + 1
         self.first = nn.Conv2d(3, channels, 3, padding=1)
@@ -215,21 +202,18 @@ class DenseBlock(nn.Module):
         return features + RESIDUAL_SCALING * self.convolutions[-1](torch.cat(maps, 1))
 
 
-class JohnsonUpscaleGenerator(nn.Module):
+class JohnsonUpscaleGenerator(Generator):
     """Johnson et al. 2016's super-resolution network (supplement, table 2): batch norm, transposed convolutions, tanh.
 
     The results are in [0, 1]. The transposed convolutions see one pixel more to the right and below than to the left.
     """
-
-    size_multiple = 1
-    smallest = 1
 
     def __init__(self, scale: int = 4, channels: int = 64, blocks: int = 4):
         super().__init__()
         # The paper's are 4 and 8; 2 takes one stage by the same rule, log2 of the scale.
         stages = enlargement_stages("johnson-upscale", scale, scales=(2, 4, 8))
         self.scale = scale
-        self.arguments: dict[str, Any] = {"scale": scale, "channels": channels, "blocks": blocks}
+        self.arguments = {"scale": scale, "channels": channels, "blocks": blocks}
         reach = scale - 1 + 4
         for _ in stages:
             reach = (reach + 1) // 2  # an odd pixel of a transposed convolution also sees the next small one
@@ -287,12 +271,3 @@ def bicubic(base: BicubicBase, images: Tensor) -> Tensor:
 def in_float32(images: Tensor) -> Tensor:
     """Images, or what is added to them, in float32 or finer: bf16 has too few gray levels."""
     return images.to(torch.promote_types(images.dtype, torch.float32))
-
-
-CLASSICS: dict[str, type[nn.Module]] = {
-    "srcnn": SrcnnGenerator,
-    "srresnet": SrResNetGenerator,
-    "enhancenet": EnhanceNetGenerator,
-    "rrdb": RrdbGenerator,
-    "johnson-upscale": JohnsonUpscaleGenerator,
-}

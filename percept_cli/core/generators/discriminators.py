@@ -83,8 +83,9 @@ class PatchDiscriminator(nn.Module):
 class MultiscaleDiscriminator(nn.Module):
     """pix2pixHD's discriminators of one image at several sizes (Wang et al. 2018, section 3.2), each a `PatchDiscriminator`.
 
-    The first sees the image, each further one it at half the size of the last. Called with images it returns a list for
-    each: its features and its logits last. scales: 3 in the paper.
+    The first sees the image, each further one it at half the size of the last. Called with images, and with what they
+    were translated from where it is conditional, it returns a list for each: its features and its logits last. scales: 3
+    in the paper. inputs: channels of both.
     """
 
     smallest = 2 * PatchDiscriminator.smallest  # of two scales
@@ -95,7 +96,9 @@ class MultiscaleDiscriminator(nn.Module):
         # Departs from the paper, which has instance norms: spectral norms keep what brightness and color tell.
         self.networks = nn.ModuleList(PatchDiscriminator(channels, spectral=True, inputs=inputs) for _ in range(scales))
 
-    def forward(self, images: Tensor) -> list[list[Tensor]]:
+    def forward(self, images: Tensor, source: Tensor | None = None) -> list[list[Tensor]]:
+        if source is not None:
+            images = torch.cat((source, images), dim=1)
         judgments = []
         for network in self.networks:
             assert isinstance(network, PatchDiscriminator)

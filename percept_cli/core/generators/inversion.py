@@ -2,14 +2,13 @@
 
 import math
 from collections.abc import Callable
-from functools import partial
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from percept_cli.errors import UsageError, unknown_name
+from percept_cli.core.generators.base import Generator
+from percept_cli.errors import UsageError
 
 SLOPE = 0.3  # of the leaky ReLUs (Dosovitskiy & Brox 2016, section 3.3)
 # Departs from the paper, whose images have the mean image subtracted: here an output of 0 is the mean gray of photographs.
@@ -26,7 +25,7 @@ BASE = 4  # side of the map that a code of the whole image becomes first
 Layers = tuple[nn.Module, nn.Module, nn.Module]
 
 
-class Inverter(nn.Module):
+class Inverter(Generator):
     """Features of one layer to images, (N, C, h, w) or (N, C) to (N, 3, H, W): RGB in [0, 1], not clamped.
 
     Features are taken raw: their mean and standard deviation by channel over photographs are kept in `mean` and `std`
@@ -50,9 +49,10 @@ class Inverter(nn.Module):
         super().__init__()
         if stride and math.log2(stride) % 1:
             raise UsageError(f"A layer with a unit every {stride} pixels cannot be inverted: only powers of 2 can.")
-        self.arguments: dict[str, Any] = {
+        self.arguments = {
             "channels": channels, "stride": stride, "offset": offset, "side": side, "width": width,
         }  # fmt: skip
+        self.inputs = channels
         self.stride, self.offset, self.side = stride, offset, side
         doublings = int(math.log2(stride)) if stride else max(1, math.ceil(math.log2(side / BASE)))
         self.first, self.inner, self.last = create_layers(channels, doublings, width, not stride)
@@ -218,17 +218,3 @@ def _enlarge(inputs: int, outputs: int, upsampling: str) -> nn.Module:
     if upsampling == "deconvolution":
         return nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1, bias=False)
     return nn.Sequential(Doubling(), nn.Conv2d(inputs, outputs, 3, padding=1, bias=False))
-
-
-INVERTERS: dict[str, Callable[..., Inverter]] = {
-    "lean": partial(Inverter, create_lean_layers),
-    "deepsim-2016": partial(Inverter, create_paper_layers),
-    "deepsim-2016-linear": partial(Inverter, partial(create_paper_layers, upsampling="linear")),
-}
-
-
-def create_inverter(name: str, **arguments: Any) -> Inverter:
-    """An untrained inverter by name, with the arguments of `Inverter`. Raises UsageError for an unknown name."""
-    if name not in INVERTERS:
-        raise UsageError(unknown_name("generator", name, INVERTERS))
-    return INVERTERS[name](**arguments)

@@ -1,11 +1,12 @@
 """Johnson et al. 2016's image transformation network, as percept trains it and as the paper describes it."""
 
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from percept_cli.core.generators.base import Generator
 from percept_cli.core.generators.blocks import (
     ConvNorm,
     InstanceNorm,
@@ -23,7 +24,7 @@ RESIDUAL_BLOCKS = 5
 OUTPUT_RANGE = 1.1
 
 
-class StyleGenerator(nn.Module):
+class StyleGenerator(Generator):
     """Johnson's network with instance norm, reflection padding and resize-convolutions: images to images of one size.
 
     Images (N, 3, H, W) RGB in [0, 1] of any size from 16 pixels on; the result may pass the range by a few percent.
@@ -40,13 +41,12 @@ class StyleGenerator(nn.Module):
     # Measured by gradients in the tests: 54 to the right and below, 57 to the left and above, where strided steps and
     # nearest neighbors round the other way.
     receptive_radius = 57
+    tiles_exactly = False
 
     def __init__(self, width: float = 0.5, norm: str = "inner"):
         super().__init__()
-        if not 0.1 <= width <= 4:
-            raise UsageError(f"--width {width}: give 0.1 to 4 (1 is the paper's 32, 64 and 128 channels).")
-        first, second, third = (max(8, round(width * channels / 8) * 8) for channels in CHANNELS)
-        self.arguments: dict[str, Any] = {"width": width, "norm": norm}
+        first, second, third = _channels(width, norm, self.norms)
+        self.arguments = {"width": width, "norm": norm}
         # Normalized all the way, a network learns to set off one huge value in the smoothest bright place of a picture,
         # which rules the statistics and so frees it of them everywhere else: a white blotch in the sky (StyleGAN's
         # droplets, Karras et al. 2020). Where the sum of the blocks runs free there is nothing to gain by it.
@@ -115,7 +115,7 @@ def fold_norms(trained: StyleGenerator, photographs: Tensor) -> StyleGenerator:
     return folded
 
 
-class JohnsonGenerator(nn.Module):
+class JohnsonGenerator(Generator):
     """The network of the paper's supplement: reflection padding of 40 once, unpadded residual blocks, scaled tanh.
 
     Batch norm by default (`norm="instance"` is the released models' form), transposed convolutions. Images (N, 3, H, W)
@@ -129,10 +129,8 @@ class JohnsonGenerator(nn.Module):
 
     def __init__(self, width: float = 1.0, norm: str = "batch"):
         super().__init__()
-        if not 0.1 <= width <= 4:
-            raise UsageError(f"--width {width}: give 0.1 to 4 (1 is the paper's 32, 64 and 128 channels).")
-        first, second, third = (max(8, round(width * channels / 8) * 8) for channels in CHANNELS)
-        self.arguments: dict[str, Any] = {"width": width, "norm": norm}
+        first, second, third = _channels(width, norm, self.norms)
+        self.arguments = {"width": width, "norm": norm}
 
         def down(inputs: int, outputs: int, kernel: int, stride: int) -> list[nn.Module]:
             convolution = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
@@ -167,20 +165,11 @@ def pad_to_multiple(images: Tensor, multiple: int) -> Tensor:
     return F.pad(images, [0, right, 0, bottom], mode="reflect") if right or bottom else images
 
 
-GENERATORS: dict[str, type["StyleGenerator"] | type["JohnsonGenerator"]] = {
-    "johnson": StyleGenerator,
-    "johnson-2016": JohnsonGenerator,
-}
-
-
-def create_style_generator(
-    name: str, width: float | None = None, norm: str | None = None
-) -> StyleGenerator | JohnsonGenerator:
-    """An untrained generator by name, with its own width and norm where none is given. Raises UsageError for others."""
-    if name not in GENERATORS:
-        raise UsageError(unknown_name("generator", name, GENERATORS))
-    kind = GENERATORS[name]
-    if norm is not None and norm not in kind.norms:
-        raise UsageError(unknown_name("norm", norm, kind.norms))
-    default = kind()
-    return kind(default.arguments["width"] if width is None else width, norm or default.arguments["norm"])
+def _channels(width: float, norm: str, norms: Sequence[str]) -> tuple[int, int, int]:
+    """The channels of the three levels. Raises UsageError for a norm that is not among `norms` and for an odd width."""
+    if norm not in norms:
+        raise UsageError(unknown_name("norm", norm, norms))
+    if not 0.1 <= width <= 4:
+        raise UsageError(f"--width {width}: give 0.1 to 4 (1 is the paper's 32, 64 and 128 channels).")
+    first, second, third = (max(8, round(width * channels / 8) * 8) for channels in CHANNELS)
+    return first, second, third

@@ -1,22 +1,21 @@
 """The network of `percept train translate`: an image and what to change of it."""
 
 import itertools
-from collections.abc import Callable, Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from percept_cli.core.generators.base import Generator
 from percept_cli.core.generators.blocks import ConvNorm, ResidualBlock, ResizeConvNorm
 from percept_cli.core.generators.strips import convolve
-from percept_cli.core.generators.style import GENERATORS, pad_to_multiple
-from percept_cli.errors import UsageError, unknown_name
+from percept_cli.core.generators.style import pad_to_multiple
+from percept_cli.errors import UsageError
 
 CHANNELS = (32, 64, 96, 128)  # at 1, 1/2, 1/4 and 1/8 of the image's size
 RESIDUAL_BLOCKS = 4
 
 
-class TranslationGenerator(nn.Module):
+class TranslationGenerator(Generator):
     """A U-Net (Ronneberger et al. 2015) without norms that adds to its input: images to images of one size.
 
     Images (N, 3, H, W) RGB in [0, 1] of any size from 16 pixels on, and with `inputs=4` a mask (N, 1, H, W) behind them
@@ -25,19 +24,17 @@ class TranslationGenerator(nn.Module):
     not made to fit another's statistics. width: channels as a share of 32, 64, 96 and 128.
     """
 
-    norms: tuple[str, ...] = ()
     size_multiple = 8
     smallest = 16
     # Measured by gradients in the tests.
     receptive_radius = 101
-    tiles_exactly = True
 
     def __init__(self, width: float = 1.0, inputs: int = 3):
         super().__init__()
         if not 0.1 <= width <= 4:
             raise UsageError(f"--width {width}: give 0.1 to 4 (1 has 32 to 128 channels).")
         channels = [max(8, round(width * count / 8) * 8) for count in CHANNELS]
-        self.arguments: dict[str, Any] = {"width": width, "inputs": inputs}
+        self.arguments = {"width": width, "inputs": inputs}
         self.inputs = inputs
         self.opening = ConvNorm(inputs, channels[0], 3, norm="none")
         self.down = nn.ModuleList(
@@ -67,20 +64,3 @@ class TranslationGenerator(nn.Module):
         ):
             change = convolve(features, self.last, dtype=None if self.training else images.dtype)
         return images[:, :3] + change[..., :height, :width].float()
-
-
-TRANSLATORS: Mapping[str, Callable[..., nn.Module]] = {"unet": TranslationGenerator, **GENERATORS}
-
-
-def create_translator(name: str, width: float | None = None, inputs: int = 3) -> nn.Module:
-    """An untrained translator by name: `unet`, or one of the style generators.
-
-    Raises UsageError for an unknown name and where a mask is to be seen by a network that takes images alone.
-    """
-    if name not in TRANSLATORS:
-        raise UsageError(unknown_name("generator", name, TRANSLATORS))
-    if name != "unet":
-        if inputs != 3:
-            raise UsageError(f"--generator {name} does not see a mask: leave it out for --degrade mask.")
-        return TRANSLATORS[name]() if width is None else TRANSLATORS[name](width=width)
-    return TranslationGenerator(1.0 if width is None else width, inputs)

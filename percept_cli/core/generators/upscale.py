@@ -1,22 +1,20 @@
 """Upscaling generators by name: percept's own, `swift`, and those of the papers (`classics`)."""
 
 import math
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from percept_cli.core.generators.base import Generator
 from percept_cli.core.generators.blocks import BicubicBase
-from percept_cli.core.generators.classics import CLASSICS
-from percept_cli.errors import UsageError, unknown_name
 
 SCALES = (2, 3, 4, 8)
 # Small pixels: with 3 edges grew ragged, with 9 some dots were left.
 EVEN_WINDOW = 5
 
 
-class SwiftGenerator(nn.Module):
+class SwiftGenerator(Generator):
     """percept's own upscaler: a plain chain of 3x3 convolutions on the small image, (N, 3, h, w) to (N, 3, s·h, s·w).
 
     Images RGB in [0, 1]; the result is not clamped. All the work is done at the small size and in one shape of
@@ -25,13 +23,12 @@ class SwiftGenerator(nn.Module):
     skip, sub-pixel convolution at the end (Shi et al. 2016).
     """
 
-    size_multiple = 1
-    smallest = 1
+    receptive_radius: int
 
     def __init__(self, scale: int = 4, channels: int = 64, blocks: int = 8):
         super().__init__()
         self.scale = scale
-        self.arguments: dict[str, Any] = {"scale": scale, "channels": channels, "blocks": blocks}
+        self.arguments = {"scale": scale, "channels": channels, "blocks": blocks}
         self.receptive_radius = max(BicubicBase.radius, 2 * blocks + 3)
         self.first = nn.Conv2d(3, channels, 3, padding=1)
         self.body = nn.Sequential(*(PlainBlock(channels) for _ in range(blocks)))
@@ -90,13 +87,3 @@ class PlainBlock(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         return features + self.second(F.relu(self.first(features)))
-
-
-UPSCALERS: dict[str, type[nn.Module]] = {"swift": SwiftGenerator, "swift-even": SwiftEvenGenerator, **CLASSICS}
-
-
-def create_upscaler(name: str, **arguments: Any) -> nn.Module:
-    """An untrained upscaler by name; `scale` and what else its class takes. Raises UsageError for an unknown name."""
-    if name not in UPSCALERS:
-        raise UsageError(unknown_name("upscaler", name, UPSCALERS))
-    return UPSCALERS[name](**arguments)

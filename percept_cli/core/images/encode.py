@@ -1,41 +1,28 @@
-"""Pictures to image files, whole or not at all, and notes on what a format could not keep."""
+"""Photographs to image files, with notes on what a format could not keep."""
 
 import io
 import struct
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from PIL import Image, PngImagePlugin, TiffImagePlugin
+from PIL import Image
 from torch import Tensor
 
 from percept_cli.core.files.atomic import atomic_write_bytes
-from percept_cli.core.files.formats import WRITABLE_FORMATS, normalize_extension
-from percept_cli.core.images import sixteen_bit
-from percept_cli.core.images.photo import Photo, floats, quantize
+from percept_cli.core.files.formats import find_format
+from percept_cli.core.images import metadata, sixteen_bit
+from percept_cli.core.images.photo import Photo
 from percept_cli.errors import ImageError
-
-# A marker segment of a JPEG holds at most 65535 bytes: its length, a signature and the data.
-_JPEG_EXIF_BYTES = 65_533
-_JPEG_XMP_BYTES = 65_504
-_OPAQUE_FORMATS = ("JPEG", "BMP")
-
-# The longest side that a format's header, or the library that writes it, takes
-_LONGEST_SIDES = {"JPEG": 65_500, "WEBP": 16_383}
-
-# Floating-point copies of a picture are made of so many pixels at a time.
-_STRIP_PIXELS = 1 << 20
 
 
 def check_size(extension: str, height: int, width: int) -> None:
     """ImageError if a format cannot hold a picture of this size; asked before the work, not after."""
-    image_format = WRITABLE_FORMATS[normalize_extension(extension)]
-    longest = _LONGEST_SIDES.get(image_format)
+    image_format = find_format(extension)
+    longest = image_format.longest_side
     if longest is not None and max(height, width) > longest:
         raise ImageError(
-            f"A {image_format} file holds at most {longest} pixels a side, not {width}x{height}: write PNG."
+            f"A {image_format.name} file holds at most {longest} pixels a side, not {width}x{height}: write PNG."
         )
 
 
@@ -46,28 +33,28 @@ def encode_image(photo: Photo, extension: str, *, quality: int = 95) -> tuple[by
     JPEG and BMP hold no transparency: the picture is laid over white. UsageError for an unknown extension,
     ImageError for pixels that are not finite and for a picture that the format cannot hold.
     """
-    extension = normalize_extension(extension)
-    image_format = WRITABLE_FORMATS[extension]
+    image_format = find_format(extension)
+    name = image_format.name
     notes: list[str] = []
-    over_white = photo.alpha is not None and image_format in _OPAQUE_FORMATS
+    over_white = photo.alpha is not None and not image_format.alpha
     if over_white and photo.alpha is not None and not _is_opaque(photo.alpha):
-        notes.append(f"{image_format} keeps no transparency: the picture was laid over white")
-    sixteen = photo.bits > 8 and image_format in sixteen_bit.ENCODERS
-    levels = _levels(photo, np.uint16 if sixteen else np.uint8, over_white)
+        notes.append(f"{name} keeps no transparency: the picture was laid over white")
+    sixteen = photo.bits > 8 and image_format.sixteen_bit
+    levels = photo.levels(np.uint16 if sixteen else np.uint8, over_white=over_white)
 
     buffer = io.BytesIO()
     try:
-        options = _encoder_options(photo, image_format, quality, notes)
+        options = metadata.write_options(photo, image_format, notes)
         if sixteen:
-            return sixteen_bit.ENCODERS[image_format](levels, **options), tuple(notes)
+            return sixteen_bit.ENCODERS[name](levels, **options), tuple(notes)
         if photo.bits > 8:
-            notes.append(f"{image_format} keeps 8 bits a channel")
-        Image.fromarray(levels).save(buffer, image_format, **options)
+            notes.append(f"{name} keeps 8 bits a channel")
+        Image.fromarray(levels).save(buffer, name, **options, **image_format.options(quality))
     except KeyError as error:
-        raise ImageError(f"This installation of Pillow cannot write {image_format} files.") from error
+        raise ImageError(f"This installation of Pillow cannot write {name} files.") from error
     except (OSError, ValueError, RuntimeError, OverflowError, struct.error) as error:
         raise ImageError(
-            f"A picture of {photo.width} x {photo.height} pixels cannot be written as {image_format}: {error}."
+            f"A picture of {photo.width} x {photo.height} pixels cannot be written as {name}: {error}."
         ) from error
     return buffer.getvalue(), tuple(notes)
 
@@ -85,61 +72,6 @@ def save_image(photo: Photo, path: Path, *, quality: int = 95) -> tuple[str, ...
     return notes
 
 
-def _levels(photo: Photo, dtype: type[np.uint8] | type[np.uint16], over_white: bool) -> NDArray[Any]:
-    """What a file holds, (H, W, 3 or 4) in C order, made strip by strip: a copy of a large picture is large too."""
-    alpha = None if over_white else photo.alpha
-    if alpha is None and not over_white and photo.pixels.dtype == torch.from_numpy(np.empty(0, dtype)).dtype:
-        return np.ascontiguousarray(photo.pixels[0].permute(1, 2, 0).numpy())
-    levels = np.empty((photo.height, photo.width, 3 if alpha is None else 4), dtype)
-    step = max(1, _STRIP_PIXELS // photo.width)
-    for top in range(0, photo.height, step):
-        rows = slice(top, top + step)
-        channels = floats(photo.pixels[..., rows, :].detach().cpu())
-        if not bool(torch.isfinite(channels).all()):
-            raise ImageError("The picture holds values that are not finite numbers: try --precision fp32.")
-        if photo.alpha is not None:
-            opacity = floats(photo.alpha[..., rows, :].detach().cpu())
-            channels = channels * opacity + (1 - opacity) if over_white else torch.cat((channels, opacity), dim=1)
-        levels[rows] = quantize(channels, dtype)
-    return levels
-
-
 def _is_opaque(alpha: Tensor) -> bool:
     largest = 1 if alpha.is_floating_point() else torch.iinfo(alpha.dtype).max
     return not bool((alpha.detach().cpu().numpy() < largest).any())  # torch cannot compare uint16
-
-
-def _encoder_options(photo: Photo, image_format: str, quality: int, notes: list[str]) -> dict[str, Any]:
-    if image_format == "BMP":
-        if photo.icc:
-            notes.append("BMP keeps no color profile: colors may look different")
-        return {}
-    exif, xmp = photo.exif, photo.xmp
-    if image_format == "JPEG":
-        if exif and len(exif) > _JPEG_EXIF_BYTES:
-            notes.append("The EXIF data does not fit in a JPEG: it is not kept")
-            exif = None
-        if xmp and len(xmp) > _JPEG_XMP_BYTES:
-            notes.append("The XMP data does not fit in a JPEG: it is not kept")
-            xmp = None
-    options: dict[str, Any] = {}
-    if photo.icc:
-        options["icc_profile"] = photo.icc
-    if exif:
-        options["exif"] = exif
-    if xmp and image_format == "PNG":
-        options["pnginfo"] = PngImagePlugin.PngInfo()
-        options["pnginfo"].add_itxt("XML:com.adobe.xmp", xmp.decode("utf-8", "replace"))
-    elif xmp and image_format == "TIFF":
-        # Pillow takes a TIFF file's XMP as one more EXIF tag.
-        options["exif"] = Image.Exif()
-        options["exif"].load(exif or b"")
-        options["exif"][TiffImagePlugin.XMP] = xmp
-    elif xmp:
-        options["xmp"] = xmp
-    # TIFF stays uncompressed: libtiff, through Pillow, cannot compress and write the camera's EXIF data.
-    if image_format in ("JPEG", "AVIF"):
-        options.update(quality=quality, subsampling="4:4:4")
-    elif image_format == "WEBP":
-        options.update(quality=quality, lossless=quality >= 100, exact=quality >= 100)
-    return options

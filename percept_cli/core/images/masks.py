@@ -1,4 +1,4 @@
-"""Masks: which part of a photograph a command may change, white where it may and black where not a pixel moves."""
+"""Masks say which part of a photograph may change: white may, black stays to the bit."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -12,20 +12,20 @@ from percept_cli.core.images.decode import load_image
 from percept_cli.core.images.photo import Photo
 from percept_cli.errors import ImageError
 
-NOTHING_SEEN = 0.5  # what stands where there is nothing around a hole to fill it with
+NOTHING_SEEN = 0.5  # fills a hole that has nothing around it
 
 
 def hide(images: Tensor, masks: Tensor) -> Tensor:
-    """Images (N, 3, H, W) smoothed over where masks (N, 1, H, W) are above 0, and those places behind: (N, 4, H, W).
+    """Images (N, 3, H, W), filled from around the holes where masks (N, 1, H, W) are above 0, and the holes: (N, 4, H, W).
 
-    Nothing of what is hidden is left in the result.
+    The fourth channel is 1 in the holes. Nothing of what was in them is left in the result.
     """
     holes = (masks > 0).to(images.dtype).expand(len(images), -1, -1, -1)
     return torch.cat([_fill(images, 1 - holes), holes], dim=1)
 
 
 def _fill(images: Tensor, seen: Tensor) -> Tensor:
-    """Images with what is not seen taken from the image at half the size, filled likewise (Gortler et al. 1996, pull-push)."""
+    """Images whose holes are filled from the image at half the size, filled in the same way (Gortler et al. 1996, pull-push)."""
     if bool(seen.all()):
         return images
     if max(images.shape[-2:]) == 1:
@@ -42,7 +42,7 @@ def _fill(images: Tensor, seen: Tensor) -> Tensor:
 
 
 def keep_outside(changed: Photo, photo: Photo, mask: Tensor) -> Photo:
-    """The changed photograph where a mask (1, 1, H, W) is 1, the other to the bit where it is 0, mixed between."""
+    """The changed photograph where a mask (1, 1, H, W) is 1, `photo` to the bit where it is 0, a mixture between."""
     pixels = torch.where(mask > 0, torch.lerp(photo.pixels, changed.pixels, mask), photo.pixels)
     return replace(changed, pixels=pixels)
 

@@ -1,4 +1,4 @@
-"""Pictures as float32 RGB tensors with what must survive: transparency, EXIF, color profile."""
+"""Photographs in memory: float32 RGB tensors with transparency, EXIF and color profile."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -9,10 +9,14 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from percept_cli.errors import ImageError
+
 # Below half a gray level of opacity the color is unknown and invisible.
 MIN_ALPHA = 0.5 / 255
 # ITU-R BT.601, as JPEG has it
 LUMA = (0.299, 0.587, 0.114)
+# Floating-point copies of a photograph are made of so many pixels at a time.
+_STRIP_PIXELS = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -47,10 +51,46 @@ class Photo:
     def width(self) -> int:
         return self.pixels.shape[-1]
 
+    def visible(self, size: int | None = None) -> Tensor:
+        """The pixels over black, (1, 3, H, W), which is what a network sees; with a short side of `size` pixels if given.
+
+        Premultiplied by `alpha` first and resized then, so that colors nobody sees do not bleed at the edges.
+        """
+        pixels = floats(self.pixels)
+        if self.alpha is not None:
+            pixels = premultiply(pixels, floats(self.alpha))
+        return pixels if size is None else resize_image(pixels, *fit_short_side(self.height, self.width, size))
+
     def with_pixels(self, pixels: Tensor) -> "Photo":
         """The same picture with other pixels (1, 3, H, W); `alpha` is resized to theirs if the size differs."""
         alpha = None if self.alpha is None else resize_image(self.alpha, pixels.shape[-2], pixels.shape[-1])
         return replace(self, pixels=pixels, alpha=alpha)
+
+    def with_visible(self, pixels: Tensor) -> "Photo":
+        """The same picture with what a network made of `visible`, (1, 3, H, W): divided by alpha again."""
+        changed = self.with_pixels(pixels)
+        return changed if changed.alpha is None else replace(changed, pixels=unpremultiply(pixels, changed.alpha))
+
+    def levels(self, dtype: type[np.uint8] | type[np.uint16], *, over_white: bool = False) -> NDArray[Any]:
+        """The levels that a file holds, (H, W, 3 or 4) in C order, computed strip by strip to save memory.
+
+        over_white: alpha is laid over white instead of kept. Raises ImageError where pixels are not finite.
+        """
+        alpha = None if over_white else self.alpha
+        if alpha is None and not over_white and self.pixels.dtype == torch.from_numpy(np.empty(0, dtype)).dtype:
+            return np.ascontiguousarray(self.pixels[0].permute(1, 2, 0).numpy())
+        levels = np.empty((self.height, self.width, 3 if alpha is None else 4), dtype)
+        step = max(1, _STRIP_PIXELS // self.width)
+        for top in range(0, self.height, step):
+            rows = slice(top, top + step)
+            channels = floats(self.pixels[..., rows, :].detach().cpu())
+            if not bool(torch.isfinite(channels).all()):
+                raise ImageError("The picture holds values that are not finite numbers: try --precision fp32.")
+            if self.alpha is not None:
+                opacity = floats(self.alpha[..., rows, :].detach().cpu())
+                channels = channels * opacity + (1 - opacity) if over_white else torch.cat((channels, opacity), dim=1)
+            levels[rows] = quantize(channels, dtype)
+        return levels
 
 
 def floats(levels: Tensor) -> Tensor:
@@ -104,15 +144,3 @@ def middle_square(pixels: Tensor, side: int) -> Tensor:
 
 def _scaled(height: int, width: int, factor: float) -> tuple[int, int]:
     return max(1, round(height * factor)), max(1, round(width * factor))
-
-
-def visible_pixels(photo: Photo, size: int | None) -> tuple[Photo, Tensor]:
-    """The photograph with a short side of `size` pixels (None: as it is) and its pixels premultiplied by its alpha.
-
-    Premultiplied first and resized then, so that colors nobody sees do not bleed at the edges.
-    """
-    pixels = photo.pixels if photo.alpha is None else premultiply(photo.pixels, photo.alpha)
-    if size is not None:
-        pixels = resize_image(pixels, *fit_short_side(photo.height, photo.width, size))
-        photo = photo.with_pixels(pixels)
-    return photo, pixels

@@ -3,6 +3,9 @@
 Pillow's raw modes for 16-bit color take one byte of every sample: of a big-endian file "RGB;16B" takes the high bytes,
 and "RGB;16L", meant for the other byte order, the low ones. A file opened twice, once with each, loses nothing and is
 decoded by compiled code, whatever its filters, compression and interlacing.
+
+Written by hand because no library that percept depends on writes all of it: tifffile cannot write EXIF data (it takes
+no tag that points to further ones), and torchvision's PNG writer takes 8 bits. The tags of a TIFF are Pillow's work.
 """
 
 import io
@@ -44,7 +47,7 @@ class LowBytes:
 
 
 def bits_per_channel(image: ImageFile.ImageFile, stream: BinaryIO) -> int:
-    """How deep the file is, which its own header says: Pillow's modes do not. Before `image` is loaded from `stream`."""
+    """The bits a channel by the file's own header; Pillow's modes do not say. To be asked before `image` is loaded."""
     if image.mode == "F":
         return 32
     if isinstance(image, PngImagePlugin.PngImageFile):
@@ -172,7 +175,8 @@ def _jpeg2000_bits(data: bytes) -> int:
 
 
 def _raw_mode(tile: Any) -> str:
-    return str(tile.args if isinstance(tile.args, str) else tile.args[0])
+    # Some formats' decoders, as that of QOI, are told nothing.
+    return str(tile.args if isinstance(tile.args, str) else (tile.args or ("",))[0])
 
 
 def _with_raw_mode(tile: Any, raw_mode: str) -> Any:
@@ -205,7 +209,7 @@ def _color_tiles(image: ImageFile.ImageFile) -> list[Any]:
 
 
 def _paeth_filtered(rows: NDArray[np.uint8], pixel_bytes: int) -> NDArray[np.uint8]:
-    """Rows (H, bytes) each behind its filter's number; the best of PNG's filters on photographs, nearly everywhere."""
+    """Rows (H, bytes) filtered by PNG's Paeth filter, nearly always the best on photographs, each behind its number."""
     # PNG 1.2, 6.6: of the bytes to the left, above, and in the corner between, the one nearest to left + above - corner.
     height, length = rows.shape
     padded = np.zeros((height + 1, length + pixel_bytes), dtype=np.int16)

@@ -1,8 +1,8 @@
 """Tiles of a large picture: which part of it a network sees for which part of the result. Geometry only.
 
-Convolutions pad with zeros at the edge of what they are given. A tile that ends inside the picture is given so many
-pixels beyond (the halo) that this edge is out of sight of what is kept; one that ends where the picture ends is given
-the very edge that the whole picture has. So tiles with a halo of the receptive radius equal the whole.
+Convolutions pad with zeros at the edge of their input. A tile that ends inside the picture is given further pixels (the
+halo), so that this edge does not reach what is kept; a tile that ends where the picture ends has the same edge as the
+whole picture. So tiles with a halo of the receptive radius give the result of the whole.
 """
 
 import itertools
@@ -67,24 +67,14 @@ def parse_tile(text: str) -> int | str:
     return int(text)
 
 
-def plan_tiles(
-    height: int, width: int, tile: int, halo: int, *, multiple: int = 1, least_area: int = 0, top: int = 0
-) -> list[Tile]:
+def plan_tiles(height: int, width: int, tile: int, halo: int, *, multiple: int = 1, top: int = 0) -> list[Tile]:
     """Tiles of nearly equal size, at most `tile` pixels a side, that cover a picture's rows from `top` on exactly once.
 
     Their sources have `halo` pixels more on each side, clipped at the picture; every edge within it lies at a `multiple`.
-    least_area: what no source has fewer pixels than, by larger tiles than asked for, up to the whole picture.
     """
     if min(height - top, width, tile, multiple) < 1 or halo < 0:
         raise ValueError(f"No tiles of {tile} with a halo of {halo} cover {height - top} x {width} pixels.")
-    counts = [_count(height - top, tile, multiple), _count(width, tile, multiple)]
-    while True:
-        rows = _spans(top, height, counts[0], halo, multiple)
-        columns = _spans(0, width, counts[1], halo, multiple)
-        if counts == [1, 1] or _shortest(rows) * _shortest(columns) >= least_area:
-            break
-        shorter = 0 if counts[1] == 1 or (counts[0] > 1 and _shortest(rows) <= _shortest(columns)) else 1
-        counts[shorter] -= 1
+    rows, columns = _spans(top, height, tile, halo, multiple), _spans(0, width, tile, halo, multiple)
     return [
         Tile(
             Region(row.source_start, column.source_start, row.source_stop, column.source_stop),
@@ -103,13 +93,10 @@ class _Span:
     source_stop: int
 
 
-def _count(length: int, tile: int, multiple: int) -> int:
-    units, units_a_tile = -(-length // multiple), max(1, tile // multiple)
-    return -(-units // units_a_tile)
-
-
-def _spans(start: int, stop: int, count: int, halo: int, multiple: int) -> list[_Span]:
+def _spans(start: int, stop: int, tile: int, halo: int, multiple: int) -> list[_Span]:
     units = -(-(stop - start) // multiple)
+    # What fits into one tile is one, also where its last unit is not whole.
+    count = 1 if stop - start <= tile else -(-units // max(1, tile // multiple))
     edges = [min(start + units * index // count * multiple, stop) for index in range(count + 1)]
     return [
         _Span(
@@ -120,7 +107,3 @@ def _spans(start: int, stop: int, count: int, halo: int, multiple: int) -> list[
         )
         for first, last in itertools.pairwise(edges)
     ]
-
-
-def _shortest(spans: list[_Span]) -> int:
-    return min(span.source_stop - span.source_start for span in spans)

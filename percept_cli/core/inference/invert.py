@@ -3,48 +3,53 @@
 from collections.abc import Iterator
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from percept_cli.core.extractors.graph import FeatureExtractor
 from percept_cli.core.generators.autoencoder import STRIDE, Autoencoder
+from percept_cli.core.generators.base import Generator
+from percept_cli.core.inference.run import forward
 from percept_cli.core.runtime import Runtime
 
 
 @torch.inference_mode()
-def run_inverter(network: nn.Module, features: Tensor, size: tuple[int, int], runtime: Runtime) -> Tensor:
-    """One forward pass: raw features of an image of `size` (height, width) to that image, (N, 3, H, W) in [0, 1].
+def invert(photos: Tensor, layer: str, extractor: FeatureExtractor, inverter: Generator, runtime: Runtime) -> Tensor:
+    """The images that an inverter makes of the features of photographs at a layer, both (N, 3, H, W) in [0, 1].
 
-    network: on the runtime's device by `Runtime.prepare`. The result is on the processor.
+    extractor: frozen by the runtime, tapped at the layer. inverter: one that `check_inverter` lets pass for these, on the
+    runtime's device by `Runtime.place_network`. The result is on the processor.
     """
-    with runtime.autocast():
-        images = network(runtime.place(features), size)
-    return images.float().clamp(0, 1).cpu()
+    features = extractor(runtime.place(photos), [layer])[layer]
+    return run_inverter(inverter, features, (photos.shape[-2], photos.shape[-1]), runtime)
 
 
-@torch.inference_mode()
+def run_inverter(network: Generator, features: Tensor, size: tuple[int, int], runtime: Runtime) -> Tensor:
+    """The image that an inverter makes of raw features, (N, 3, H, W) in [0, 1] on the processor; size: (H, W).
+
+    network: on the runtime's device by `Runtime.place_network`.
+    """
+    return forward(network, features, runtime, size).clamp(0, 1)
+
+
 def run_autoencoder(network: Autoencoder, images: Tensor, runtime: Runtime) -> tuple[Tensor, Tensor]:
     """What images (N, 3, H, W) in [0, 1] become by way of their code, in [0, 1], and the code; on the processor.
 
-    network: on the runtime's device by `Runtime.prepare`, in evaluation mode.
+    network: on the runtime's device by `Runtime.place_network`, in evaluation mode.
     """
-    height, width = images.shape[-2:]
-    with runtime.autocast():
-        code, _ = network.encode(runtime.place(images))
-        result = network.decode(code, (height, width))
-    return result.float().clamp(0, 1).cpu(), code.cpu()
+    code = forward(lambda placed: network.encode(placed)[0], images, runtime)
+    return forward(network.decode, code, runtime, tuple(images.shape[-2:])).clamp(0, 1), code
 
 
 def draw_images(
     network: Autoencoder, count: int, side: int, seed: int, runtime: Runtime
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Pictures (1, 3, side, side) in [0, 1] and the codes they are decoded from: draws of a standard normal (variational).
+    """Images (1, 3, side, side) in [0, 1] decoded from draws of a standard normal distribution, each with its code.
 
-    The codes are drawn on the processor, one after the other: the first pictures of a seed do not depend on `count` nor
-    their codes on the device. network: on the runtime's device by `Runtime.prepare`.
+    For a variational autoencoder on the runtime's device by `Runtime.place_network`. The codes are drawn on the processor, one
+    after the other: the first images of a seed do not depend on `count`, nor their codes on the device.
     """
     chance = torch.Generator().manual_seed(seed)
     units = -(-side // STRIDE)
     for _ in range(count):
-        with torch.inference_mode(), runtime.autocast():
-            code = torch.randn(1, network.channels, units, units, generator=chance)
-            image = network.decode(runtime.place(code), (side, side))
-        yield image.float().clamp(0, 1).cpu(), code
+        code = torch.randn(1, network.channels, units, units, generator=chance)
+        yield forward(network.decode, code, runtime, (side, side)).clamp(0, 1), code

@@ -1,21 +1,19 @@
 """Losses: pure functions on features and images, terms that bind them to layers and targets, and their weighted sum."""
 
 from percept_cli.core.losses.contextual import contextual_loss, contextual_similarity
+from percept_cli.core.losses.style import StyleTerm
 from percept_cli.core.losses.terms import (
-    ContextualStyleTerm,
     ContextualTerm,
     FeatureTerm,
     GramTerm,
     LowFrequencyTerm,
     PixelTerm,
-    StyleTerm,
     TextureTerm,
     TotalVariationTerm,
 )
 from percept_cli.core.losses.weighted import PerceptualLoss
 
 __all__ = [
-    "ContextualStyleTerm",
     "ContextualTerm",
     "FeatureTerm",
     "GramTerm",

@@ -1,4 +1,4 @@
-"""When a generator or its discriminator stands still, so that neither outgrows the other."""
+"""Adversarial losses: pure functions of logits, and the loss of a generator that trains against a discriminator."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,9 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from percept_cli.core.generators.discriminators import MultiscaleDiscriminator
 from percept_cli.core.losses.functional import at_least_float32
 from percept_cli.core.runtime import Runtime
+
+Parts = dict[str, Tensor]
+LossAndParts = tuple[Tensor, Parts]
 
 # Of the discriminator's loss to the generator's adversarial one: Dosovitskiy & Brox 2016, section 3.2, has the first;
 # the others are those of their training code.
@@ -29,14 +31,14 @@ class Freezing:
     generator_learns: bool = True
     discriminator_learns: bool = True
 
-    def judge(self, discriminator_loss: float, adversarial_loss: float) -> None:
+    def update(self, discriminator_loss: float, adversarial_loss: float) -> None:
         """Decides for the next step. discriminator_loss: the sum of its losses on real and on generated images."""
         ratio = discriminator_loss / max(adversarial_loss, 1e-12)
         if ratio < TOO_GOOD and self.discriminator_learns:
             self.generator_learns, self.discriminator_learns = True, False
         elif ratio > GOOD_AGAIN and not self.discriminator_learns:
             self.generator_learns, self.discriminator_learns = True, True
-        # Not `elif`: a discriminator that slept until it was hopeless wakes and stops the generator at once.
+        # Not `elif`: where a stopped discriminator has become so bad, it learns again and the generator stops at once.
         if ratio > TOO_BAD and self.generator_learns:
             self.generator_learns, self.discriminator_learns = False, True
 
@@ -56,13 +58,13 @@ def adversarial_loss(fake_logits: Tensor) -> Tensor:
 def discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
     """The discriminator's loss, ½(−E[log σ(C(real))] − E[log(1 − σ(C(fake)))]) (Ledig et al. 2017, eq. 2, negated)."""
     real, fake = at_least_float32(real_logits), at_least_float32(fake_logits)
-    # Departs from the paper, which takes the sum: half of it is the mean loss of a judgment (Isola et al. 2017 halve
-    # it too, to slow the discriminator).
+    # Departs from the paper, which takes the sum: half of it is the mean loss of an image (Isola et al. 2017 halve it
+    # too, to slow the discriminator).
     return 0.5 * (F.softplus(-real).mean() + F.softplus(fake).mean())
 
 
 def relativistic_discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-    """The discriminator's loss with a relativistic average judgment (Wang et al. 2018, ESRGAN, eq. 1).
+    """The discriminator's loss of a relativistic average discriminator (Wang et al. 2018, ESRGAN, eq. 1).
 
     ½(−E[log D(real, fake)] − E[log(1 − D(fake, real))]) with D(a, b) = σ(C(a) − E[C(b)]): is a more real than b is on
     average? Both means pass their gradients on.
@@ -74,7 +76,7 @@ def relativistic_discriminator_loss(real_logits: Tensor, fake_logits: Tensor) ->
 
 
 def relativistic_adversarial_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-    """The generator's loss with a relativistic average judgment (Wang et al. 2018, ESRGAN, eq. 2).
+    """The generator's loss of a relativistic average discriminator (Wang et al. 2018, ESRGAN, eq. 2).
 
     ½(−E[log(1 − D(real, fake))] − E[log D(fake, real)]), D as in `relativistic_discriminator_loss`: that loss with real
     and fake exchanged. The real logits are constants to it, as the generator has no part in them.
@@ -105,65 +107,74 @@ def feature_matching_loss(fake_features: Sequence[Tensor], real_features: Sequen
     return torch.stack(distances).mean()
 
 
-Parts = dict[str, Tensor]
-ADVERSARIES: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor, Tensor], Tensor]]] = {
-    "least-squares": (least_squares_adversarial_loss, least_squares_discriminator_loss),
-    "standard": (adversarial_loss, discriminator_loss),
+# By name: the generator's loss and the discriminator's, each of real logits and fake ones.
+ADVERSARIAL_LOSSES: dict[str, tuple[Callable[[Tensor, Tensor], Tensor], Callable[[Tensor, Tensor], Tensor]]] = {
+    "standard": (lambda real, fake: adversarial_loss(fake), discriminator_loss),
+    "relativistic": (relativistic_adversarial_loss, relativistic_discriminator_loss),
+    "least-squares": (lambda real, fake: least_squares_adversarial_loss(fake), least_squares_discriminator_loss),
 }
 
 
 @dataclass
-class TranslationDuel:
-    """Losses against a `MultiscaleDiscriminator`, which is shown the results that the generator was judged on.
+class AdversarialLoss:
+    """A generator's loss against a discriminator, and the discriminator's own on the same results.
 
-    adversarial: `least-squares` (pix2pixHD) or `standard`. paired: the discriminator sees the source before what it judges
-    (Isola et al. 2017), and the target is the result's own; else it only knows what targets look like.
+    discriminator: is called with images (N, 3, H, W) in [0, 1] and with what they are made from, where that is given,
+    and returns their logits, or for each of several scales a list of its features with the logits last. kind: a name of
+    `ADVERSARIAL_LOSSES`. weight: of the generator's adversarial loss. matching_weight: of `feature_matching_loss`, 0
+    leaves it out. freezing: decides after each step who learns in the next one, by unweighted losses; average: their
+    mean over all processes.
     """
 
     discriminator: nn.Module
-    adversarial: str
-    adversarial_weight: float
-    matching_weight: float
-    paired: bool
     runtime: Runtime
-    _generated: list[Tensor] = field(default_factory=list)
+    kind: str = "standard"
+    weight: float = 1.0
+    matching_weight: float = 0.0
+    freezing: Freezing | None = None
+    average: Callable[[Tensor], Tensor] = lambda value: value
+    _shown: tuple[Tensor, Tensor, Tensor | None] | None = field(default=None, repr=False)
+    _adversarial: Tensor | None = field(default=None, repr=False)
 
-    @classmethod
-    def create(
-        cls, channels: int, inputs: int, adversarial: str, weights: tuple[float, float], paired: bool, runtime: Runtime
-    ) -> "TranslationDuel":
-        """A duel with an untrained discriminator; inputs: channels of the source; weights: adversarial, matching."""
-        network = MultiscaleDiscriminator(channels, inputs=3 + inputs if paired else 3)
-        return cls(network, adversarial, *weights, paired, runtime)
+    def generator_parts(self, result: Tensor, target: Tensor, source: Tensor | None = None) -> Parts:
+        """The generator's weighted losses for its result, `adversarial` and `matching`.
 
-    def generator_parts(self, result: Tensor, source: Tensor, target: Tensor) -> Parts:
-        """The generator's weighted losses for its result, which is kept for `discriminator_part`."""
-        self._generated = [result.detach(), source, target]
+        target: real images of the result's shape; source: what the result is made from, None where the discriminator
+        does not see it. All three are kept for `discriminator_loss`.
+        """
+        self._shown = result.detach(), target, source
+        loss, _ = ADVERSARIAL_LOSSES[self.kind]
         with self.runtime.autocast():
-            fakes = self.discriminator(self._shown(result, source))
-            judge = ADVERSARIES[self.adversarial][0]
-            # Departs from pix2pixHD, here and below, which sums over the sizes: a mean does not depend on how many there are.
-            parts = {"adversarial": self.adversarial_weight * torch.stack([judge(fake[-1]) for fake in fakes]).mean()}
-            if self.matching_weight:
+            fakes = reals = self._outputs(self.discriminator, result, source)
+            if self.matching_weight or self.kind == "relativistic":
                 with torch.no_grad():
-                    reals = self.discriminator(self._shown(target, source))
-                matching = [
-                    feature_matching_loss(fake[:-1], real[:-1]) for fake, real in zip(fakes, reals, strict=True)
-                ]
+                    reals = self._outputs(self.discriminator, target, source)
+            pairs = list(zip(reals, fakes, strict=True))
+            # Departs from pix2pixHD, here and below, which sums over the scales: a mean does not depend on their number.
+            adversarial = torch.stack([loss(real[-1], fake[-1]) for real, fake in pairs]).mean()
+            parts = {"adversarial": self.weight * adversarial}
+            if self.matching_weight:
+                matching = [feature_matching_loss(fake[:-1], real[:-1]) for real, fake in pairs]
                 parts["matching"] = self.matching_weight * torch.stack(matching).mean()
+        self._adversarial = adversarial.detach()
         return parts
 
-    def discriminator_part(self, discriminator: nn.Module, images: Tensor, step: int) -> tuple[Tensor, Parts]:
-        """The discriminator's own loss on targets and on the last result."""
-        result, source, target = self._generated
+    def discriminator_loss(self, discriminator: nn.Module, images: Tensor, step: int) -> LossAndParts:
+        """The discriminator's own loss on the last target and result, to be called after `generator_parts`."""
+        assert self._shown is not None and self._adversarial is not None
+        result, target, source = self._shown
+        _, loss = ADVERSARIAL_LOSSES[self.kind]
         with self.runtime.autocast():
-            reals, fakes = discriminator(self._shown(target, source)), discriminator(self._shown(result, source))
-            judge = ADVERSARIES[self.adversarial][1]
-            loss = torch.stack([judge(real[-1], fake[-1]) for real, fake in zip(reals, fakes, strict=True)]).mean()
-        return loss, {"discriminator": loss}
+            reals = self._outputs(discriminator, target, source)
+            fakes = self._outputs(discriminator, result, source)
+            losses = [loss(real[-1], fake[-1]) for real, fake in zip(reals, fakes, strict=True)]
+            total = torch.stack(losses).mean()
+        if self.freezing is not None:
+            # The loss is half the sum of the two.
+            self.freezing.update(2 * self.average(total.detach()).item(), self.average(self._adversarial).item())
+        return total, {"discriminator": total}
 
-    def _shown(self, images: Tensor, source: Tensor) -> Tensor:
-        return torch.cat([source, images], dim=1) if self.paired else images
-
-
-LossAndParts = tuple[Tensor, dict[str, Tensor]]
+    @staticmethod
+    def _outputs(discriminator: nn.Module, images: Tensor, source: Tensor | None) -> list[list[Tensor]]:
+        outputs = discriminator(images) if source is None else discriminator(images, source)
+        return outputs if isinstance(outputs, list) else [[outputs]]

@@ -115,8 +115,8 @@ def total_variation(images: Tensor, exponent: float = 2.0) -> Tensor:
 def alpha_norm(images: Tensor, exponent: float = 6.0) -> Tensor:
     """Mean over pixels and channels of |x|^exponent (Mahendran & Vedaldi 2015, section 3.2); images (N, C, H, W).
 
-    The images are centered, 0 being the mean color: a high exponent leaves values free up to about 1 and fences them in
-    beyond. Departs from the paper, which sums: a mean does not depend on the size of the image.
+    The images are centered, 0 being the mean color: a high exponent leaves values free up to about 1 and penalizes
+    those beyond. Departs from the paper, which sums: a mean does not depend on the size of the image.
     """
     return at_least_float32(images).abs().pow(exponent).mean()
 
@@ -172,9 +172,25 @@ def typical_square(target: Tensor) -> Tensor:
     target = at_least_float32(target)
     if target.ndim == 2:
         count = len(target)
-        about = target.mean(dim=0 if count > 1 else 1, keepdim=True)
-        return 2 * count / max(1, count - 1) * (target - about).square().mean()
-    return 2 * (target - target.mean(dim=(2, 3), keepdim=True)).square().mean()
+        return 2 * count / max(1, count - 1) * (target - _usual(target)).square().mean()
+    return 2 * (target - _usual(target)).square().mean()
+
+
+def typical_deviation(target: Tensor) -> Tensor:
+    """√2 times the mean absolute deviation of features (N, C, H, W) or (N, C) from their channel means, a scalar.
+
+    This is what the mean absolute difference to the features of an unrelated picture comes to. Of fully connected
+    features (N, C) the means are those of `typical_square`.
+    """
+    target = at_least_float32(target)
+    return 2**0.5 * (target - _usual(target)).abs().mean()
+
+
+def _usual(features: Tensor) -> Tensor:
+    """The mean of each channel: over places, or of fully connected features over images; of one image over channels."""
+    if features.ndim == 2:
+        return features.mean(dim=0 if len(features) > 1 else 1, keepdim=True)
+    return features.mean(dim=(2, 3), keepdim=True)
 
 
 def at_least_float32(values: Tensor) -> Tensor:

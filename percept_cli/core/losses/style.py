@@ -1,59 +1,256 @@
-"""What makes a style: the loss that a style generator is trained on and a picture is optimized on."""
+"""Style losses: which there are, the term that compares images with fixed style images, and the whole loss of a style."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
-from percept_cli.core.extractors import create_architecture
+from percept_cli.core.extractors import Architecture
+from percept_cli.core.extractors.geometry import check_spatial
 from percept_cli.core.extractors.tiled import AnyExtractor
 from percept_cli.core.images.decode import load_image
 from percept_cli.core.images.photo import fit_short_side, resize_image
-from percept_cli.core.losses import ContextualStyleTerm, FeatureTerm, PerceptualLoss, StyleTerm, TotalVariationTerm
+from percept_cli.core.losses.contextual import contextual_loss
+from percept_cli.core.losses.functional import gram_matrix, style_reconstruction_loss
+from percept_cli.core.losses.terms import Features, FeatureTerm, Term, TotalVariationTerm, is_typical
+from percept_cli.core.losses.weighted import PerceptualLoss
 from percept_cli.errors import ImageError, UsageError, unknown_name
 
-# With typical scaling every option's default is 1.0; these are the balance that 1.0 stands for.
-STYLE_BALANCE = 7.0
-TOTAL_VARIATION_BALANCE = 0.02
-# pytorch/examples' weights, for features of torchvision's networks and Gram matrices over C·H·W
-PAPER_CONTENT, PAPER_STYLE, PAPER_TOTAL_VARIATION = 1e5, 1e10, 1e2
-
-# Of the contextual loss. Without relu2_2 nothing holds the colors; it is also what would take the time, were its points
-# not drawn as the authors draw them. Cosines do not see grain as long as its direction fits: more total variation.
-CONTEXTUAL_BALANCE = 7.0
-CONTEXTUAL_TOTAL_VARIATION_BALANCE = 0.1
-CONTEXTUAL_CONTENT_LAYER = "relu4_2"
-CONTEXTUAL_STYLE_LAYERS = ("relu2_2", "relu3_2", "relu4_2")
 BANDWIDTH = 0.1
 CONTEXTUAL_POINTS = 65 * 65
+STYLE_BALANCE = 7.0
 
-SCALINGS = ("typical", "paper")
-STYLE_LOSSES = ("gram", "contextual")
+
+@dataclass(frozen=True)
+class StyleLoss:
+    """A way to compare the style of images: one entry of `STYLE_LOSSES`, where only `loss` and `about` must be given.
+
+    loss: of two statistics, a scalar, 0 where they are equal. about: what it compares, for the protocol of
+    `percept compare`. statistic: of features (N, C, H, W), what is compared in place of them; of several styles it is
+    averaged, where without a statistic the losses are. sampled: loss also takes `bandwidth`, and the `points` that a
+    `generator` draws. raw: it does not depend on the scale of features, so that `compare` does not divide it.
+    content_layers, style_layers, compared_layers: those of the paper, for the content term, the style term and
+    `compare`; the extractor's own take their place where it does not have them or there are none.
+    balance: the weights of content, style and total variation that 1.0 stands for with typical scaling; paper: those
+    with `paper` scaling. in_frequencies: pixels are optimized as a spectrum, without which grain stays in the image.
+    """
+
+    loss: Callable[..., Tensor]
+    about: str
+    statistic: Callable[[Tensor], Tensor] | None = None
+    sampled: bool = False
+    raw: bool = False
+    content_layers: tuple[str, ...] = ()
+    style_layers: tuple[str, ...] = ()
+    compared_layers: tuple[str, ...] = ()
+    balance: tuple[float, float, float] = (1.0, STYLE_BALANCE, 0.02)
+    paper: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    in_frequencies: bool = False
+
+    def summarize(self, features: Tensor) -> Tensor:
+        """What is compared: the statistic of features, or the features."""
+        return self.statistic(features) if self.statistic else features
+
+    def distance(self, features: Tensor, target: Tensor) -> Tensor:
+        """How far features (1, C, H, W) are from the style of a target (1, C, h, w): a scalar, 0 for the same.
+
+        Divided by what features of 0 cost, unless it is `raw`: 1.0 then is as far as a plain image.
+        """
+        options = {"bandwidth": BANDWIDTH} if self.sampled else {}
+        style = self.summarize(target)
+        distance: Tensor = self.loss(self.summarize(features), style, **options)
+        if self.raw:
+            return distance
+        nothing: Tensor = self.loss(self.summarize(_nothing_like(target)), style, **options)
+        return distance / nothing.clamp_min(1e-20)
+
+
+def _nothing_like(features: Tensor) -> Tensor:
+    """Features of 0 with as many channels: few, for a large image's would fill the memory."""
+    return features.new_zeros(1, features.shape[1], 2, 2)
+
+
+# The names of `--loss` in `stylize` and `train style`, and of `--metrics` in `compare`.
+STYLE_LOSSES: dict[str, StyleLoss] = {
+    "gram": StyleLoss(
+        style_reconstruction_loss,
+        "squared distance of the Gram matrices of A and B over the square of B's",
+        statistic=gram_matrix,
+        # pytorch/examples' weights, for features of torchvision's networks and Gram matrices over C·H·W
+        paper=(1e5, 1e10, 1e2),
+    ),
+    # Mechrez et al. 2018. Without relu2_2 nothing holds the colors; it is also what would take the time, were its points
+    # not drawn as the authors draw them. Cosines do not see grain as long as its direction fits: more total variation,
+    # and a spectrum: on pixels a colored grain covered the picture and the palette hardly arrived.
+    # Its `paper` scaling is raw; the paper's own content term is a contextual loss too.
+    "contextual": StyleLoss(
+        contextual_loss,
+        f"contextual loss of A's features against B's, cosine, bandwidth {BANDWIDTH}",
+        sampled=True,
+        raw=True,
+        content_layers=("relu4_2",),
+        style_layers=("relu2_2", "relu3_2", "relu4_2"),
+        compared_layers=("relu3_4",),  # Mechrez et al. 2018b, Maintaining Natural Image Statistics
+        balance=(1.0, STYLE_BALANCE, 0.1),
+        in_frequencies=True,
+    ),
+}
+
+
+def find_style_loss(name: str) -> StyleLoss:
+    """A style loss by its name. Raises UsageError, with a suggestion, for one that is not there."""
+    if name not in STYLE_LOSSES:
+        raise UsageError(unknown_name("loss", name, STYLE_LOSSES))
+    return STYLE_LOSSES[name]
+
+
+class StyleTerm(Term):
+    """Style of images against that of fixed style images, by a loss of `STYLE_LOSSES` (Gram: Johnson et al. 2016, eq. 4).
+
+    With `typical=True` each layer is divided by what untouched photographs cost there (see `calibrate`) and the layers
+    are averaged, so that 1.0 means "as far from the style as a photograph" with every extractor and every style; with
+    False the layers are summed raw. bandwidth, points: of the contextual loss; so many points are drawn anew each time
+    from a layer that has more, by the generator, or by torch's own; None compares all. UsageError for an unknown loss.
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[str],
+        typical: bool = True,
+        loss: str = "gram",
+        bandwidth: float = BANDWIDTH,
+        points: int | None = None,
+        generator: torch.Generator | None = None,
+    ):
+        super().__init__()
+        self.layers, self.target_layers = tuple(layers), ()
+        self.typical = typical
+        self.kind = find_style_loss(loss)
+        options = {"bandwidth": bandwidth, "points": points, "generator": generator} if self.kind.sampled else {}
+        self.loss: Callable[[Tensor, Tensor], Tensor] = partial(self.kind.loss, **options)
+        self.weights: list[float] = []
+        self.scales: dict[str, float] = {}
+
+    @torch.no_grad()
+    def set_target(self, styles: Sequence[Features], weights: Sequence[float] | None = None) -> None:
+        """Takes one style, or several, whose statistics or else losses are averaged by weight.
+
+        The mean of statistics has the same gradient as the weighted sum of squared distances to each.
+        """
+        weights = list(weights or [1.0] * len(styles))
+        self.weights = [1.0] if self.kind.statistic else weights
+        for layer in self.layers:
+            targets = [self.kind.summarize(style[layer]) for style in styles]
+            if self.kind.statistic:
+                weighted = [weight * target for weight, target in zip(weights, targets, strict=True)]
+                targets = [torch.stack(weighted).sum(0) / sum(weights)]
+            for number, target in enumerate(targets):
+                # A buffer, so that it moves with the loss; layer names hold no dots.
+                self.register_buffer(f"style_{layer}_{number}", target.clone(), persistent=False)
+
+    @torch.no_grad()
+    def calibrate(self, photographs: Features) -> None:
+        """Measures the features of untouched photographs (N, C, h, w), whose mean distance from the style becomes 1.0."""
+        for layer in self.layers:
+            # A photograph in its own style is at no distance: a smallest scale keeps the loss finite.
+            smallest = 1e-2
+            if not self.kind.raw:
+                smallest = 1e-3 * self._distance(layer, _nothing_like(photographs[layer])).item()
+            self.scales[layer] = max(self._distance(layer, photographs[layer]).item(), smallest, 1e-20)
+
+    def forward(
+        self, images: Tensor, features: Features, target_images: Tensor, targets: Features
+    ) -> dict[str, Tensor]:
+        parts = {layer: self._distance(layer, features[layer]) for layer in self.layers}
+        if self.typical:
+            parts = {layer: part / (self.scales[layer] * len(self.layers)) for layer, part in parts.items()}
+        return parts
+
+    def _distance(self, layer: str, features: Tensor) -> Tensor:
+        made = self.kind.summarize(features)
+        losses = [
+            weight * self.loss(made, self.get_buffer(f"style_{layer}_{number}"))
+            for number, weight in enumerate(self.weights)
+            if weight
+        ]
+        return torch.stack(losses).sum() / sum(self.weights)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StyleLossOptions:
+    """The loss of a style; names and meanings as in `percept stylize --style` and `percept train style`.
+
+    blend: the weights of several styles, equal where None. content_layers, style_layers: empty for those of the loss or
+    the extractor (see `style_taps`). scaling: `typical` divides each term by what is typical for it, so that weights
+    mean the same with every extractor and style and 1.0 is the usual balance; `paper` takes raw squared errors and
+    distances, with the weights of the paper's code at 1.0. loss: a name of `STYLE_LOSSES`. bandwidth, points: of the
+    contextual loss; points None compares all of them.
+    """
+
+    blend: Sequence[float] | None = None
+    content_layers: Sequence[str] = ()
+    style_layers: Sequence[str] = ()
+    content_weight: float = 1.0
+    style_weight: float = 1.0
+    tv_weight: float = 1.0
+    scaling: str = "typical"
+    loss: str = "gram"
+    bandwidth: float = BANDWIDTH
+    points: int | None = CONTEXTUAL_POINTS
 
 
 def style_taps(
-    extractor: str, content_layers: str | None, style_layers: str | None, style_loss: str = "gram"
+    architecture: Architecture,
+    content_layers: Sequence[str] | None = None,
+    style_layers: Sequence[str] | None = None,
+    loss: str = "gram",
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The content and the style layers by their full names: as given, separated by commas, or the usual ones.
+    """The content and the style layers of a loss by their full names: as given, else the paper's, else the network's own.
 
-    Those of the contextual loss are the paper's where the extractor has them, else the extractor's deepest. Raises
-    UsageError, with a suggestion, for a layer or an extractor that is not there.
+    Raises UsageError, with a suggestion, for a loss or a layer that is not there, and for a style layer without places.
     """
-    _check_style_loss(style_loss)
-    architecture = create_architecture(extractor)
-    usual_content, usual_style = architecture.content_layer, architecture.style_layers
-    if style_loss == "contextual":
-        known = set(CONTEXTUAL_STYLE_LAYERS) <= set(architecture.layer_names)
-        usual_content = CONTEXTUAL_CONTENT_LAYER if known else usual_style[-1]
-        usual_style = CONTEXTUAL_STYLE_LAYERS if known else usual_style[-3:]
-    content = content_layers.split(",") if content_layers else [usual_content]
-    style = style_layers.split(",") if style_layers else usual_style
-    return tuple(architecture.resolve(name) for name in content), tuple(architecture.resolve(name) for name in style)
+    kind = find_style_loss(loss)
+    own = (architecture.content_layer,) if not kind.content_layers else None
+    content = architecture.choose_layers(content_layers, kind.content_layers, own)
+    style = architecture.choose_layers(style_layers, kind.style_layers)
+    check_spatial(architecture, style, "A style loss")
+    return content, style
 
 
-def _check_style_loss(name: str) -> None:
-    if name not in STYLE_LOSSES:
-        raise UsageError(unknown_name("loss", name, STYLE_LOSSES))
+def create_style_loss(
+    extractor: AnyExtractor,
+    styles: Sequence[Tensor],
+    photographs: Tensor,
+    options: StyleLossOptions,
+    generator: torch.Generator | None = None,
+) -> PerceptualLoss:
+    """The loss of one style or a blend (Johnson et al. 2016, section 3): content, style and total variation.
+
+    styles: each (1, 3, H, W); photographs (N, 3, H, W), untouched, whose distance from the style is 1.0 with typical
+    scaling. generator: draws the points of the contextual loss; torch's own where None. Raises UsageError for unknown
+    names, and as `style_taps`.
+    """
+    typical = is_typical(options.scaling)
+    content, style = style_taps(
+        extractor.architecture, options.content_layers, options.style_layers, options.loss
+    )  # fmt: skip
+    style_term = StyleTerm(style, typical, options.loss, options.bandwidth, options.points, generator)
+    style_term.set_target([extractor(picture, style) for picture in styles], options.blend)
+    style_term.calibrate(extractor(photographs, style))
+    content_term = FeatureTerm({layer: 1 / len(content) for layer in content}, typical=typical)
+    kind = find_style_loss(options.loss)
+    of_content, of_style, of_variation = kind.balance if typical else kind.paper
+    return PerceptualLoss(
+        {
+            "content": (content_term, of_content * options.content_weight),
+            "style": (style_term, of_style * options.style_weight),
+            "tv": (TotalVariationTerm(typical=typical), of_variation * options.tv_weight),
+        },
+        extractor,
+    )
 
 
 def load_styles(paths: Sequence[Path], short_side: int) -> list[Tensor]:
@@ -82,59 +279,3 @@ def parse_blend(given: str | None, count: int) -> list[float]:
     if len(weights) != count or not min(weights, default=-1.0) >= 0 or not 0 < sum(weights) < float("inf"):
         raise UsageError(f"--blend {given}: give one positive number for each of the {count} styles, as in 0.7,0.3.")
     return weights
-
-
-def create_style_loss(
-    extractor: AnyExtractor,
-    styles: Sequence[Tensor],
-    photographs: Tensor,
-    *,
-    style_weights: Sequence[float] | None = None,
-    content_layers: Sequence[str],
-    style_layers: Sequence[str],
-    content_weight: float = 1.0,
-    style_weight: float = 1.0,
-    total_variation_weight: float = 1.0,
-    scaling: str = "typical",
-    style_loss: str = "gram",
-    bandwidth: float = BANDWIDTH,
-    points: int | None = CONTEXTUAL_POINTS,
-    seed: int = 0,
-) -> PerceptualLoss:
-    """Johnson's perceptual loss for one style or a blend: content, style and total variation.
-
-    styles: each (1, 3, H, W); photographs (N, 3, H, W), untouched, whose distance from the style is 1.0. scaling:
-    `typical` (each term divided by what is typical for it, so weights mean the same with every extractor and style:
-    weight 1.0 is the usual balance) or `paper` (raw squared errors and Gram distances with the weights of
-    pytorch/examples at 1.0). style_loss: `gram`, or `contextual` with its bandwidth, on all points
-    or on so many drawn from the seed, which takes the style from what
-    is alike in both pictures instead of from all over (Mechrez et al. 2018).
-    """
-    _check_style_loss(style_loss)
-    if scaling not in SCALINGS:
-        raise UsageError(unknown_name("scaling", scaling, SCALINGS))
-    typical = scaling == "typical"
-    contextual = style_loss == "contextual"
-    style_term = (
-        ContextualStyleTerm(style_layers, bandwidth, typical, points, seed)
-        if contextual
-        else StyleTerm(style_layers, typical)
-    )
-    style_term.set_target([extractor(style, style_term.layers) for style in styles], style_weights)
-    style_term.calibrate(extractor(photographs, style_term.layers))
-    content_term = FeatureTerm({layer: 1 / len(content_layers) for layer in content_layers}, typical=typical)
-    if contextual:
-        # Raw for `paper`; the paper's own content term is a contextual loss too.
-        balance = (1.0, CONTEXTUAL_BALANCE, CONTEXTUAL_TOTAL_VARIATION_BALANCE) if typical else (1.0, 1.0, 1.0)
-    else:
-        balance = (1.0, STYLE_BALANCE, TOTAL_VARIATION_BALANCE) if typical else (
-            PAPER_CONTENT, PAPER_STYLE, PAPER_TOTAL_VARIATION
-        )  # fmt: skip
-    return PerceptualLoss(
-        {
-            "content": (content_term, balance[0] * content_weight),
-            "style": (style_term, balance[1] * style_weight),
-            "tv": (TotalVariationTerm(typical=typical), balance[2] * total_variation_weight),
-        },
-        extractor,
-    )

@@ -1,6 +1,7 @@
-"""Terms of style: whether images have the textures of a target, wherever in them; see `terms` for what a term is."""
+"""Terms of a perceptual loss: a loss function bound to the layers that it reads. They return named, unweighted parts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from percept_cli.core.losses.contextual import contextual_loss
 from percept_cli.core.losses.functional import (
     PIXEL_DISTANCES,
+    at_least_float32,
     feature_cosine_loss,
     feature_l1_loss,
     feature_reconstruction_loss,
@@ -18,86 +20,152 @@ from percept_cli.core.losses.functional import (
     pixel_loss,
     style_reconstruction_loss,
     total_variation,
+    typical_deviation,
     typical_gram_distance,
     typical_square,
 )
-from percept_cli.errors import UsageError
+from percept_cli.errors import UsageError, unknown_name
 
 Features = Mapping[str, Tensor]
+LayerLoss = Callable[[Tensor, Tensor], Tensor]  # of the features of images and of a target, or of their statistics
+# pix2pixHD (Wang et al. 2018): the weights of VGG-19's relu1_1 to relu5_1, shallow to deep
+PIX2PIXHD_WEIGHTS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0)
+
+
+SCALINGS = ("typical", "paper")
+
+
+def is_typical(scaling: str) -> bool:
+    """Whether a `--scaling` divides terms by their usual size. Raises UsageError, with a suggestion, for an unknown one."""
+    if scaling not in SCALINGS:
+        raise UsageError(unknown_name("scaling", scaling, SCALINGS))
+    return scaling == "typical"
 
 
 class Term(nn.Module):
-    """What every term has: the layers it wants of the images and of the images they are compared with."""
+    """One part of a perceptual loss: `layers` it reads of the images, `target_layers` of those they are compared with."""
 
     layers: tuple[str, ...] = ()
     target_layers: tuple[str, ...] = ()
 
 
-FEATURE_DISTANCES = {"mse": feature_reconstruction_loss, "l1": feature_l1_loss, "cosine": feature_cosine_loss}
-# pix2pixHD (Wang et al. 2018): the weights of VGG-19's relu1_1 to relu5_1, shallow to deep
-PIX2PIXHD_WEIGHTS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0)
+class LayerTerm(Term):
+    """A loss between the features of images and of those they are compared with, weighted over layers.
+
+    layers: `{layer name: weight}`. loss: of two statistics, a scalar. statistic: what is compared in place of the
+    features (N, C, h, w); called with these and the image pixels that lie between two of their places. scale: of the
+    target's statistic, what the loss is divided by; None leaves it raw.
+    """
+
+    def __init__(
+        self,
+        layers: Mapping[str, float],
+        loss: LayerLoss,
+        statistic: Callable[[Tensor, int], Tensor] | None = None,
+        scale: Callable[[Tensor], Tensor] | None = None,
+    ):
+        super().__init__()
+        self.weights = dict(layers)
+        self.layers = self.target_layers = tuple(layers)
+        self.loss, self.statistic, self.scale = loss, statistic, scale
+
+    def forward(
+        self, images: Tensor, features: Features, target_images: Tensor, targets: Features
+    ) -> dict[str, Tensor]:
+        parts = {}
+        for layer, weight in self.weights.items():
+            made, target = features[layer], targets[layer]
+            if self.statistic is not None:
+                stride = round(images.shape[-1] / made.shape[-1])
+                made, target = self.statistic(made, stride), self.statistic(target, stride)
+            parts[layer] = weight * self.loss(made, target)
+            if self.scale is not None:
+                parts[layer] = parts[layer] / self.scale(target).clamp_min(1e-20)
+        return parts
 
 
-class FeatureTerm(Term):
+def _direction_scale(target: Tensor) -> Tensor:
+    """What an unrelated picture costs in `feature_cosine_loss`."""
+    # Summed over channels, as the distance is; of a plain target the length of its features keeps it finite.
+    return (typical_square(F.normalize(at_least_float32(target), dim=1)) * target.shape[1]).clamp_min(1e-3)
+
+
+# Of each distance of features: its loss, and what an unrelated picture costs in it.
+FEATURE_DISTANCES: dict[str, tuple[LayerLoss, Callable[[Tensor], Tensor]]] = {
+    "mse": (feature_reconstruction_loss, lambda target: typical_square(target).clamp_min(1e-12)),
+    "l1": (feature_l1_loss, lambda target: typical_deviation(target).clamp_min(1e-12)),
+    "cosine": (feature_cosine_loss, _direction_scale),
+}
+
+
+class FeatureTerm(LayerTerm):
     """Feature reconstruction against the compared images, at one layer (Johnson) or weighted over several (pix2pixHD).
 
     layers: `{layer name: weight}`; a `conv` layer is compared before its activation, a `relu` layer after. distance:
-    `mse`, `l1` or `cosine`, which looks at the direction of each place's features and so weighs faint places as much as
+    `mse`, `l1` or `cosine`, which compares the direction of each place's features and so weighs faint places as much as
     strong ones. With `typical=True` each layer is divided by what an unrelated picture would cost there, so that 1.0
-    means "as different as another picture" with every extractor; with False it is the papers' raw figure.
+    means "as different as another picture" with every extractor; with False it is the papers' raw figure. Raises
+    UsageError for an unknown distance.
     """
 
     def __init__(self, layers: Mapping[str, float], distance: str = "mse", typical: bool = True):
-        super().__init__()
         if distance not in FEATURE_DISTANCES:
             raise UsageError(f"Unknown distance '{distance}'. Known: {', '.join(FEATURE_DISTANCES)}.")
-        self.weights = dict(layers)
-        self.layers = self.target_layers = tuple(layers)
-        self.distance, self.typical = distance, typical
-
-    def forward(
-        self, images: Tensor, features: Features, target_images: Tensor, targets: Features
-    ) -> dict[str, Tensor]:
-        compare = FEATURE_DISTANCES[self.distance]
-        return {
-            layer: weight * compare(features[layer], targets[layer]) / self._scale(targets[layer])
-            for layer, weight in self.weights.items()
-        }
-
-    def _scale(self, target: Tensor) -> Tensor | float:
-        """Twice the variance of the target, or root 2 times its mean absolute deviation, of what is compared."""
-        if not self.typical:
-            return 1.0
-        if self.distance == "mse":
-            return typical_square(target).clamp_min(1e-12)
-        target = target.float()
-        if self.distance == "cosine":
-            # Summed over channels, as the distance is; of a plain target the length of its features keeps it finite.
-            return (typical_square(F.normalize(target, dim=1)) * target.shape[1]).clamp_min(1e-3)
-        deviation = (target - target.mean(dim=(2, 3), keepdim=True)).abs().mean()
-        return (2**0.5 * deviation).clamp_min(1e-12)
+        loss, scale = FEATURE_DISTANCES[distance]
+        super().__init__(layers, loss, scale=scale if typical else None)
 
 
-class ContextualTerm(Term):
+class ContextualTerm(LayerTerm):
     """Contextual loss against the compared images (Mechrez et al. 2018): the same features, not in the same places.
 
-    layers: `{layer name: weight}`. It is raw with every extractor: a contextual loss has no scale of features, 0 is the
-    same and an unrelated picture costs 1 to 3.
+    layers: `{layer name: weight}`. It is raw with every extractor: a contextual loss does not depend on the scale of
+    features, 0 is the same and an unrelated picture costs 1 to 3.
     """
 
     def __init__(self, layers: Mapping[str, float], bandwidth: float):
-        super().__init__()
-        self.weights = dict(layers)
-        self.layers = self.target_layers = tuple(layers)
-        self.bandwidth = bandwidth
+        super().__init__(layers, partial(contextual_loss, bandwidth=bandwidth))
 
-    def forward(
-        self, images: Tensor, features: Features, target_images: Tensor, targets: Features
-    ) -> dict[str, Tensor]:
-        return {
-            layer: weight * contextual_loss(features[layer], targets[layer], self.bandwidth)
-            for layer, weight in self.weights.items()
-        }
+
+class GramTerm(LayerTerm):
+    """Gram style reconstruction against the compared images, each its own style (Johnson et al. 2016, eq. 4).
+
+    layers: `{layer name: weight}`. With `typical=True` each layer is divided by the squares of the target's own Gram
+    matrix, so that features of 0 cost 1.0 with every extractor; with False it is raw.
+    """
+
+    def __init__(self, layers: Mapping[str, float], typical: bool = True):
+        super().__init__(
+            layers,
+            style_reconstruction_loss,
+            lambda features, stride: gram_matrix(features),
+            (lambda grams: grams.square().sum(dim=(1, 2)).mean()) if typical else None,
+        )
+
+
+class TextureTerm(LayerTerm):
+    """Texture of patches against those of the compared images (Sajjadi et al. 2017, EnhanceNet).
+
+    layers: `{layer name: weight}`. patch: its side in pixels of the image, 16 in the paper; at each layer it is that
+    many over the layer's stride, and at least 1. With `typical=True` each layer is divided by what a patch costs
+    against another of the compared images, so that 1.0 means "as different as the texture of another place" with every
+    extractor; with False it is the paper's raw figure, for features as they are. Raises UsageError for a patch below 1.
+    """
+
+    def __init__(self, layers: Mapping[str, float], patch: int = 16, typical: bool = True):
+        if patch < 1:
+            raise UsageError(f"A texture patch of {patch} pixels: give 1 or more.")
+        super().__init__(
+            layers,
+            style_reconstruction_loss,
+            lambda features, stride: patch_grams(features, max(1, patch // stride)),
+            _texture_scale if typical else None,
+        )
+
+
+def _texture_scale(grams: Tensor) -> Tensor:
+    grams = grams.detach()
+    # Where all patches are one texture, or there is but one: a thousandth of their own size keeps the loss finite.
+    return torch.maximum(typical_gram_distance(grams), 1e-3 * grams.square().sum(dim=(1, 2)).mean())
 
 
 class TotalVariationTerm(Term):
@@ -120,7 +188,7 @@ class TotalVariationTerm(Term):
 
 
 class PixelTerm(Term):
-    """Difference of the pixels themselves, `mse`, `l1` or `charbonnier`, raw: pixels have one scale everywhere."""
+    """Difference of the pixels, `mse`, `l1` or `charbonnier`, raw: pixels have one scale everywhere. UsageError for others."""
 
     def __init__(self, distance: str = "mse"):
         super().__init__()
@@ -141,171 +209,3 @@ class LowFrequencyTerm(Term):
         self, images: Tensor, features: Features, target_images: Tensor, targets: Features
     ) -> dict[str, Tensor]:
         return {"": low_frequency_loss(images, target_images)}
-
-
-class StyleTerm(Term):
-    """Gram style reconstruction against fixed style images (Johnson et al. 2016, eq. 4).
-
-    With `typical=True` each layer is divided by what untouched photographs cost there (see `calibrate`) and the layers
-    are averaged, so that 1.0 means "as far from the style as a photograph" with every extractor and every style; with
-    False the layers are summed raw.
-    """
-
-    def __init__(self, layers: Sequence[str], typical: bool = True):
-        super().__init__()
-        self.layers, self.target_layers = tuple(layers), ()
-        self.typical = typical
-        self.scales: dict[str, float] = {}
-
-    @torch.no_grad()
-    def set_target(self, styles: Sequence[Features], weights: Sequence[float] | None = None) -> None:
-        """Takes the Gram matrices of one style, or the weighted mean of several.
-
-        The mean has the same gradient as the weighted sum of the distances to each.
-        """
-        weights = list(weights or [1.0] * len(styles))
-        for layer in self.layers:
-            grams = [weight * gram_matrix(style[layer]) for style, weight in zip(styles, weights, strict=True)]
-            # A buffer, so that it moves with the loss; layer names hold no dots.
-            self.register_buffer(f"gram_{layer}", torch.stack(grams).sum(0) / sum(weights), persistent=False)
-
-    @torch.no_grad()
-    def calibrate(self, photographs: Features) -> None:
-        """Measures the features of untouched photographs (N, C, h, w), whose mean distance from the style becomes 1.0."""
-        for layer in self.layers:
-            distance = style_reconstruction_loss(gram_matrix(photographs[layer]), self.get_buffer(f"gram_{layer}"))
-            # A photograph in its own style is at no distance: a thousandth of the style's own size keeps the loss finite.
-            smallest = 1e-3 * self.get_buffer(f"gram_{layer}").square().sum().item()
-            self.scales[layer] = max(distance.item(), smallest, 1e-20)
-
-    def forward(
-        self, images: Tensor, features: Features, target_images: Tensor, targets: Features
-    ) -> dict[str, Tensor]:
-        parts = {}
-        for layer in self.layers:
-            part = style_reconstruction_loss(gram_matrix(features[layer]), self.get_buffer(f"gram_{layer}"))
-            parts[layer] = part / (self.scales[layer] * len(self.layers)) if self.typical else part
-        return parts
-
-
-class GramTerm(Term):
-    """Gram style reconstruction against the compared images, each its own style (Johnson et al. 2016, eq. 4).
-
-    layers: `{layer name: weight}`. With `typical=True` each layer is divided by the squares of the target's own Gram
-    matrix, so that 1.0 means "as different as nothing at all" with every extractor; with False it is raw.
-    """
-
-    def __init__(self, layers: Mapping[str, float], typical: bool = True):
-        super().__init__()
-        self.weights = dict(layers)
-        self.layers = self.target_layers = tuple(layers)
-        self.typical = typical
-
-    def forward(
-        self, images: Tensor, features: Features, target_images: Tensor, targets: Features
-    ) -> dict[str, Tensor]:
-        parts = {}
-        for layer, weight in self.weights.items():
-            target = gram_matrix(targets[layer])
-            part = style_reconstruction_loss(gram_matrix(features[layer]), target)
-            if self.typical:
-                part = part / target.square().sum(dim=(1, 2)).mean().clamp_min(1e-20)
-            parts[layer] = weight * part
-        return parts
-
-
-class ContextualStyleTerm(Term):
-    """Contextual loss against fixed style images (Mechrez et al. 2018): like comes to look like like, place by place.
-
-    It asks that everything in the style be found somewhere in the images, with what resembles it: sky in sky, eyes in
-    eyes. bandwidth: smaller is choosier. points: so many are drawn anew each time from a layer that has more, from the
-    seed; None compares all of them. With `typical=True` each layer is divided by what untouched photographs cost
-    there (see `calibrate`) and the layers are averaged, as in `StyleTerm`; with False the layers are summed raw.
-    """
-
-    def __init__(
-        self,
-        layers: Sequence[str],
-        bandwidth: float,
-        typical: bool = True,
-        points: int | None = None,
-        seed: int = 0,
-    ):
-        super().__init__()
-        self.layers, self.target_layers = tuple(layers), ()
-        self.bandwidth, self.typical, self.points = bandwidth, typical, points
-        self.generator = torch.Generator().manual_seed(seed)
-        self.weights: list[float] = []
-        self.scales: dict[str, float] = {}
-
-    @torch.no_grad()
-    def set_target(self, styles: Sequence[Features], weights: Sequence[float] | None = None) -> None:
-        """Takes the features of one style, or of several, whose losses are then averaged by weight."""
-        self.weights = list(weights or [1.0] * len(styles))
-        for layer in self.layers:
-            for number, style in enumerate(styles):
-                self.register_buffer(f"style_{layer}_{number}", style[layer].clone(), persistent=False)
-
-    @torch.no_grad()
-    def calibrate(self, photographs: Features) -> None:
-        """Measures the features of untouched photographs (N, C, h, w), whose mean distance from the style becomes 1.0."""
-        for layer in self.layers:
-            # A photograph in its own style is at no distance: the smallest scale keeps the loss finite.
-            self.scales[layer] = max(self._distance(layer, photographs[layer]).item(), 1e-2)
-
-    def forward(
-        self, images: Tensor, features: Features, target_images: Tensor, targets: Features
-    ) -> dict[str, Tensor]:
-        parts = {layer: self._distance(layer, features[layer]) for layer in self.layers}
-        if self.typical:
-            parts = {layer: part / (self.scales[layer] * len(self.layers)) for layer, part in parts.items()}
-        return parts
-
-    def _styles(self, layer: str) -> list[tuple[Tensor, float]]:
-        return [(self.get_buffer(f"style_{layer}_{number}"), weight) for number, weight in enumerate(self.weights)]
-
-    def _distance(self, layer: str, features: Tensor) -> Tensor:
-        losses = [
-            weight * contextual_loss(features, style, self.bandwidth, points=self.points, generator=self.generator)
-            for style, weight in self._styles(layer)
-            if weight
-        ]
-        return torch.stack(losses).sum() / sum(self.weights)
-
-
-class TextureTerm(Term):
-    """Texture of patches against those of the compared images (Sajjadi et al. 2017, EnhanceNet).
-
-    layers: `{layer name: weight}`. patch: its side in pixels of the image, 16 in the paper; at each layer it is that
-    many over the layer's stride, and at least 1. With `typical=True` each layer is divided by what a patch costs
-    against another of the compared images, so that 1.0 means "as different as the texture of another place" with every
-    extractor; with False it is the paper's raw figure, for features as they are.
-    """
-
-    def __init__(self, layers: Mapping[str, float], patch: int = 16, typical: bool = True):
-        super().__init__()
-        if patch < 1:
-            raise UsageError(f"A texture patch of {patch} pixels: give 1 or more.")
-        self.weights = dict(layers)
-        self.layers = self.target_layers = tuple(layers)
-        self.patch, self.typical = patch, typical
-
-    def forward(
-        self, images: Tensor, features: Features, target_images: Tensor, targets: Features
-    ) -> dict[str, Tensor]:
-        parts = {}
-        for layer, weight in self.weights.items():
-            stride = round(images.shape[-1] / features[layer].shape[-1])
-            side = max(1, self.patch // stride)
-            target = patch_grams(targets[layer], side)
-            part = style_reconstruction_loss(patch_grams(features[layer], side), target)
-            parts[layer] = weight * part / self._scale(target)
-        return parts
-
-    def _scale(self, grams: Tensor) -> Tensor | float:
-        if not self.typical:
-            return 1.0
-        grams = grams.detach()
-        # Where all patches are one texture, or there is but one: a thousandth of their own size keeps the loss finite.
-        smallest = 1e-3 * grams.square().sum(dim=(1, 2)).mean()
-        return torch.maximum(typical_gram_distance(grams), smallest).clamp_min(1e-20)

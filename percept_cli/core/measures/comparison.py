@@ -1,33 +1,29 @@
 """Two images measured by any choice of metrics, with the protocol that makes the figures comparable with a paper's."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from percept_cli.core.extractors import FeatureExtractor, create_architecture
+from percept_cli.core.extractors import Architecture, FeatureExtractor
 from percept_cli.core.images.decode import load_image
-from percept_cli.core.images.photo import Photo, premultiply
 from percept_cli.core.losses import contextual_loss
 from percept_cli.core.measures.features import distance_maps
 from percept_cli.core.measures.learned import BACKBONES, create_learned_metric
 from percept_cli.core.measures.pixels import (
     MS_SSIM_SMALLEST_SIDE,
     SSIM_SMALLEST_SIDE,
-    absolute_map,
     crop_border,
-    heat_colors,
     levels,
     luma,
     ms_ssim,
     perceptual_distance,
-    perceptual_map,
     psnr,
     ssim,
 )
-from percept_cli.core.pretrained.extractors import create_extractor, named_extractor
+from percept_cli.core.pretrained.extractors import ExtractorChoice
 from percept_cli.core.pretrained.files import (
     DOWNLOAD_ROOT,
     TORCHVISION_FILES,
@@ -37,12 +33,13 @@ from percept_cli.core.pretrained.files import (
 from percept_cli.core.runtime import Runtime
 from percept_cli.errors import ImageError, ModelError, UsageError, unknown_name
 
+COMPACT = ExtractorChoice("compact")
 METRICS = ("psnr", "ssim", "ms_ssim", "perceptual", "contextual", *BACKBONES)
 
 # One layer of each of the first three blocks; the others' own style layers stand in where these names do not exist.
 PERCEPTUAL_LAYERS = ("relu1_2", "relu2_2", "relu3_4")
 # Mechrez et al. 2018b, Maintaining Natural Image Statistics with the Contextual Loss
-CONTEXTUAL_LAYER = "relu3_4"
+CONTEXTUAL_LAYERS = ("relu3_4",)
 CONTEXTUAL_BANDWIDTH = 0.1
 
 
@@ -71,18 +68,6 @@ class Metric:
     smallest_side: int
     cropped: bool
     protocol: str
-
-
-@dataclass(frozen=True)
-class HeatMap:
-    """Where two images differ: `image` (1, 3, H, W) in [0, 1], black where they do not, white at a difference of `white`.
-
-    `kind` is `perceptual` or `absolute`.
-    """
-
-    image: Tensor
-    kind: str
-    white: float
 
 
 class Comparison:
@@ -133,27 +118,12 @@ class Comparison:
         return whole
 
 
-@torch.inference_mode()
-def heat_map(images: Tensor, target: Tensor, distances: Mapping[str, Tensor]) -> HeatMap:
-    """Where two images (1, 3, H, W) differ: by the `distances` of their measurement, pixel by pixel without any."""
-    height, width = images.shape[-2:]
-    if distances:
-        kind, differences = "perceptual", perceptual_map(distances, height, width)
-    else:
-        kind, differences = "absolute", absolute_map(images, target)
-    white = differences.max().item()
-    if white > 0:
-        differences /= white
-    return HeatMap(heat_colors(differences), kind, white)
-
-
 def create_comparison(
     names: Sequence[str],
     runtime: Runtime,
     *,
     border: int = 0,
-    extractor: str = "compact",
-    extractor_weights: str | None = None,
+    extractor: ExtractorChoice = COMPACT,
     layers: Sequence[str] | None = None,
     seed: int = 0,
     announce: Callable[[str], None] | None = None,
@@ -166,20 +136,18 @@ def create_comparison(
     for name in names:
         if name not in METRICS:
             raise UsageError(unknown_name("metric", name, METRICS))
-    extractor, extractor_weights = named_extractor(extractor, extractor_weights)
-    taps = perceptual_layers(extractor, layers)
+    taps = perceptual_layers(extractor.architecture, layers)
+    source = f"{extractor.name} ({extractor.weights})" if extractor.weights else extractor.name
     metrics: list[Metric] = []
     omitted: dict[str, str] = {}
     for name in dict.fromkeys(names):
         if name == "perceptual":
-            frozen = runtime.freeze(create_extractor(extractor, taps, extractor_weights, seed, announce))
-            source = f" ({extractor_weights})" if extractor_weights else ""
-            metrics.append(_perceptual(frozen, f"{extractor}{source}", runtime))
+            frozen = runtime.freeze(extractor.create(taps, seed, announce))
+            metrics.append(_perceptual(frozen, source, runtime))
         elif name == "contextual":
-            chosen = taps if layers else contextual_layers(extractor)
-            frozen = runtime.freeze(create_extractor(extractor, chosen, extractor_weights, seed, announce))
-            source = f" ({extractor_weights})" if extractor_weights else ""
-            metrics.append(_contextual(frozen, f"{extractor}{source}", runtime))
+            own = (extractor.architecture.content_layer,)
+            chosen = extractor.architecture.choose_layers(layers, CONTEXTUAL_LAYERS, own)
+            metrics.append(_contextual(runtime.freeze(extractor.create(chosen, seed, announce)), source, runtime))
         elif name in BACKBONES:
             weights = cached_torchvision_weights(BACKBONES[name])
             if weights is None:
@@ -193,19 +161,9 @@ def create_comparison(
     return Comparison(metrics, omitted, border)
 
 
-def perceptual_layers(extractor: str, layers: Sequence[str] | None) -> tuple[str, ...]:
+def perceptual_layers(architecture: Architecture, layers: Sequence[str] | None) -> tuple[str, ...]:
     """The layers of the perceptual distance by their full names: as given, or the usual ones of that extractor."""
-    architecture = create_architecture(extractor)
-    if layers:
-        return tuple(architecture.resolve(layer) for layer in layers)
-    usual = set(PERCEPTUAL_LAYERS) <= set(architecture.layer_names)
-    return PERCEPTUAL_LAYERS if usual else architecture.style_layers
-
-
-def contextual_layers(extractor: str) -> tuple[str, ...]:
-    """The layer of the contextual loss unless others are asked for: the paper's, or that extractor's for content."""
-    architecture = create_architecture(extractor)
-    return (CONTEXTUAL_LAYER if CONTEXTUAL_LAYER in architecture.layer_names else architecture.content_layer,)
+    return architecture.choose_layers(layers, PERCEPTUAL_LAYERS, architecture.style_layers)
 
 
 def load_pair(first: Path, second: Path) -> tuple[Tensor, Tensor, tuple[str, ...]]:
@@ -222,7 +180,7 @@ def load_pair(first: Path, second: Path) -> tuple[Tensor, Tensor, tuple[str, ...
         notes.append(
             f"{first}, {second}: transparent pictures are compared as laid over black, opacity by itself is not"
         )
-    images, target = (_over_black(photo) for photo in photos)
+    images, target = (photo.visible() for photo in photos)
     return images, target, tuple(notes)
 
 
@@ -231,10 +189,6 @@ def mean_figures(measured: Sequence[dict[str, float]]) -> dict[str, float]:
     names = dict.fromkeys(name for figures in measured for name in figures)
     values = {name: [figures[name] for figures in measured if name in figures] for name in names}
     return {name: sum(figures) / len(figures) for name, figures in values.items()}
-
-
-def _over_black(photo: Photo) -> Tensor:
-    return photo.pixels if photo.alpha is None else premultiply(photo.pixels, photo.alpha)
 
 
 def _missing_backbone(name: str) -> str:

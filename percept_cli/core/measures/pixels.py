@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -122,6 +123,32 @@ def absolute_map(images: Tensor, target: Tensor) -> Tensor:
 def heat_colors(values: Tensor) -> Tensor:
     """(N, 1, H, W) in [0, 1] as RGB from black over red and yellow to white, (N, 3, H, W)."""
     return (3 * values - values.new_tensor((0, 1, 2)).view(1, 3, 1, 1)).clamp_(0, 1)
+
+
+@dataclass(frozen=True)
+class HeatMap:
+    """Where two images differ: `image` (1, 3, H, W) in [0, 1], black where they do not, white at a difference of `white`.
+
+    `kind` is `perceptual` or `absolute`.
+    """
+
+    image: Tensor
+    kind: str
+    white: float
+
+
+@torch.inference_mode()
+def heat_map(images: Tensor, target: Tensor, distances: Mapping[str, Tensor]) -> HeatMap:
+    """Where two images (1, 3, H, W) differ: by the `distances` of their measurement, pixel by pixel without any."""
+    height, width = images.shape[-2:]
+    if distances:
+        kind, differences = "perceptual", perceptual_map(distances, height, width)
+    else:
+        kind, differences = "absolute", absolute_map(images, target)
+    white = differences.max().item()
+    if white > 0:
+        differences /= white
+    return HeatMap(heat_colors(differences), kind, white)
 
 
 def _similarity(

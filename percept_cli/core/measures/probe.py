@@ -1,19 +1,30 @@
-"""A linear probe: how well a linear classifier tells labeled pictures apart by their features."""
+"""A linear probe: how well a linear classifier tells labeled pictures apart by their features.
 
+The classifier is scikit-learn's, which comes with `pip install percept[probe]`.
+"""
+
+import importlib
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from percept_cli.core.extractors import FeatureExtractor
+from percept_cli.core.generators.autoencoder import Autoencoder
+from percept_cli.core.runtime import Runtime
+from percept_cli.errors import UsageError
+
 USUAL_SIDE = 96  # pixels; of STL-10, the data set of Dosovitskiy & Brox 2016, section 4.1
+BATCH = 16  # pictures through the networks at a time
 MOST_VALUES = 4096
 # What the weights of the classifier may cost, in units of the mean eigenvalue of the features' covariance
 PENALTIES = tuple(10 ** (exponent / 2) for exponent in range(-8, 9))
-SMALLEST_EIGENVALUE = 1e-10  # of the largest; float64 has no more
 
 
 @dataclass
@@ -41,14 +52,14 @@ class PooledRows:
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """How many pictures of each class were told right, of how many."""
+    """How many pictures of each class were classified correctly, of how many."""
 
     correct: dict[str, int]
     pictures: dict[str, int]
 
     @property
     def accuracy(self) -> float:
-        """The share of all pictures that were told right."""
+        """The share of all pictures that were classified correctly."""
         return sum(self.correct.values()) / sum(self.pictures.values())
 
     @property
@@ -57,14 +68,27 @@ class ProbeResult:
         return math.sqrt(self.accuracy * (1 - self.accuracy) / sum(self.pictures.values()))
 
 
-@dataclass(frozen=True)
-class Ridge:
-    """A linear map `features @ weights + offset`, and what each row's target is off when fitted without that row."""
+def describe_pictures(
+    squares: Sequence[Tensor],
+    rows: Mapping[str, PooledRows],
+    autoencoders: Mapping[str, Autoencoder],
+    extractor: FeatureExtractor | None,
+    runtime: Runtime,
+) -> None:
+    """Adds pictures, each (1, 3, side, side) in [0, 1], to the rows of every kind of features that are named there.
 
-    weights: Tensor
-    offset: Tensor
-    penalty: float
-    left_out: Tensor
+    rows: of `pixels`, of the code of every autoencoder by its name, and of every layer that the extractor is tapped at.
+    """
+    images = torch.cat(list(squares))
+    rows["pixels"].add(images)
+    placed = runtime.place(images)
+    with torch.inference_mode():
+        for name, network in autoencoders.items():
+            with runtime.autocast():
+                rows[name].add(network.encode(placed)[0])
+        if extractor is not None:
+            for name, features in extractor(placed).items():
+                rows[name].add(features)
 
 
 def pool_features(features: Tensor, most: int = MOST_VALUES) -> Tensor:
@@ -78,80 +102,57 @@ def pool_features(features: Tensor, most: int = MOST_VALUES) -> Tensor:
     return F.adaptive_avg_pool2d(features, (min(side, features.shape[2]), min(side, features.shape[3])))
 
 
-def stratified_folds(classes: Sequence[str], folds: int, seed: int) -> Tensor:
-    """The fold of each picture (N,), drawn so that the folds of every class, and all folds, differ by one at most."""
-    chance = torch.Generator().manual_seed(seed)
-    assigned = torch.empty(len(classes), dtype=torch.int64)
-    dealt = 0
-    for name in sorted(set(classes)):
-        members = torch.tensor([number for number, each in enumerate(classes) if each == name])
-        shuffled = members[torch.randperm(len(members), generator=chance)]
-        assigned[shuffled] = (torch.arange(len(members)) + dealt) % folds
-        dealt += len(members)  # where the last class stopped the next goes on
-    return assigned
+def probe(features: Tensor, classes: Sequence[str], folds: int, seed: int = 0) -> ProbeResult:
+    """How well pictures are classified by their features (N, D): those of each fold by a classifier of all the others.
 
-
-def fit_ridge(features: Tensor, targets: Tensor, penalties: Sequence[float] = PENALTIES) -> Ridge:
-    """Ridge regression with a free offset: features (N, D) to targets (N, K), in float64.
-
-    Of the penalties, in units of the mean eigenvalue, the one with the least squared error of every row fitted without
-    it (Golub, Heath & Wahba 1979), for which no refitting is needed: y − ŷ grows by 1 / (1 − leverage).
+    Ridge regression of one-hot classes on standardized features, whose penalty is the one with the least squared error
+    of every picture when it is left out (Golub, Heath & Wahba 1979). The folds are stratified and drawn from `seed`.
+    Raises UsageError where scikit-learn is not installed.
     """
-    features, targets = features.double(), targets.double()
-    center, mean = features.mean(0), targets.mean(0)
-    rows, wanted = features - center, targets - mean
-    count, values = rows.shape
-    # rows = U √eigenvalues Vᵀ, by the smaller of the two products
-    if count <= values:
-        eigenvalues, basis = torch.linalg.eigh(rows @ rows.T)
-    else:
-        eigenvalues, right = torch.linalg.eigh(rows.T @ rows)
-        basis = rows @ right / eigenvalues.clamp_min(1e-300).sqrt()
-    # None is left of features that are all the same: the largest class is what can be told then.
-    kept = eigenvalues > SMALLEST_EIGENVALUE * max(eigenvalues.tolist(), default=0.0)
-    eigenvalues, basis = eigenvalues[kept], basis[:, kept]
-    unit = eigenvalues.mean().item() if len(eigenvalues) else 1.0
-    projected = basis.T @ wanted
-    best: Ridge | None = None
-    least = math.inf
-    for penalty in penalties:
-        shrunk = 1 / (eigenvalues + penalty * unit)
-        leverage = 1 / count + basis.square() @ (eigenvalues * shrunk)
-        residuals = wanted - basis @ ((eigenvalues * shrunk)[:, None] * projected)
-        left_out = residuals / (1 - leverage).clamp_min(1e-12)[:, None]
-        error = left_out.square().sum().item()
-        if best is None or error < least:
-            least = error
-            weights = rows.T @ (basis @ (shrunk[:, None] * projected))
-            best = Ridge(weights, mean - center @ weights, penalty, left_out)
-    assert best is not None
-    return best
+    values, labels = features.double().numpy(), np.array(classes)
+    predicted = np.empty_like(labels)
+    for known, unknown in stratified_folds(classes, folds, seed):
+        predicted[unknown] = classify(values[known], labels[known], values[unknown])
+    right = predicted == labels
+    return ProbeResult(
+        {name: int(right[labels == name].sum()) for name in sorted(set(classes))}, dict(Counter(classes))
+    )
 
 
-def classify(features: Tensor, labels: Tensor, unknown: Tensor) -> Tensor:
-    """The classes (M,) of features (M, D), by ridge regression of those of (N, D) with labels (N,), 0 to K − 1.
+def stratified_folds(classes: Sequence[str], folds: int, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The numbers of the pictures that a classifier knows and of those that it does not, for each of the folds."""
+    model_selection = _scikit_learn("model_selection")
+    splitter = model_selection.StratifiedKFold(folds, shuffle=True, random_state=seed)
+    yield from splitter.split(np.zeros(len(classes)), np.array(classes))
+
+
+def classify(features: np.ndarray, labels: np.ndarray, unknown: np.ndarray) -> np.ndarray:
+    """The classes (M,) of features (M, D), by ridge regression of the classes (N,) of features (N, D), float64.
 
     Features are standardized by the mean and standard deviation of the known ones; constant ones are left out.
     """
-    mean, std = features.double().mean(0), features.double().std(0, correction=0)
+    linear_model = _scikit_learn("linear_model")
+    mean, std = features.mean(0), features.std(0)
     varying = std > 1e-6 * std.max()
-    known, asked = ((each.double() - mean)[:, varying] / std[varying] for each in (features, unknown))
-    ridge = fit_ridge(known, F.one_hot(labels, int(labels.max()) + 1))
-    return (asked @ ridge.weights + ridge.offset).argmax(1)
+    if not varying.any():  # nothing tells the pictures apart: the largest class is the best guess
+        names, counts = np.unique(labels, return_counts=True)
+        return np.full(len(unknown), names[counts.argmax()])
+    known, asked = ((each - mean)[:, varying] / std[varying] for each in (features, unknown))
+    # The squares of standardized values sum to N a column: their mean eigenvalue, of those that are not 0.
+    unit = known.size / min(len(known) - 1, known.shape[1])
+    ridge = linear_model.RidgeClassifierCV([penalty * unit for penalty in PENALTIES]).fit(known, labels)
+    return np.asarray(ridge.predict(asked))
 
 
-def probe(features: Tensor, classes: Sequence[str], folds: Tensor) -> ProbeResult:
-    """How well pictures are told by their features (N, D): those of each fold by a classifier of all the others.
+def check_scikit_learn() -> None:
+    """Raises UsageError where scikit-learn is not installed."""
+    _scikit_learn("linear_model")
 
-    folds: (N,), see `stratified_folds`.
-    """
-    names = sorted(set(classes))
-    labels = torch.tensor([names.index(name) for name in classes])
-    told = torch.empty_like(labels)
-    for fold in folds.unique():
-        out = folds == fold
-        told[out] = classify(features[~out], labels[~out], features[out])
-    right = told == labels
-    return ProbeResult(
-        {name: int(right[labels == number].sum()) for number, name in enumerate(names)}, dict(Counter(classes))
-    )
+
+def _scikit_learn(module: str) -> Any:
+    try:
+        return importlib.import_module(f"sklearn.{module}")
+    except ImportError as error:
+        raise UsageError(
+            "compare --probe needs scikit-learn, which is not installed. Install it with: pip install 'percept[probe]'"
+        ) from error

@@ -1,43 +1,44 @@
-"""What a layer keeps of an image: a picture is optimized until its features there are those of the image."""
+"""Inversion by optimization: an image is found whose features at a layer are those of a photograph."""
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from percept_cli.core.extractors import Architecture, FeatureExtractor
+from percept_cli.core.extractors.graph import Architecture, FeatureExtractor
 from percept_cli.core.losses.functional import alpha_norm, relative_feature_loss, total_variation
-from percept_cli.core.optimization import loop as optimization
-from percept_cli.core.optimization.loop import Loss, OptimizationStep, fence, optimize_image
+from percept_cli.core.optimization import loop
+from percept_cli.core.optimization.loop import Loss, OptimizationStep, optimize_image, penalize_range
 from percept_cli.core.optimization.parametrization import Frequencies, Parametrization, Pixels
 from percept_cli.core.runtime import Runtime
 from percept_cli.errors import UsageError, unknown_name
 
 PRESETS = ("mahendran-vedaldi",)
 PARAMETRIZATIONS = ("spectrum", "pixels")
-# Of the noise that a picture begins as, in units of what photographs have at each frequency.
-START_CONTRAST = 0.01
+OPTIMIZERS = ("auto", *loop.OPTIMIZERS)
+START_CONTRAST = 0.01  # of the noise at the start, in units of what photographs have at each frequency
 ADAM_RATE = 0.1  # in units of a photograph's spectrum
-POLISH_RATE = 0.01  # in units of the range of a pixel
-POLISHED_BELOW = 0.1  # feature error
-FOUND = 0.05
-OPTIMIZERS = ("auto", *optimization.OPTIMIZERS)
+# With the optimizer auto, Adam follows L-BFGS once the feature error is below the first, and for the last third of the
+# steps if it is below the second. It then moves pixels, at a rate in units of their range.
+ADAM_AT_ONCE_BELOW = 0.05
+ADAM_BELOW = 0.1
+ADAM_PIXEL_RATE = 0.01
 
 
 @dataclass(frozen=True)
 class InversionOptions:
-    """What is asked of an optimization; names and meanings as in `percept invert`.
+    """How an image is inverted by optimization; names and meanings as in `percept invert`.
 
-    Weights are those of priors on the normalized image, of mean 0 and deviation 1 as the extractor sees it, beside a
-    feature loss of 1 for no likeness at all.
+    Weights are those of priors on the normalized image, of mean 0 and deviation 1 as the extractor gets it, beside a
+    feature loss that is 1 for features of 0. parametrization: `spectrum` or `pixels`, what is optimized.
     """
 
     steps: int = 300
     optimizer: str = "auto"
-    total_variation_weight: float = 0.0
-    total_variation_exponent: float = 2.0
+    tv_weight: float = 0.0
+    tv_exponent: float = 2.0
     alpha_weight: float = 0.0
     jitter: int = 0
     seed: int = 0
@@ -54,10 +55,19 @@ def check_options(options: InversionOptions) -> None:
         raise UsageError("--jitter moves the picture between evaluations, which lbfgs compares: add --optimizer adam.")
 
 
-def mahendran_vedaldi(architecture: Architecture, layer: str) -> InversionOptions:
-    """The settings of Mahendran & Vedaldi 2015 as their code has them: 400 steps of SGD on the pixels, α = 6, β = 2.
+def preset_options(preset: str | None, architecture: Architecture, layer: str) -> InversionOptions:
+    """The options of a preset for a layer, percept's own for None. Raises UsageError for an unknown preset or layer."""
+    if preset is None:
+        return InversionOptions()
+    if preset not in PRESETS:
+        raise UsageError(unknown_name("preset", preset, PRESETS))
+    return mahendran_vedaldi(architecture, layer)
 
-    Total variation counts 0.5, 5 or 50 by the depth of the layer among the architecture's.
+
+def mahendran_vedaldi(architecture: Architecture, layer: str) -> InversionOptions:
+    """The options of Mahendran & Vedaldi 2015 as their code has them: 400 steps of SGD on the pixels, α = 6, β = 2.
+
+    Total variation has the weight 0.5, 5 or 50 by the depth of the layer among the architecture's.
     """
     names = architecture.layer_names
     depth = (names.index(architecture.resolve(layer)) + 1) / len(names)
@@ -75,28 +85,26 @@ def mahendran_vedaldi_rates(steps: int) -> list[float]:
     return [0.004 * (1.0 if step < steps / 4 else 0.1 if step < 3 * steps / 4 else 0.01) for step in range(steps)]
 
 
-def reconstruct(
-    target: Tensor,
-    layer: str,
-    side: int,
-    extractor: FeatureExtractor,
-    runtime: Runtime,
-    options: InversionOptions,
+def invert(
+    photo: Tensor, layer: str, extractor: FeatureExtractor, runtime: Runtime, options: InversionOptions
 ) -> Iterator[OptimizationStep]:
-    """Finds a picture (1, 3, side, side) whose features at a layer are `target`, from noise, yielding every step.
+    """Optimizes an image from noise until its features at a layer are those of a photograph, yielding every step.
 
-    target: (1, C, h, w) or (1, C), as the extractor returns them. The parts of a step are `feature`, the squared relative
-    error there, and the priors in use. Raises UsageError as `check_options` does.
+    photo: (1, 3, H, W) in [0, 1]; images of steps have its size. extractor: frozen by the runtime, tapped at the layer.
+    The parts of a step are `feature`, the squared relative error there, and the priors in use. Raises UsageError as
+    `check_options`, and for an image that the layer does not take.
     """
     check_options(options)
+    height, width = photo.shape[-2:]
+    with torch.no_grad():
+        target = extractor(runtime.place(photo), [layer])[layer]
     mean, std = extractor.mean.float(), extractor.std.float()
     chance = torch.Generator().manual_seed(options.seed)
 
     def loss(image: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         normalized, parts = (image - mean) / std, {}
-        if options.total_variation_weight:
-            variation = total_variation(normalized, options.total_variation_exponent)
-            parts["tv"] = options.total_variation_weight * variation
+        if options.tv_weight:
+            parts["tv"] = options.tv_weight * total_variation(normalized, options.tv_exponent)
         if options.alpha_weight:
             parts["alpha"] = options.alpha_weight * alpha_norm(normalized)
         if options.jitter:
@@ -107,48 +115,48 @@ def reconstruct(
         return torch.stack(list(parts.values())).sum(), parts
 
     # Mahendran & Vedaldi clamp nothing: their α-norm alone keeps the pixels in range.
-    fenced_by_alpha = options.optimizer == "sgd" and options.alpha_weight > 0
-    compare = loss if fenced_by_alpha else fence(loss)
+    in_range_by_alpha = options.optimizer == "sgd" and options.alpha_weight > 0
+    compare = loss if in_range_by_alpha else penalize_range(loss)
     space: Parametrization
     if options.parametrization == "spectrum":
-        space = Frequencies(side, side, spectrum_exponent(target, side), runtime.device)
-        spectrum = space.encode(torch.zeros(1, 3, side, side, device=runtime.device))
+        space = Frequencies(height, width, spectrum_exponent(target, width), runtime.device)
+        spectrum = space.encode(torch.zeros(1, 3, height, width, device=runtime.device))
         start = space.decode(START_CONTRAST * torch.randn(spectrum.shape, generator=chance).to(runtime.device))
     else:
         space = Pixels()
-        start = mean + std * torch.randn((1, 3, side, side), generator=chance).to(runtime.device)
+        start = mean + std * torch.randn((1, 3, height, width), generator=chance).to(runtime.device)
     if options.optimizer == "auto":
-        yield from _search_and_polish(start, compare, options.steps, space)
+        yield from _lbfgs_then_adam(start, compare, options.steps, space)
         return
     rates = None
     if options.optimizer == "sgd":
         # Their image has unit norm: here it is as large as the root of its number of values, each of size `unit`.
         unit = 1.0 if isinstance(space, Frequencies) else std.square().mean().item()
-        rates = [rate * 3 * side * side * unit for rate in mahendran_vedaldi_rates(options.steps)]
+        rates = [rate * 3 * height * width * unit for rate in mahendran_vedaldi_rates(options.steps)]
     elif options.optimizer == "adam":
         rates = cosine_rates(ADAM_RATE, options.steps)
     yield from optimize_image(start, compare, options.steps, options.optimizer, parametrization=space, rates=rates)
 
 
-def _search_and_polish(start: Tensor, loss: Loss, steps: int, space: Parametrization) -> Iterator[OptimizationStep]:
-    """L-BFGS, and then Adam on the pixels: once the features are found to `FOUND`, or for the last third of the steps.
+def _lbfgs_then_adam(start: Tensor, loss: Loss, steps: int, space: Parametrization) -> Iterator[OptimizationStep]:
+    """L-BFGS, followed by Adam on the pixels where the feature error has become small.
 
-    L-BFGS finds shapes without noise in the fewest steps, but learns the curvature from differences of gradients, in
-    which the rounding of bf16 features shows once their error is down to some hundredths. Adam goes on from there. At
-    deep layers, whose error stays above `POLISHED_BELOW`, it would only add noise to which they are blind.
+    L-BFGS finds shapes without noise in the fewest steps. It learns the curvature from differences of gradients, though,
+    and at an error of some hundredths the rounding of bf16 features shows in these. At deep layers, whose error stays
+    above `ADAM_BELOW`, Adam would only add noise that the layer does not see.
     """
     image = start
     for step in optimize_image(start, loss, steps, "lbfgs", parametrization=space):
-        image, polishing = step.image, steps - step.index
+        image, left = step.image, steps - step.index
         yield step
         error = step.parts["feature"] ** 0.5
-        if polishing and (error < FOUND or (error < POLISHED_BELOW and polishing <= steps // 3)):
+        if left and (error < ADAM_AT_ONCE_BELOW or (error < ADAM_BELOW and left <= steps // 3)):
             break
     else:
         return
     yield from optimize_image(
-        image, loss, polishing, "adam", steps - polishing + 1, rates=cosine_rates(POLISH_RATE, polishing)
-    )
+        image, loss, left, "adam", steps - left + 1, rates=cosine_rates(ADAM_PIXEL_RATE, left)
+    )  # fmt: skip
 
 
 def cosine_rates(first: float, steps: int) -> list[float]:
@@ -156,13 +164,13 @@ def cosine_rates(first: float, steps: int) -> list[float]:
     return [first * (0.505 + 0.495 * math.cos(math.pi * step / steps)) for step in range(steps)]
 
 
-def spectrum_exponent(target: Tensor, side: int) -> float:
-    """How steeply the spectrum that is searched falls, for features (1, C, h, w) or (1, C) of a picture `side` wide.
+def spectrum_exponent(target: Tensor, width: int) -> float:
+    """The exponent of `Frequencies` for features (1, C, h, w) or (1, C) of an image `width` pixels wide: 0.5 to 1.
 
-    Layers that are as fine as the picture tell of grain as well as of shapes: there the search is nearly even. The
-    coarser a layer, the less it tells of grain, and the more has to come from what photographs are like.
+    The features of a fine layer hold grain as well as shapes, so that both are searched alike. The coarser a layer, the
+    less grain it holds, and the more the image has to be what photographs usually are.
     """
-    stride = side / target.shape[-1] if target.ndim == 4 else side
+    stride = width / target.shape[-1] if target.ndim == 4 else width
     return 1 - 0.5 / stride
 
 
@@ -171,8 +179,3 @@ def feature_error(image: Tensor, original: Tensor, layer: str, extractor: Featur
     """‖φ(image) − φ(original)‖ / ‖φ(original)‖ at a layer; images (1, 3, H, W) in [0, 1]."""
     features, target = extractor(image, [layer])[layer], extractor(original, [layer])[layer]
     return relative_feature_loss(features, target).sqrt().item()
-
-
-def for_sample(options: InversionOptions, number: int) -> InversionOptions:
-    """The same options from another start, numbered from 0."""
-    return replace(options, seed=options.seed + number)

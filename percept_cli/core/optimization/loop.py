@@ -14,7 +14,7 @@ OPTIMIZERS = ("adam", "lbfgs", "sgd")
 # In units of the full range of a pixel; most of a restyling is done by steps of this size.
 ADAM_RATE = 0.03
 SGD_MOMENTUM = 0.9
-# What pixels outside [0, 1] cost, per pixel and squared: losses see the clamped picture, so it only has to bring them back.
+# Of the squared excess of pixels outside [0, 1]: losses see the clamped image, so it only has to bring them back.
 RANGE_WEIGHT = 1.0
 
 Loss = Callable[[Tensor], tuple[Tensor, dict[str, Tensor]]]
@@ -22,7 +22,10 @@ Loss = Callable[[Tensor], tuple[Tensor, dict[str, Tensor]]]
 
 @dataclass(frozen=True)
 class OptimizationStep:
-    """What one update of the image did: its number from 1 over all sizes, the loss and its parts, and the image now."""
+    """One update of the image.
+
+    index: its number, from 1 over all sizes. total, parts: the loss before it. image: (N, 3, H, W) in [0, 1], after it.
+    """
 
     index: int
     total: float
@@ -40,13 +43,13 @@ def optimize_image(
     parametrization: Parametrization | None = None,
     rates: Sequence[float] | None = None,
 ) -> Iterator[OptimizationStep]:
-    """Changes a copy of the image (N, 3, H, W) in [0, 1] step by step so that the loss falls, and yields each step.
+    """Minimizes a loss over a copy of the image (N, 3, H, W) in [0, 1], yielding every step.
 
-    adam: fast and good with bf16 features; lbfgs: the papers' choice, a few evaluations a step; sgd: with momentum of
-    0.9, zeroed where the rate changes, as Mahendran & Vedaldi do. The image of a step is clamped to [0, 1].
-    parametrization: what is moved, the pixels if None; the loss gets the image before it is clamped where parameters
-    cannot be clamped themselves. rates: of each step; adam has its own if None, sgd needs them, lbfgs has none.
-    Raises UsageError for an unknown optimizer.
+    optimizer: adam is fast and good with bf16 features; lbfgs is the papers' choice, with a few evaluations a step; sgd
+    has a momentum of 0.9, zeroed where the rate changes, as Mahendran & Vedaldi 2015 do. parametrization: what is
+    optimized, the pixels if None; where its parameters cannot be clamped, the loss gets an image that is not clamped.
+    rates: the learning rate of each step; adam has its own if None, sgd needs them, lbfgs has none. Raises UsageError
+    for an unknown optimizer.
     """
     if optimizer not in OPTIMIZERS:
         raise UsageError(unknown_name("optimizer", optimizer, OPTIMIZERS))
@@ -72,7 +75,7 @@ def optimize_image(
             with torch.no_grad():
                 parameters.clamp_(0, 1)
         if optimizer == "lbfgs" and evaluation.is_at(parameters, evaluation.start):
-            # In low precision a direction may lead uphill, and L-BFGS would not move again: it begins anew.
+            # In low precision a direction may lead uphill. L-BFGS would not move again, so it starts afresh.
             updater.state.clear()
         with torch.no_grad():
             now = space.decode(parameters).detach().clamp(0, 1)
@@ -80,27 +83,27 @@ def optimize_image(
         yield OptimizationStep(first_index + index, float(total), evaluation.take_parts(), now)
 
 
-def fence(loss: Loss, weight: float = RANGE_WEIGHT) -> Loss:
-    """A loss of images that may pass [0, 1], for parameters that cannot be clamped: of the image a file can hold.
+def penalize_range(loss: Loss, weight: float = RANGE_WEIGHT) -> Loss:
+    """The loss of an image clamped to [0, 1], plus a penalty on the pixels outside, for parameters that cannot be clamped.
 
-    What is beyond costs `weight` times its mean square, a part of its own, `range`. The gradient passes as if it were
-    not clamped, lest a pixel beyond the range stay there.
+    The penalty is `weight` times the mean square of what was cut off: a part named `range`. The gradient of the loss
+    passes as if nothing had been clamped, so that pixels outside the range go on learning.
     """
 
-    def fenced(image: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def penalized(image: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         excess = image - image.clamp(0, 1)
         total, parts = loss(image - excess.detach())
-        beyond = weight * excess.square().mean()
-        return total + beyond, {**parts, "range": beyond}
+        penalty = weight * excess.square().mean()
+        return total + penalty, {**parts, "range": penalty}
 
-    return fenced
+    return penalized
 
 
 @dataclass
 class _Evaluation:
-    """The loss and its gradient at the parameters, computed once for a place where they are asked for again.
+    """The loss and its gradient at the parameters; what is asked for twice at the same parameters is computed once.
 
-    L-BFGS asks at the start of a step for what the line search before it found at its end.
+    L-BFGS asks at the start of a step for what its last line search computed at its end.
     """
 
     parameters: Tensor

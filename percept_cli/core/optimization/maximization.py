@@ -1,4 +1,4 @@
-"""Images that excite a network (Olah et al. 2017, Feature Visualization): an objective is climbed from noise."""
+"""Activation maximization: images from noise that make an objective large (Olah et al. 2017, Feature Visualization)."""
 
 import math
 from collections.abc import Iterator
@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from percept_cli.core.extractors import FeatureExtractor
 from percept_cli.core.extractors.geometry import fixed_side
+from percept_cli.core.extractors.graph import FeatureExtractor
 from percept_cli.core.losses.functional import gram_matrix
 from percept_cli.core.optimization.inversion import cosine_rates
 from percept_cli.core.optimization.loop import optimize_image
@@ -20,19 +20,17 @@ from percept_cli.errors import UsageError, unknown_name
 
 PARAMETRIZATIONS = ("spectrum", "pixels")
 USUAL_SIDE = 160  # pixels
-BORDER = 8  # pixels of gray that the network sees about the image, lest its own padding be a part of every pattern
+BORDER = 8  # pixels of gray around the image, so that the network's own padding is not a part of every pattern
 START_CONTRAST = 0.01
-# Of Adam: in units of a photograph's spectrum, and of the range of a pixel.
-RATES = {"spectrum": 0.015, "pixels": 0.015}
-# What two alike images cost, in units of the objective itself.
-DIVERSITY_WEIGHT = 1.0
+RATE = 0.015  # of Adam, in units of a photograph's spectrum or of the range of a pixel
+DIVERSITY_WEIGHT = 1.0  # of the similarity of the images, in units of the objective itself
 
 
 @dataclass(frozen=True)
 class MaximizationOptions:
-    """What is asked of a search; names and meanings as in `percept visualize objective`.
+    """How an objective is maximized; names and meanings as in `percept visualize objective`.
 
-    jitter in pixels; scale 0.1 is 0.9 to 1.1; rotation in degrees to either side; count images at once, that differ.
+    jitter: pixels. scale: 0.1 is 0.9 to 1.1. rotation: degrees to either side. count: of images at once, made to differ.
     """
 
     steps: int = 160
@@ -46,9 +44,10 @@ class MaximizationOptions:
 
 @dataclass(frozen=True)
 class MaximizationStep:
-    """One update: its number from 1, what the images before it were worth, (N,) each, and the images now.
+    """One update of N images.
 
-    values: the objective. parts: of each term, weighted. similarity: of the images' textures, 0 to 1; None for one.
+    index: its number from 1. values: the objective of each image before it. parts: the same by term, weighted.
+    similarity: of the images' textures, 0 to 1, None for one image. images: (N, 3, side, side) after it.
     """
 
     index: int
@@ -59,17 +58,18 @@ class MaximizationStep:
 
 
 def seen_side(extractor: FeatureExtractor, side: int) -> int:
-    """The side in pixels of what the network sees of an image: with a gray border, where its layers take any size."""
+    """The side in pixels of the network's input for an image: with a gray border where its layers take any size."""
     return side if fixed_side(extractor) else side + 2 * BORDER
 
 
 def maximize(
     objective: Objective, side: int, extractor: FeatureExtractor, runtime: Runtime, options: MaximizationOptions
 ) -> Iterator[MaximizationStep]:
-    """Finds images (N, 3, side, side) in [0, 1] that excite what an objective names, from noise, yielding every step.
+    """Maximizes an objective over images (N, 3, side, side) in [0, 1] from noise, yielding every step.
 
-    The extractor has to tap what `tapped_layers` names. Each step sees the images moved, scaled and turned at random,
-    so that only what survives this is found. Raises UsageError for an unknown parametrization.
+    extractor: frozen by the runtime, tapped at what `tapped_layers` names. Each step sees the images moved, scaled and
+    turned at random, so that patterns are found that do not depend on it. Raises UsageError for an unknown
+    parametrization.
     """
     if options.parametrization not in PARAMETRIZATIONS:
         raise UsageError(unknown_name("parametrization", options.parametrization, PARAMETRIZATIONS))
@@ -90,9 +90,9 @@ def maximize(
         if options.count > 1:
             similarity = torch.stack([texture_similarity(features[layer]) for layer in tapped]).mean()
             alike[:] = [similarity.item()]
-            # Of an objective of any size, and of either sign, the same share.
+            # The same share of an objective of any size and sign.
             value = value - DIVERSITY_WEIGHT * value.detach().abs() * similarity
-        return -value, {}  # objectives are maximized, the optimizer minimizes: here the sign turns, and nowhere else
+        return -value, {}  # the optimizer minimizes: the one place where the sign changes
 
     space: Parametrization
     if options.parametrization == "spectrum":
@@ -103,7 +103,7 @@ def maximize(
     else:
         noise = GRAY + START_CONTRAST * torch.randn((options.count, 3, side, side), generator=chance).to(runtime.device)
         space = Bounded(Pixels())
-    rates = cosine_rates(RATES[options.parametrization], options.steps)
+    rates = cosine_rates(RATE, options.steps)
     for step in optimize_image(noise.clamp(0.01, 0.99), loss, options.steps, parametrization=space, rates=rates):
         parts = {name: part.tolist() for name, part in found.items()}
         values = [sum(each) for each in zip(*parts.values(), strict=True)]
@@ -113,13 +113,13 @@ def maximize(
 def transform(images: Tensor, seen: int, options: MaximizationOptions, chance: torch.Generator) -> Tensor:
     """Views (N, 3, seen, seen) of images (N, 3, H, W), moved, scaled and turned by one draw each, on gray.
 
-    Departs from Olah et al. 2017, whose steps follow each other: one resampling does all, which blurs less, and the
-    draws are uniform.
+    Departs from Olah et al. 2017, who resample the image for each of these: one resampling for all blurs less. The draws
+    are uniform.
     """
     count, side = len(images), images.shape[-1]
     draws = 2 * torch.rand(4, count, generator=chance) - 1
     zoom, angle = 1 + options.scale * draws[2], options.rotation * math.pi / 180 * draws[3]
-    # The whole grid is in units of half the side, as torch has it; whole pixels alone are moved without blurring.
+    # affine_grid counts in units of half the side. Jitter is in whole pixels, which are moved without blurring.
     across, down = (options.jitter * draws[:2]).round() * 2 / side
     reach = seen / side / zoom
     cosine, sine = reach * angle.cos(), reach * angle.sin()
@@ -139,7 +139,7 @@ def texture_similarity(features: Tensor) -> Tensor:
 
 @torch.no_grad()
 def measure(objective: Objective, images: Tensor, extractor: FeatureExtractor, runtime: Runtime) -> list[float]:
-    """What an objective is worth in images (N, 3, H, W) as they are, not moved, on the gray that the search had about them."""
+    """The objective of each of N images (N, 3, H, W) as they are, not moved, within the gray border of the search."""
     taps = tapped_layers(objective, extractor.architecture)
     margin = (seen_side(extractor, images.shape[-1]) - images.shape[-1]) // 2
     padded = runtime.place(F.pad(images, [margin] * 4, value=GRAY))

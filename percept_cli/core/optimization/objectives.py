@@ -1,4 +1,4 @@
-"""What an image is to excite, as text and as a number: units, channels, layers and classes, and weighted sums of them."""
+"""Objectives of activation maximization: weighted sums of units, channels, layers and classes, parsed and measured."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -31,8 +31,8 @@ Place = tuple[int, int] | str
 
 
 @dataclass(frozen=True)
-class Term:
-    """One thing to excite: a layer, one of its channels, or one unit of a channel at `place`, (column, row) from 0."""
+class ObjectiveTerm:
+    """A layer, one of its channels, or one unit of a channel at `place`: (column, row) from 0, or `center`."""
 
     layer: str
     channel: int | None = None
@@ -41,7 +41,7 @@ class Term:
 
     @property
     def text(self) -> str:
-        """As it is written, without its weight."""
+        """Its text as `parse_objectives` reads it, without the weight."""
         channel = "" if self.channel is None else f":{self.channel}"
         place = self.place if isinstance(self.place, str) else ",".join(map(str, self.place or ()))
         return f"{self.layer}{channel}{'@' if place else ''}{place}"
@@ -49,13 +49,13 @@ class Term:
 
 @dataclass(frozen=True)
 class Objective:
-    """A weighted sum of terms, which an image is to make as large as it can."""
+    """A weighted sum of terms, which is maximized."""
 
-    terms: tuple[Term, ...]
+    terms: tuple[ObjectiveTerm, ...]
 
     @property
     def text(self) -> str:
-        """As it is written."""
+        """Its text as `parse_objectives` reads it."""
         text = ""
         for number, term in enumerate(self.terms):
             sign = "-" if term.weight < 0 else "+" if number else ""
@@ -72,9 +72,9 @@ class Objective:
 def parse_objectives(text: str) -> list[Objective]:
     """The objectives that a text names: one, or one for each of several channels.
 
-    Raises UsageError, with what is allowed, for a text that is none.
+    Raises UsageError, with what is allowed, for a text that cannot be read.
     """
-    terms: list[Term] = []
+    terms: list[ObjectiveTerm] = []
     listed: list[int] = []
     varied = 0
     position, sign = 0, 1.0
@@ -98,7 +98,7 @@ def parse_objectives(text: str) -> list[Objective]:
                 raise UsageError(f"Objective '{text}': only one layer can have several channels.")
             listed, varied = channels, len(terms)
         weight = sign * float(found["weight"] or 1)
-        terms.append(Term(found["layer"], channels[0] if channels else None, place, weight))
+        terms.append(ObjectiveTerm(found["layer"], channels[0] if channels else None, place, weight))
         position = found.end()
         if position == len(text):
             break
@@ -153,7 +153,7 @@ def check_ranges(objectives: Sequence[Objective], extractor: FeatureExtractor, s
     """
     architecture = extractor.architecture
     taps = {layer: tap for each in objectives for layer, tap in tapped_layers(each, architecture).items()}
-    # The extractor's own answer to a blank image: torch takes seconds to load what it needs for shapes alone.
+    # Shapes from a blank image: torch takes seconds to load what it needs for shapes alone.
     features = extractor(torch.zeros(1, 3, side, side), tuple(dict.fromkeys(taps.values())))
     shapes = {layer: tuple(features[tap].shape[1:]) for layer, tap in taps.items()}
     for term in (term for objective in objectives for term in objective.terms):
@@ -177,7 +177,7 @@ def check_ranges(objectives: Sequence[Objective], extractor: FeatureExtractor, s
 
 
 def tapped_layers(objective: Objective, architecture: Architecture) -> dict[str, str]:
-    """For each layer of an objective the one to tap: what comes before its ReLU or softmax where it is one, else itself."""
+    """The layer to tap for each layer of an objective: for a ReLU or softmax the one before it, else itself."""
     before = {after: before for before, after in activation_pairs(architecture)}
     known = architecture.layer_names
     sources = {layer.name: layer.sources[0] for layer in architecture.layers}
@@ -190,7 +190,7 @@ def tapped_layers(objective: Objective, architecture: Architecture) -> dict[str,
 
 
 def objective_parts(objective: Objective, features: Mapping[str, Tensor], taps: Mapping[str, str]) -> dict[str, Tensor]:
-    """What each of N images makes of each term, weighted, (N,): they sum to the objective.
+    """The weighted value of each term, (N,) for N images: they sum to the objective.
 
     features: of the layers in `taps` (see `tapped_layers`), (N, C, h, w) or (N, C).
     """
@@ -200,14 +200,14 @@ def objective_parts(objective: Objective, features: Mapping[str, Tensor], taps: 
     }
 
 
-def term_value(term: Term, features: Tensor, *, rectify: bool = False) -> Tensor:
-    """The activation of a unit, the mean of a channel or the root mean square of a layer: (N, ...) to (N,), no weight.
+def term_value(term: ObjectiveTerm, features: Tensor, *, rectify: bool = False) -> Tensor:
+    """The activation of a unit, the mean of a channel or the root mean square of a layer, without weight: (N,).
 
-    A class counts by the log-odds of its probability, and the features are the scores before the softmax: a probability
-    near 0 or 1 has no gradient left (Simonyan et al. 2014 take the score itself, which rises with those of all others).
-    rectify: the features are those before the ReLU. Departs from Olah et al. 2017, who replace the gradient of every
-    ReLU in the first 16 steps: only where all that a term looks at is silent, and so without a gradient, does it take
-    that from before the ReLU.
+    features: (N, C, h, w) or (N, C). rectify: they are those before the ReLU. A class is measured by the log-odds of its
+    probability, from the scores before the softmax, as a probability near 0 or 1 has hardly a gradient. Departs from
+    Simonyan et al. 2014, who take the score itself, which rises with those of all other classes. Departs from Olah et al.
+    2017, who replace the gradient of every ReLU in the first 16 steps: here the gradient from before the ReLU is taken
+    only where all that a term reads is 0 behind it.
     """
     features = at_least_float32(features)
     if term.layer == PROBABILITIES:

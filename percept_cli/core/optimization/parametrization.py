@@ -1,4 +1,4 @@
-"""What an optimizer of a picture moves: its pixels, or its frequencies with their colors decorrelated."""
+"""Parametrizations of an image that is optimized: its pixels, or its frequencies with decorrelated colors."""
 
 from typing import Protocol
 
@@ -43,9 +43,9 @@ class Pixels:
 class Frequencies:
     """The spectrum of an image in units of what photographs have at each frequency, on decorrelated color axes.
 
-    A photograph's amplitudes fall as 1/f, so with an `exponent` of 1 all its parameters are about equally large: one
-    step moves its shapes as much as its grain. From there optimizers reach features in far fewer steps, and without
-    high-frequency noise (Olah et al. 2017). A smaller exponent gives the grain more; 0 is white.
+    A photograph's amplitudes fall as 1/f, so with an `exponent` of 1 all its parameters are about equally large, and one
+    step changes its shapes as much as its grain. Optimizers then reach features in far fewer steps, and without
+    high-frequency noise (Olah et al. 2017). A smaller exponent lets steps change the grain more; 0 is white.
     """
 
     clamps = False
@@ -75,9 +75,9 @@ class Frequencies:
 
 
 class Bounded:
-    """Another parametrization of images before a sigmoid, which keeps every pixel within (0, 1) and its gradient alive.
+    """Another parametrization followed by a sigmoid, which keeps every pixel within (0, 1) with a gradient (Olah et al. 2017).
 
-    As Olah et al. 2017 have it; the slope at `GRAY` is 1, so that rates mean what they do without it.
+    The slope at `GRAY` is 1, so that rates mean what they do without it.
     """
 
     clamps = False
@@ -86,7 +86,7 @@ class Bounded:
         self.inner = inner
 
     def encode(self, images: Tensor) -> Tensor:
-        """Of images in (0, 1), the ends left out."""
+        """The parameters of images in the open interval (0, 1)."""
         return self.inner.encode(GRAY + torch.logit(images) / 4)
 
     def decode(self, parameters: Tensor) -> Tensor:

@@ -1,49 +1,93 @@
 """Style transfer without training: the pixels themselves are optimized (Gatys et al. 2016), coarse to fine."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
 from torch import Tensor
 
-from percept_cli.core.extractors.tiled import AnyExtractor
-from percept_cli.core.images.photo import resize_image
-from percept_cli.core.losses.style import BANDWIDTH, CONTEXTUAL_POINTS, create_style_loss
-from percept_cli.core.optimization.loop import Loss, OptimizationStep, fence, optimize_image
+from percept_cli.core.extractors.graph import FeatureExtractor
+from percept_cli.core.extractors.tiled import AnyExtractor, tile_extractor
+from percept_cli.core.images.masks import keep_outside
+from percept_cli.core.images.photo import Photo, resize_image
+from percept_cli.core.images.tiles import AUTO
+from percept_cli.core.inference.restyle import finish
+from percept_cli.core.losses.style import StyleLossOptions, create_style_loss, find_style_loss
+from percept_cli.core.optimization.loop import Loss, OptimizationStep, optimize_image, penalize_range
 from percept_cli.core.optimization.parametrization import Frequencies, Parametrization
-from percept_cli.core.runtime import Runtime
-from percept_cli.errors import UsageError, unknown_name
+from percept_cli.core.runtime import Runtime, memory_errors
+from percept_cli.errors import ImageError, UsageError, unknown_name
 
 INITS = ("content", "noise", "style")
-COARSEST = 192  # short side in pixels where the large strokes are laid
+COARSEST = 192  # short side in pixels of the first size, where the large strokes are made
 GROWTH = 2.0
 RANGE_WEIGHT = 10.0  # a style loss weighs several times what a feature error does
 
 
 @dataclass(frozen=True)
-class StyleOptions:
-    """What is asked of an optimization; names and meanings as in `percept stylize --style`."""
+class StyleOptions(StyleLossOptions):
+    """How a photograph is restyled by optimization; names and meanings as in `percept stylize --style`."""
 
-    steps: int = 200
+    steps: int = 300
     optimizer: str = "adam"
     init: str = "content"
     style_size: int = 256
     seed: int = 0
-    blend: Sequence[float] | None = None
-    content_layers: Sequence[str] = ()
-    style_layers: Sequence[str] = ()
-    content_weight: float = 1.0
-    style_weight: float = 1.0
-    total_variation_weight: float = 1.0
-    scaling: str = "typical"
-    style_loss: str = "gram"
-    bandwidth: float = BANDWIDTH
-    points: int | None = CONTEXTUAL_POINTS
+
+
+@dataclass(frozen=True)
+class StyleStep(OptimizationStep):
+    """One update of a photograph that is restyled; `photo` is the result so far, ready to be saved."""
+
+    finish: Callable[[Tensor], Photo]
+
+    @property
+    def photo(self) -> Photo:
+        """The photograph with the image of this step, mixed and masked as asked, of its full size."""
+        return self.finish(self.image)
+
+
+def stylize(
+    photo: Photo,
+    styles: Sequence[Tensor],
+    extractor: FeatureExtractor,
+    runtime: Runtime,
+    options: StyleOptions,
+    *,
+    size: int | None = None,
+    strength: float = 1.0,
+    keep_colors: bool = False,
+    mask: Tensor | None = None,
+    tile: int | str = AUTO,
+) -> Iterator[StyleStep]:
+    """Restyles a photograph after style images by optimization, yielding every step; `photo` of the last is the result.
+
+    styles: each (1, 3, h, w) in [0, 1]. extractor: frozen by the runtime, tapped at what `style_taps` names. size,
+    strength, keep_colors, mask: as for `restyle`. tile: the side in pixels of the tiles that features are computed in,
+    `off` or `auto` (see `tile_extractor`). Raises ImageError for a photograph that is too small for the layers,
+    UsageError as `optimize_style`, and DeviceError where memory is not enough.
+    """
+    pixels = photo.visible(size)
+    height, width = pixels.shape[-2:]
+    if min(height, width) < extractor.smallest_side:
+        raise ImageError(
+            f"{width}x{height} pixels are too few for {extractor.architecture.name}: give --size {extractor.smallest_side}."
+        )
+
+    def finished(image: Tensor) -> Photo:
+        restyled = resize_image(image.cpu(), height, width) if image.shape[-2:] != pixels.shape[-2:] else image.cpu()
+        result = photo.with_visible(finish(restyled, pixels, strength=strength, keep_colors=keep_colors))
+        return result if mask is None else keep_outside(result, photo, mask)
+
+    fitting = tile_extractor(extractor, tile, height, width)
+    with memory_errors(f"{width}x{height} pixels"):
+        for step in optimize_style(pixels, styles, fitting, runtime, options):
+            yield StyleStep(step.index, step.total, step.parts, step.image, finished)
 
 
 def scales(height: int, width: int) -> list[tuple[int, int]]:
-    """The sizes an optimization goes through, doubling from `COARSEST` up to (height, width)."""
+    """The sizes of an optimization, (height, width) each, doubling from a short side of `COARSEST` up to the full size."""
     sizes = [(height, width)]
     while min(sizes[0]) > COARSEST * GROWTH**0.5:
         factor = max(1 / GROWTH, COARSEST / min(sizes[0]))
@@ -52,11 +96,11 @@ def scales(height: int, width: int) -> list[tuple[int, int]]:
 
 
 def split_steps(steps: int, count: int) -> list[int]:
-    """Steps for each of `count` sizes, coarse first: each finer one has half as many, for it costs four times as much."""
+    """Steps for each of `count` sizes, coarse first. A finer size has half as many, as its steps cost four times as much."""
     shares = [0.5**position for position in range(count)]
     split = [max(1, round(steps * share / sum(shares))) for share in shares]
     split[0] = max(1, steps - sum(split[1:]))
-    # With hardly a step a size, the second gives up what rounding gave too much.
+    # With few steps rounding may give one too many: the second size gives it back.
     if count > 1 and split[1] > 1:
         split[1] -= max(0, sum(split) - steps)
     return split
@@ -65,41 +109,30 @@ def split_steps(steps: int, count: int) -> list[int]:
 def optimize_style(
     content: Tensor, styles: Sequence[Tensor], extractor: AnyExtractor, runtime: Runtime, options: StyleOptions
 ) -> Iterator[OptimizationStep]:
-    """Restyles one photograph (1, 3, H, W) in [0, 1] after style images, each (1, 3, h, w), yielding every step.
+    """Restyles an image (1, 3, H, W) in [0, 1] after style images, each (1, 3, h, w), yielding every step.
 
-    The image of a step has the size that the optimization has reached; the last one has the photograph's. The short
-    side of the style images is `style_size` pixels throughout, so that strokes keep their size in pixels.
+    The image of a step has the size that the optimization has reached; the last one has the content's. The style images
+    keep their size, with a short side of `style_size` pixels, so that strokes keep theirs in pixels. Raises UsageError
+    for an unknown init, optimizer, loss or layer.
     """
     if options.init not in INITS:
         raise UsageError(unknown_name("init", options.init, INITS))
+    if options.optimizer == "lbfgs":
+        # It compares losses along a line, which have to be those of the same points: of all of them.
+        options = replace(options, points=None)
     sizes = scales(*content.shape[-2:])
     styles = [runtime.place(style) for style in styles]
     index, image = 1, None
     for (height, width), steps in zip(sizes, split_steps(options.steps, len(sizes)), strict=True):
         target = runtime.place(resize_image(content, height, width))
         loss = create_style_loss(
-            extractor,
-            styles,
-            target,
-            style_weights=options.blend,
-            content_layers=options.content_layers,
-            style_layers=options.style_layers,
-            content_weight=options.content_weight,
-            style_weight=options.style_weight,
-            total_variation_weight=options.total_variation_weight,
-            scaling=options.scaling,
-            style_loss=options.style_loss,
-            bandwidth=options.bandwidth,
-            points=options.points,
-            seed=options.seed,
-        )
+            extractor, styles, target, options, torch.Generator().manual_seed(options.seed)
+        )  # fmt: skip
         start = _start(target, styles[0], options) if image is None else resize_image(image, height, width)
         compare: Loss = partial(loss, target_images=target, targets=loss.target_features(target))
         space: Parametrization | None = None
-        if options.style_loss == "contextual":
-            # Its cosines do not see grain as long as its direction fits. Moved as a spectrum, shapes and colors come
-            # first: on pixels a colored grain covered the picture and the palette hardly arrived.
-            space, compare = Frequencies(height, width, device=runtime.device), fence(compare, RANGE_WEIGHT)
+        if find_style_loss(options.loss).in_frequencies:
+            space, compare = Frequencies(height, width, device=runtime.device), penalize_range(compare, RANGE_WEIGHT)
         start = runtime.place(start)
         for step in optimize_image(start, compare, steps, options.optimizer, index, parametrization=space):
             image, index = step.image, step.index + 1

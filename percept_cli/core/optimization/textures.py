@@ -1,4 +1,4 @@
-"""What the style of an image is to a network: pictures with the same Gram matrices, from noise (Gatys et al. 2015, 2016)."""
+"""Textures from Gram matrices: images with the same ones as another image are found from noise (Gatys et al. 2015)."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -7,13 +7,12 @@ from torch import Tensor
 
 from percept_cli.core.extractors import FeatureExtractor
 from percept_cli.core.losses.functional import gram_matrix
-from percept_cli.core.optimization.loop import OptimizationStep, fence, optimize_image
+from percept_cli.core.optimization.loop import OptimizationStep, optimize_image, penalize_range
 from percept_cli.core.optimization.parametrization import Frequencies
 from percept_cli.core.runtime import Runtime
 from percept_cli.errors import UsageError
 
-# How steeply the spectrum that is searched falls: shapes and grain both have to be found.
-EXPONENT = 0.75
+EXPONENT = 0.75  # of the spectrum that is optimized: shapes and grain both have to be found
 START_CONTRAST = 0.05  # in units of what photographs have at each frequency
 
 
@@ -31,7 +30,7 @@ def gram_matrices(image: Tensor, layers: Sequence[str], extractor: FeatureExtrac
 
 
 def relative_gram_losses(grams: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """‖G − G*‖² / ‖G*‖² of each layer of `targets`, a scalar each: 0 is the same style, 1 as far as no features at all.
+    """‖G − G*‖² / ‖G*‖² of each layer of `targets`, a scalar each: 0 for the same style, 1 for features of 0.
 
     Departs from Gatys et al. 2015, whose layers weigh as their features happen to be large.
     """
@@ -44,10 +43,10 @@ def relative_gram_losses(grams: Mapping[str, Tensor], targets: Mapping[str, Tens
 def synthesize_texture(
     targets: Mapping[str, Tensor], side: int, extractor: FeatureExtractor, runtime: Runtime, steps: int, seed: int = 0
 ) -> Iterator[OptimizationStep]:
-    """Finds a picture (1, 3, side, side) with these Gram matrices, from noise by L-BFGS, yielding every step.
+    """Optimizes an image (1, 3, side, side) from noise by L-BFGS until it has these Gram matrices, yielding every step.
 
-    The parts of a step are the squared relative errors by layer, whose mean is minimized, and `range`. L-BFGS
-    compares losses more finely than bf16 tells them apart: the extractor has to be in float32.
+    targets: (1, C, C) by layer. The parts of a step are the squared relative errors by layer, whose mean is minimized,
+    and `range`. The extractor has to be in float32: L-BFGS compares losses more finely than bf16 tells them apart.
     """
     layers = tuple(targets)
 
@@ -58,10 +57,10 @@ def synthesize_texture(
     space = Frequencies(side, side, EXPONENT, runtime.device)
     spectrum = space.encode(torch.zeros(1, 3, side, side, device=runtime.device))
     noise = torch.randn(spectrum.shape, generator=torch.Generator().manual_seed(seed)).to(runtime.device)
-    # Departs from Gatys et al. 2015, who begin at white noise: without coarse shapes to begin with, the search takes
+    # Departs from Gatys et al. 2015, who begin at white noise: without coarse shapes at the start, the optimization takes
     # those that the network's padding makes at the edges.
     start = space.decode(START_CONTRAST * noise)
-    yield from optimize_image(start, fence(loss), steps, "lbfgs", parametrization=space)
+    yield from optimize_image(start, penalize_range(loss), steps, "lbfgs", parametrization=space)
 
 
 @torch.no_grad()

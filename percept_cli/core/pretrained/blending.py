@@ -8,37 +8,46 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from percept_cli.core.generators import Generator
 from percept_cli.core.pretrained.files import load_weights_and_metadata
-from percept_cli.core.pretrained.generators import LoadedGenerator, load_upscaler
+from percept_cli.core.pretrained.generators import LoadedGenerator, load_generator
+from percept_cli.core.pretrained.manifest import find_upscaler
 from percept_cli.errors import UsageError
 
 
-class BlendedUpscaler(nn.Module):
-    """The pictures of two upscalers of one scale, mixed: `share` of the second; (N, 3, h, w) to (N, 3, s·h, s·w)."""
+class BlendedUpscaler(Generator):
+    """The results of two upscalers of one scale, mixed: `share` of the second; (N, 3, h, w) to (N, 3, s·h, s·w)."""
 
-    def __init__(self, first: nn.Module, second: nn.Module, share: float):
+    def __init__(self, first: Generator, second: Generator, share: float):
         super().__init__()
         self.first, self.second, self.share = first, second, share
         self.scale = first.scale
-        facts: list[Any] = [first, second]
-        radii = [generator.receptive_radius for generator in facts]
-        self.receptive_radius: int | None = None if None in radii else max(radii)
-        self.size_multiple: int = math.lcm(*(generator.size_multiple for generator in facts))
-        self.smallest: int = max(generator.smallest for generator in facts)
+        radii = (first.receptive_radius, second.receptive_radius)
+        self.receptive_radius = None if radii[0] is None or radii[1] is None else max(radii[0], radii[1])
+        self.size_multiple = math.lcm(first.size_multiple, second.size_multiple)
+        self.smallest = max(first.smallest, second.smallest)
+        self.tiles_exactly = first.tiles_exactly and second.tiles_exactly
 
     def forward(self, images: Tensor) -> Tensor:
         return torch.lerp(self.first(images).float(), self.second(images).float(), self.share)
 
 
-def load_look(scale: int, look: str | None, blend: float | None) -> LoadedGenerator:
-    """The shipped upscaler of a scale and a look (see `find_upscaler`), or with `blend` between faithful (0) and natural."""
+def load_shipped_upscaler(scale: int, look: str | None = None, blend: float | None = None) -> LoadedGenerator:
+    """The shipped upscaler of a scale and a look (see `find_upscaler`); blend: between faithful, 0, and natural, 1.
+
+    Raises ModelError where none is shipped for them.
+    """
+
+    def load(wanted: str | None) -> LoadedGenerator:
+        return load_generator(str(find_upscaler(scale, wanted).path), "upscaler", scale)
+
     if blend is None:
-        return load_upscaler(None, scale, look)
+        return load(look)
     if blend in (0, 1):
-        return load_upscaler(None, scale, "natural" if blend else "faithful")
-    return blend_upscalers(load_upscaler(None, scale, "faithful"), load_upscaler(None, scale, "natural"), blend)
+        return load("natural" if blend else "faithful")
+    return blend_upscalers(load("faithful"), load("natural"), blend)
 
 
 def blend_upscalers(first: LoadedGenerator, second: LoadedGenerator, share: float) -> LoadedGenerator:
@@ -54,7 +63,7 @@ def blend_upscalers(first: LoadedGenerator, second: LoadedGenerator, share: floa
         "arguments"
     )
     if not alike:
-        network: nn.Module = BlendedUpscaler(first.network, second.network, share)
+        network: Generator = BlendedUpscaler(first.network, second.network, share)
         return LoadedGenerator(network, name, "blend", {}, "the looks differ in architecture: their pictures are mixed")
     network = copy.deepcopy(first.network)
     network.load_state_dict(blend_weights(network.state_dict(), second.network.state_dict(), share))

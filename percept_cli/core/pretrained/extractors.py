@@ -70,6 +70,9 @@ class ExtractorChoice:
         return extractor
 
 
+COMPACT = ExtractorChoice("compact")
+
+
 def choose_extractor(given: str, weights: str | Path | None = None) -> ExtractorChoice:
     """The extractor that is named, or that a file of percept's own holds; weights: as in `ExtractorChoice`.
 

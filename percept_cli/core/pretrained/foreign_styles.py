@@ -8,29 +8,50 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from percept_cli.core.generators.base import Generator
 from percept_cli.core.generators.blocks import ConvNorm, InstanceNorm, ResidualBlock, ResizeConvNorm
 from percept_cli.core.generators.strips import convolve
 from percept_cli.core.generators.style import RESIDUAL_BLOCKS, pad_to_multiple
 from percept_cli.errors import ModelError
 
 
-class ForeignGenerator(nn.Module):
+@dataclass(frozen=True)
+class StyleFormat:
+    """How a repository builds Johnson's network and names its weights.
+
+    signature: keys that all of its files have. prefixes: of the keys, our module to theirs. transposed: it enlarges by
+    transposed convolutions, else by resizing. blue_first: it takes and gives BGR. ignored: keys that change no pixel.
+    """
+
+    name: str
+    signature: frozenset[str]
+    prefixes: Mapping[str, str]
+    transposed: bool
+    blue_first: bool
+    ignored: re.Pattern[str]
+
+    def recognizes(self, state: Mapping[str, Tensor]) -> bool:
+        """Whether tensors of these keys are of this format."""
+        return self.signature <= state.keys()
+
+
+class ForeignStyle(Generator):
     """Johnson's network as others rebuilt it, without a tanh: images to images of one size.
 
     Images (N, 3, H, W) RGB in [0, 1] of any size from 5 pixels on; the result is not clamped. Inside it works in 0 to
-    255. channels: of the three levels, shallow to deep. transposed: go up by transposed convolutions, else by resizing.
-    blue_first: the weights expect and give BGR.
+    255. channels: of the three levels, shallow to deep.
     """
 
+    description = ""
     size_multiple = 4
     # Reflected to 8, where the padding of 4 that a 9x9 needs still has pixels to take.
     smallest = 5
 
-    def __init__(self, channels: tuple[int, int, int], *, transposed: bool, blue_first: bool):
+    def __init__(self, known: StyleFormat, channels: tuple[int, int, int]):
         super().__init__()
+        self.architecture, self.blue_first = known.name, known.blue_first
         first, second, third = channels
-        up = TransposedConvNorm if transposed else ResizeConvNorm
-        self.blue_first = blue_first
+        up = TransposedConvNorm if known.transposed else ResizeConvNorm
         self.encoder = nn.Sequential(
             ConvNorm(3, first, 9), ConvNorm(first, second, 3, stride=2), ConvNorm(second, third, 3, stride=2)
         )
@@ -58,18 +79,7 @@ class TransposedConvNorm(nn.Module):
         return F.relu(self.norm(self.conv(features)))
 
 
-@dataclass(frozen=True)
-class ForeignFormat:
-    """How a repository names its weights. `prefixes`: our module to theirs; `ignored`: keys that change no pixel."""
-
-    signature: frozenset[str]
-    prefixes: Mapping[str, str]
-    transposed: bool
-    blue_first: bool
-    ignored: re.Pattern[str]
-
-
-def _pytorch_examples() -> ForeignFormat:
+def _pytorch_examples() -> StyleFormat:
     prefixes = {"last": "deconv3.conv2d"}
     for index in range(3):
         prefixes |= {f"encoder.{index}.conv": f"conv{index + 1}.conv2d", f"encoder.{index}.norm": f"in{index + 1}"}
@@ -80,17 +90,19 @@ def _pytorch_examples() -> ForeignFormat:
     for index in range(2):
         prefixes[f"decoder.{index}.convolution.conv"] = f"deconv{index + 1}.conv2d"
         prefixes[f"decoder.{index}.convolution.norm"] = f"in{index + 4}"
-    return ForeignFormat(
+    return StyleFormat(
+        name="pytorch-examples",
         signature=frozenset({"conv1.conv2d.weight", "in1.weight", "res1.conv1.conv2d.weight", "deconv1.conv2d.weight"}),
         prefixes=prefixes,
         transposed=False,
         blue_first=False,
-        # PyTorch before 0.4 saved statistics with instance norms, which never used them here (pytorch/examples#367).
-        ignored=re.compile(r"(res\d\.)?in\d\.running_(mean|var)"),
+        # Old releases of PyTorch saved statistics with instance norms, and some the number of batches that they were
+        # taken from; this network never uses them (pytorch/examples#367).
+        ignored=re.compile(r"(res\d\.)?in\d\.(running_(mean|var)|num_batches_tracked)"),
     )
 
 
-def _rrmina() -> ForeignFormat:
+def _rrmina() -> StyleFormat:
     prefixes = {"last": "DeconvBlock.4.conv_layer"}
     for index in range(3):
         prefixes[f"encoder.{index}.conv"] = f"ConvBlock.{2 * index}.conv_layer"
@@ -102,7 +114,8 @@ def _rrmina() -> ForeignFormat:
     for index in range(2):
         prefixes[f"decoder.{index}.conv"] = f"DeconvBlock.{2 * index}.conv_transpose"
         prefixes[f"decoder.{index}.norm"] = f"DeconvBlock.{2 * index}.norm_layer"
-    return ForeignFormat(
+    return StyleFormat(
+        name="rrmina",
         signature=frozenset({
             "ConvBlock.0.conv_layer.weight", "ResidualBlock.0.conv1.conv_layer.weight",
             "DeconvBlock.0.conv_transpose.weight",
@@ -115,25 +128,16 @@ def _rrmina() -> ForeignFormat:
     )  # fmt: skip
 
 
-FORMATS = {"pytorch-examples": _pytorch_examples(), "rrmina": _rrmina()}
+STYLE_FORMATS = (_pytorch_examples(), _rrmina())
 
 
-def recognize_foreign(state: Mapping[str, Tensor]) -> str | None:
-    """Whose style network a state dict is by its keys: `pytorch-examples`, `rrmina` or None."""
-    return next((name for name, known in FORMATS.items() if known.signature <= state.keys()), None)
+def create_foreign_style(state: Mapping[str, Tensor], source: str, known: StyleFormat) -> ForeignStyle:
+    """The generator of a state dict of a format, of whatever width, in float32.
 
-
-def create_foreign_generator(state: Mapping[str, Tensor], source: str) -> ForeignGenerator:
-    """The generator of a recognized state dict, of whatever width, in float32.
-
-    rrmina's variant with a tanh has the very keys of the one without, and is taken for that. Raises ModelError, naming
+    rrmina's variant with a tanh has the same keys as the one without, and is taken for that. Raises ModelError, naming
     the tensor that is missing, surplus or of another shape.
     """
-    name = recognize_foreign(state)
-    if name is None:
-        raise ModelError(f"{source} is not a style network of {' or '.join(FORMATS)}: its keys are others.")
-    known = FORMATS[name]
-    variant = f"{source} looks like a {name} style network, but"
+    variant = f"{source} looks like a {known.name} style network, but"
     advice = "It is damaged, or a variant that percept does not know."
 
     def shape(key: str) -> tuple[int, ...]:
@@ -149,9 +153,7 @@ def create_foreign_generator(state: Mapping[str, Tensor], source: str) -> Foreig
         channels.append(shape(key)[0])
     # Without memory at first: a file of odd shapes is refused before anything of that size is made.
     with torch.device("meta"):
-        network = ForeignGenerator(
-            (channels[0], channels[1], channels[2]), transposed=known.transposed, blue_first=known.blue_first
-        )
+        network = ForeignStyle(known, (channels[0], channels[1], channels[2]))
     keys = {}
     for own, parameter in network.state_dict().items():
         prefix, _, kind = own.rpartition(".")

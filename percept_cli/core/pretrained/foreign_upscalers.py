@@ -15,8 +15,9 @@ from spandrel import (
     UnsupportedModelError,
     canonicalize_state_dict,
 )
-from torch import Tensor, nn
+from torch import Tensor
 
+from percept_cli.core.generators.base import Generator
 from percept_cli.core.generators.reach import WIDEST_HALO, convolution_radius, cut_errors
 from percept_cli.errors import ModelError
 
@@ -27,14 +28,12 @@ warnings.filterwarnings("ignore", message="torch.meshgrid", category=UserWarning
 ROUNDING = 1e-5
 
 
-class ForeignUpscaler(nn.Module):
+class ForeignUpscaler(Generator):
     """An upscaler of any of spandrel's architectures: RGB (N, 3, h, w) in [0, 1] to (N, 3, s·h, s·w), clamped.
 
-    A network for gray pictures enlarges red, green and blue one by one. `receptive_radius` is None where the network
-    sees farther than tiles can show it.
+    A network for gray pictures enlarges red, green and blue one by one; spandrel pads pictures that are too small.
+    `receptive_radius` is None where the network sees farther than tiles can show it.
     """
-
-    smallest = 1  # smaller ones are padded by spandrel
 
     def __init__(self, descriptor: ImageModelDescriptor):
         super().__init__()

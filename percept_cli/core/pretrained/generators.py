@@ -1,4 +1,4 @@
-"""Generators from weight files: percept's own, and those that others trained."""
+"""Generators from weight files: percept's own, and those that others trained; ready to run, or to be trained further."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -6,39 +6,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from percept_cli.core.extractors import FeatureExtractor
-from percept_cli.core.generators.autoencoder import Autoencoder
-from percept_cli.core.generators.inversion import INVERTERS, Inverter, create_inverter
-from percept_cli.core.generators.style import (
-    GENERATORS,
-    JohnsonGenerator,
-    StyleGenerator,
-    create_style_generator,
-    fold_norms,
-)
-from percept_cli.core.generators.translation import TRANSLATORS, create_translator
-from percept_cli.core.generators.upscale import UPSCALERS, create_upscaler
+from percept_cli.core.generators import ARCHITECTURES, Generator, create_generator
+from percept_cli.core.generators.style import StyleGenerator, fold_norms
 from percept_cli.core.pretrained.files import load_weights_and_metadata
-from percept_cli.core.pretrained.foreign_styles import create_foreign_generator, recognize_foreign
-from percept_cli.core.pretrained.manifest import find_model, find_upscaler
+from percept_cli.core.pretrained.foreign import build_foreign
+from percept_cli.core.pretrained.manifest import find_model
 from percept_cli.errors import ModelError, UsageError
 
-ARCHITECTURES_BY_ROLE: Mapping[str, Mapping[str, Callable[..., nn.Module]]] = {
-    "style": GENERATORS,
-    "translation": TRANSLATORS,
-    "upscaler": UPSCALERS,
-    "inverter": INVERTERS,
-    "autoencoder": {"lean": Autoencoder},
-}
+# A translation runs wherever a style does, and a style is where a training of a translation may begin.
+INTERCHANGEABLE = ("style", "translation")
+# What the file of an inverter must say beside what the files of all generators say
+INVERTER_KEYS = frozenset({"extractor", "layer", "fingerprint"})
 
 
 @dataclass(frozen=True)
 class LoadedGenerator:
     """A generator ready to run, its name, and how its file was recognized."""
 
-    network: nn.Module
+    network: Generator
     name: str
     architecture: str
     metadata: Mapping[str, str]
@@ -47,7 +35,7 @@ class LoadedGenerator:
     @property
     def scale(self) -> int:
         """How many times an upscaler enlarges."""
-        return int(self.network.scale)  # type: ignore[arg-type]
+        return self.network.scale
 
     @property
     def recipe(self) -> dict[str, Any]:
@@ -56,92 +44,31 @@ class LoadedGenerator:
         return known
 
 
-def load_style_generator(given: str) -> LoadedGenerator:
-    """A style generator by the name of a shipped model, or one, or a translator, from a file that says what it is.
+def load_generator(given: str, role: str, scale: int | None = None) -> LoadedGenerator:
+    """A generator of a role by the name of a shipped model, or from a file of percept's own or of a known foreign format.
 
-    Raises ModelError when it is missing, damaged or of an unknown format.
+    given: a name without folder or suffix is a shipped model unless such a file lies here. role: a key of
+    `ARCHITECTURES`; a style may also be a translation, and the other way round. scale: how many times it must enlarge.
+    Raises ModelError when it is missing, damaged or of an unknown format, UsageError for another scale.
     """
-    # A name without folder or suffix is a shipped model unless such a file lies here.
+    roles = INTERCHANGEABLE if role in INTERCHANGEABLE else (role,)
     path = Path(given)
     if not path.suffix and not path.is_file():
-        path = find_model(given, "style").path
+        path = find_model(given, *roles).path
     state, metadata = load_weights_and_metadata(path)
-    if metadata.get("percept.format"):
-        wanted = "translation" if metadata.get("role") == "translation" else "style"
-        network, architecture = (
-            create_own_generator(state, metadata, str(path), wanted),
-            metadata.get("architecture", ""),
-        )
+    network: Generator
+    if metadata.get("percept.format") and (role != "inverter" or metadata.keys() >= INVERTER_KEYS):
+        wanted = next((known for known in roles if known == metadata.get("role")), roles[0])
+        network = build_own(state, metadata, str(path), wanted)
+        architecture, note = metadata.get("architecture", ""), ""
     else:
-        recognized = recognize_foreign(state)
-        if recognized is None:
-            raise ModelError(
-                f"{path} is not a style model that percept knows: its keys are those of neither percept, pytorch/examples "
-                "fast_neural_style nor rrmina/fast-neural-style-pytorch."
-            )
-        network, architecture = create_foreign_generator(state, str(path)), recognized
-    return LoadedGenerator(network.eval().requires_grad_(False), path.stem, architecture, metadata)
-
-
-def load_upscaler(given: str | None, scale: int | None = None, look: str | None = None) -> LoadedGenerator:
-    """An upscaler by the name of a shipped model, from a file of percept's own, or from anyone's that spandrel knows.
-
-    given: None takes what is shipped for `scale` and `look` (see `find_upscaler`). Raises ModelError when it is missing,
-    damaged or of an unknown format, UsageError when it enlarges other than `scale` times.
-    """
-    if given is None:
-        assert scale is not None
-        path = find_upscaler(scale, look).path
-    else:
-        path = Path(given)
-        if not path.suffix and not path.is_file():
-            path = find_model(given, "upscaler").path
-    state, metadata = load_weights_and_metadata(path)
-    note = ""
-    if metadata.get("percept.format"):
-        network = create_own_generator(state, metadata, str(path), "upscaler")
-        architecture = metadata.get("architecture", "")
-    else:
-        # Half a second of importing, for those who bring such files.
-        from percept_cli.core.pretrained.foreign_upscalers import create_foreign_upscaler
-
-        foreign = create_foreign_upscaler(state, str(path))
+        _, foreign = build_foreign(state, str(path), roles[0])
         network, architecture, note = foreign, foreign.architecture, foreign.description
     if scale is not None and network.scale != scale:
         raise UsageError(
             f"{path} enlarges {network.scale} times, not {scale}: give --x{network.scale}, or leave it out."
         )
     return LoadedGenerator(network.eval().requires_grad_(False), path.stem, architecture, metadata, note)
-
-
-def load_inverter(given: str) -> LoadedGenerator:
-    """An inverter by the name of a shipped model, or from a file of percept's own; see `check_inverter` before running it.
-
-    Raises ModelError when it is missing, damaged or of an unknown format.
-    """
-    path = Path(given)
-    if not path.suffix and not path.is_file():
-        path = find_model(given, "inverter").path
-    state, metadata = load_weights_and_metadata(path)
-    if not metadata.get("percept.format") or not {"extractor", "layer", "fingerprint"} <= metadata.keys():
-        raise ModelError(f"{path} is not an inverter: percept runs those that `percept train invert` writes.")
-    network = create_own_generator(state, metadata, str(path), "inverter")
-    return LoadedGenerator(network.eval().requires_grad_(False), path.stem, metadata.get("architecture", ""), metadata)
-
-
-def load_autoencoder(given: str) -> LoadedGenerator:
-    """An autoencoder from a file that `percept train autoencoder` wrote, or by the name of a shipped model.
-
-    Raises ModelError when it is missing, damaged or of an unknown format.
-    """
-    path = Path(given)
-    if not path.suffix and not path.is_file():
-        path = find_model(given, "autoencoder").path
-    state, metadata = load_weights_and_metadata(path)
-    if not metadata.get("percept.format"):
-        raise ModelError(f"{path} is not an autoencoder: percept runs those that `percept train autoencoder` writes.")
-    network = create_own_generator(state, metadata, str(path), "autoencoder")
-    return LoadedGenerator(network.eval().requires_grad_(False), path.stem, metadata.get("architecture", ""), metadata)
 
 
 def check_inverter(inverter: LoadedGenerator, extractor: FeatureExtractor, layer: str) -> None:
@@ -162,119 +89,92 @@ def check_inverter(inverter: LoadedGenerator, extractor: FeatureExtractor, layer
 
 def recognize(state: Mapping[str, Tensor], source: str) -> tuple[str, str]:
     """The role and the architecture of weights that others trained, by their keys. ModelError if they are unknown."""
-    style = recognize_foreign(state)
-    if style is not None:
-        create_foreign_generator(state, source)  # which refuses what is damaged
-        return "style", style
-    from percept_cli.core.pretrained.foreign_upscalers import create_foreign_upscaler
-
-    return "upscaler", create_foreign_upscaler(state, source).description
+    role, network = build_foreign(state, source)
+    return role, network.description or network.architecture
 
 
-def start_style_generator(
-    start: str | None, name: str, width: float | None, norm: str | None, photographs: Tensor
-) -> StyleGenerator | JohnsonGenerator:
-    """A generator to train: untrained by name (`create_style_generator`), or with the weights of a trained style.
+def start_generator(
+    role: str,
+    name: str,
+    start: str | None,
+    *,
+    photographs: Tensor | None = None,
+    layer: str = "",
+    extractor: str = "",
+    announce: Callable[[str], None] | None = None,
+    **arguments: Any,
+) -> Generator:
+    """A generator to train: untrained by name (see `create_generator`), or with the weights of a trained one of its kind.
 
-    A trained style of `instance` norms is made one of `inner` norms when that is asked for, as they act on photographs
-    (N, 3, H, W) in [0, 1]. Raises UsageError when it is of another architecture than the one asked for.
+    start: None, a shipped model or a file. arguments: of the architecture; None is the default, or that of the trained
+    one, which otherwise must agree. Two kinds of trained ones are changed first. A style of `instance` norms becomes one
+    of `inner` norms where those are asked for, as its norms act on `photographs` (N, 3, H, W) in [0, 1]. An upscaler of
+    another `scale` gives the layers whose weights have the same shapes; `announce` is told which begin untrained.
+    layer, extractor: by their full names, those of an inverter's features. Raises UsageError where they do not agree.
     """
     if start is None:
-        return create_style_generator(name, width, norm)
-    trained = load_style_generator(start)
-    if trained.architecture != name or not isinstance(trained.network, StyleGenerator | JohnsonGenerator):
+        return create_generator(role, name, **arguments)
+    trained = load_generator(start, role)
+    network = trained.network
+    if role == "inverter":
+        known = trained.metadata["layer"], trained.metadata["extractor"], trained.architecture
+        if known != (layer, extractor, name):
+            raise UsageError(
+                f"--start {start} is a '{known[2]}' of {known[0]} of {known[1]}, not a '{name}' of {layer} of {extractor}."
+            )
+    elif role == "upscaler":
+        return _start_upscaler(trained, name, start, arguments["scale"], announce)
+    elif trained.architecture != name or name not in ARCHITECTURES[role]:
         raise UsageError(
             f"--start {start} is a generator of '{trained.architecture}', not '{name}'. Give --generator so."
         )
-    network = trained.network
-    if isinstance(network, StyleGenerator) and (network.arguments["norm"], norm) == ("instance", "inner"):
+    norms = network.arguments.get("norm"), arguments.get("norm")
+    if isinstance(network, StyleGenerator) and norms == ("instance", "inner"):
+        assert photographs is not None
         network = fold_norms(network, photographs)
-    wanted = {"width": width, "norm": norm}
-    other = [key for key, value in wanted.items() if value is not None and value != network.arguments[key]]
-    if other:
-        raise UsageError(f"--start {start} was trained with {network.arguments}: leave --{other[0]} out.")
+    known_arguments = {"inputs": network.inputs, **network.arguments}
+    for key, value in arguments.items():
+        if value is not None and value != known_arguments[key]:
+            raise UsageError(f"--start {start} {_other_argument(role, network, key, value)}")
     return network.requires_grad_(True).train()
 
 
-def start_translator(start: str | None, name: str, width: float | None, inputs: int) -> nn.Module:
-    """A translator to train: untrained by name (`create_translator`), or with the weights of a trained one.
-
-    Raises UsageError when it is of another architecture, width or number of inputs than the one asked for.
-    """
-    if start is None:
-        return create_translator(name, width, inputs)
-    trained = load_style_generator(start)
-    network = trained.network
-    if trained.architecture != name:
-        raise UsageError(
-            f"--start {start} is a generator of '{trained.architecture}', not '{name}'. Give --generator so."
-        )
-    known: dict[str, Any] = network.arguments  # type: ignore[assignment]
-    if known.get("inputs", 3) != inputs:
-        raise UsageError(
-            f"--start {start} {'fills holes' if inputs == 3 else 'does not see a mask'}: begin from another, or from none."
-        )
-    if width is not None and width != known["width"]:
-        raise UsageError(f"--start {start} was trained with a width of {known['width']}: leave --width out.")
-    return network.requires_grad_(True).train()
-
-
-def start_upscaler(
-    start: str | None, name: str, scale: int, announce: Callable[[str], None] | None = None
-) -> nn.Module:
-    """An upscaler to train: untrained by name, or with the weights of a trained one, of another scale too.
-
-    Of another scale only the layers whose weights have the same shape are taken over; `announce` is told which are not.
-    Raises UsageError when the trained one is of another architecture.
-    """
-    if start is None:
-        return create_upscaler(name, scale=scale)
-    trained = load_upscaler(start)
-    if not issubclass(UPSCALERS[name], type(trained.network)):  # `swift-even` begins from a `swift` too
+def _start_upscaler(
+    trained: LoadedGenerator, name: str, start: str, scale: int, announce: Callable[[str], None] | None
+) -> Generator:
+    kind = ARCHITECTURES["upscaler"][name]
+    if not (
+        isinstance(kind, type) and issubclass(kind, type(trained.network))
+    ):  # `swift-even` begins from a `swift` too
         raise UsageError(f"--start {start} is an upscaler of '{trained.architecture}', not '{name}'. Give --preset so.")
-    arguments: dict[str, Any] = trained.network.arguments | {"scale": scale}  # type: ignore[operator, assignment]
-    created = create_upscaler(name, **arguments)
+    created = create_generator("upscaler", name, **{**trained.network.arguments, "scale": scale})
     own, known = created.state_dict(), trained.network.state_dict()
     taken = {key: known[key] for key in own if key in known and known[key].shape == own[key].shape}
     created.load_state_dict(own | taken)
     fresh = sorted({key.rpartition(".")[0] for key in own.keys() - taken.keys()})
     if fresh and announce:
-        announce(f"{start} enlarges {trained.network.scale} times: {', '.join(fresh)} begin untrained")
+        announce(f"{start} enlarges {trained.scale} times: {', '.join(fresh)} begin untrained")
     return created
 
 
-def start_inverter(start: str | None, name: str, extractor: str, layer: str, **arguments: Any) -> Inverter:
-    """An inverter to train: untrained by name with its arguments, or with the weights of one of the same layer.
-
-    extractor, layer: by their full names. Raises UsageError when the trained one is of another layer or architecture.
-    """
-    if start is None:
-        return create_inverter(name, **arguments)
-    trained = load_inverter(start)
-    network = trained.network
-    assert isinstance(network, Inverter)
-    known = trained.metadata["layer"], trained.metadata["extractor"], trained.architecture
-    if known != (layer, extractor, name):
-        raise UsageError(
-            f"--start {start} is a '{known[2]}' of {known[0]} of {known[1]}, not a '{name}' of {layer} of {extractor}."
-        )
-    other = [key for key, value in arguments.items() if network.arguments[key] != value]
-    if other:
-        raise UsageError(
-            f"--start {start} was trained with a {other[0]} of {network.arguments[other[0]]}, not {arguments[other[0]]}."
-        )
-    return network.requires_grad_(True).train()
+def _other_argument(role: str, network: Generator, key: str, asked: object) -> str:
+    """What is said of a trained generator one of whose arguments is not the one asked for."""
+    if key == "inputs":
+        return f"{'fills holes' if network.fills_holes else 'does not see a mask'}: begin from another, or from none."
+    if role == "style":
+        return f"was trained with {network.arguments}: leave --{key} out."
+    if role == "translation":
+        return f"was trained with a width of {network.arguments['width']}: leave --width out."
+    return f"was trained with a {key} of {network.arguments[key]}, not {asked}."
 
 
-def create_own_generator(
-    state: Mapping[str, Tensor], metadata: Mapping[str, str], source: str, wanted: str = "style"
-) -> nn.Module:
+def build_own(state: Mapping[str, Tensor], metadata: Mapping[str, str], source: str, wanted: str) -> Generator:
     """The generator that a file of percept's own describes, with its weights in float32; wanted: the role it must have.
 
     Raises ModelError for another role, an unknown architecture, and weights that do not fit it.
     """
     role, architecture = metadata.get("role"), metadata.get("architecture", "")
-    known = ARCHITECTURES_BY_ROLE[wanted]
+    known = ARCHITECTURES[wanted]
     if role != wanted or architecture not in known:
         raise ModelError(
             f"{source} holds a model of role '{role}' and architecture '{architecture}'; a model of role '{wanted}' and "

@@ -61,11 +61,11 @@ def shipped_models() -> dict[str, Model]:
         raise ModelError(f"{path} cannot be read ({error}). Install percept again.") from error
 
 
-def find_model(name: str, role: str) -> Model:
-    """A shipped model by name and role. Raises ModelError, with a suggestion, for one that is not there."""
-    models = {known: model for known, model in shipped_models().items() if model.role == role}
+def find_model(name: str, *roles: str) -> Model:
+    """A shipped model by name and role, one of several. Raises ModelError, with a suggestion, for one that is not there."""
+    models = {known: model for known, model in shipped_models().items() if model.role in roles}
     if name not in models:
-        raise ModelError(unknown_name(f"{role} model", name, models, hint="A file is given by its path."))
+        raise ModelError(unknown_name(f"{roles[0]} model", name, models, hint="A file is given by its path."))
     return models[name]
 
 

@@ -14,11 +14,13 @@ from percept_cli.core.runtime import Runtime, random_state, restore_random_state
 from percept_cli.errors import UsageError
 
 Parts = dict[str, Tensor]
+# `compute_loss(network, images, step)` returns the scalar to minimize and its named, weighted parts.
+ComputeLoss = Callable[[nn.Module, Tensor, int], tuple[Tensor, Parts]]
 
 
 @dataclass(frozen=True)
 class TrainingStep:
-    """What one optimizer update did: its number from 1, the weighted loss and its parts, and the images it saw."""
+    """One update of the weights: its number from 1, the weighted loss and its parts, and how many images it was made on."""
 
     index: int
     total: float
@@ -28,28 +30,41 @@ class TrainingStep:
 
 
 @dataclass
-class Rival:
+class DiscriminatorTraining:
     """A discriminator that learns beside a generator.
 
-    `compute_loss(network, images, step)` is called after each update of the generator and returns as the generator's
-    own does, its parts under names of their own. freezing: which of the two a step updates; both without it.
+    `compute_loss` is called after each update of the generator and returns as the generator's own does, its parts under
+    names of their own. freezing: which of the two a step updates; both without it.
     """
 
     network: nn.Module
     optimizer: torch.optim.Optimizer
-    compute_loss: Callable[[nn.Module, Tensor, int], tuple[Tensor, Parts]]
+    compute_loss: ComputeLoss
     freezing: Freezing | None = None
+
+    @classmethod
+    def by_adam(
+        cls,
+        network: nn.Module,
+        compute_loss: ComputeLoss,
+        share: float,
+        betas: tuple[float, float],
+        freezing: Freezing | None = None,
+    ) -> "DiscriminatorTraining":
+        """One that learns by Adam, at `share` of the generator's learning rate."""
+        group = {"params": network.parameters(), "share": share}
+        return cls(network, torch.optim.Adam([group], betas=betas), compute_loss, freezing)
 
 
 @dataclass
 class Training:
-    """A network on its way: what changes from step to step, and so what a checkpoint must hold."""
+    """A network in training: what changes from step to step, and so what a checkpoint must hold."""
 
     network: nn.Module
     optimizer: torch.optim.Optimizer
     steps: int
     step: int = 0
-    rival: Rival | None = None
+    discriminator: DiscriminatorTraining | None = None
 
     def state(self) -> dict[str, Any]:
         """Everything that continues the run to the same bits: weights, optimizer, step and random sources."""
@@ -59,36 +74,25 @@ class Training:
             "step": self.step,
             "random": random_state(),
         }
-        if self.rival:
-            state["rival"] = unwrap(self.rival.network).state_dict()
-            state["rival_optimizer"] = self.rival.optimizer.state_dict()
-            if self.rival.freezing:
-                state["freezing"] = asdict(self.rival.freezing)
+        if self.discriminator:
+            # These keys are in the checkpoints of earlier versions, which must still resume.
+            state["rival"] = unwrap(self.discriminator.network).state_dict()
+            state["rival_optimizer"] = self.discriminator.optimizer.state_dict()
+            if self.discriminator.freezing:
+                state["freezing"] = asdict(self.discriminator.freezing)
         return state
 
     def restore(self, state: dict[str, Any]) -> None:
         """Puts back what `state` returned."""
         unwrap(self.network).load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
-        if self.rival:
-            unwrap(self.rival.network).load_state_dict(state["rival"])
-            self.rival.optimizer.load_state_dict(state["rival_optimizer"])
-            if self.rival.freezing:
-                self.rival.freezing.restore(state["freezing"])
+        if self.discriminator:
+            unwrap(self.discriminator.network).load_state_dict(state["rival"])
+            self.discriminator.optimizer.load_state_dict(state["rival_optimizer"])
+            if self.discriminator.freezing:
+                self.discriminator.freezing.restore(state["freezing"])
         self.step = state["step"]
         restore_random_state(state["random"])
-
-
-def adam_rival(
-    network: nn.Module,
-    compute_loss: Callable[[nn.Module, Tensor, int], tuple[Tensor, Parts]],
-    share: float,
-    betas: tuple[float, float],
-    freezing: Freezing | None = None,
-) -> Rival:
-    """A discriminator that learns by Adam, at `share` of the generator's learning rate."""
-    group = {"params": network.parameters(), "share": share}
-    return Rival(network, torch.optim.Adam([group], betas=betas), compute_loss, freezing)
 
 
 def cosine_schedule(peak: float, steps: int, warmup: int) -> Callable[[int], float]:
@@ -105,7 +109,7 @@ def cosine_schedule(peak: float, steps: int, warmup: int) -> Callable[[int], flo
 def train(
     training: Training,
     batches: Iterable[Tensor],
-    compute_loss: Callable[[nn.Module, Tensor, int], tuple[Tensor, Parts]],
+    compute_loss: ComputeLoss,
     learning_rate: Callable[[int], float],
     runtime: Runtime,
     accelerator: Accelerator,
@@ -122,20 +126,20 @@ def train(
     for images in batches:
         rate = learning_rate(training.step)
         images = runtime.place(images)
-        rival = training.rival
+        discriminator = training.discriminator
         # As the step begins: what its losses decide holds from the next one on.
-        learns = replace(rival.freezing) if rival and rival.freezing else Freezing()
-        if rival:
-            rival.network.requires_grad_(False)  # the generator's gradients go through it, not into it
+        learns = replace(discriminator.freezing) if discriminator and discriminator.freezing else Freezing()
+        if discriminator:
+            discriminator.network.requires_grad_(False)  # the generator's gradients go through it, not into it
         total, parts = _update(
             training.network, training.optimizer, rate, compute_loss, images, training.step, accelerator, clip_norm,
             learns.generator_learns,
         )  # fmt: skip
-        if rival:
-            rival.network.requires_grad_(True)
+        if discriminator:
+            discriminator.network.requires_grad_(True)
             _, others = _update(
-                rival.network, rival.optimizer, rate, rival.compute_loss, images, training.step, accelerator, clip_norm,
-                learns.discriminator_learns,
+                discriminator.network, discriminator.optimizer, rate, discriminator.compute_loss, images, training.step,
+                accelerator, clip_norm, learns.discriminator_learns,
             )  # fmt: skip
             parts |= others
         training.step += 1
@@ -146,7 +150,7 @@ def _update(
     network: nn.Module,
     optimizer: torch.optim.Optimizer,
     rate: float,
-    compute_loss: Callable[[nn.Module, Tensor, int], tuple[Tensor, Parts]],
+    compute_loss: ComputeLoss,
     images: Tensor,
     step: int,
     accelerator: Accelerator,

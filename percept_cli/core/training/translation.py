@@ -1,183 +1,263 @@
-"""What a translation is trained by: losses to the target, to the source, and against a discriminator."""
+"""Training of a translation: what it learns from, its recipes, and the run."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from percept_cli.core.extractors import FeatureExtractor, create_architecture
+from percept_cli.core.data.corruption import parse_amount
+from percept_cli.core.data.paired_crops import CorruptedCrops, PairedCrops, UnpairedCrops, split_example
+from percept_cli.core.data.photos import Examples, find_photos, fingerprint, training_photos
+from percept_cli.core.extractors import Architecture
+from percept_cli.core.files.folders import match_by_name
 from percept_cli.core.generators.discriminators import MultiscaleDiscriminator
-from percept_cli.core.losses import (
-    ContextualTerm,
-    FeatureTerm,
-    GramTerm,
-    LowFrequencyTerm,
-    PerceptualLoss,
-    PixelTerm,
-    TotalVariationTerm,
-)
-from percept_cli.core.losses.adversarial import ADVERSARIES
-from percept_cli.core.losses.terms import PIX2PIXHD_WEIGHTS, Term
+from percept_cli.core.losses.adversarial import AdversarialLoss, LossAndParts
+from percept_cli.core.losses.terms import PIX2PIXHD_WEIGHTS
+from percept_cli.core.pretrained.extractors import COMPACT, ExtractorChoice
+from percept_cli.core.pretrained.generators import start_generator
+from percept_cli.core.runtime import seed_everything
+from percept_cli.core.training.loop import DiscriminatorTraining, Training, TrainingStep, unwrap
+from percept_cli.core.training.optimizers import create_optimizer
+from percept_cli.core.training.recipes import Recipe, create_loss, loss_layers, run_settings, total_of
+from percept_cli.core.training.run import CLIP_NORM, Run
 from percept_cli.errors import UsageError, unknown_name
 
-Parts = dict[str, Tensor]
+# What a translation may learn from
+UNPAIRED, PAIRS, MATCH_SOURCE, DEGRADE = "unpaired", "pairs", "match source", "degrade"
 
+ADVERSARIAL = ("least-squares", "standard")
+# Muon's rates are some ten times Adam's, which the discriminators keep.
+DISCRIMINATOR_SHARE = {"muon": 0.2, "adam": 1.0}
+# Fields of a recipe that only upscalers have
+OF_UPSCALERS = ("architecture", "texture_weight", "texture_layers", "scaling", "degradation", "patch")
 
-@dataclass(frozen=True)
-class TranslationRecipe:
-    """One way to train a translation; every field is an option of `percept train translate`. 0 leaves a loss out.
-
-    pixel to low_frequency compare the result with the target, content with the source, adversarial and matching by a
-    discriminator. Layers are those of VGG-shaped extractors; see `fit_layers` for others.
-    """
-
-    pixel: str = "l1"
-    pixel_weight: float = 0.0
-    feature_weight: float = 0.0
-    feature_layers: tuple[str, ...] = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
-    feature_distance: str = "l1"
-    contextual_weight: float = 0.0
-    contextual_layers: tuple[str, ...] = ("relu3_2", "relu4_2")
-    bandwidth: float = 0.1
-    gram_weight: float = 0.0
-    gram_layers: tuple[str, ...] = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
-    low_frequency_weight: float = 0.0
-    content_weight: float = 0.0
-    content_layers: tuple[str, ...] = ("relu4_2",)
-    adversarial_weight: float = 0.0
-    adversarial: str = "least-squares"
-    matching_weight: float = 0.0
-    discriminator_channels: int = 32
-    tv_weight: float = 0.0
-    steps: int = 1500
-    batch: int = 4
-    size: int = 128
-    learning_rate: float = 1.5e-3
-    optimizer: str = "muon"
-
-
-UNPAIRED = "unpaired"
-PAIRS = "pairs"
-MATCH_SOURCE = "match source"
-DEGRADE = "degrade"
-
-RECIPES: Mapping[str, TranslationRecipe] = {
+# Layers are those of VGG-shaped extractors; `usual_recipe` chooses others for other extractors.
+_PLAIN = Recipe(
+    UNPAIRED,
+    pixel_weight=0.0,
+    feature_layers=("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"),
+    feature_distance="l1",
+    feature_shares=PIX2PIXHD_WEIGHTS,
+    contextual_layers=("relu3_2", "relu4_2"),
+    adversarial="least-squares",
+    discriminator_channels=32,
+    steps=1500,
+    batch=4,
+)
+RECIPES: Mapping[str, Recipe] = {
     # Mechrez et al. 2018: content from the source, the rest from any picture of the target set. Departs from the paper,
     # whose content term is a contextual loss too: features hold the source in its place.
-    UNPAIRED: TranslationRecipe(contextual_weight=1.0, content_weight=1.0),
+    UNPAIRED: replace(_PLAIN, contextual_weight=1.0, content_weight=1.0),
     # pix2pixHD (Wang et al. 2018): ten times the discriminator's weight for features and for matching. Departs from the
     # paper, whose ten is on raw features: here 1 is an unrelated picture's distance.
-    PAIRS: TranslationRecipe(feature_weight=1.0, adversarial_weight=0.1, matching_weight=1.0),
+    PAIRS: replace(_PLAIN, name=PAIRS, feature_weight=1.0, adversarial_weight=0.1, matching_weight=1.0),
     # No target to be compared with: a discriminator that knows the target set, and a weak tie to the source.
-    MATCH_SOURCE: TranslationRecipe(adversarial_weight=0.1, content_weight=0.1),
-    DEGRADE: TranslationRecipe(pixel_weight=1.0, batch=8, size=96),
+    MATCH_SOURCE: replace(_PLAIN, name=MATCH_SOURCE, adversarial_weight=0.1, content_weight=0.1),
+    DEGRADE: replace(_PLAIN, name=DEGRADE, pixel_weight=1.0, batch=8, size=96),
 }
 # Holes are filled from what lies around them: crops have to be larger than a hole is.
 FILL = replace(RECIPES[DEGRADE], batch=4, size=192, feature_weight=0.1)
 
 
-def usual_recipe(mode: str, degrade: str | None = None) -> TranslationRecipe:
-    """What a mode is trained by where no option says otherwise; degrade: the kind of damage."""
-    return FILL if degrade == "mask" else RECIPES[mode]
+@dataclass(frozen=True)
+class TranslationData:
+    """What a translation learns from; names and meanings as in `percept train translate`.
 
-
-def fit_layers(layers: tuple[str, ...], extractor: str) -> tuple[str, ...]:
-    """The layers by their full names where the extractor has them all, else its own style layers, the deepest as many."""
-    architecture = create_architecture(extractor)
-    known = set(architecture.layer_names)
-    if all(layer in known for layer in layers):
-        return layers
-    return tuple(architecture.style_layers[-len(layers) :])
-
-
-def spread(weights: tuple[float, ...], layers: tuple[str, ...]) -> dict[str, float]:
-    """A weight for each layer: those given where there are as many, equal ones else; together 1."""
-    chosen = weights if len(weights) == len(layers) else (1.0,) * len(layers)
-    return {layer: weight / sum(chosen) for layer, weight in zip(layers, chosen, strict=True)}
-
-
-class TranslationLoss(nn.Module):
-    """The terms of a recipe over one pass of an extractor: some to the target, content to the source.
-
-    Called with the result, the source and the target, all (N, 3, H, W) RGB in [0, 1], it returns their parts, weighted
-    and named as the log shows them. extractor: tapped at `layers` of the recipe (see `translation_taps`), None where there
-    are none.
+    source, target, data: files or folders of pictures. Raises UsageError for options that do not go together.
     """
 
-    def __init__(self, recipe: TranslationRecipe, extractor: FeatureExtractor | None):
-        super().__init__()
-        to_target: dict[str, tuple[Term, float]] = {
-            "pixel": (PixelTerm(recipe.pixel), recipe.pixel_weight),
-            "feature": (
-                FeatureTerm(spread(PIX2PIXHD_WEIGHTS, recipe.feature_layers), recipe.feature_distance),
-                recipe.feature_weight,
-            ),
-            "contextual": (
-                ContextualTerm(spread((), recipe.contextual_layers), recipe.bandwidth), recipe.contextual_weight
-            ),
-            "gram": (GramTerm(spread((), recipe.gram_layers)), recipe.gram_weight),
-            "low_frequency": (LowFrequencyTerm(), recipe.low_frequency_weight),
-        }  # fmt: skip
-        to_source: dict[str, tuple[Term, float]] = {
-            "content": (FeatureTerm(spread((), recipe.content_layers)), recipe.content_weight),
-            "tv": (TotalVariationTerm(), recipe.tv_weight),
-        }
-        shared = extractor if extractor is not None else "compact"
-        self.to_target = _loss_of(to_target, shared)
-        self.to_source = _loss_of(to_source, shared)
-        if self.to_target is None and self.to_source is None and not recipe.adversarial_weight:
-            raise UsageError("All losses have a weight of 0. Give one of them more, as --contextual-weight 1.")
+    source: Sequence[Path] | None = None
+    target: Sequence[Path] | None = None
+    pairs: bool = False
+    match: str | None = None
+    degrade: str | None = None
+    amount: str | None = None
+    data: Sequence[Path] | None = None
+    offset: int = 0
+    short_side: int = 256
+
+    def __post_init__(self) -> None:
+        _ = self.mode  # which raises
 
     @property
-    def layers(self) -> tuple[str, ...]:
-        """The layers of the result that are looked at."""
-        return tuple(dict.fromkeys(layer for loss in (self.to_target, self.to_source) if loss for layer in loss.layers))
+    def mode(self) -> str:
+        """What is learned from: `unpaired`, `pairs`, `match source` or `degrade`."""
+        if self.match is not None and self.match != "source":
+            raise UsageError(unknown_name("--match", self.match, ["source"]))
+        if self.degrade is not None:
+            if self.source or self.target or self.pairs or self.match:
+                raise UsageError(
+                    "--degrade makes its pairs from --data: leave --source, --target, --pairs and --match out."
+                )
+            parse_amount(self.degrade, self.amount)
+            return DEGRADE
+        if self.data or self.amount:
+            raise UsageError("--data and --amount go with --degrade. Elsewhere give --source and --target.")
+        if not self.target:
+            raise UsageError(
+                "Say what to learn: --target PICTURES (and --source PHOTOS/), with --pairs where they belong together, or "
+                "--degrade noise, blur, jpeg, mask, gray or downscale."
+            )
+        if self.pairs and self.match:
+            raise UsageError("--pairs has targets to compare with and --match source has none: give one of them.")
+        if self.pairs and not self.source:
+            raise UsageError("--pairs needs both --source and --target.")
+        if self.offset and not self.pairs:
+            raise UsageError(
+                "--offset shifts the targets of --pairs or --degrade; unpaired ones have no place to be shifted from."
+            )
+        return PAIRS if self.pairs else MATCH_SOURCE if self.match else UNPAIRED
 
-    def forward(self, result: Tensor, source: Tensor, target: Tensor) -> Parts:
-        loss = self.to_target or self.to_source
-        features = loss.extractor(result, self.layers) if loss and loss.extractor and self.layers else {}
-        parts = self.to_target.compare(result, features, target) if self.to_target else {}
-        return parts | (self.to_source.compare(result, features, source) if self.to_source else {})
+    @property
+    def paired(self) -> bool:
+        """Whether each source has a target of its own."""
+        return self.mode in (PAIRS, DEGRADE)
+
+    @property
+    def inputs(self) -> int:
+        """The channels of a source: 4 where a mask of what is to be filled goes with it."""
+        return 4 if self.degrade == "mask" else 3
+
+    def create_examples(
+        self, size: int, seed: int, count: int, announce: Callable[[str], None], warn: Callable[[str], None]
+    ) -> tuple[Examples, dict[str, Any]]:
+        """The crops, and what a run must have the same to be resumed. Raises UsageError where none can be had."""
+        if self.degrade is not None:
+            photos = training_photos(self.data, "translation", announce)
+            amount = parse_amount(self.degrade, self.amount)
+            settings = {"degrade": self.degrade, "amount": list(amount), "offset": self.offset, **_of("photos", photos)}
+            return CorruptedCrops(photos, size, seed, count, self.degrade, amount, self.offset), settings
+        sources = training_photos(self.source, "translation", announce)
+        targets = find_photos(self.target or [])
+        settings = {**_of("sources", sources), **_of("targets", targets)}
+        if not self.paired:
+            crops = UnpairedCrops(sources, targets, size, seed, count, self.short_side)
+            return crops, {**settings, "short_side": self.short_side}
+        pairs, unmatched = match_by_name(sources, targets)
+        for path, reason in unmatched.items():
+            warn(f"{path} was left out: {reason}")
+        if not pairs:
+            raise UsageError(
+                "--pairs: no name of --source is found in --target; a01.jpg belongs to a01.png or a01_night.png."
+            )
+        settings |= {"pairs": len(pairs), "offset": self.offset}
+        return PairedCrops(pairs, size, seed, count, self.offset), settings
 
 
-def _loss_of(terms: dict[str, tuple[Term, float]], extractor: FeatureExtractor | str) -> PerceptualLoss | None:
-    return PerceptualLoss(terms, extractor) if any(weight for _, weight in terms.values()) else None
+def _of(name: str, photos: list[Path]) -> dict[str, Any]:
+    return {name: len(photos), f"{name}_digest": fingerprint(photos)}
 
 
-def translation_taps(recipe: TranslationRecipe) -> list[str]:
-    """The layers that a recipe's losses read, none when it compares pixels alone."""
-    weighed = (
-        (recipe.feature_weight, recipe.feature_layers),
-        (recipe.contextual_weight, recipe.contextual_layers),
-        (recipe.gram_weight, recipe.gram_layers),
-        (recipe.content_weight, recipe.content_layers),
+def usual_recipe(data: TranslationData, architecture: Architecture) -> Recipe:
+    """What a translation is trained by where nothing else is asked for; where an extractor lacks the layers, its own."""
+    recipe = FILL if data.degrade == "mask" else RECIPES[data.mode]
+    names = ("feature_layers", "contextual_layers", "gram_layers", "content_layers")
+    layers = {name: architecture.choose_layers(None, getattr(recipe, name)) for name in names}
+    return replace(recipe, **layers)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class TranslationTraining:
+    """What is asked of the training of a translation; names and meanings as in `percept train translate`.
+
+    recipe: that of `usual_recipe`, or changed by `dataclasses.replace`. Raises UsageError for losses that the data
+    cannot have.
+    """
+
+    data: TranslationData
+    recipe: Recipe
+    generator: str = "unet"
+    width: float | None = None
+    start: str | None = None
+    extractor: ExtractorChoice = COMPACT
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        recipe, mode, smallest = self.recipe, self.data.mode, MultiscaleDiscriminator.smallest
+        if recipe.adversarial not in ADVERSARIAL:
+            raise UsageError(unknown_name("adversarial loss", recipe.adversarial, ADVERSARIAL))
+        if recipe.adversarial_weight and recipe.size < smallest:
+            raise UsageError(f"--size {recipe.size}: the discriminators need {smallest} pixels or more.")
+        if not self.data.paired and recipe.matching_weight:
+            raise UsageError("--matching-weight compares a result with its own target: it needs --pairs or --degrade.")
+        if recipe.matching_weight and not recipe.adversarial_weight:
+            raise UsageError(
+                "--matching-weight needs a discriminator that learns: give an --adversarial-weight above 0."
+            )
+        if mode == MATCH_SOURCE and any(
+            (recipe.pixel_weight, recipe.feature_weight, recipe.contextual_weight, recipe.gram_weight,
+             recipe.low_frequency_weight)
+        ):  # fmt: skip
+            raise UsageError(
+                "--match source has no target to compare with: leave the weights of pixels, features, contextual, Gram "
+                "and low frequencies out."
+            )
+
+
+def train_translation(
+    run: Run, options: TranslationTraining, warn: Callable[[str], None] = lambda message: None
+) -> Iterator[TrainingStep]:
+    """Trains a translation, step by step; the model is written after the last step.
+
+    warn: is called for each picture without a partner. Raises UsageError for data, layers, losses and networks that are
+    not there, and as `Run.train`.
+    """
+    recipe, data, runtime, (_, processes) = options.recipe, options.data, run.runtime, run.shard
+    examples, data_settings = data.create_examples(
+        recipe.size, options.seed, recipe.steps * recipe.batch * processes, run.announce, warn
     )
-    return list(dict.fromkeys(layer for weight, layers in weighed if weight for layer in layers))
-
-
-def check_recipe(recipe: TranslationRecipe, mode: str) -> None:
-    """Refuses, with a UsageError, losses that the data of a mode cannot have."""
-    if recipe.adversarial not in ADVERSARIES:
-        raise UsageError(unknown_name("adversarial loss", recipe.adversarial, ADVERSARIES))
-    if recipe.adversarial_weight and recipe.size < MultiscaleDiscriminator.smallest:
+    seed_everything(options.seed)
+    taps = loss_layers(recipe, options.extractor.architecture)
+    extractor = runtime.freeze(options.extractor.create(taps, options.seed, run.announce)) if taps else None
+    if extractor is not None and recipe.size < extractor.smallest_side:
         raise UsageError(
-            f"--size {recipe.size}: the discriminators need {MultiscaleDiscriminator.smallest} pixels or more."
+            f"--size {recipe.size}: {', '.join(taps)} of {options.extractor.name} need {extractor.smallest_side} pixels "
+            "or more."
         )
-    if mode in (UNPAIRED, MATCH_SOURCE) and recipe.matching_weight:
-        raise UsageError("--matching-weight compares a result with its own target: it needs --pairs or --degrade.")
-    if recipe.matching_weight and not recipe.adversarial_weight:
-        raise UsageError("--matching-weight needs a discriminator that learns: give an --adversarial-weight above 0.")
-    if mode == MATCH_SOURCE and any(
-        (recipe.pixel_weight, recipe.feature_weight, recipe.contextual_weight, recipe.gram_weight,
-         recipe.low_frequency_weight)
-    ):  # fmt: skip
-        raise UsageError(
-            "--match source has no target to compare with: leave the weights of pixels, features, contextual, Gram and low "
-            "frequencies out."
-        )
+    loss = create_loss(recipe, extractor)
+    created = start_generator("translation", options.generator, options.start, inputs=data.inputs, width=options.width)
+    network = run.place(created)
+    training = Training(network, create_optimizer(recipe.optimizer, network), recipe.steps)
+    adversarial = None
+    if recipe.adversarial_weight:
+        # Isola et al. 2017: where there are pairs, the discriminators see the source too.
+        seen = 3 + data.inputs if data.paired else 3
+        adversarial = AdversarialLoss(
+            run.place(MultiscaleDiscriminator(recipe.discriminator_channels, inputs=seen)),
+            runtime, recipe.adversarial, recipe.adversarial_weight, recipe.matching_weight,
+        )  # fmt: skip
+        training.discriminator = DiscriminatorTraining.by_adam(
+            adversarial.discriminator, adversarial.discriminator_loss, DISCRIMINATOR_SHARE[recipe.optimizer],
+            betas=(0.5, 0.999),
+        )  # fmt: skip
+    settings = recipe.settings(without=OF_UPSCALERS)
+    settings |= {"optimizer": settings.pop("optimizer")}  # the last in the files of earlier versions
+    settings |= {
+        "mode": data.mode, **data_settings, "generator": options.generator, "arguments": created.arguments,
+        "start": Path(options.start).stem if options.start else "",
+        **run_settings(run, options.extractor, options.seed, used=bool(taps)),
+    }  # fmt: skip
 
+    def compute_loss(network: nn.Module, images: Tensor, step: int) -> LossAndParts:
+        source, target = split_example(images)
+        with runtime.autocast():
+            result = network(source)
+        parts = loss(result, target, source[:, :3])
+        if adversarial is not None:
+            parts |= adversarial.generator_parts(result, target, source if data.paired else None)
+        return total_of(parts), parts
 
-def total_of(parts: Parts) -> Tensor:
-    """The scalar to minimize."""
-    return torch.stack(list(parts.values())).sum()
+    def save() -> None:
+        run.save(
+            unwrap(network).state_dict(),
+            {"role": "translation", "architecture": options.generator, "arguments": created.arguments,
+             "mode": data.mode, "recipe": settings},
+        )  # fmt: skip
+
+    source, _ = split_example(examples[0][None])
+    return run.train(
+        training, examples, recipe.batch, compute_loss, recipe.learning_rate, settings,
+        clip_norm=CLIP_NORM, shown=(source[:, :3], source), finish=save,
+    )  # fmt: skip

@@ -1,122 +1,230 @@
-"""The loss of a recipe: pixels, features, textures, context, smoothness and a discriminator, each its own named term."""
+"""Training of an upscaler: the recipes of the papers' systems and of percept's own, by name, and the run."""
 
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-import torch
+import numpy as np
 from torch import Tensor, nn
 
-from percept_cli.core.extractors import FeatureExtractor
+from percept_cli.core.data.degradation import DEGRADATIONS, degrade
+from percept_cli.core.data.photos import Crops, fingerprint
 from percept_cli.core.generators.discriminators import create_discriminator
-from percept_cli.core.losses.adversarial import (
-    LossAndParts,
-    adversarial_loss,
-    discriminator_loss,
-    relativistic_adversarial_loss,
-    relativistic_discriminator_loss,
-)
-from percept_cli.core.losses.terms import (
-    ContextualTerm,
-    FeatureTerm,
-    LowFrequencyTerm,
-    PixelTerm,
-    Term,
-    TextureTerm,
-    TotalVariationTerm,
-)
-from percept_cli.core.losses.weighted import PerceptualLoss
-from percept_cli.core.runtime import Runtime
-from percept_cli.core.training.recipes import Recipe
+from percept_cli.core.generators.upscale import SCALES
+from percept_cli.core.losses.adversarial import AdversarialLoss, LossAndParts
+from percept_cli.core.pretrained.extractors import COMPACT, ExtractorChoice
+from percept_cli.core.pretrained.generators import start_generator
+from percept_cli.core.runtime import seed_everything
+from percept_cli.core.training.loop import DiscriminatorTraining, Training, TrainingStep, unwrap
+from percept_cli.core.training.optimizers import create_optimizer
+from percept_cli.core.training.recipes import Recipe, create_loss, loss_layers, run_settings, total_of
+from percept_cli.core.training.run import CLIP_NORM, Run
 from percept_cli.errors import UsageError, unknown_name
 
-# EnhanceNet: Gram matrices of patches of 16x16 pixels
-TEXTURE_PATCH = 16
-# Mechrez et al. 2018b
-CONTEXTUAL_BANDWIDTH = 0.1
-ADVERSARIES = ("standard", "relativistic")
+ADVERSARIAL = ("standard", "relativistic")
+# Muon's rates are some ten times Adam's, which the discriminator keeps; a tenth left it guessing after 500 steps.
+DISCRIMINATOR_SHARE = {"muon": 0.5, "adam": 1.0}
+# Fields of a recipe that only translations have
+OF_TRANSLATION = (
+    "bandwidth",
+    "gram_weight",
+    "gram_layers",
+    "content_weight",
+    "content_layers",
+    "matching_weight",
+    "size",
+)
+
+_RECIPES = (
+    Recipe("swift", "swift"),
+    # Sharp by features and textures, held in place by pixels; begins from a `swift` (give --start).
+    Recipe(
+        "swift-natural",
+        "swift-even",
+        pixel_weight=2.0,
+        feature_weight=1.0,
+        feature_layers=("relu1_2", "relu2_2", "relu3_4"),
+        feature_distance="cosine",
+        texture_weight=1.0,
+        adversarial_weight=0.05,
+        discriminator_channels=16,
+        steps=1000,
+        batch=8,
+        patch=32,
+        learning_rate=5e-4,
+    ),
+    # Johnson et al. 2016, section 4.2: relu2_2 alone, 288x288 patches, batch 4, 200,000 steps.
+    Recipe(
+        "johnson-2016",
+        "johnson-upscale",
+        pixel="mse",
+        pixel_weight=0.0,
+        feature_weight=1.0,
+        feature_layers=("relu2_2",),
+        tv_weight=1e-4,
+        scaling="paper",
+        degradation="johnson",
+        steps=200_000,
+        batch=4,
+        patch=72,
+        optimizer="adam",
+        learning_rate=1e-3,
+    ),
+    # Dong et al. 2014: mean squared error; Adam in place of their gradient descent with a rate of its own per layer.
+    Recipe("srcnn", "srcnn", pixel="mse", steps=200_000, batch=16, patch=33, optimizer="adam", learning_rate=1e-4),
+    # Ledig et al. 2017, section 3.2: 16 patches of 96x96, a million steps.
+    Recipe("srresnet", "srresnet", pixel="mse", steps=1_000_000, patch=24, optimizer="adam", learning_rate=1e-4),
+    # The same from an srresnet (give --start): relu5_4 features scaled by 1/12.75 (0.006), adversarial 1e-3.
+    Recipe(
+        "srgan",
+        "srresnet",
+        pixel="mse",
+        pixel_weight=0.0,
+        feature_weight=0.006,
+        feature_layers=("relu5",),
+        adversarial_weight=1e-3,
+        scaling="paper",
+        steps=100_000,
+        patch=24,
+        optimizer="adam",
+        learning_rate=1e-4,
+    ),
+    # Sajjadi et al. 2017, ENet-PAT: pool2 and pool5 features, Gram matrices of 16x16 patches, adversarial.
+    Recipe(
+        "enhancenet",
+        "enhancenet",
+        pixel="mse",
+        pixel_weight=0.0,
+        feature_weight=0.2,
+        feature_layers=("pool2", "pool5"),
+        texture_weight=3e-7,
+        adversarial_weight=1.0,
+        scaling="paper",
+        steps=100_000,
+        patch=32,
+        optimizer="adam",
+        learning_rate=1e-4,
+    ),
+    # Wang et al. 2018: conv5_4 before its activation, L1, relativistic average discriminator; from a pixel-trained rrdb.
+    Recipe(
+        "esrgan",
+        "rrdb",
+        pixel_weight=1e-2,
+        feature_weight=1.0,
+        feature_layers=("conv5",),
+        feature_distance="l1",
+        adversarial_weight=5e-3,
+        adversarial="relativistic",
+        scaling="paper",
+        steps=400_000,
+        patch=32,
+        optimizer="adam",
+        learning_rate=1e-4,
+    ),
+    # Mechrez et al. 2018b, "Maintaining Natural Image Statistics with the Contextual Loss": relu3_4, a bandwidth of 0.1
+    # (Recipe's own), images blurred by sigma 3, SRGAN's network and adversarial loss; from an srresnet.
+    Recipe(
+        "natural-statistics",
+        "srresnet",
+        pixel_weight=0.0,
+        contextual_weight=0.1,
+        low_frequency_weight=10.0,
+        adversarial_weight=1e-3,
+        scaling="paper",
+        steps=100_000,
+        patch=24,
+        optimizer="adam",
+        learning_rate=1e-4,
+    ),
+)
+RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in _RECIPES}
 
 
-def upscale_taps(recipe: Recipe) -> list[str]:
-    """The layers that a recipe's losses read, none when it compares pixels alone."""
-    taps = list(recipe.feature_layers) if recipe.feature_weight else []
-    taps += recipe.texture_layers if recipe.texture_weight else ()
-    return [*taps, *recipe.contextual_layers] if recipe.contextual_weight else taps
+def find_recipe(name: str) -> Recipe:
+    """A recipe by its name. Raises UsageError, with a suggestion, for one that is not there."""
+    if name not in RECIPES:
+        raise UsageError(unknown_name("preset", name, RECIPES))
+    return RECIPES[name]
 
 
-def create_upscale_loss(recipe: Recipe, extractor: FeatureExtractor | None) -> PerceptualLoss | None:
-    """The recipe's terms without its discriminator, on an extractor tapped at `upscale_taps`; None when it has none."""
-    typical = is_typical(recipe.scaling)
-    features = {layer: 1 / len(recipe.feature_layers) for layer in recipe.feature_layers}
-    textures = {layer: 1 / len(recipe.texture_layers) for layer in recipe.texture_layers}
-    contextual = {layer: 1 / len(recipe.contextual_layers) for layer in recipe.contextual_layers}
-    terms: dict[str, tuple[Term, float]] = {
-        "pixel": (PixelTerm(recipe.pixel), recipe.pixel_weight),
-        "feature": (FeatureTerm(features, recipe.feature_distance, typical=typical), recipe.feature_weight),
-        "texture": (TextureTerm(textures, TEXTURE_PATCH, typical=typical), recipe.texture_weight),
-        "contextual": (ContextualTerm(contextual, CONTEXTUAL_BANDWIDTH), recipe.contextual_weight),
-        "low_frequency": (LowFrequencyTerm(), recipe.low_frequency_weight),
-        "tv": (TotalVariationTerm(typical=typical), recipe.tv_weight),
-    }
-    if not any(weight for _, weight in terms.values()):
-        return None
-    return PerceptualLoss(terms, extractor if extractor is not None else "compact")
+@dataclass(frozen=True)
+class UpscaleTraining:
+    """What is asked of the training of an upscaler; names and meanings as in `percept train upscale`.
+
+    recipe: one of `find_recipe`, or changed by `dataclasses.replace`. Raises UsageError for a scale, a degradation or an
+    adversarial loss that is not there.
+    """
+
+    recipe: Recipe = RECIPES["swift"]
+    scale: int = 4
+    start: str | None = None
+    extractor: ExtractorChoice = COMPACT
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.scale not in SCALES:
+            raise UsageError(f"--scale {self.scale}: give one of {', '.join(map(str, SCALES))}.")
+        if self.recipe.degradation not in DEGRADATIONS:
+            raise UsageError(unknown_name("degradation", self.recipe.degradation, DEGRADATIONS))
+        if self.recipe.adversarial_weight and self.recipe.adversarial not in ADVERSARIAL:
+            raise UsageError(unknown_name("adversarial loss", self.recipe.adversarial, ADVERSARIAL))
 
 
-def is_typical(scaling: str) -> bool:
-    """Whether a `--scaling` divides terms by their usual size. Raises UsageError for an unknown one."""
-    if scaling not in ("typical", "paper"):
-        raise UsageError(unknown_name("scaling", scaling, ["typical", "paper"]))
-    return scaling == "typical"
+def train_upscale(photos: Sequence[Path], run: Run, options: UpscaleTraining) -> Iterator[TrainingStep]:
+    """Trains an upscaler on photographs, step by step; the model is written after the last step.
 
+    Raises UsageError for layers, losses and networks that are not there, and as `Run.train`.
+    """
+    recipe, runtime, (rank, processes) = options.recipe, run.runtime, run.shard
+    seed_everything(options.seed)
+    taps = loss_layers(recipe, options.extractor.architecture)
+    extractor = runtime.freeze(options.extractor.create(taps, options.seed, run.announce)) if taps else None
+    loss = create_loss(recipe, extractor)
+    adversarial = None
+    if recipe.adversarial_weight:
+        discriminator = create_discriminator("srgan", recipe.discriminator_channels)
+        adversarial = AdversarialLoss(discriminator, runtime, recipe.adversarial, recipe.adversarial_weight)
+    created = start_generator(
+        "upscaler", recipe.architecture, options.start, scale=options.scale, announce=run.announce
+    )
+    network = run.place(created)
+    training = Training(network, create_optimizer(recipe.optimizer, network), recipe.steps)
+    if adversarial is not None:
+        adversarial.discriminator = run.place(adversarial.discriminator)
+        training.discriminator = DiscriminatorTraining.by_adam(
+            adversarial.discriminator, adversarial.discriminator_loss, DISCRIMINATOR_SHARE[recipe.optimizer],
+            betas=(0.9, 0.99),
+        )  # fmt: skip
+    settings = {
+        **recipe.settings(without=OF_TRANSLATION), "preset": recipe.name, "scale": options.scale, "photos": len(photos),
+        "photos_digest": fingerprint(photos), "start": Path(options.start).stem if options.start else "",
+        **run_settings(run, options.extractor, options.seed, used=bool(taps)),
+    }  # fmt: skip
+    crops = Crops(
+        photos, recipe.patch * options.scale, options.seed, recipe.steps * recipe.batch * processes, native=True
+    )
 
-@dataclass
-class Duel:
-    """A generator's losses against a discriminator, which is shown the results that the generator was judged on."""
+    def shrink(images: Tensor, step: int) -> Tensor:
+        return degrade(images, options.scale, recipe.degradation, np.random.default_rng((options.seed, step, rank)))
 
-    recipe: Recipe
-    discriminator: nn.Module
-    runtime: Runtime
-    generated: Tensor | None = None
+    def compute_loss(network: nn.Module, images: Tensor, step: int) -> LossAndParts:
+        small = runtime.place(shrink(images, step))
+        with runtime.autocast():
+            result = network(small)
+        parts = loss(result, images, images)
+        if adversarial is not None:
+            parts |= adversarial.generator_parts(result, images)
+        return total_of(parts), parts
 
-    @classmethod
-    def create(cls, recipe: Recipe, runtime: Runtime) -> "Duel":
-        """A duel with an untrained discriminator. Raises UsageError for an unknown kind."""
-        if recipe.adversarial not in ADVERSARIES:
-            raise UsageError(unknown_name("adversarial loss", recipe.adversarial, ADVERSARIES))
-        return cls(recipe, create_discriminator("srgan", recipe.discriminator_channels), runtime)
+    def save() -> None:
+        run.save(
+            unwrap(network).state_dict(),
+            {"role": "upscaler", "architecture": recipe.architecture, "arguments": created.arguments,
+             "look": "natural" if taps or adversarial else "faithful", "recipe": settings},
+        )  # fmt: skip
 
-    def generator_part(self, result: Tensor, images: Tensor) -> Tensor:
-        """The generator's weighted loss for its result (N, 3, H, W), which is kept for `discriminator_part`."""
-        self.generated = result.detach()
-        with self.runtime.autocast():
-            fake = self.discriminator(result)
-            if self.recipe.adversarial == "relativistic":
-                part = relativistic_adversarial_loss(self.discriminator(images), fake)
-            else:
-                part = adversarial_loss(fake)
-        return self.recipe.adversarial_weight * part
-
-    def discriminator_part(self, discriminator: nn.Module, images: Tensor, step: int) -> LossAndParts:
-        """The discriminator's own loss on real images and on the last result."""
-        assert self.generated is not None
-        with self.runtime.autocast():
-            real, fake = discriminator(images), discriminator(self.generated)
-            relativistic = self.recipe.adversarial == "relativistic"
-            loss = relativistic_discriminator_loss(real, fake) if relativistic else discriminator_loss(real, fake)
-        return loss, {"discriminator": loss}
-
-
-def combine(loss: PerceptualLoss | None, duel: Duel | None) -> Callable[[Tensor, Tensor], LossAndParts]:
-    """One function of results and the images they should be: the sum of the losses there are, and their parts."""
-    if loss is None and duel is None:
-        raise UsageError(
-            "All losses have a weight of 0. Give one of --pixel-weight, --feature-weight, --adversarial-weight."
-        )
-
-    def compute(result: Tensor, images: Tensor) -> LossAndParts:
-        parts: dict[str, Tensor] = loss(result, images)[1] if loss is not None else {}
-        if duel is not None:
-            parts["adversarial"] = duel.generator_part(result, images)
-        return torch.stack(list(parts.values())).sum(), parts
-
-    return compute
+    sample = crops[0][None]
+    return run.train(
+        training, crops, recipe.batch, compute_loss, recipe.learning_rate, settings,
+        clip_norm=CLIP_NORM, shown=(sample, shrink(sample, 0)), finish=save,
+    )  # fmt: skip

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from percept_cli.core.drawing import canvas
 from percept_cli.core.drawing.sheets import Panel, contact_sheet, wrap
 from percept_cli.core.extractors import Architecture, FeatureExtractor
-from percept_cli.core.extractors.geometry import activation_pairs, layer_grids
+from percept_cli.core.extractors.geometry import activation_pairs
 from percept_cli.errors import UsageError
 
 SIDE = 66  # pixels of an enlarged filter
@@ -31,10 +31,9 @@ def image_filters(extractor: FeatureExtractor, layer: str) -> Tensor:
             f"Only {first_layer(extractor.architecture)} of {extractor.architecture.name} is a filter of the image: "
             f"{layer} stands behind an activation."
         )
-    grids = layer_grids(extractor)
-    assert grids is not None
-    grid = grids[layer]
-    side = grid.before + grid.stride + grid.after
+    grid = extractor.grid(layer)
+    assert grid is not None
+    side = grid.side
     place = -(-grid.before // grid.stride)
     start = place * grid.stride - grid.before
     width = start + side

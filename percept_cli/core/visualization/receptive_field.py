@@ -10,7 +10,7 @@ from torch import Tensor
 from percept_cli.core.drawing import canvas
 from percept_cli.core.drawing.plots import Plot, color_map
 from percept_cli.core.extractors import FeatureExtractor
-from percept_cli.core.extractors.geometry import layer_grids, theoretical_side
+from percept_cli.core.extractors.geometry import theoretical_side
 from percept_cli.core.visualization.steps import Step
 
 if TYPE_CHECKING:
@@ -42,9 +42,8 @@ def measure_receptive_field(extractor: FeatureExtractor, layer: str, seed: int =
     cancel. Raises UsageError as `theoretical_side`.
     """
     side = theoretical_side(extractor, layer)
-    grids = layer_grids(extractor)
-    assert grids is not None
-    grid = grids[layer]
+    grid = extractor.grid(layer)
+    assert grid is not None
     parameter = next(extractor.network.parameters())
     chance = torch.Generator().manual_seed(seed)
     # Wide enough that the field of the middle unit lies within the image.

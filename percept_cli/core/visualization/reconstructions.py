@@ -9,7 +9,7 @@ from torch import Tensor
 from percept_cli.core.drawing import canvas
 from percept_cli.core.drawing.sheets import Panel, contact_sheet, wrap
 from percept_cli.core.extractors import FeatureExtractor
-from percept_cli.core.optimization.inversion import InversionOptions, feature_error, reconstruct
+from percept_cli.core.optimization.inversion import InversionOptions, feature_error, invert
 from percept_cli.core.optimization.textures import gram_matrices, style_error, synthesize_texture
 from percept_cli.core.runtime import Runtime
 from percept_cli.core.visualization.steps import Step
@@ -52,10 +52,9 @@ def reconstruct_layers(
     found: list[Reconstruction] = []
     records: list[dict[str, object]] = []
     with torch.no_grad():
-        targets = {layer: each.clone() for layer, each in extractor(placed, content).items()}
         grams = gram_matrices(placed, style, extractor)
     for layer in content:
-        for step in reconstruct(targets[layer], layer, side, extractor, runtime, InversionOptions(steps, seed=seed)):
+        for step in invert(original, layer, extractor, runtime, InversionOptions(steps, seed=seed)):
             error = step.parts["feature"] ** 0.5
             records.append({"row": "content", "layers": layer, "step": step.index, "error": error})
             yield Step(total, {f"content {layer}": error})

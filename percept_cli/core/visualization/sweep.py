@@ -16,7 +16,7 @@ from percept_cli.core.losses.style import STYLE_LOSSES, load_styles, style_taps
 from percept_cli.core.measures.pixels import image_error
 from percept_cli.core.optimization.style_transfer import INITS, StyleOptions, optimize_style
 from percept_cli.core.pretrained.extractors import ExtractorChoice
-from percept_cli.core.pretrained.generators import load_style_generator
+from percept_cli.core.pretrained.generators import load_generator
 from percept_cli.core.runtime import Runtime
 from percept_cli.core.visualization.steps import Step
 from percept_cli.errors import UsageError, unknown_name
@@ -75,7 +75,7 @@ OPTIMIZED: Mapping[str, Callable[[str, str], Value]] = {
     "style-size": _number(32, whole=True),
     "style-layers": _any,
     "content-layers": _any,
-    "loss": _choice(STYLE_LOSSES),
+    "loss": _choice(tuple(STYLE_LOSSES)),
     "init": _choice(INITS),
     "steps": _number(1, whole=True),
     "strength": _number(0, 1),
@@ -160,8 +160,8 @@ class Swept:
 SweptRows = list[list[Swept]]
 # Names of an axis to fields of StyleOptions; layers are resolved beside them.
 FIELDS = {
-    "style-weight": "style_weight", "content-weight": "content_weight", "tv-weight": "total_variation_weight",
-    "style-size": "style_size", "loss": "style_loss", "init": "init", "steps": "steps",
+    "style-weight": "style_weight", "content-weight": "content_weight", "tv-weight": "tv_weight",
+    "style-size": "style_size", "loss": "loss", "init": "init", "steps": "steps",
 }  # fmt: skip
 
 
@@ -204,10 +204,10 @@ def sweep_models(
 ) -> Iterator[Step[SweptRows]]:
     """Restyles a photograph (1, 3, H, W) in [0, 1] by every model, each run once; `model` where a setting names none.
 
-    A step is a model. Raises, before any work, as `load_style_generator` does.
+    A step is a model. Raises, before any work, as `load_generator` does.
     """
     names = list(dict.fromkeys(str(setting.get("model", model)) for row in settings for setting in row))
-    generators = {name: runtime.prepare(load_style_generator(name).network) for name in names}
+    generators = {name: runtime.place_network(load_generator(name, "style").network) for name in names}
     yield Step(len(names))
     found = {}
     for name, generator in generators.items():
@@ -238,12 +238,12 @@ def _with_strength(swept: Swept, pixels: Tensor, setting: Setting) -> Swept:
 
 def _style_options(setting: Setting, base: StyleOptions, extractor: ExtractorChoice) -> StyleOptions:
     asked = replace(base, **{FIELDS[name]: value for name, value in setting.items() if name in FIELDS})  # type: ignore[arg-type]
-    content, style = (str(setting.get(name, "")).replace("+", ",") for name in ("content-layers", "style-layers"))
+    content, style = (
+        [layer for layer in str(setting.get(name, "")).split("+") if layer]
+        for name in ("content-layers", "style-layers")
+    )
     content_layers, style_layers = style_taps(
-        extractor.name,
-        content or ",".join(base.content_layers),
-        style or ",".join(base.style_layers),
-        asked.style_loss,
+        extractor.architecture, content or base.content_layers, style or base.style_layers, asked.loss
     )
     return replace(asked, content_layers=content_layers, style_layers=style_layers)
 

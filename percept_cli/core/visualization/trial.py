@@ -13,25 +13,18 @@ from torch import Tensor
 from percept_cli.core.data.corruption import CORRUPTIONS, corrupt
 from percept_cli.core.data.degradation import degrade
 from percept_cli.core.extractors.geometry import fixed_side
+from percept_cli.core.generators import ARCHITECTURES
 from percept_cli.core.generators.autoencoder import Autoencoder
 from percept_cli.core.generators.blocks import BicubicBase
 from percept_cli.core.images.photo import Photo, fit_short_side, floats, middle_square, resize_image
 from percept_cli.core.inference.invert import run_autoencoder, run_inverter
-from percept_cli.core.inference.restyle import fills_holes, run_generator
+from percept_cli.core.inference.run import run_generator
 from percept_cli.core.inference.upscale import upscale
 from percept_cli.core.measures.comparison import Comparison
 from percept_cli.core.measures.spectrum import Peak, frequency_peaks
 from percept_cli.core.pretrained.extractors import create_extractor
 from percept_cli.core.pretrained.files import load_weights
-from percept_cli.core.pretrained.generators import (
-    LoadedGenerator,
-    check_inverter,
-    load_autoencoder,
-    load_inverter,
-    load_style_generator,
-    load_upscaler,
-    recognize,
-)
+from percept_cli.core.pretrained.generators import LoadedGenerator, check_inverter, load_generator, recognize
 from percept_cli.core.pretrained.manifest import role_of, shipped_models
 from percept_cli.core.runtime import Runtime
 from percept_cli.errors import ImageError, ModelError, unknown_name
@@ -104,26 +97,23 @@ def load_trial(
     role = role_of(given)
     if not role and Path(given).is_file():
         role = recognize(load_weights(Path(given)), given)[0]
-    loaders: dict[str, Callable[[str], LoadedGenerator]] = {
-        "style": load_style_generator, "upscaler": load_upscaler, "inverter": load_inverter,
-        "autoencoder": load_autoencoder, "translation": load_style_generator,
-    }  # fmt: skip
     if not role:
-        known = [name for name, model in shipped_models().items() if model.role in loaders]
+        known = [name for name, model in shipped_models().items() if model.role in ARCHITECTURES]
         raise ModelError(unknown_name("model", given, known, hint="A file is given by its path."))
-    if role not in loaders:
-        raise ModelError(f"{given} is of role '{role}': give one of {', '.join(loaders)}.")
-    loaded = loaders[role](given)
-    network = runtime.prepare(loaded.network)
+    if role not in ARCHITECTURES:
+        raise ModelError(f"{given} is of role '{role}': give one of {', '.join(ARCHITECTURES)}.")
+    loaded = load_generator(given, role)
+    network = runtime.place_network(loaded.network)
     if role in ("style", "translation"):
-        make = torch.inference_mode()(lambda pixels: run_generator(network, pixels, runtime))
-        return Trial(loaded, role, make, damage=find_damage(loaded) if role == "translation" else None)
+        damage = find_damage(loaded) if role == "translation" else None
+        return Trial(loaded, role, lambda pixels: run_generator(network, pixels, runtime), damage=damage)
     if role == "upscaler":
-        enlarge = torch.inference_mode()(lambda pixels: floats(upscale(Photo(pixels), network, runtime).pixels))
-        return Trial(loaded, role, enlarge, scale=loaded.scale)
+        return Trial(
+            loaded, role, lambda pixels: floats(upscale(Photo(pixels), network, runtime).pixels), scale=loaded.scale
+        )
     if role == "autoencoder":
         assert isinstance(network, Autoencoder)
-        return Trial(loaded, role, torch.inference_mode()(lambda pixels: run_autoencoder(network, pixels, runtime)[0]))
+        return Trial(loaded, role, lambda pixels: run_autoencoder(network, pixels, runtime)[0])
 
     extractor, layer = loaded.metadata["extractor"], loaded.metadata["layer"]
     created = create_extractor(extractor, [layer], extractor_weights, seed, announce)
@@ -145,7 +135,7 @@ def find_damage(loaded: LoadedGenerator) -> tuple[str, float] | None:
     kind, amounts = loaded.recipe.get("degrade"), loaded.recipe.get("amount")
     if kind in CORRUPTIONS and isinstance(amounts, list) and all(isinstance(amount, int | float) for amount in amounts):
         return kind, statistics.mean(amounts)
-    if fills_holes(loaded.network):
+    if loaded.network.fills_holes:
         raise ModelError(f"{loaded.name} fills holes and its file does not say which it was trained on.")
     return None
 
@@ -217,7 +207,7 @@ def measure_speed(trial: Trial, seed: int = 0) -> float:
     The result has about `SPEED_SIDE` pixels a side.
     """
     side = trial.side or max(32, SPEED_SIDE // trial.scale)
-    channels = 4 if fills_holes(trial.loaded.network) else 3
+    channels = 4 if trial.loaded.network.fills_holes else 3
     pixels = torch.rand(1, channels, side, side, generator=torch.Generator().manual_seed(seed))
     made = trial.make(pixels)
     seconds: list[float] = []

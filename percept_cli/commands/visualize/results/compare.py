@@ -82,7 +82,7 @@ def compare(
     runtime = compute.runtime()
     if heat:
         choice = source.choose()
-        taps = perceptual_layers(choice.name, layers)
+        taps = perceptual_layers(choice.architecture, layers)
         console.say(runtime.reason)
         extractor = runtime.freeze(choice.create(taps, seed, console.say))
     loaded = [load_pixels(path, console) for path in pictures]

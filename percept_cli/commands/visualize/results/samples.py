@@ -37,10 +37,10 @@ def samples(
         return
 
     from percept_cli.core.generators.autoencoder import Autoencoder
-    from percept_cli.core.pretrained.generators import load_autoencoder
+    from percept_cli.core.pretrained.generators import load_generator
     from percept_cli.core.visualization.samples import sample_sheet
 
-    loaded = load_autoencoder(model)
+    loaded = load_generator(model, "autoencoder")
     assert isinstance(loaded.network, Autoencoder)
     if not loaded.network.variational:
         raise UsageError(
@@ -50,6 +50,6 @@ def samples(
     runtime = compute.runtime()
     console.say(runtime.reason)
     side = size or loaded.recipe.get("size", 64)
-    steps = sample_sheet(runtime.prepare(loaded.network), count, side, seed, runtime)
+    steps = sample_sheet(runtime.place_network(loaded.network), count, side, seed, runtime)
     sheet, records = follow(steps, console, "picture", f"{side}x{side} pixels")
     target.write(sheet, records, model=loaded.name, count=count, size=side, seed=seed)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from percept_cli.core.images.photo import Photo, floats
 from percept_cli.core.inference.upscale import Upscaler, upscale
 from percept_cli.core.pretrained.foreign_upscalers import ForeignUpscaler
-from percept_cli.core.pretrained.generators import load_upscaler
+from percept_cli.core.pretrained.generators import load_generator
 from percept_cli.core.runtime import Runtime
 from percept_cli.errors import ModelError, UsageError
 
@@ -68,7 +68,7 @@ def test_pixels_are_those_of_spandrels_own_call(name: str, tmp_path: Path) -> No
     theirs = network(name)
     path = tmp_path / "anything.pth"
     torch.save(theirs.state_dict(), path)
-    loaded = load_upscaler(str(path))
+    loaded = load_generator(str(path), "upscaler")
     assert isinstance(loaded.network, ForeignUpscaler)
     assert (loaded.scale, loaded.network.receptive_radius) == NETWORKS[name][1:]
     assert loaded.architecture in loaded.note and f"enlarges {loaded.scale} times" in loaded.note
@@ -82,8 +82,11 @@ def test_pixels_are_those_of_spandrels_own_call(name: str, tmp_path: Path) -> No
     torch.testing.assert_close(result, expected, atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize("wrapper", ["params_ema", "params", "params-ema", "state_dict", "net", None])
-@pytest.mark.parametrize("keys", ["2018", "BasicSR"])
+@pytest.mark.parametrize(
+    ("wrapper", "keys"),
+    [("params_ema", "BasicSR"), ("params", "BasicSR"), ("params-ema", "2018"), ("state_dict", "2018"), ("net", "2018"),
+     (None, "2018"), (None, "BasicSR")],
+)  # fmt: skip
 def test_files_as_they_are_passed_around(wrapper: str | None, keys: str, tmp_path: Path) -> None:
     """Real-ESRGAN's releases hold `params_ema`, older ones the bare tensors under older names."""
     theirs = network("ESRGAN x4")
@@ -91,7 +94,7 @@ def test_files_as_they_are_passed_around(wrapper: str | None, keys: str, tmp_pat
     state = real_esrgan_keys(state) if keys == "BasicSR" else state
     path = tmp_path / "RealESRGAN_x4plus.pth"
     torch.save({wrapper: state} if wrapper else state, path)
-    loaded = load_upscaler(str(path), 4)
+    loaded = load_generator(str(path), "upscaler", 4)
     pixels = torch.rand((1, 3, 10, 11), generator=torch.Generator().manual_seed(1))
     torch.testing.assert_close(loaded.network(pixels), theirs(pixels).clamp(0, 1))
 
@@ -102,7 +105,7 @@ def test_the_better_of_two_sets_of_weights_is_taken(tmp_path: Path) -> None:
     other = {key: torch.zeros_like(tensor) for key, tensor in theirs.state_dict().items()}
     torch.save({"params": other, "params_ema": theirs.state_dict()}, tmp_path / "both.pth")
     pixels = torch.rand(1, 3, 8, 8)
-    loaded = load_upscaler(str(tmp_path / "both.pth"))
+    loaded = load_generator(str(tmp_path / "both.pth"), "upscaler")
     torch.testing.assert_close(loaded.network(pixels), theirs(pixels).clamp(0, 1))
 
 
@@ -110,7 +113,7 @@ def test_half_precision_and_safetensors_files_too(tmp_path: Path) -> None:
     """As they are passed around for other programs; run in float32."""
     theirs = network("Compact x4").half()
     save_file(dict(theirs.state_dict()), tmp_path / "half.safetensors")
-    loaded = load_upscaler(str(tmp_path / "half.safetensors"))
+    loaded = load_generator(str(tmp_path / "half.safetensors"), "upscaler")
     assert {parameter.dtype for parameter in loaded.network.parameters()} == {torch.float32}
     pixels = torch.rand(1, 3, 8, 8)
     torch.testing.assert_close(loaded.network(pixels), theirs.float()(pixels).clamp(0, 1))
@@ -118,28 +121,30 @@ def test_half_precision_and_safetensors_files_too(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["ESRGAN x4", "ESRGAN x2 by unshuffling", "Compact x3", "Compact, gray"])
 def test_tiles_equal_the_whole(name: str, tmp_path: Path) -> None:
-    """Where the convolutions tell how far the network sees; to within rounding, which no level shows."""
+    """Where the convolutions tell how far the network sees, within 1e-5 in float32."""
     torch.save(network(name).state_dict(), tmp_path / "file.pth")
-    generator = RUNTIME.prepare(load_upscaler(str(tmp_path / "file.pth")).network)
-    pixels = torch.rand((1, 3, 207, 218), generator=torch.Generator().manual_seed(2))
-    upscaler = Upscaler(generator, RUNTIME, 150)
+    generator = RUNTIME.prepare(load_generator(str(tmp_path / "file.pth"), "upscaler").network)
+    pixels = torch.rand((1, 3, 97, 110), generator=torch.Generator().manual_seed(2))
+    upscaler = Upscaler(generator, RUNTIME, 50)
     assert upscaler.is_exact
     whole = upscaler.run(pixels)
-    for tile in upscaler.plan(Photo(pixels), 150):
+    for tile in upscaler.plan(Photo(pixels), 50):
         rows, columns = tile.source.slices
         part = upscaler.run(pixels[..., rows, columns])
         rows, columns = tile.target.within(tile.source).scaled(upscaler.scale).slices
         torch.testing.assert_close(
-            part[..., rows, columns], whole[..., *tile.target.scaled(upscaler.scale).slices], atol=1e-6, rtol=0
+            part[..., rows, columns], whole[..., *tile.target.scaled(upscaler.scale).slices], atol=1e-5, rtol=0
         )
 
 
 def test_a_deep_network_gets_a_halo_that_leaves_nothing_to_see(tmp_path: Path) -> None:
     """Its tiles equal the whole within a gray level, and the user is told that it is not to the bit."""
     torch.save(network("ESRGAN, deep").state_dict(), tmp_path / "deep.pth")
-    upscaler = Upscaler(RUNTIME.prepare(load_upscaler(str(tmp_path / "deep.pth")).network), RUNTIME, 150)
+    upscaler = Upscaler(
+        RUNTIME.place_network(load_generator(str(tmp_path / "deep.pth"), "upscaler").network), RUNTIME, 60
+    )
     steps = list(
-        upscaler.enlarge(Photo(torch.rand((1, 3, 200, 220), generator=torch.Generator().manual_seed(3))), verify=True)
+        upscaler.enlarge(Photo(torch.rand((1, 3, 90, 110), generator=torch.Generator().manual_seed(3))), verify=True)
     )
     assert "not to the bit" in steps[0].note
     assert steps[-1].verification is not None and steps[-1].verification.passed
@@ -155,9 +160,9 @@ class Trap:
         return (self.path.touch, ())
 
 
-@pytest.mark.parametrize("place", ["beside", "instead"])
-@pytest.mark.parametrize("suffix", [".pth", ".pt", ".ckpt"])
-@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize(
+    ("place", "suffix", "zipped"), [("beside", ".pth", True), ("instead", ".pt", False), ("instead", ".ckpt", True)]
+)
 def test_a_pickle_is_refused_and_never_run(place: str, suffix: str, zipped: bool, tmp_path: Path) -> None:
     """Beside good weights as well as alone, in files old and new."""
     trap = Trap(tmp_path / "trapped")
@@ -165,7 +170,7 @@ def test_a_pickle_is_refused_and_never_run(place: str, suffix: str, zipped: bool
     path = tmp_path / f"trap{suffix}"
     torch.save(content, path, _use_new_zipfile_serialization=zipped)
     with pytest.raises(ModelError, match="never runs"):
-        load_upscaler(str(path))
+        load_generator(str(path), "upscaler")
     assert not (tmp_path / "trapped").exists()
 
 
@@ -175,7 +180,7 @@ def test_a_torchscript_program_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "program.pt"
     torch.jit.save(torch.jit.trace(network("Compact x4"), torch.rand(1, 3, 8, 8)), path)
     with pytest.raises(ModelError, match="not a weights file"):
-        load_upscaler(str(path))
+        load_generator(str(path), "upscaler")
 
 
 def test_another_scale_than_asked_for_is_refused(tmp_path: Path) -> None:
@@ -183,7 +188,7 @@ def test_another_scale_than_asked_for_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "x4plus.pth"
     torch.save(network("ESRGAN x4").state_dict(), path)
     with pytest.raises(UsageError, match=r"x4plus\.pth enlarges 4 times, not 2: give --x4"):
-        load_upscaler(str(path), 2)
+        load_generator(str(path), "upscaler", 2)
 
 
 @pytest.mark.parametrize(
@@ -200,13 +205,13 @@ def test_what_is_no_upscaler_is_named(state: dict[str, Tensor], message: str, tm
     """One sentence on what it is instead."""
     torch.save(state, tmp_path / "other.pth")
     with pytest.raises(ModelError, match=message):
-        load_upscaler(str(tmp_path / "other.pth"))
+        load_generator(str(tmp_path / "other.pth"), "upscaler")
 
 
 def test_a_network_that_cannot_run_in_half_precision_runs_in_full(tmp_path: Path) -> None:
     """As spandrel says of the architecture."""
     torch.save(network("Compact x4").state_dict(), tmp_path / "file.pth")
-    generator = load_upscaler(str(tmp_path / "file.pth")).network
+    generator = load_generator(str(tmp_path / "file.pth"), "upscaler").network
     assert isinstance(generator, ForeignUpscaler)
     pixels = torch.rand(1, 3, 16, 16)
     full = generator(pixels)

@@ -6,16 +6,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from percept_cli.core.generators import Generator
 from percept_cli.core.generators.style import JohnsonGenerator, StyleGenerator
 from percept_cli.core.images.photo import LUMA, Photo
 from percept_cli.core.inference.colors import keep_original_colors
-from percept_cli.core.inference.restyle import finish, restyle, run_generator
+from percept_cli.core.inference.restyle import finish, restyle
+from percept_cli.core.inference.run import run_generator
 from percept_cli.core.runtime import Runtime
 
 RUNTIME = Runtime(torch.device("cpu"), torch.float32, "")
 
 
-class Negative(nn.Module):
+class Negative(Generator):
     """A generator with a known answer."""
 
     smallest = 16
@@ -140,9 +142,7 @@ def test_strength_0_returns_a_transparent_photograph() -> None:
 def test_what_half_precision_makes_infinite_is_computed_again() -> None:
     """A network that passes 65,504 on its way overflows in fp16; the result is that of fp32, not black or noise."""
 
-    class Loud(nn.Module):
-        smallest = 1
-
+    class Loud(Generator):
         def __init__(self) -> None:
             super().__init__()
             self.louder, self.softer = nn.Conv2d(3, 3, 1, bias=False), nn.Conv2d(3, 3, 1, bias=False)

@@ -10,16 +10,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from percept_cli.core.generators import Generator, create_generator
 from percept_cli.core.generators.blocks import BicubicBase
 from percept_cli.core.generators.reach import convolution_radius, cut_errors
-from percept_cli.core.generators.upscale import create_upscaler, even_out
+from percept_cli.core.generators.upscale import even_out
 from percept_cli.core.images.decode import load_image
 from percept_cli.core.images.encode import save_image
 from percept_cli.core.images.photo import Photo, floats, quantize, resize_image
-from percept_cli.core.inference import upscale as upscaling
+from percept_cli.core.images.resize import resample_levels
+from percept_cli.core.inference import memory
 from percept_cli.core.inference.colors import match_colors
-from percept_cli.core.inference.upscale import ONE_ALGORITHM_PIXELS, TileStep, Upscaler, resample, upscale
-from percept_cli.core.pretrained.generators import load_upscaler
+from percept_cli.core.inference.upscale import TileStep, Upscaler, upscale
+from percept_cli.core.pretrained.generators import load_generator
 from percept_cli.core.pretrained.manifest import shipped_models
 from percept_cli.core.runtime import Runtime
 from percept_cli.errors import DeviceError, ImageError
@@ -29,10 +31,9 @@ HALF = Runtime(torch.device("cpu"), torch.bfloat16, "")
 SMALL = {"channels": 8, "blocks": 2}
 
 
-class Nearest(nn.Module):
+class Nearest(Generator):
     """A generator with a known answer."""
 
-    size_multiple = smallest = 1
     receptive_radius = 0
 
     def __init__(self, scale: int = 2):
@@ -56,14 +57,14 @@ class Wide(Nearest):
         return super().forward(self.blur(images))
 
 
-def random_upscaler(name: str, scale: int, **arguments: int) -> nn.Module:
+def random_upscaler(name: str, scale: int, **arguments: int) -> Generator:
     """A network whose last layer does something, as an untrained one's may not."""
     torch.manual_seed(0)
-    network = create_upscaler(name, scale=scale, **arguments).eval().requires_grad_(False)
+    network = create_generator("upscaler", name, scale=scale, **arguments).eval().requires_grad_(False)
     for parameter in network.parameters():
         if not parameter.any():
             nn.init.normal_(parameter, std=0.02)
-    return RUNTIME.prepare(network)
+    return RUNTIME.place_network(network)
 
 
 def noise_photo(height: int, width: int, *, alpha: bool = False, bits: int = 8) -> Photo:
@@ -76,26 +77,28 @@ def last_step(upscaler: Upscaler, photo: Photo, *size: int, verify: bool = False
 
 
 def limit_memory(patch: pytest.MonkeyPatch, limit: int) -> None:
-    patch.setattr(upscaling, "_free_memory", lambda device: limit)
+    patch.setattr(memory, "free_memory", lambda device: limit)
 
 
 # Tiles equal the whole
 
 
-@pytest.mark.parametrize(("height", "width"), [(311, 254), (150, 401), (40, 1201)])
-@pytest.mark.parametrize("tile", [8, 150, 199])
 @pytest.mark.parametrize(
-    ("name", "scale", "arguments"),
+    ("name", "scale", "arguments", "height", "width", "tile"),
     [
-        ("swift", 2, SMALL), ("swift", 3, {"channels": 12, "blocks": 1}), ("swift", 4, {"channels": 16, "blocks": 3}),
-        ("swift-even", 4, SMALL),
-        ("srresnet", 2, SMALL), ("rrdb", 2, {"channels": 8, "blocks": 1, "growth": 4}),
+        ("swift", 2, SMALL, 47, 61, 8), ("swift", 2, SMALL, 40, 1201, 150),
+        ("swift", 3, {"channels": 12, "blocks": 1}, 311, 254, 199), ("swift", 4, {"channels": 16, "blocks": 3}, 150, 201, 90),
+        ("swift-even", 4, SMALL, 47, 61, 8), ("srresnet", 2, SMALL, 150, 401, 150),
+        ("rrdb", 2, {"channels": 8, "blocks": 1, "growth": 4}, 47, 61, 8),
     ],
 )  # fmt: skip
-def test_tiles_equal_the_whole_to_the_bit(
-    name: str, scale: int, arguments: dict[str, int], tile: int, height: int, width: int
+def test_tiles_equal_the_whole(
+    name: str, scale: int, arguments: dict[str, int], height: int, width: int, tile: int
 ) -> None:
-    """In float32 on a processor, before any rounding, for odd sizes and flat pictures, whatever tiles are asked for."""
+    """Within 1e-5 in float32, before any rounding to levels, for odd sizes and flat pictures, in tiles small and large.
+
+    Not to the bit: torch may convolve a tile by another algorithm than the whole, with the sums in another order.
+    """
     upscaler = Upscaler(random_upscaler(name, scale, **arguments), RUNTIME, tile)
     photo = noise_photo(height, width)
     whole = upscaler.run(photo.pixels)
@@ -106,23 +109,30 @@ def test_tiles_equal_the_whole_to_the_bit(
         part = upscaler.run(photo.pixels[..., rows, columns])
         rows, columns = each.target.within(each.source).scaled(scale).slices
         written = each.target.scaled(scale)
-        assert torch.equal(part[..., rows, columns], whole[..., *written.slices])
+        torch.testing.assert_close(part[..., rows, columns], whole[..., *written.slices], atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("runtime", [RUNTIME, HALF], ids=["fp32", "bf16"])
 @pytest.mark.parametrize("alpha", [False, True])
 @pytest.mark.parametrize("bits", [8, 16])
 def test_tiled_results_are_the_untiled_ones(runtime: Runtime, alpha: bool, bits: int) -> None:
-    """The same levels, with transparency and without; in bf16 within one of 256."""
+    """In fp32 the same levels of 8 bits, but for the few values at the edge between two, and within one of 16 bits.
+
+    With transparency and without; a color counts as much as it is opaque. In bf16 within one level of 8 bits.
+    """
     photo = noise_photo(201, 260, alpha=alpha, bits=bits)
     network = random_upscaler("swift", 2, **SMALL)
     whole = upscale(photo, network, runtime, tile="off")
     tiled = upscale(photo, network, runtime, tile=120)
-    tolerance = 0 if runtime is RUNTIME else 1 / 255
-    assert (floats(whole.pixels) - floats(tiled.pixels)).abs().max() <= tolerance
+    level = 1 / (2**bits - 1)
+    apart = (floats(whole.pixels) - floats(tiled.pixels)).abs()
     assert (whole.alpha is None) == (tiled.alpha is None) == (not alpha)
     if whole.alpha is not None and tiled.alpha is not None:
-        assert torch.equal(whole.alpha, tiled.alpha)
+        apart = apart * floats(whole.alpha)
+        assert (floats(whole.alpha) - floats(tiled.alpha)).abs().max() <= 1.01 * level
+    assert apart.max() <= 1.01 * (level if runtime is RUNTIME else 1 / 255)
+    if runtime is RUNTIME and bits == 8:
+        assert (apart > 0).float().mean() < 1e-3
 
 
 def test_the_network_never_sees_more_than_a_tile_and_its_halo() -> None:
@@ -140,12 +150,13 @@ def test_the_network_never_sees_more_than_a_tile_and_its_halo() -> None:
 
 @pytest.mark.parametrize("whole", [True, False])
 def test_verification_passes_what_is_right(whole: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Against the untiled picture where that fits, else against other tiles across the seams."""
+    """Against the untiled picture where that fits, else against other tiles across the seams: one level of 16 bits."""
     limit_memory(monkeypatch, 1 << (40 if whole else 24))
     upscaler = Upscaler(random_upscaler("swift", 2, **SMALL), RUNTIME, 140)
-    found = last_step(upscaler, noise_photo(450, 600), verify=True).verification
+    found = last_step(upscaler, noise_photo(450, 600, bits=16), verify=True).verification
     assert found is not None and found.passed
-    assert (found.difference, found.whole, found.places) == (0, whole, 1 if whole else 8)
+    assert found.difference <= 1.01 * 255 / 65535
+    assert (found.whole, found.places) == (whole, 1 if whole else 8)
 
 
 @pytest.mark.parametrize("whole", [True, False])
@@ -195,7 +206,8 @@ def test_generators_do_not_understate_their_radius(name: str, scale: int) -> Non
     """No cut changes what lies beyond it."""
     sizes = {"srcnn": {}, "rrdb": {"channels": 8, "blocks": 1, "growth": 4}}
     network = random_upscaler(name, scale, **sizes.get(name, SMALL))
-    assert cut_errors(network)[int(network.receptive_radius) :].max() < 1e-5  # type: ignore[arg-type]
+    assert network.receptive_radius is not None
+    assert cut_errors(network)[network.receptive_radius :].max() < 1e-5
 
 
 # Memory
@@ -337,10 +349,14 @@ def test_a_visible_edge_has_no_dark_halo() -> None:
     """A white disc on transparent black stays white where it can be seen."""
     y, x = torch.meshgrid(torch.arange(40.0), torch.arange(40.0), indexing="ij")
     alpha = ((y - 20).hypot(x - 20) < 12).float()[None, None]
-    base = BicubicBase(2)
-    for attribute in ("size_multiple", "smallest", "receptive_radius"):
-        setattr(base, attribute, 2 if attribute == "receptive_radius" else 1)
-    result = upscale(Photo(alpha.expand(-1, 3, -1, -1), alpha=alpha), base, RUNTIME)
+
+    class Bicubic(Generator):
+        scale, receptive_radius = 2, BicubicBase.radius
+
+        def forward(self, images: Tensor) -> Tensor:
+            return BicubicBase(2)(images)
+
+    result = upscale(Photo(alpha.expand(-1, 3, -1, -1), alpha=alpha), Bicubic(), RUNTIME)
     assert result.alpha is not None
     assert (result.pixels[(result.alpha > 8).expand(-1, 3, -1, -1)] > 250).all()
 
@@ -369,13 +385,13 @@ def test_resampling_in_strips_is_resampling(size: tuple[int, int]) -> None:
     levels = np.random.default_rng(0).integers(0, 65_536, (301, 200, 3), dtype=np.uint16)
     whole = resize_image(floats(torch.from_numpy(levels)).permute(2, 0, 1)[None], *size)
     expected = quantize(whole, np.uint16).astype(int)
-    assert np.abs(resample(levels, *size, np.uint16).astype(int) - expected).max() <= 1
+    assert np.abs(resample_levels(levels, *size, np.uint16).astype(int) - expected).max() <= 1
 
 
-def network_of(name: str) -> nn.Module:
+def network_of(name: str) -> Generator:
     if name in shipped_models():
-        return load_upscaler(name).network
-    network = create_upscaler("swift", scale=int(name), **SMALL)
+        return load_generator(name, "upscaler").network
+    network = create_generator("upscaler", "swift", scale=int(name), **SMALL)
     return network.eval().requires_grad_(False)
 
 
@@ -384,7 +400,7 @@ def network_of(name: str) -> nn.Module:
 )
 def test_colors_do_not_shift(name: str) -> None:
     """The mean color stays within half a gray level: of a photograph, of gray ones, of every shipped upscaler."""
-    picture = load_image(Path(__file__).parent.parent / "docs" / "photo.jpg").pixels[..., 100:196, 100:228]
+    picture = load_image(Path(__file__).parent.parent / "docs" / "photo.jpg").pixels[..., 100:164, 100:164]
     gray = picture.mean(dim=1, keepdim=True).expand(-1, 3, -1, -1)
     for pixels in (picture, gray, torch.full_like(picture, 0.4)):
         result = floats(upscale(Photo(pixels), network_of(name), RUNTIME).pixels)
@@ -421,13 +437,6 @@ def test_values_that_are_no_numbers_are_an_error() -> None:
 
     with pytest.raises(ImageError, match="not finite"):
         upscale(noise_photo(9, 9), Broken(), RUNTIME)
-
-
-def test_small_pictures_are_one_tile_in_float32() -> None:
-    """Below it torch convolves by another algorithm than above, whose sums differ in the last bit."""
-    side = int(ONE_ALGORITHM_PIXELS**0.5)
-    assert len(Upscaler(Nearest(), RUNTIME, 20).plan(noise_photo(side, side), 20)) == 1
-    assert len(Upscaler(Nearest(), HALF, 20).plan(noise_photo(side, side), 20)) > 1
 
 
 def test_the_canvas_of_a_result_is_its_file(tmp_path: Path) -> None:

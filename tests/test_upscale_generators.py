@@ -4,19 +4,24 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from percept_cli.core.generators import ARCHITECTURES, Generator
 from percept_cli.core.generators.blocks import BicubicBase
-from percept_cli.core.generators.classics import CLASSICS
 from percept_cli.core.images.resize import resize_bicubic
 from percept_cli.errors import UsageError
 
-SMALL = {
+SMALL: dict[str, dict[str, int]] = {
     "srcnn": {},
     "srresnet": {"channels": 4, "blocks": 2},
     "enhancenet": {"channels": 4, "blocks": 2},
     "rrdb": {"channels": 4, "blocks": 1, "growth": 2},
     "johnson-upscale": {"channels": 4, "blocks": 2},
 }
-CASES = [(name, scale) for name in CLASSICS for scale in (2, 3, 4, 8) if (name, scale) != ("johnson-upscale", 3)]
+CLASSICS = {name: ARCHITECTURES["upscaler"][name] for name in SMALL}
+# Each with two stages of 2, and of the others those that no other case resembles
+CASES = [
+    *((name, 4) for name in CLASSICS),
+    *[("srcnn", 2), ("srcnn", 3), ("srresnet", 8), ("enhancenet", 3), ("rrdb", 2), ("johnson-upscale", 8)],
+]
 
 
 @pytest.fixture(autouse=True)
@@ -24,7 +29,7 @@ def _seed() -> None:
     torch.manual_seed(0)
 
 
-def create(name: str, scale: int) -> nn.Module:
+def create(name: str, scale: int) -> Generator:
     return CLASSICS[name](scale=scale, **SMALL[name]).eval()
 
 
@@ -127,7 +132,7 @@ def test_every_parameter_learns(name: str) -> None:
 # --- reach
 
 
-def reach(network: nn.Module, scale: int) -> int:
+def reach(network: Generator, scale: int) -> int:
     """How many small pixels beyond its own any output pixel of a small one depends on, by gradients."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):

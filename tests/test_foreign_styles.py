@@ -8,7 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from percept_cli.core.pretrained.files import load_weights
-from percept_cli.core.pretrained.foreign_styles import ForeignGenerator, create_foreign_generator, recognize_foreign
+from percept_cli.core.pretrained.foreign import build_foreign
+from percept_cli.core.pretrained.foreign_styles import ForeignStyle
+from percept_cli.core.pretrained.generators import load_generator, recognize
 from percept_cli.errors import ModelError
 
 FULL, HALF = (32, 64, 128), (16, 32, 64)
@@ -128,11 +130,17 @@ def noise_images(height: int, width: int, count: int = 1) -> Tensor:
     return torch.rand((count, 3, height, width), generator=torch.Generator().manual_seed(1))
 
 
-def loaded(original: nn.Module, folder: Path) -> ForeignGenerator:
+def style_of(state: dict[str, Tensor], source: str = "x.pth") -> ForeignStyle:
+    _, network = build_foreign(state, source, "style")
+    assert isinstance(network, ForeignStyle)
+    return network
+
+
+def loaded(original: nn.Module, folder: Path) -> ForeignStyle:
     """The generator from a file as the repository's training script saves it."""
     path = folder / "style.pth"
     torch.save(original.state_dict(), path)
-    return create_foreign_generator(load_weights(path), str(path)).requires_grad_(False)
+    return style_of(load_weights(path), str(path)).requires_grad_(False)
 
 
 ORIGINALS = pytest.mark.parametrize("original", [PytorchExamples, Rrmina])
@@ -201,37 +209,39 @@ def test_the_order_of_colors_matters(original, tmp_path):
     assert (255 * generator(images) - swapped).abs().mean() > 5
 
 
-def test_running_statistics_of_old_files_are_left_out(tmp_path):
+@pytest.mark.parametrize("counted", [False, True])
+def test_running_statistics_of_old_files_are_left_out(counted, tmp_path):
+    """As PyTorch before 0.4 saved them, and with the number of batches that later releases saved beside them."""
     old = randomized(PytorchExamples(HALF, old=True))
     for name, statistic in old.named_buffers():
         if not name.endswith("num_batches_tracked"):
             statistic.uniform_(3, 4)
-    # PyTorch before 0.4 did not count batches.
-    state = {key: value for key, value in old.state_dict().items() if not key.endswith("num_batches_tracked")}
-    assert "res5.in2.running_var" in state
-    assert "in1.running_mean" in state
+    state = {key: value for key, value in old.state_dict().items() if counted or "num_batches" not in key}
+    assert "res5.in2.running_var" in state and "in1.running_mean" in state
+    assert ("res1.in2.num_batches_tracked" in state) == counted
     torch.save(state, tmp_path / "old.model")
-    state = load_weights(tmp_path / "old.model")
     images = noise_images(32, 32)
 
-    generator = create_foreign_generator(state, "old.model")
+    loaded = load_generator(str(tmp_path / "old.model"), "style")
 
-    assert recognize_foreign(state) == "pytorch-examples"
+    assert loaded.architecture == "pytorch-examples"
     expected = stylized(old, images)  # in training mode, as its script ran it: each image's own statistics
-    torch.testing.assert_close(255 * generator(images).detach(), expected, atol=FLOAT32_NOISE, rtol=0)
+    torch.testing.assert_close(255 * loaded.network(images).detach(), expected, atol=FLOAT32_NOISE, rtol=0)
 
 
 def test_recognized_by_keys_alone():
-    assert recognize_foreign(PytorchExamples(HALF).state_dict()) == "pytorch-examples"
-    assert recognize_foreign(Rrmina(HALF).state_dict()) == "rrmina"
-    assert len(PytorchExamples(FULL).state_dict()) == len(Rrmina(FULL).state_dict()) == 62
-    assert recognize_foreign({}) is None
-    assert recognize_foreign({"features.0.weight": torch.zeros(64, 3, 3, 3)}) is None
+    for name, original in (("pytorch-examples", PytorchExamples), ("rrmina", Rrmina)):
+        state = original(FULL).state_dict()
+        assert len(state) == 62
+        assert recognize(state, "x.pth") == ("style", name)
 
 
-def test_unknown_keys_are_no_style_network():
-    with pytest.raises(ModelError, match=r"x\.pth is not a style network"):
-        create_foreign_generator({"weight": torch.zeros(1)}, "x.pth")
+@pytest.mark.parametrize("state", [{}, {"features.0.weight": torch.zeros(64, 3, 3, 3)}], ids=["empty", "VGG"])
+def test_unknown_keys_are_no_style_network(state):
+    with pytest.raises(
+        ModelError, match=r"x\.pth is not a style model that percept knows: its keys are those of neither"
+    ):
+        style_of(state)
 
 
 @ORIGINALS
@@ -243,7 +253,7 @@ def test_files_in_half_precision_become_float32(original, tmp_path):
 
 def test_the_weights_are_copies():
     state = randomized(Rrmina(HALF)).state_dict()
-    generator = create_foreign_generator(state, "x.pth")
+    generator = style_of(state)
 
     state["ConvBlock.0.conv_layer.weight"].zero_()
 
@@ -290,5 +300,5 @@ def test_what_does_not_fit_is_named(case):
     damage(state)
 
     with pytest.raises(ModelError, match=re.escape(message)) as caught:
-        create_foreign_generator(state, "x.pth")
+        style_of(state)
     assert str(caught.value).startswith("x.pth looks like a ")

@@ -1,0 +1,97 @@
+"""What a file says about its photograph beside the pixels: EXIF, color profile and XMP, read and written."""
+
+from typing import Any
+
+from PIL import Image, PngImagePlugin, TiffImagePlugin
+from PIL.ExifTags import IFD, Base
+
+from percept_cli.core.files.formats import ImageFormat
+from percept_cli.core.images.photo import Photo
+
+# What EXIF says of the photograph. The rest describes how the file was stored (sizes, strips, the orientation that
+# has been applied, a thumbnail of the old picture) and would be wrong in the new one.
+_EXIF_TAGS = (
+    Base.ImageDescription, Base.Make, Base.Model, Base.XResolution, Base.YResolution,
+    Base.ResolutionUnit, Base.Software, Base.DateTime, Base.Artist, Base.HostComputer,
+    Base.Rating, Base.RatingPercent, Base.Copyright, Base.XPTitle, Base.XPComment,
+    Base.XPAuthor, Base.XPKeywords, Base.XPSubject,
+)  # fmt: skip
+_EXIF_STORAGE_TAGS = (Base.ExifImageWidth, Base.ExifImageHeight, Base.ExifInteroperabilityOffset)
+
+
+def read_exif(image: Image.Image, notes: list[str]) -> bytes | None:
+    """What EXIF says of the photograph, without the orientation; None where there is nothing. Notes say what is lost."""
+    try:
+        found = image.getexif()
+        # An empty directory with its signature, as programs leave that removed all entries, takes 20 bytes.
+        if not len(found) and len(image.info.get("exif") or b"") > 20:
+            raise ValueError("no entry can be read")
+        kept = Image.Exif()
+        for tag in _EXIF_TAGS:
+            if tag in found:
+                kept[tag] = found[tag]
+        for part in (IFD.Exif, IFD.GPSInfo):
+            entries = {tag: value for tag, value in found.get_ifd(part).items() if tag not in _EXIF_STORAGE_TAGS}
+            if entries:
+                kept[part] = entries
+        return kept.tobytes() if len(kept) else None
+    except Exception:
+        # EXIF is written by thousands of devices and programs; none of their mistakes is a reason to lose the picture.
+        notes.append("The EXIF data is damaged: it is not kept")
+        return None
+
+
+def read_profile(image: Image.Image, notes: list[str]) -> bytes | None:
+    """The color profile where it is one of RGB; None for others, which a note tells of."""
+    icc: bytes | None = image.info.get("icc_profile")
+    if not icc or image.mode in ("CMYK", "LAB"):
+        return None
+    # ICC.1:2022, 7.2.8: bytes 16 to 19 of the header name the color space.
+    space = icc[16:20].decode("ascii", "replace").strip()
+    if space == "RGB":
+        return icc
+    kind = "gray" if space == "GRAY" else "damaged" if len(icc) < 128 else space
+    notes.append(f"The {kind} color profile does not fit an RGB image: it is not kept")
+    return None
+
+
+def read_xmp(image: Image.Image) -> bytes | None:
+    """The XMP packet of the photograph, None where there is none."""
+    # In a telephone's JPEG it describes the pictures that are not taken.
+    xmp = None if image.format == "MPO" else image.info.get("xmp") or image.info.get("XML:com.adobe.xmp")
+    return xmp.encode() if isinstance(xmp, str) else xmp or None
+
+
+def write_options(photo: Photo, image_format: ImageFormat, notes: list[str]) -> dict[str, Any]:
+    """What Pillow's writer is given for a photograph's metadata. Notes say what the format does not keep."""
+    exif = _fitting(photo.exif, image_format.largest_exif, "EXIF", image_format, notes)
+    xmp = _fitting(photo.xmp, image_format.largest_xmp, "XMP", image_format, notes)
+    options: dict[str, Any] = {}
+    if photo.icc and image_format.icc:
+        options["icc_profile"] = photo.icc
+    elif photo.icc:
+        notes.append(f"{image_format.name} keeps no color profile: colors may look different")
+    if exif:
+        options["exif"] = exif
+    if xmp and image_format.name == "PNG":
+        options["pnginfo"] = PngImagePlugin.PngInfo()
+        options["pnginfo"].add_itxt("XML:com.adobe.xmp", xmp.decode("utf-8", "replace"))
+    elif xmp and image_format.name == "TIFF":
+        # Pillow takes a TIFF file's XMP as one more EXIF tag.
+        options["exif"] = Image.Exif()
+        options["exif"].load(exif or b"")
+        options["exif"][TiffImagePlugin.XMP] = xmp
+    elif xmp:
+        options["xmp"] = xmp
+    return options
+
+
+def _fitting(
+    data: bytes | None, largest: int | None, what: str, image_format: ImageFormat, notes: list[str]
+) -> bytes | None:
+    if not data or not image_format.exif:
+        return None
+    if largest is not None and len(data) > largest:
+        notes.append(f"The {what} data does not fit in a {image_format.name}: it is not kept")
+        return None
+    return data

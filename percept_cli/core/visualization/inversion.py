@@ -1,0 +1,50 @@
+"""Pictures that were found for layers of a network: how near they are to the photograph, and their sheet."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from percept_cli.core.drawing.sheets import Panel, contact_sheet, wrap
+from percept_cli.core.extractors.graph import FeatureExtractor
+from percept_cli.core.measures.pixels import image_error
+from percept_cli.core.optimization.inversion import feature_error
+from percept_cli.core.runtime import Runtime
+
+COLUMNS = 6  # of a sheet, before it begins another row
+
+
+@dataclass(frozen=True)
+class Inverted:
+    """A picture (1, 3, side, side) in [0, 1] as an 8-bit file holds it, its name, and its errors.
+
+    feature_error: see `feature_error`. image_error: in gray levels.
+    """
+
+    name: str
+    image: Tensor
+    feature_error: float
+    image_error: float
+
+
+def measure_inversion(
+    name: str, image: Tensor, original: Tensor, layer: str, extractor: FeatureExtractor, runtime: Runtime
+) -> Inverted:
+    """The errors of a picture that was found for a layer, rounded as in a file, where anyone can measure it again."""
+    image = (image * 255).round() / 255
+    error = feature_error(runtime.place(image), runtime.place(original), layer, extractor)
+    return Inverted(name, image, error, image_error(image, original))
+
+
+def inversion_sheet(original: Tensor, found: Sequence[Inverted], layers: int) -> Tensor:
+    """One picture (1, 3, H, W) of an original (1, 3, side, side) and what was found, all layers of each sample in a row.
+
+    layers: how many there are; where it is one, or there is one sample, rows are broken after `COLUMNS` pictures.
+    """
+    side = original.shape[-1]
+    first = Panel(original, ("original", f"{side}x{side} pixels"))
+    panels = [Panel(each.image, (each.name, f"error {each.feature_error:.3f}")) for each in found]
+    if layers in (1, len(panels)):
+        return contact_sheet(wrap([first, *panels], COLUMNS))
+    rows = [panels[start : start + layers] for start in range(0, len(panels), layers)]
+    return contact_sheet([[Panel(None) if number else first, *row] for number, row in enumerate(rows)])
