@@ -12,6 +12,7 @@ from percept_cli.console import Console
 
 if TYPE_CHECKING:
     from percept_cli.core.optimization.style_transfer import StyleOptions
+    from percept_cli.core.pretrained.extractors import ExtractorChoice
     from percept_cli.core.runtime import Runtime
 
 SIDE = 192  # pixels, the short side of each picture
@@ -80,17 +81,9 @@ def sweep(
         refuse_options({"--steps": steps}, "A trained model is not optimized")
     if "steps" in (down.name, across.name):
         refuse_options({"--steps": steps}, "steps is an axis already")
-    photo = choose_photo(image, console)
+    photo, styles = choose_photo(image, console), style or []
     target = plan_picture(
-        photo.stem,
-        "sweep",
-        output,
-        data,
-        existing,
-        console,
-        sources=[photo, *(style or [])],
-        quality=quality,
-        show=show,
+        photo.stem, "sweep", output, data, existing, console, sources=[photo, *styles], quality=quality, show=show
     )
     if target.is_done():
         return
@@ -103,12 +96,12 @@ def sweep(
         how = f"model {model}; " if model else ""
     else:
         choice, base = source.choose(), StyleOptions(steps=steps or STEPS, seed=seed)
-        optimized = sweep_optimized(subject.pixels, asked, style or [], base, choice, runtime, console.say)
+        optimized = sweep_optimized(subject.pixels, asked, styles, base, choice, runtime, console.say)
         swept = follow(optimized, console, "step", subject.size)
         updates = "" if "steps" in (down.name, across.name) else f", {base.steps} steps"
         how = f"optimized on {choice.name}{updates}; "
     note = f"{how}{'; '.join(subject.notes)}; what is not on an axis is as percept stylize has it"
-    given = given_pictures(photo.name, subject.pixels, style or [])
+    given = given_pictures(photo.name, subject.pixels, styles)
     sheet = sweep_sheet(f"Sweep of {photo.name}", [note], given, down, across, swept)
     records = sweep_records(asked, swept, subject.pixels)
     target.write(sheet, records, rows=down.name, columns=across.name, pictures=len(records))
@@ -119,11 +112,10 @@ def preview_style(
     styles: Sequence[Path],
     output: Path,
     base: "StyleOptions",
+    extractor: "ExtractorChoice",
     runtime: "Runtime",
     console: Console,
     *,
-    extractor: str,
-    extractor_weights: str | None,
     overwrite: bool,
 ) -> None:
     """Writes `OUTPUT.preview.png`: a photograph optimized with style weights and style sizes about those of `base`.
@@ -132,7 +124,6 @@ def preview_style(
     """
     from percept_cli.commands.visualize.photographs import load_subject
     from percept_cli.commands.visualize.picture import follow, plan_picture
-    from percept_cli.core.pretrained.extractors import ExtractorChoice
     from percept_cli.core.visualization.sweep import (
         given_pictures,
         preview_axes,
@@ -146,11 +137,11 @@ def preview_style(
     target = plan_picture(photo.stem, "preview", place, None, existing, console, sources=[photo, *styles])
     rows, columns = preview_axes(base)
     subject = load_subject(photo, SIDE, console)
-    choice = ExtractorChoice(extractor, extractor_weights)
-    optimized = sweep_optimized(subject.pixels, settings(rows, columns), styles, base, choice, runtime, console.say)
+    asked = settings(rows, columns)
+    optimized = sweep_optimized(subject.pixels, asked, styles, base, extractor, runtime, console.say)
     swept = follow(optimized, console, "step", subject.size)
     note = (
-        f"optimized on {choice.name}, {base.steps} steps; {'; '.join(subject.notes)}. A training lowers the same loss; "
+        f"optimized on {extractor.name}, {base.steps} steps; {'; '.join(subject.notes)}. A training lowers the same loss; "
         "strokes keep their size in pixels, so on larger photographs they look smaller."
     )
     title = f"Before training {output.name}: which style weight and size?"
