@@ -125,7 +125,4 @@ def preview_training(
         STEPS, style_size=asked.style_size, seed=asked.seed,
         **{**losses, "content_layers": content, "style_layers": styles},
     )  # fmt: skip
-    preview_style(
-        photo, style, output, base, runtime, console, extractor=asked.extractor.name,
-        extractor_weights=asked.extractor.weights, overwrite=existing.overwrite,
-    )  # fmt: skip
+    preview_style(photo, style, output, base, asked.extractor, runtime, console, overwrite=existing.overwrite)
