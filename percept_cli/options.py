@@ -204,9 +204,9 @@ class DeepsimLosses:
         str,
         typer.Option("--loss", help="image, feature, or deepsim: both and a discriminator.", rich_help_panel="Losses"),
     ] = "deepsim"
-    image_weight: Annotated[float | None, typer.Option(min=0.0, rich_help_panel="Losses")] = None
-    feature_weight: Annotated[float | None, typer.Option(min=0.0, rich_help_panel="Losses")] = None
-    adversarial_weight: Annotated[float | None, typer.Option(min=0.0, rich_help_panel="Losses")] = None
+    image_weight: Weight = None
+    feature_weight: Weight = None
+    adversarial_weight: Weight = None
     scaling: Annotated[
         str,
         typer.Option(

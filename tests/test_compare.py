@@ -207,6 +207,23 @@ def test_extractor_layers_weights_and_seed_reach_the_distance(folders: Path, per
     assert figures_of(percept, *pair, *random)["perceptual"] == figures[2]
 
 
+def test_a_gram_distance_is_measured_in_the_second_images_own(folders: Path, percept: Callable) -> None:
+    """0 of equal images, small of brighter ones, and relative: the extractor's scale does not matter."""
+    metric = (*CPU, "--metrics", "gram", "--extractor-weights", "random", "--layers", "relu1_2, relu2_1")
+    assert figures_of(percept, "a/hill.png", "a/hill.png", *metric)["gram"] == 0
+    assert 0 < figures_of(percept, "a/hill.png", "b/hill_new.png", *metric)["gram"] < 0.5
+
+
+@pytest.mark.parametrize("metric", ["gram", "contextual"])
+def test_a_style_is_not_compared_in_layers_without_places(metric: str, folders: Path, percept: Callable) -> None:
+    outcome = percept(
+        "compare", "a/hill.png", "b/hill_new.png", *CPU, "--metrics", metric, "--extractor", "alexnet",
+        "--extractor-weights", "random", "--layers", "fc6",
+    )  # fmt: skip
+    assert outcome.code == 2
+    assert "fc6 of alexnet has one code for the whole picture" in outcome.stderr
+
+
 def test_the_contextual_loss_forgets_places_and_equal_images_have_none(folders: Path, percept: Callable) -> None:
     """A picture turned around is further in pixels than in context; layers are the option's, or one of depth."""
     with Image.open("a/hill.png") as image:

@@ -123,7 +123,7 @@ def test_half_precision_and_safetensors_files_too(tmp_path: Path) -> None:
 def test_tiles_equal_the_whole(name: str, tmp_path: Path) -> None:
     """Where the convolutions tell how far the network sees, within 1e-5 in float32."""
     torch.save(network(name).state_dict(), tmp_path / "file.pth")
-    generator = RUNTIME.prepare(load_generator(str(tmp_path / "file.pth"), "upscaler").network)
+    generator = RUNTIME.place_network(load_generator(str(tmp_path / "file.pth"), "upscaler").network)
     pixels = torch.rand((1, 3, 97, 110), generator=torch.Generator().manual_seed(2))
     upscaler = Upscaler(generator, RUNTIME, 50)
     assert upscaler.is_exact

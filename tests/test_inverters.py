@@ -13,7 +13,7 @@ from percept_cli.core.extractors import FeatureExtractor, create_architecture
 from percept_cli.core.generators import ARCHITECTURES, Generator, create_generator
 from percept_cli.core.generators.discriminators import DeepsimDiscriminator
 from percept_cli.core.generators.inversion import GRAY, Inverter, double_by_pooling
-from percept_cli.core.inference.invert import run_inverter
+from percept_cli.core.inference.invert import invert, run_inverter
 from percept_cli.core.losses.functional import typical_square
 from percept_cli.core.pretrained import manifest
 from percept_cli.core.pretrained.extractors import create_extractor
@@ -280,6 +280,18 @@ def test_running_in_half_precision_gives_nearly_the_same(saved: Path, compact: F
     ]
     assert images[0].shape == (1, 3, 37, 40) and images[0].min() >= 0 and images[0].max() <= 1
     assert (images[0] - images[1]).abs().max() < 6 / 255
+
+
+def test_a_photograph_is_inverted_in_a_few_lines(saved: Path, compact: FeatureExtractor) -> None:
+    """By an inverter from a file, as by its features: the image has the photograph's size."""
+    runtime = Runtime(torch.device("cpu"), torch.float32, "")
+    loaded = load_generator(str(saved), "inverter")
+    check_inverter(loaded, compact, "conv3")
+    photo = torch.rand(1, 3, 37, 40)
+    image = invert(photo, "conv3", compact, runtime.place_network(loaded.network), runtime)
+    assert image.shape == photo.shape and image.min() >= 0 and image.max() <= 1
+    features = compact(photo, ["conv3"])["conv3"]
+    torch.testing.assert_close(image, run_inverter(loaded.network, features, (37, 40), runtime), atol=1e-5, rtol=0)
 
 
 def test_another_layer_extractor_or_weights_are_one_sentence(saved: Path, compact: FeatureExtractor) -> None:

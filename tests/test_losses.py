@@ -34,6 +34,7 @@ from percept_cli.core.losses.functional import (
     typical_gram_distance,
     typical_square,
 )
+from percept_cli.core.losses.style_losses import STYLE_LOSSES
 from percept_cli.core.losses.terms import FEATURE_DISTANCES, PIX2PIXHD_WEIGHTS
 from percept_cli.core.pretrained.extractors import create_extractor
 from percept_cli.errors import UsageError
@@ -321,6 +322,22 @@ def test_untouched_photographs_cost_one_and_the_style_nothing(extractor):
     assert all(part.item() == pytest.approx(1 / len(LAYERS), rel=1e-4) for part in parts.values())
     assert sum(parts.values()).item() == pytest.approx(1, rel=1e-4)
     assert sum(call(term, extractor(style)).values()).item() < 1e-8
+
+
+@pytest.mark.parametrize("loss", STYLE_LOSSES)
+def test_every_style_loss_is_0_for_the_style_and_1_for_untouched_photographs(loss, extractor):
+    style, pictures = extractor(noise_images(seed=3)), extractor(photographs())
+    term = StyleTerm(("relu2_1", "relu3_1"), loss=loss)
+    term.set_target([style])
+    term.calibrate(pictures)
+
+    assert sum(call(term, pictures).values()).item() == pytest.approx(1, rel=1e-4)
+    assert sum(call(term, style).values()).item() < 1e-3
+    # As a metric it is 0 for the same, whatever the scale of the network.
+    kind, (one, other) = STYLE_LOSSES[loss], (style["relu2_1"], pictures["relu2_1"][:1])
+    assert kind.distance(one, one).item() == pytest.approx(0, abs=1e-3)
+    scaled = kind.distance(1000 * one, 1000 * other).item()
+    assert scaled == pytest.approx(kind.distance(one, other).item(), rel=1e-3) and scaled > 0.01
 
 
 def test_raw_style_is_the_sum_of_squared_gram_distances(extractor):

@@ -1,19 +1,28 @@
 """A generator on a photograph: the mixture asked for, the photograph's own colors, transparency and size."""
 
 import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from percept_cli.core.generators import Generator
 from percept_cli.core.generators.style import JohnsonGenerator, StyleGenerator
+from percept_cli.core.images.decode import load_image
+from percept_cli.core.images.encode import save_image
+from percept_cli.core.images.masks import load_mask
 from percept_cli.core.images.photo import LUMA, Photo
 from percept_cli.core.inference.colors import keep_original_colors
 from percept_cli.core.inference.restyle import finish, restyle
 from percept_cli.core.inference.run import run_generator
-from percept_cli.core.runtime import Runtime
+from percept_cli.core.pretrained.generators import load_generator
+from percept_cli.core.runtime import Runtime, choose_runtime
 
+CPU = ("--device", "cpu", "--precision", "fp32", "--threads", 1)
 RUNTIME = Runtime(torch.device("cpu"), torch.float32, "")
 
 
@@ -159,3 +168,24 @@ def test_what_half_precision_makes_infinite_is_computed_again() -> None:
         with half.autocast():
             assert not torch.isfinite(network(pixels)).all()
         torch.testing.assert_close(run_generator(network, pixels, half), pixels)
+
+
+def test_restyling_from_python_gives_what_the_command_gives(
+    photos: Path, style_model: Path, tmp_path: Path, percept: Callable
+) -> None:
+    """In a few lines: with the options of the command under its names, and a mask."""
+    source, mask = photos / "hill.png", tmp_path / "mask.png"
+    Image.linear_gradient("L").resize((75, 61)).save(mask)
+    runtime = choose_runtime("cpu", "fp32", 1)
+    generator = runtime.place_network(load_generator(str(style_model), "style").network)
+    cases: list[tuple[list[object], dict[str, Any]]] = [
+        (["--strength", 0.6, "--keep-colors", "--size", 40], {"strength": 0.6, "keep_colors": True, "size": 40}),
+        (["--mask", mask, "--tile", "off"], {"mask": load_mask(mask, source, 61, 75), "tile": "off"}),
+    ]
+    for options, arguments in cases:
+        outcome = percept(
+            "stylize", source, "-m", style_model, *options, *CPU, "-o", tmp_path / "command.png", "--overwrite"
+        )
+        assert outcome.code == 0, outcome.stderr
+        save_image(restyle(load_image(source), generator, runtime, **arguments), tmp_path / "python.png")
+        assert (tmp_path / "python.png").read_bytes() == (tmp_path / "command.png").read_bytes()

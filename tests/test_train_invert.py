@@ -1,7 +1,7 @@
 """An inverter is trained by any of its losses, by the papers' weights and freezing rule, and goes on to the same bits."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -10,12 +10,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from percept_cli.core.data.photos import find_photos
 from percept_cli.core.generators.discriminators import DeepsimDiscriminator
 from percept_cli.core.images.decode import load_image
 from percept_cli.core.images.photo import middle_square
 from percept_cli.core.inference.invert import run_inverter
 from percept_cli.core.losses.adversarial import AdversarialLoss, Freezing
-from percept_cli.core.pretrained.extractors import create_extractor
+from percept_cli.core.pretrained.extractors import ExtractorChoice, create_extractor
 from percept_cli.core.pretrained.files import load_weights
 from percept_cli.core.pretrained.generators import load_generator
 from percept_cli.core.runtime import Runtime
@@ -29,9 +30,11 @@ from percept_cli.core.training.deepsim import (
     find_weights,
     image_factor,
 )
-from percept_cli.core.training.loop import DiscriminatorTraining, Training, create_accelerator, train
+from percept_cli.core.training.inversion import InverterTraining, train_inverter
+from percept_cli.core.training.loop import DiscriminatorTraining, Training, TrainingStep, create_accelerator, train
+from percept_cli.core.training.run import Run
 from percept_cli.errors import UsageError
-from tests.test_training import assert_resumes_to_the_same_bits, read_log
+from tests.test_training import assert_resumes_to_the_same_bits, assert_same_bits, read_log
 
 RUNTIME = Runtime(torch.device("cpu"), torch.float32, "")
 Command = Callable[..., list[object]]
@@ -282,6 +285,39 @@ def test_a_stopped_training_goes_on_to_the_same_bits(
 ) -> None:
     """Stopped in its middle with a discriminator and its dropout beside it: the same weights and log."""
     assert_resumes_to_the_same_bits(start_percept, percept, lambda model: command(model, *EVERYTHING), 14, unbroken)
+
+
+def test_an_inverter_is_trained_from_python_and_goes_on_where_it_was_stopped(photos: Path, tmp_path: Path) -> None:
+    """Steps as the caller asks for them; a run opened again goes on to the same weights and the same log."""
+    files, said = find_photos([photos]), list[str]()
+    options = InverterTraining(
+        layer="conv2",
+        extractor=ExtractorChoice("compact", "random"),
+        loss="image",
+        width=0.1,
+        steps=6,
+        batch=2,
+        size=32,
+    )
+
+    def begin(name: str, resume: bool = False) -> tuple[Run, Iterator[TrainingStep]]:
+        run = Run.open(tmp_path / name, RUNTIME, resume=resume, announce=said.append)
+        return run, train_inverter(files, run, options)
+
+    whole, steps = begin("whole.safetensors")
+    losses = [step.total for step in steps]
+    stopped, steps = begin("stopped.safetensors")
+    assert [next(steps).total for _ in range(4)] == losses[:4]
+    stopped.save_checkpoint()
+    next(steps)  # a step that is lost
+    with pytest.raises(UsageError, match="unfinished run"):
+        begin("stopped.safetensors")
+    resumed, steps = begin("stopped.safetensors", resume=True)
+    assert [step.total for step in steps] == losses[4:]
+    assert said == ["resumed at step 4 of 6"]
+    assert_same_bits(resumed.output, whole.output)
+    assert read_log(resumed.output) == read_log(whole.output)
+    assert load_generator(str(whole.output), "inverter").metadata["layer"] == "conv2_2"
 
 
 def test_every_loss_has_its_name_in_the_log(unbroken: Path) -> None:

@@ -15,11 +15,15 @@ from torch import nn
 from percept_cli.core.generators import ARCHITECTURES, create_generator
 from percept_cli.core.generators.upscale import SwiftGenerator
 from percept_cli.core.images.decode import load_image
+from percept_cli.core.images.encode import save_image
 from percept_cli.core.images.sixteen_bit import encode_png
+from percept_cli.core.inference.upscale import upscale
 from percept_cli.core.pretrained import manifest
-from percept_cli.core.pretrained.blending import BlendedUpscaler, blend_upscalers
+from percept_cli.core.pretrained.blending import BlendedUpscaler, blend_upscalers, load_shipped_upscaler
 from percept_cli.core.pretrained.files import save_weights, sha256_of
 from percept_cli.core.pretrained.generators import LoadedGenerator, load_generator
+from percept_cli.core.runtime import choose_runtime
+from percept_cli.errors import UsageError
 
 FP32 = ("--device", "cpu", "--precision", "fp32", "--threads", 1)
 
@@ -196,6 +200,23 @@ def test_a_style_is_no_upscaler(here: Path, style_model: Path, percept: Callable
     """Its role says so."""
     outcome = percept("upscale", "img.png", "-m", style_model)
     assert outcome.code == 5 and "role 'style'" in outcome.stderr
+
+
+def test_enlarging_from_python_gives_what_the_command_gives(here: Path, shipped: Path, percept: Callable) -> None:
+    """In a few lines, with the options of the command under its names."""
+    runtime = choose_runtime("cpu", "fp32", 1)
+    generator = runtime.place_network(load_shipped_upscaler(2, "faithful").network)
+    cases: list[tuple[list[object], dict[str, Any]]] = [
+        ([], {}), (["--scale", 1.5, "--tile", 40], {"scale": 1.5, "tile": 40}),
+        (["--width", 140, "--match-histogram"], {"width": 140, "match_histogram": True}),
+    ]  # fmt: skip
+    for options, arguments in cases:
+        command = ("upscale", "img.png", "-m", "swift-x2-faithful", *options, *FP32, "-o", "command.png", "--overwrite")
+        assert percept(*command).code == 0
+        save_image(upscale(load_image(here / "img.png"), generator, runtime, **arguments), here / "python.png")
+        assert (here / "python.png").read_bytes() == (here / "command.png").read_bytes()
+    with pytest.raises(UsageError, match="more than the 2 of the largest network"):
+        upscale(load_image(here / "img.png"), generator, runtime, scale=3)
 
 
 # Looks

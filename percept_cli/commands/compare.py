@@ -49,7 +49,7 @@ def compare(
         typer.Option(
             parser=options.parse_names,
             metavar="M1,M2,...",
-            help="Of psnr, ssim, ms_ssim, perceptual, contextual, lpips, lpips_vgg, lpips_squeeze, dists.",
+            help="Of psnr, ssim, ms_ssim, perceptual, gram, contextual, lpips, lpips_vgg, lpips_squeeze, dists.",
         ),
     ] = USUAL_METRICS,  # type: ignore[assignment]
     border: Annotated[

@@ -1,4 +1,4 @@
-"""The one place that decides device, precision, memory layout, threads and seeds."""
+"""Device, precision, memory layout, threads and seeds: the one place that decides them."""
 
 import contextlib
 import ctypes
@@ -18,7 +18,6 @@ from percept_cli.errors import DeviceError, UsageError, unknown_name
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -51,26 +50,27 @@ class Runtime:
         return placed.contiguous(memory_format=self.memory_format) if placed.ndim == 4 else placed
 
     def freeze(self, network: Network) -> Network:
-        """A network for inference: on the device, weights in `dtype`, no gradients for them, evaluation mode."""
+        """A network that is never trained, on the device: weights in `dtype` and without gradients, evaluation mode."""
         network = network.to(self.device, self.dtype).to(memory_format=self.memory_format)  # type: ignore[call-overload]
         return network.eval().requires_grad_(False)
 
     def place_network(self, network: Network) -> Network:
-        """A network to be trained: on the device and in the layout, weights in float32 (see `autocast`)."""
+        """A network on the device and in the memory layout, with its float32 weights: to be trained, or run by `autocast`."""
         return network.to(self.device).to(memory_format=self.memory_format)  # type: ignore[call-overload]
 
     def autocast(self) -> contextlib.AbstractContextManager:
-        """Convolutions of float32 weights in `dtype`."""
+        """A context in which convolutions with float32 weights are computed in `dtype`."""
         if self.dtype == torch.float32:
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, self.dtype)
 
 
 def choose_runtime(device: str = "auto", precision: str = "auto", threads: int | None = None) -> Runtime:
-    """Decides where to run. An explicit device that is not there raises DeviceError: never a silent fallback.
+    """The device and the number format to run in, with the number of processor threads set for this process.
 
     device: auto, cpu, cuda, cuda:N or mps. precision: auto, fp32, bf16 or fp16; auto takes bf16 where the processor
-    (AMX, AVX512-BF16) or the GPU multiplies it natively, else fp32.
+    (AMX, AVX512-BF16) or the GPU multiplies it natively, else fp32. threads: all if None. Raises DeviceError for a device
+    that is not there, UsageError for an unknown name and for fp16 on a processor.
     """
     if threads is not None:
         if threads < 1:
@@ -93,10 +93,10 @@ def choose_runtime(device: str = "auto", precision: str = "auto", threads: int |
 
 
 def _keep_freed_memory() -> None:
-    """Has the C library reuse the memory of feature maps instead of giving it back after each.
+    """Makes glibc reuse the memory of feature maps instead of giving it back after each.
 
-    By default every map of some megabytes is mapped anew and filled page by page: a third of a training step. What is
-    larger still is mapped in huge pages. Other C libraries than glibc are left as they are.
+    By default the memory of every map of some megabytes is mapped afresh and filled page by page, which takes a third of a
+    training step. Larger maps get huge pages. Other C libraries are left as they are.
     """
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # read by torch at its first large allocation
     if sys.platform != "linux":
@@ -117,7 +117,7 @@ def has_native_bf16(device: torch.device) -> bool:
 def _bf16_unit(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    # Both questions are asked of the processor itself; older releases of torch lack them under these names.
+    # Both functions ask the processor itself; older releases of torch do not have them under these names.
     if getattr(torch.cpu, "_is_amx_tile_supported", bool)():
         return "AMX"
     if getattr(torch.cpu, "_is_avx512_bf16_supported", bool)():
@@ -152,7 +152,7 @@ def _choose_device(name: str) -> torch.device:
 
 
 def seed_everything(seed: int) -> None:
-    """Seeds every random source there is and asks for deterministic kernels: same seed, same device, same result."""
+    """Seeds every random source and asks for deterministic kernels: same seed, same device, same result."""
     random.seed(seed)
     torch.manual_seed(seed)
     if torch.cuda.is_available():
@@ -180,7 +180,7 @@ def restore_random_state(state: dict) -> None:
 
 @contextlib.contextmanager
 def memory_errors(what: str, advice: str = "Use a smaller --size") -> Iterator[None]:
-    """Turns running out of memory into a DeviceError that says what to do."""
+    """A context that turns running out of memory into a DeviceError that says what to do."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:

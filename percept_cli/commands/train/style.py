@@ -57,12 +57,7 @@ def train_style(
             rich_help_panel="Losses",
         ),
     ] = "gram",
-    content_weight: options.ContentWeight = 1.0,
-    style_weight: options.StyleWeight = 1.0,
-    tv_weight: options.TotalVariationWeight = 1.0,
-    scaling: options.Scaling = "typical",
-    content_layers: options.LossLayers = None,
-    style_layers: options.LossLayers = None,
+    losses: options.StyleLosses,
     source: options.ExtractorSource,
     seed: options.Seed = 0,
     compute: options.Compute,
@@ -92,8 +87,7 @@ def train_style(
     choice = source.choose()
     asked = StyleTraining(
         steps, batch, size, smallest_crop, style_size, learning_rate, optimizer, generator, width, norm, start, choice, seed,
-        blend=parse_blend(blend, len(style)), content_layers=content_layers or (), style_layers=style_layers or (),
-        content_weight=content_weight, style_weight=style_weight, tv_weight=tv_weight, scaling=scaling, loss=loss,
+        blend=parse_blend(blend, len(style)), loss=loss, **options.given(losses),
     )  # fmt: skip
     load_styles(style, style_size)  # one that cannot be read is named before a run begins
     photos = training_photos(data, "style", console.say)
@@ -131,7 +125,4 @@ def preview_training(
         STEPS, style_size=asked.style_size, seed=asked.seed,
         **{**losses, "content_layers": content, "style_layers": styles},
     )  # fmt: skip
-    preview_style(
-        photo, style, output, base, runtime, console, extractor=asked.extractor.name,
-        extractor_weights=asked.extractor.weights, overwrite=existing.overwrite,
-    )  # fmt: skip
+    preview_style(photo, style, output, base, asked.extractor, runtime, console, overwrite=existing.overwrite)

@@ -22,6 +22,11 @@ class Subject:
     notes: tuple[str, ...]
     scaled: bool
 
+    @property
+    def size(self) -> str:
+        """Its size as messages give it."""
+        return f"{self.pixels.shape[-1]}x{self.pixels.shape[-2]} pixels"
+
 
 def choose_photo(image: Path | None, console: Console) -> Path:
     """The photograph that is given, or scikit-image's sample, which is then reported."""

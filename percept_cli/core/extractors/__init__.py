@@ -1,4 +1,4 @@
-"""Frozen networks that return `{layer name: features}`: the measure in which perceptual losses are taken."""
+"""Extractors: frozen networks that return `{layer name: features}`, in which perceptual losses compare images."""
 
 from collections.abc import Callable
 

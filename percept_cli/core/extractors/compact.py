@@ -1,10 +1,9 @@
 """`compact`, the extractor percept ships: VGG's layer names at a fifth of VGG-19's cost, distilled from real networks.
 
-A narrow trunk of 3x3 convolutions is shared by all layers. Each named layer is read out of it by a 1x1 convolution
-that predicts the teacher's features before their activation, in the teacher's own channels. So `relu3_4` of `compact`
-has the 256 channels of VGG-19's `relu3_4`, and a Gram matrix or a distance means what it means there; a trunk with
-features of its own would weigh them by accident. Blocks 1 to 3 follow VGG-19, blocks 4 and 5 the fire modules 5 to 9
-and the last convolution of SqueezeNet 1.0.
+A narrow trunk of 3x3 convolutions is shared by all layers. For each named layer a 1x1 convolution of the trunk predicts
+the teacher's features before their activation, in the teacher's own channels. So `relu3_4` of `compact` has the 256
+channels of VGG-19's `relu3_4`, and a Gram matrix or a distance means the same as there. Blocks 1 to 3 follow VGG-19,
+blocks 4 and 5 the fire modules 5 to 9 and the last convolution of SqueezeNet 1.0.
 """
 
 from functools import partial

@@ -12,10 +12,10 @@ USUAL_SIDE = 224  # pixels; what the classification networks were trained on
 
 
 def fixed_side(extractor: FeatureExtractor) -> int | None:
-    """The one side in pixels that the tapped layers take: 224 for fully connected ones, else None for any.
+    """The one side in pixels that the tapped layers take: 224 for fully connected ones, None where any will do.
 
-    Their weights belong to places in the image; the pooling before them would fit other sizes, but to codes that the
-    network never learned.
+    The weights of fully connected layers belong to places in the image. The pooling before them would fit other sizes,
+    but the network has not learned their codes.
     """
     return USUAL_SIDE if any(isinstance(module, nn.Linear) for module in extractor.modules()) else None
 
@@ -27,9 +27,10 @@ def choose_side(
     usual: int = USUAL_SIDE,
     announce: Callable[[str], None] | None = None,
 ) -> int:
-    """The side, in pixels, of square pictures for layers: as asked, else the usual one or the only one they take.
+    """The side in pixels of square pictures for layers: as asked, else the usual one or the only one they take.
 
-    Nothing is loaded for it. `announce` is told of the latter. Raises UsageError for a side that the layers do not take.
+    No weights are loaded. announce: gets a sentence about the latter. Raises UsageError for a side that the layers do not
+    take.
     """
     with torch.device("meta"):
         outline = FeatureExtractor(architecture, layers)

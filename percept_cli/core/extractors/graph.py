@@ -17,10 +17,10 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True)
 class Layer:
-    """One operation of a network: its name, what builds it, whose output it takes, where its parameters lie.
+    """One operation of a network.
 
-    `key` is the prefix of its parameters in a weights file (`features.0`), None for a layer without parameters.
-    A layer with `tappable=False` is part of the network but has no name in the papers.
+    build: creates its module. sources: the layers whose outputs it takes. key: the prefix of its parameters in a weights
+    file (`features.0`), None without parameters. tappable: False for a part of the network without a name in the papers.
     """
 
     name: str
@@ -32,7 +32,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Architecture:
-    """A network's layers from shallow to deep, with the input normalization its weights expect."""
+    """A network's layers from shallow to deep, with the input normalization that its weights expect."""
 
     name: str
     layers: tuple[Layer, ...]
@@ -172,7 +172,7 @@ class FeatureExtractor(nn.Module):
         return names, plan, _smallest_side(plan, self.network)
 
     def train(self, mode: bool = True) -> "FeatureExtractor":
-        """Stays in evaluation mode: an extractor is a fixed measure."""
+        """Leaves the extractor in evaluation mode, as it is never trained."""
         return super().train(False)
 
     @property

@@ -41,9 +41,8 @@ def plan_feature_tiles(
 ) -> list[FeatureTile]:
     """Tiles of at most `tile` pixels a side whose features together are those of a picture, row by row.
 
-    size: (height, width) of the picture.
-
-    There is one tile, the whole picture, where one of the layers sees all of it, as fully connected ones do.
+    size: (height, width) of the picture. Where one of the layers sees all of it, as fully connected ones do, it is the
+    one tile.
     """
     height, width = size
     found = {layer: extractor.grid(layer) for layer in layers}

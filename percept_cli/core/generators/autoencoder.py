@@ -9,7 +9,7 @@ from percept_cli.core.generators.inversion import SLOPE, Inverter, LeakyBlock, c
 
 STRIDE = 8
 WIDTHS = (32, 64, 128)
-# Of log variances, which an untrained encoder must not send to infinity.
+# Of log variances: an untrained encoder must not make infinite ones.
 LARGEST = 10.0
 
 

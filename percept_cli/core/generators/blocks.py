@@ -31,16 +31,17 @@ class InstanceNorm(nn.Module):
 
 
 def create_norm(norm: str, channels: int) -> nn.Module:
-    """`instance` or `batch` normalization, or `none`, which hands its input on."""
+    """A normalization by name: `instance`, `batch` or `none`, which returns its input."""
     if norm == "none":
         return nn.Identity()
     return InstanceNorm(channels) if norm == "instance" else nn.BatchNorm2d(channels)
 
 
 class ConvNorm(nn.Module):
-    """Reflection-padded convolution and normalization, with a ReLU unless told otherwise.
+    """Reflection-padded convolution, normalization and, unless `relu` is False, ReLU.
 
-    enlargement: by how much nearest neighbors enlarge the features first. Large maps go in strips (see `strips`).
+    enlargement: the factor by which nearest neighbors enlarge the features first. Large maps are computed in strips (see
+    `strips`).
     """
 
     def __init__(
@@ -88,7 +89,7 @@ class ResidualBlock(nn.Module):
 
 
 class UnpaddedResidualBlock(nn.Module):
-    """Johnson's residual block: the convolutions shave 2 pixels off each side, and so is the identity cropped."""
+    """Johnson's residual block: unpadded convolutions, which lose 2 pixels at each side, and the identity cropped as much."""
 
     def __init__(self, channels: int, norm: str):
         super().__init__()
@@ -134,9 +135,10 @@ class BicubicBase(nn.Module):
         return F.pixel_shuffle(F.conv2d(padded, kernel, groups=3), self.scale)
 
     def reach(self, margin: int) -> int:
-        """How many small pixels beyond its own an output pixel and `margin` of them around it take their values from.
+        """How many small pixels beyond its own an output pixel depends on, with the `margin` output pixels around it.
 
-        Two to the side nearer to a pixel's center, one to the other; a pixel at the very center of a small one is that.
+        An output pixel depends on two small pixels on the side that it is nearer to and on one on the other side; in the
+        very center of a small pixel it depends on that one alone.
         """
         s = self.scale
         return max(

@@ -1,6 +1,6 @@
-"""Discriminators: what tells real images from generated ones while a generator trains; images in, logits out.
+"""Discriminators: networks that tell real images from generated ones while a generator trains; images in, logits out.
 
-A logit above 0 says real. `smallest` is the smallest side of the images that each takes.
+A logit above 0 means real. `smallest` is the smallest side of the images that each takes.
 """
 
 from typing import Any
@@ -48,9 +48,9 @@ class SrganDiscriminator(nn.Module):
 class PatchDiscriminator(nn.Module):
     """pix2pix's 70 x 70 PatchGAN (Isola et al. 2017, section 6.1.2): images (N, 3, H, W) in [0, 1] to (N, 1, h, w) logits.
 
-    Each logit judges the 70 x 70 pixels that it sees. channels: of the first of five 4x4 convolutions, 64 in the paper.
+    Each logit is of the 70 x 70 pixels that it sees. channels: of the first of five 4x4 convolutions, 64 in the paper.
     spectral: spectral norm (Miyato et al. 2018) on every convolution instead of batch norm. inputs: 6 or 7 where the
-    image that was translated stands before the judged one, as in the paper.
+    image that was translated is put before its translation, as in the paper.
     """
 
     smallest = 24
@@ -70,8 +70,8 @@ class PatchDiscriminator(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         return self.network(2 * images - 1)
 
-    def judge(self, images: Tensor) -> list[Tensor]:
-        """What each of its hidden layers makes of images, after its ReLU, and the logits last."""
+    def features(self, images: Tensor) -> list[Tensor]:
+        """The features of every hidden layer after its ReLU, (N, C, h, w) each, and the logits last."""
         features, found = 2 * images - 1, []
         for layer in self.network:
             features = layer(features)
@@ -99,12 +99,12 @@ class MultiscaleDiscriminator(nn.Module):
     def forward(self, images: Tensor, source: Tensor | None = None) -> list[list[Tensor]]:
         if source is not None:
             images = torch.cat((source, images), dim=1)
-        judgments = []
+        outputs = []
         for network in self.networks:
             assert isinstance(network, PatchDiscriminator)
-            judgments.append(network.judge(images))
+            outputs.append(network.features(images))
             images = F.avg_pool2d(images, 3, stride=2, padding=1, count_include_pad=False)
-        return judgments
+        return outputs
 
 
 class DeepsimDiscriminator(nn.Module):
@@ -148,7 +148,7 @@ class DeepsimDiscriminator(nn.Module):
                     part.weight.data.mul_(0.1)
 
     def features(self, images: Tensor) -> dict[str, Tensor]:
-        """What each convolution makes of images, after its ReLU: `conv1` to `conv5`, (N, C, h, w) each."""
+        """The features of each convolution after its ReLU: `conv1` to `conv5`, (N, C, h, w) each."""
         features, found = 2 * images - 1, {}
         for number, convolution in enumerate(self.convolutions, start=1):
             features = F.relu(convolution(features))

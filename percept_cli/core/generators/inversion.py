@@ -13,15 +13,16 @@ from percept_cli.errors import UsageError
 SLOPE = 0.3  # of the leaky ReLUs (Dosovitskiy & Brox 2016, section 3.3)
 # Departs from the paper, whose images have the mean image subtracted: here an output of 0 is the mean gray of photographs.
 GRAY = 0.43
-# A channel that varies less than this share of the usual would be all noise when it is scaled up to the others.
-QUIETEST = 0.1
+# Of the root mean square of the channels' deviations: a channel that varies less would become all noise if it were
+# scaled up to the others.
+SMALLEST_DEVIATION = 0.1
 # lean: channels at strides 1, 2, 4, 8, 16 and 32 or more; 4 MB in 16 bits for 1,000 channels at stride 32
 WIDTHS = (16, 64, 96, 128, 160, 176)
 DENSE_UNITS = 512
 # deepsim-2016: the enlargements, each by 2, from deep to shallow, and the 3x3 convolution that follows the first three
 LADDER = ((256, 512), (256, 256), (128, 128), (64, 0), (32, 0), (3, 0))
 BASE = 4  # side of the map that a code of the whole image becomes first
-# The first layer, what lies between, and the layer that gives RGB: `Muon` treats the ends apart.
+# The first layer, the layers between, and the layer that gives RGB: `Muon` trains the first and the last otherwise.
 Layers = tuple[nn.Module, nn.Module, nn.Module]
 
 
@@ -65,7 +66,7 @@ class Inverter(Generator):
         rows = self._flat(features).float().movedim(1, -1).flatten(0, -2)
         std = rows.std(0, correction=0)
         self.mean.copy_(rows.mean(0))
-        self.std.copy_(std.clamp_min(QUIETEST * std.square().mean().sqrt().item()).clamp_min(1e-6))
+        self.std.copy_(std.clamp_min(SMALLEST_DEVIATION * std.square().mean().sqrt().item()).clamp_min(1e-6))
 
     def normalize(self, features: Tensor) -> Tensor:
         """Features with a mean of 0 and a standard deviation of 1 in every channel of photographs, in float32."""
@@ -122,10 +123,10 @@ class LeakyBlock(nn.Module):
 
 
 class Doubling(nn.Module):
-    """Bilinear enlargement by 2: of the code's cells, which nearest neighbors leave as squares, nothing is seen."""
+    """Bilinear enlargement by 2; by nearest neighbors the units of the code would be seen as squares."""
 
     def forward(self, features: Tensor) -> Tensor:
-        if features.device.type == "cuda":  # whose bilinear gradient adds up in another order each time
+        if features.device.type == "cuda":  # its bilinear gradient is summed in another order each time
             return double_by_pooling(features)
         return F.interpolate(features, scale_factor=2, mode="bilinear")
 

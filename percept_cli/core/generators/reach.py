@@ -1,4 +1,4 @@
-"""How far a generator sees, where it does not say so itself: by its convolutions, and by what a cut edge changes."""
+"""Measurements of a generator that does not state its receptive radius: by its convolutions, and by what a cut changes."""
 
 import math
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-# The most that a tile is given around it: of a network that sees farther, tiles equal the whole nearly, not to the bit.
+# The most pixels that a tile is given around it; tiles of a network that sees farther equal the whole only nearly.
 WIDEST_HALO = 64
 # Small pixels on each side of the cut, and the rows of the strip that is cut
 CUT, ROWS = 72, 24
@@ -14,10 +14,10 @@ CUT, ROWS = 72, 24
 
 @torch.inference_mode()
 def cut_errors(enlarge: Callable[[Tensor], Tensor], multiple: int = 1) -> Tensor:
-    """What a cut changes 0, 1, ... small pixels from it: the largest difference (distances,) of the results.
+    """How much a cut through the image changes the result 0, 1, ... small pixels from it: the largest differences, (d,).
 
-    `enlarge` takes images (1, 3, h, w) in [0, 1] to s times their size. A strip of noise, which has every frequency, is
-    enlarged as a whole and from its middle on; the difference is just that of a tile which ends there.
+    enlarge: from images (1, 3, h, w) in [0, 1] to s times their size. A strip of noise, which has every frequency, is
+    enlarged as a whole and from its middle on. The results differ as those of the whole and of a tile that ends there.
     """
     side, rows = (-(-length // multiple) * multiple for length in (CUT, ROWS))
     strip = torch.rand((1, 3, rows, 2 * side), generator=torch.Generator().manual_seed(0))
@@ -29,10 +29,10 @@ def cut_errors(enlarge: Callable[[Tensor], Tensor], multiple: int = 1) -> Tensor
 
 @torch.inference_mode()
 def convolution_radius(network: nn.Module, enlarge: Callable[[Tensor], Tensor], side: int) -> int:
-    """How many small pixels all convolutions of a network see together, had they been applied one after another.
+    """The receptive radius in small pixels of all convolutions of a network, as if they were applied one after another.
 
-    What the network runs for an image of `side` pixels is counted; of parallel branches, which no image passes one
-    after another, this is more than any of them sees. Attention and pooling are not counted.
+    Counted are those that the network runs for an image of `side` pixels. With parallel branches this is more than any
+    of them sees. Attention and pooling are not counted.
     """
     reach = 0.0
 
@@ -58,7 +58,7 @@ def convolution_radius(network: nn.Module, enlarge: Callable[[Tensor], Tensor], 
 
 @torch.inference_mode()
 def largest_map(network: nn.Module, enlarge: Callable[[Tensor], Tensor], side: int) -> int:
-    """The most values a small pixel that one layer of a network gives: what its memory goes by."""
+    """The size of the largest map that one layer of a network makes, in values per small pixel: its memory depends on it."""
     largest = 0
 
     def measure(_: nn.Module, __: object, output: object) -> None:

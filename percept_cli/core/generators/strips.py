@@ -1,8 +1,8 @@
 """Convolution and normalization of large feature maps in strips of rows: the same values in a fraction of the memory.
 
-A padded, enlarged or converted copy of a whole map is what a photograph of 12 megapixels has no room for. A strip is
-read out of the map with its padding, and only the result is as large as the picture. Statistics are still taken over
-the whole map, so the strips leave no seams.
+For a photograph of 12 megapixels there is no memory for a padded, enlarged or converted copy of a whole map. So strips
+of some rows are copied, with the padding that they need, and only the result is as large as the picture. Statistics are
+taken over the whole map, so the strips leave no seams.
 """
 
 import torch
@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 STRIP_PIXELS = 1 << 18
-# Below this a map goes as a whole: copies of it are small.
+# Smaller maps are computed as a whole: copies of them are small.
 WHOLE_PIXELS = 1 << 21
 
 
@@ -24,7 +24,7 @@ def convolve(
 ) -> Tensor:
     """Nearest-neighbor enlargement, reflection padding of half the kernel, convolution; (N, C, H, W) features.
 
-    dtype: what the features are converted to first. A result that `takes_strips` is made strip by strip.
+    dtype: what the features are converted to first. A large result is made strip by strip (see `takes_strips`).
     """
     kernel, stride = convolution.kernel_size[0], convolution.stride[0]
     padding = kernel // 2
@@ -62,7 +62,7 @@ def convolve(
 
 
 def normalize_in_strips(features: Tensor, weight: Tensor, bias: Tensor, *, relu: bool, eps: float = 1e-5) -> Tensor:
-    """`InstanceNorm` and ReLU in place on one large map or several (N, C, H, W), with statistics of whole maps."""
+    """Instance normalization and ReLU of large maps (N, C, H, W), in place, with the statistics of each whole map."""
     step = max(1, STRIP_PIXELS // features.shape[-1])
     for image in features.split(1):
         strips = image.split(step, dim=2)

@@ -38,8 +38,8 @@ class StyleGenerator(Generator):
     norms = ("inner", "instance", "batch")
     size_multiple = 4
     smallest = 16
-    # Measured by gradients in the tests: 54 to the right and below, 57 to the left and above, where strided steps and
-    # nearest neighbors round the other way.
+    # Of the convolutions alone. Measured by gradients in the tests: 54 to the right and below, 57 to the left and above,
+    # where strided convolutions and nearest neighbors round the other way.
     receptive_radius = 57
     tiles_exactly = False
 
@@ -47,9 +47,10 @@ class StyleGenerator(Generator):
         super().__init__()
         first, second, third = _channels(width, norm, self.norms)
         self.arguments = {"width": width, "norm": norm}
-        # Normalized all the way, a network learns to set off one huge value in the smoothest bright place of a picture,
-        # which rules the statistics and so frees it of them everywhere else: a white blotch in the sky (StyleGAN's
-        # droplets, Karras et al. 2020). Where the sum of the blocks runs free there is nothing to gain by it.
+        # With a norm after every convolution, a network learns to make one huge value in the smoothest bright place of a
+        # picture. It rules the statistics of the norm, so that everywhere else the norm does next to nothing; it is seen
+        # as a white blotch in the sky (StyleGAN's droplets, Karras et al. 2020). Without norms after the sums of the
+        # residual blocks and in the decoder, such a value gains nothing.
         opening, closing = ("instance", "none") if norm == "inner" else (norm, norm)
         self.encoder = nn.Sequential(
             ConvNorm(3, first, 9, norm=opening),
@@ -85,9 +86,10 @@ class StyleGenerator(Generator):
 
 @torch.no_grad()
 def fold_norms(trained: StyleGenerator, photographs: Tensor) -> StyleGenerator:
-    """A generator of `instance` norms as one of `inner` norms to train on from: those left out become fixed factors.
+    """Turns a generator of `instance` norms into one of `inner` norms, from which training can go on.
 
-    Their convolutions take over the scale and shift that they have on photographs (N, 3, H, W) in [0, 1] taken together.
+    Each norm that is left out becomes a part of the convolution before it: the scale and shift that it has on
+    photographs (N, 3, H, W) in [0, 1], taken together.
     """
     folded = StyleGenerator(trained.arguments["width"], "inner")
     state = folded.state_dict()

@@ -1,4 +1,4 @@
-"""Upscaling generators by name: percept's own, `swift`, and those of the papers (`classics`)."""
+"""percept's own upscaling generators, `swift` and `swift-even`."""
 
 import math
 
@@ -10,8 +10,7 @@ from percept_cli.core.generators.base import Generator
 from percept_cli.core.generators.blocks import BicubicBase
 
 SCALES = (2, 3, 4, 8)
-# Small pixels: with 3 edges grew ragged, with 9 some dots were left.
-EVEN_WINDOW = 5
+EVEN_WINDOW = 5  # small pixels; with 3 edges became ragged, with 9 some dots were left
 
 
 class SwiftGenerator(Generator):
@@ -47,14 +46,14 @@ class SwiftGenerator(Generator):
             return self.base(images.float()) + detail
 
     def arrange(self, places: Tensor) -> Tensor:
-        """The detail (N, 3·s², h, w) as it goes into the sub-pixel convolution's arrangement."""
+        """The detail (N, 3·s², h, w) that is added to the bicubic enlargement after the pixel shuffle."""
         return places
 
 
 class SwiftEvenGenerator(SwiftGenerator):
-    """`swift` that can draw no dots of the enlargement's period and shift no color (see `even_out`).
+    """`swift` that can make neither a grid of dots, one to each small pixel, nor another color (see `even_out`).
 
-    For losses that would reward both: features, textures, a discriminator.
+    For losses that would reward dots: of features, of textures, of a discriminator.
     """
 
     def __init__(self, scale: int = 4, channels: int = 64, blocks: int = 8):
@@ -66,11 +65,12 @@ class SwiftEvenGenerator(SwiftGenerator):
 
 
 def even_out(places: Tensor, window: int = EVEN_WINDOW) -> Tensor:
-    """Detail before a sub-pixel convolution's arrangement, (N, C·s², h, w), less its averages over squares of `window`.
+    """Detail for a sub-pixel convolution, (N, C·s², h, w), minus its averages over squares of `window` small pixels.
 
-    Where the averages of the s² places of a period differ, the same mark stands in every period of the square: a grid of
-    dots, which no photograph has and which feature, texture and adversarial losses reward for being as rough as the
-    texture that it stands for. What they have in common shifts the color, which the small image knows better.
+    The s² channels of a color become the s x s output pixels of each small pixel. Where the averages of these channels
+    differ, every small pixel of the square gets the same pattern: a grid of dots, which no photograph has, and which
+    losses of features, textures and discriminators reward for being as rough as a texture. What the averages have in
+    common would shift the color, which the small image tells better.
     """
     return places - F.avg_pool2d(places, window, stride=1, padding=window // 2, count_include_pad=False)
 

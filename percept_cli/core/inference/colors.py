@@ -9,9 +9,10 @@ from percept_cli.core.images.photo import LUMA, MIN_ALPHA, Photo
 
 
 def match_colors(result: Photo, photo: Photo) -> Photo:
-    """An enlargement that holds levels, each channel with the distribution of the photograph's own (`match_histogram`).
+    """Gives each channel of an enlargement the distribution of the photograph's own (see `match_histogram`).
 
-    Where the one or the other is transparent its colors do not count and stay as they are.
+    result: holds levels (see `Photo`), and so does what is returned. Transparent pixels count in neither picture and stay
+    as they are.
     """
     pixels = result.pixels.clone()
     wanted, seen = photo.pixels, torch.ones_like(pixels[:, :1], dtype=torch.bool)
@@ -26,11 +27,11 @@ def match_colors(result: Photo, photo: Photo) -> Photo:
 
 
 def match_histogram(images: Tensor, reference: Tensor) -> Tensor:
-    """Images with the distribution of values of `reference`, channel by channel: (N, C, H, W) and (N, C, h, w).
+    """Gives images (N, C, H, W) the distribution of values of `reference`, (N, C, h, w), channel by channel.
 
-    Each value goes to the one at its own rank in the reference, between two of them in proportion; equal values stay
-    equal. Images of whole levels (uint8, uint16) get the nearest level; the reference is in their units, of any type.
-    Johnson et al. 2016, section 4.2, match the enlargement to its low-resolution input so.
+    Each value becomes that of the same rank in the reference, interpolated between two; equal values stay equal. Images
+    of whole levels (uint8, uint16) get the nearest level; the reference is in their units, of any type. So do Johnson et
+    al. 2016, section 4.2, match an enlargement to its low-resolution input.
     """
     result = torch.empty_like(images, memory_format=torch.contiguous_format)
     # One channel after another: the order alone takes eight bytes a pixel.
@@ -49,7 +50,7 @@ def match_histogram(images: Tensor, reference: Tensor) -> Tensor:
 
 
 def _values_at_ranks(counts: Tensor, wanted: Tensor) -> Tensor:
-    """For groups of equal values in ascending order, `counts` of each: what stands at their ranks among sorted `wanted`."""
+    """The values among sorted `wanted` at the ranks of groups of equal values in ascending order, `counts` of each."""
     # The middle of the ranks that equal values share, as a place among the reference's.
     ranks = counts.cumsum(0) - 0.5 * counts.double()
     places = (ranks / counts.sum() * len(wanted) - 0.5).clamp(0, len(wanted) - 1)

@@ -1,4 +1,4 @@
-"""How much larger a picture is wanted, and which network's factor that takes; known before torch is."""
+"""How much larger a picture is to become, and which network's factor that takes; needs no torch."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -9,7 +9,7 @@ from percept_cli.errors import ImageError, ModelError, UsageError
 
 @dataclass(frozen=True)
 class Enlargement:
-    """One of: a factor, a width in pixels, a height in pixels; `exact`: by a network of just that factor."""
+    """A factor, a width or a height in pixels, one of the three; `exact`: by a network of just that factor."""
 
     factor: float | None = None
     width: int | None = None
@@ -18,7 +18,7 @@ class Enlargement:
 
     @property
     def label(self) -> str:
-        """What names of outputs call it: x4, x2.5, w3000, h2000."""
+        """Its name in the names of outputs: x4, x2.5, w3000, h2000."""
         if self.factor is not None:
             return f"x{self.factor:g}"
         return f"w{self.width}" if self.width is not None else f"h{self.height}"
@@ -58,7 +58,7 @@ class Enlargement:
 def choose_enlargement(
     scales: Sequence[int], factor: float | None, width: int | None, height: int | None
 ) -> Enlargement | None:
-    """The one enlargement that options name, None for none; `scales` are those that flags of their own name.
+    """The enlargement that options ask for, None for none; scales: of the options that are a factor each (`--x4`).
 
     Raises UsageError for several, and for a factor of 1 or less.
     """

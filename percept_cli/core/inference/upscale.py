@@ -1,4 +1,4 @@
-"""Pictures enlarged by a generator, tile by tile: of any size, in a memory that does not grow with the network's maps.
+"""Photographs of any size enlarged by a generator, tile by tile, in a memory that does not grow with them.
 
 The picture stays in main memory; a tile at a time is on the device. Transparent pictures go premultiplied through the
 network; their transparency is enlarged by bicubic interpolation.
@@ -37,7 +37,7 @@ MAPS_HELD = 5
 
 @dataclass(frozen=True)
 class TileStep:
-    """How many tiles of how many are done, what the user must be told, and at the end the result.
+    """Progress of an enlargement: tiles done of how many, a note for the user, and at the end the result.
 
     `photo` holds levels (see `Photo`), of as many bits as the picture given; `verification` is there if it was asked
     for and the picture took more than one tile.
@@ -63,7 +63,7 @@ def upscale(
 ) -> Photo:
     """The photograph enlarged `generator.scale` times; the result holds levels (see `Photo`).
 
-    generator: an upscaler on the runtime's device by `Runtime.prepare`. One of scale, width and height: another factor
+    generator: an upscaler on the runtime's device by `Runtime.place_network`. One of scale, width and height: another factor
     above 1, or the side in pixels, for which the result is resampled. match_histogram: with the photograph's own
     distribution of each color (Johnson et al. 2016). tile: `auto`, `off` or a side, as for `Upscaler`. Raises UsageError
     or ImageError for a size that is not larger than the photograph's or larger than the generator makes it, and what
@@ -83,7 +83,7 @@ def upscale(
 class Upscaler:
     """A generator with the tiles in which it enlarges pictures.
 
-    generator: on the runtime's device by `Runtime.prepare`. tile: the side of a tile in pixels of the input, without the
+    generator: on the runtime's device by `Runtime.place_network`. tile: the side of a tile in pixels of the input, without the
     halo; `auto` goes by the memory at hand, `off` takes the picture as a whole.
     """
 
@@ -111,7 +111,7 @@ class Upscaler:
 
     @cached_property
     def bytes_per_pixel(self) -> int:
-        """Memory a pixel of the input that the network takes on its way, about."""
+        """The bytes of memory that the network takes for a pixel of the input, about."""
         side = -(-max(16, self.generator.smallest) // self.multiple) * self.multiple
         return MAPS_HELD * 4 * largest_map(self.generator, self.run, side)
 

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from percept_cli.core.extractors import Architecture, FeatureExtractor
 from percept_cli.core.images.decode import load_image
-from percept_cli.core.losses import contextual_loss
+from percept_cli.core.losses.style import compared_taps
+from percept_cli.core.losses.style_losses import STYLE_LOSSES
 from percept_cli.core.measures.features import distance_maps
 from percept_cli.core.measures.learned import BACKBONES, create_learned_metric
 from percept_cli.core.measures.pixels import (
@@ -34,13 +35,10 @@ from percept_cli.core.runtime import Runtime
 from percept_cli.errors import ImageError, ModelError, UsageError, unknown_name
 
 COMPACT = ExtractorChoice("compact")
-METRICS = ("psnr", "ssim", "ms_ssim", "perceptual", "contextual", *BACKBONES)
+METRICS = ("psnr", "ssim", "ms_ssim", "perceptual", *STYLE_LOSSES, *BACKBONES)
 
 # One layer of each of the first three blocks; the others' own style layers stand in where these names do not exist.
 PERCEPTUAL_LAYERS = ("relu1_2", "relu2_2", "relu3_4")
-# Mechrez et al. 2018b, Maintaining Natural Image Statistics with the Contextual Loss
-CONTEXTUAL_LAYERS = ("relu3_4",)
-CONTEXTUAL_BANDWIDTH = 0.1
 
 
 @dataclass(frozen=True)
@@ -128,7 +126,7 @@ def create_comparison(
     seed: int = 0,
     announce: Callable[[str], None] | None = None,
 ) -> Comparison:
-    """The metrics of those names, with their networks; `layers` are those of the perceptual distance and the contextual loss.
+    """The metrics of those names, with their networks; `layers` are those of the perceptual distance and the style losses.
 
     LPIPS and DISTS are omitted when the weights of their network are not in the cache: they are never downloaded here.
     Raises UsageError for an unknown name and ModelError for weights that cannot be had when no metric is left.
@@ -144,10 +142,9 @@ def create_comparison(
         if name == "perceptual":
             frozen = runtime.freeze(extractor.create(taps, seed, announce))
             metrics.append(_perceptual(frozen, source, runtime))
-        elif name == "contextual":
-            own = (extractor.architecture.content_layer,)
-            chosen = extractor.architecture.choose_layers(layers, CONTEXTUAL_LAYERS, own)
-            metrics.append(_contextual(runtime.freeze(extractor.create(chosen, seed, announce)), source, runtime))
+        elif name in STYLE_LOSSES:
+            chosen = compared_taps(extractor.architecture, layers, name)
+            metrics.append(_style(name, runtime.freeze(extractor.create(chosen, seed, announce)), source, runtime))
         elif name in BACKBONES:
             weights = cached_torchvision_weights(BACKBONES[name])
             if weights is None:
@@ -244,17 +241,19 @@ def _perceptual(extractor: FeatureExtractor, source: str, runtime: Runtime) -> M
     return Metric("perceptual", ("perceptual",), measure, extractor.smallest_side, False, protocol)
 
 
-def _contextual(extractor: FeatureExtractor, source: str, runtime: Runtime) -> Metric:
+def _style(name: str, extractor: FeatureExtractor, source: str, runtime: Runtime) -> Metric:
+    loss = STYLE_LOSSES[name]
+
     def measure(images: Tensor, target: Tensor) -> Measurement:
         features, targets = (extractor(runtime.place(pixels)) for pixels in (images, target))
-        losses = [contextual_loss(features[layer], targets[layer], CONTEXTUAL_BANDWIDTH) for layer in extractor.layers]
-        return Measurement({"contextual": torch.stack(losses).mean().item()})
+        distances = [loss.distance(features[layer], targets[layer]) for layer in extractor.layers]
+        return Measurement({name: torch.stack(distances).mean().item()})
 
     protocol = (
-        f"contextual loss of A's features against B's, cosine, bandwidth {CONTEXTUAL_BANDWIDTH}, of {source}, mean of "
-        f"{', '.join(extractor.layers)}, {runtime.precision}, every point of the whole image; 0 is equal"
+        f"{loss.about}, of {source}, mean of {', '.join(extractor.layers)}, {runtime.precision}, "
+        "every point of the whole image; 0 is equal"
     )
-    return Metric("contextual", ("contextual",), measure, extractor.smallest_side, False, protocol)
+    return Metric(name, (name,), measure, extractor.smallest_side, False, protocol)
 
 
 def _learned(name: str, weights: Path, runtime: Runtime) -> Metric:

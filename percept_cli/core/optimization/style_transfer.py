@@ -13,7 +13,8 @@ from percept_cli.core.images.masks import keep_outside
 from percept_cli.core.images.photo import Photo, resize_image
 from percept_cli.core.images.tiles import AUTO
 from percept_cli.core.inference.restyle import finish
-from percept_cli.core.losses.style import StyleLossOptions, create_style_loss, find_style_loss
+from percept_cli.core.losses.style import StyleLossOptions, create_style_loss
+from percept_cli.core.losses.style_losses import find_style_loss
 from percept_cli.core.optimization.loop import Loss, OptimizationStep, optimize_image, penalize_range
 from percept_cli.core.optimization.parametrization import Frequencies, Parametrization
 from percept_cli.core.runtime import Runtime, memory_errors

@@ -124,7 +124,7 @@ def randomize(extractor: FeatureExtractor, seed: int) -> None:
 def is_oxford_vgg(weights: Mapping[str, Tensor]) -> bool:
     """Whether a VGG state dict expects the input of Oxford's release: 0 to 255, mean subtracted (Caffe's files).
 
-    Its keys and shapes are those of torchvision's files, so only the values tell: Oxford's first biases, beside weights
+    Keys and shapes are those of torchvision's files, so it is recognized by its values: Oxford's first biases, and weights
     small enough for an input of that range. (Oxford's weights with torchvision's normalization folded in have first
     weights some 58 times as large, and other biases.)
     """
@@ -135,7 +135,7 @@ def is_oxford_vgg(weights: Mapping[str, Tensor]) -> bool:
 
 
 def is_blue_first(weights: Mapping[str, Tensor]) -> bool:
-    """Whether Oxford's weights still take BGR, as Caffe does; some files (torchvision's from SSD) have them turned to RGB.
+    """Whether Oxford's weights take BGR, as Caffe does; in some files (torchvision's from SSD) they are turned to RGB.
 
     The first filter of both networks weighs red more than blue at its first pixel.
     """
@@ -162,9 +162,3 @@ def parse_named_file(option: str, given: str) -> tuple[str, str | None]:
     if not name or (separator and not file):
         raise UsageError(f"{option} {given}: give NAME, or NAME=FILE.")
     return name, file or None
-
-
-def named_extractor(given: str, weights: str | Path | None = None) -> tuple[str, str | None]:
-    """To be replaced by `choose_extractor` in every caller, and removed."""
-    choice = choose_extractor(given, weights)
-    return choice.name, choice.weights

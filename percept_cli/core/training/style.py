@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from percept_cli.core.data.photos import Crops, fingerprint
 from percept_cli.core.losses.adversarial import LossAndParts
-from percept_cli.core.losses.style import StyleLossOptions, create_style_loss, find_style_loss, load_styles, style_taps
+from percept_cli.core.losses.style import StyleLossOptions, create_style_loss, load_styles, style_taps
+from percept_cli.core.losses.style_losses import find_style_loss
 from percept_cli.core.pretrained.extractors import COMPACT, ExtractorChoice
 from percept_cli.core.pretrained.files import sha256_of
 from percept_cli.core.pretrained.generators import start_generator

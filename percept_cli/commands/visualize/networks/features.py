@@ -77,7 +77,7 @@ def features(
     runtime = compute.runtime()
     console.say(runtime.reason)
     extractor = runtime.freeze(choice.create(taps, seed, console.say))
-    with memory_errors(f"{subject.pixels.shape[-1]}x{subject.pixels.shape[-2]} pixels"):
+    with memory_errors(subject.size):
         sheet, records = feature_sheet(
             extractor, subject.pixels, rows, runtime, title=f"{extractor_title(choice)}: {photo.name}",
             notes=subject.notes, count=count, channels=channels, components=components, overlay=overlay,

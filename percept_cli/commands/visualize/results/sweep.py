@@ -1,6 +1,6 @@
 """`percept visualize sweep`: one photograph restyled in a grid over two options; and the same before a training of a style."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,12 +11,9 @@ from percept_cli.commands.visualize.picture import Numbers, SheetFile
 from percept_cli.console import Console
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from percept_cli.core.optimization.style_transfer import StyleOptions
+    from percept_cli.core.pretrained.extractors import ExtractorChoice
     from percept_cli.core.runtime import Runtime
-    from percept_cli.core.visualization.steps import Step
-    from percept_cli.core.visualization.sweep import Swept
 
 SIDE = 192  # pixels, the short side of each picture
 STEPS = 60
@@ -63,7 +60,7 @@ def sweep(
     percept visualize sweep photo.jpg --style painting.jpg --rows loss=gram,contextual --columns content-layers=relu2_2,relu3_3
     """
     from percept_cli.commands.visualize.photographs import choose_photo, load_subject
-    from percept_cli.commands.visualize.picture import plan_picture
+    from percept_cli.commands.visualize.picture import follow, plan_picture
     from percept_cli.core.optimization.style_transfer import StyleOptions
     from percept_cli.core.visualization.sweep import (
         check_axes,
@@ -84,17 +81,9 @@ def sweep(
         refuse_options({"--steps": steps}, "A trained model is not optimized")
     if "steps" in (down.name, across.name):
         refuse_options({"--steps": steps}, "steps is an axis already")
-    photo = choose_photo(image, console)
+    photo, styles = choose_photo(image, console), style or []
     target = plan_picture(
-        photo.stem,
-        "sweep",
-        output,
-        data,
-        existing,
-        console,
-        sources=[photo, *(style or [])],
-        quality=quality,
-        show=show,
+        photo.stem, "sweep", output, data, existing, console, sources=[photo, *styles], quality=quality, show=show
     )
     if target.is_done():
         return
@@ -103,16 +92,16 @@ def sweep(
     runtime = compute.runtime()
     console.say(runtime.reason)
     if trained:
-        swept = _follow(sweep_models(subject.pixels, asked, model, runtime), console, "model", subject.pixels)
+        swept = follow(sweep_models(subject.pixels, asked, model, runtime), console, "model", subject.size)
         how = f"model {model}; " if model else ""
     else:
         choice, base = source.choose(), StyleOptions(steps=steps or STEPS, seed=seed)
-        optimized = sweep_optimized(subject.pixels, asked, style or [], base, choice, runtime, console.say)
-        swept = _follow(optimized, console, "step", subject.pixels)
+        optimized = sweep_optimized(subject.pixels, asked, styles, base, choice, runtime, console.say)
+        swept = follow(optimized, console, "step", subject.size)
         updates = "" if "steps" in (down.name, across.name) else f", {base.steps} steps"
         how = f"optimized on {choice.name}{updates}; "
     note = f"{how}{'; '.join(subject.notes)}; what is not on an axis is as percept stylize has it"
-    given = given_pictures(photo.name, subject.pixels, style or [])
+    given = given_pictures(photo.name, subject.pixels, styles)
     sheet = sweep_sheet(f"Sweep of {photo.name}", [note], given, down, across, swept)
     records = sweep_records(asked, swept, subject.pixels)
     target.write(sheet, records, rows=down.name, columns=across.name, pictures=len(records))
@@ -123,11 +112,10 @@ def preview_style(
     styles: Sequence[Path],
     output: Path,
     base: "StyleOptions",
+    extractor: "ExtractorChoice",
     runtime: "Runtime",
     console: Console,
     *,
-    extractor: str,
-    extractor_weights: str | None,
     overwrite: bool,
 ) -> None:
     """Writes `OUTPUT.preview.png`: a photograph optimized with style weights and style sizes about those of `base`.
@@ -135,8 +123,7 @@ def preview_style(
     Raises UsageError where it exists, unless `overwrite`, and ImageError for a photograph that cannot be read.
     """
     from percept_cli.commands.visualize.photographs import load_subject
-    from percept_cli.commands.visualize.picture import plan_picture
-    from percept_cli.core.pretrained.extractors import ExtractorChoice
+    from percept_cli.commands.visualize.picture import follow, plan_picture
     from percept_cli.core.visualization.sweep import (
         given_pictures,
         preview_axes,
@@ -150,11 +137,11 @@ def preview_style(
     target = plan_picture(photo.stem, "preview", place, None, existing, console, sources=[photo, *styles])
     rows, columns = preview_axes(base)
     subject = load_subject(photo, SIDE, console)
-    choice = ExtractorChoice(extractor, extractor_weights)
-    optimized = sweep_optimized(subject.pixels, settings(rows, columns), styles, base, choice, runtime, console.say)
-    swept = _follow(optimized, console, "step", subject.pixels)
+    asked = settings(rows, columns)
+    optimized = sweep_optimized(subject.pixels, asked, styles, base, extractor, runtime, console.say)
+    swept = follow(optimized, console, "step", subject.size)
     note = (
-        f"optimized on {choice.name}, {base.steps} steps; {'; '.join(subject.notes)}. A training lowers the same loss; "
+        f"optimized on {extractor.name}, {base.steps} steps; {'; '.join(subject.notes)}. A training lowers the same loss; "
         "strokes keep their size in pixels, so on larger photographs they look smaller."
     )
     title = f"Before training {output.name}: which style weight and size?"
@@ -164,11 +151,3 @@ def preview_style(
     console.say(
         f"nothing was trained; with what you choose: percept train style {named} --style-weight W --style-size N"
     )
-
-
-def _follow(
-    steps: "Iterator[Step[list[list[Swept]]]]", console: Console, unit: str, pixels: "Tensor"
-) -> "list[list[Swept]]":
-    from percept_cli.commands.visualize.picture import follow
-
-    return follow(steps, console, unit, f"{pixels.shape[-1]}x{pixels.shape[-2]} pixels")
