@@ -32,7 +32,6 @@ from percept_cli.core.measures.comparison import perceptual_layers
 from percept_cli.core.pretrained.extractors import create_extractor, parse_named_file
 from percept_cli.core.pretrained.files import sha256_of
 from percept_cli.core.runtime import Runtime, choose_runtime, seed_everything
-from percept_cli.core.training.inversion import COMPARATOR_LAYERS
 from percept_cli.errors import ExitCode, Interrupted, PerceptError, UsageError
 
 LAYERS = {
@@ -45,7 +44,7 @@ LAYERS = {
 }
 # compact also compares while DeePSiM trains: as a judge it looks at other layers.
 JUDGES_OF_COMPACT = ("relu1_2", "relu3_2", "relu4_2")
-assert not set(JUDGES_OF_COMPACT) & set(COMPARATOR_LAYERS["compact"])
+assert not set(JUDGES_OF_COMPACT) & set(create_architecture("compact").comparator_layers)
 
 FIGURES = {
     "image_error": "image error",

@@ -29,6 +29,11 @@ def parse_names(text: str) -> Names:
     return Names(part.strip() for part in text.split(",") if part.strip())
 
 
+def names_option(help: str, metavar: str = "L1,L2,...", **more: Any) -> Any:
+    """A Typer option whose value is read by `parse_names`."""
+    return typer.Option(parser=parse_names, metavar=metavar, help=help, **more)
+
+
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 Precision = Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")]
 Threads = Annotated[int | None, typer.Option(help="Processor threads; all by default.")]
@@ -69,56 +74,13 @@ Scaling = Annotated[
         rich_help_panel="Losses",
     ),
 ]
-ContentLayers = Annotated[
-    str | None, typer.Option(metavar="L1,L2,...", help="Default: the extractor's own.", rich_help_panel="Losses")
-]
-StyleLayers = ContentLayers
-LossLayers = Annotated[
-    Names | None,
-    typer.Option(
-        parser=parse_names, metavar="L1,L2,...", help="Default: the extractor's own.", rich_help_panel="Losses"
-    ),
-]
+LossLayers = Annotated[Names | None, names_option("Default: the extractor's own.", rich_help_panel="Losses")]
 Weight = Annotated[float | None, typer.Option(min=0.0, rich_help_panel="Losses")]
 Layers = Annotated[
     Names | None, typer.Option(parser=parse_names, metavar="L1,L2,...", rich_help_panel="Losses")
 ]  # fmt: skip
-DeepsimLoss = Annotated[
-    str, typer.Option("--loss", help="image, feature, or deepsim: both and a discriminator.", rich_help_panel="Losses")
-]
-ImageWeight = Annotated[float | None, typer.Option(min=0.0, rich_help_panel="Losses")]
-FeatureWeight = Annotated[float | None, typer.Option(min=0.0, rich_help_panel="Losses")]
-AdversarialWeight = Annotated[float | None, typer.Option(min=0.0, rich_help_panel="Losses")]
-UnrelatedScaling = Annotated[
-    str,
-    typer.Option(
-        help="typical: 1.0 is what an unrelated photograph costs; paper: raw sums of squares.",
-        rich_help_panel="Losses",
-    ),
-]
-Comparator = Annotated[
-    str,
-    typer.Option(
-        help="Whose features are compared: an extractor or a FILE of one, random (AlexNet untrained) or discriminator.",
-        rich_help_panel="Losses",
-    ),
-]
-ComparatorLayers = Annotated[
-    str | None, typer.Option(metavar="L1,L2,...", help="Default: the comparator's own.", rich_help_panel="Losses")
-]
-ComparatorWeights = Annotated[
-    str | None, typer.Option(metavar="FILE|random", help="Weights for --comparator.", rich_help_panel="Losses")
-]
-DiscriminatorChannels = Annotated[
-    int, typer.Option(min=1, help="Width of the discriminator's first layer.", rich_help_panel="Losses")
-]
-CodeBranch = Annotated[
-    bool,
-    typer.Option(
-        "--code-branch/--no-code-branch",
-        help="The discriminator sees the code beside the image.",
-        rich_help_panel="Losses",
-    ),
+DeepsimLearningRate = Annotated[
+    float | None, typer.Option(min=0.0, help="Peak of the schedule. Default: 1.5e-3 for muon, 2e-4 for adam.")
 ]
 Inputs = Annotated[
     list[str] | None, typer.Argument(metavar="IMAGE...", help="Files, folders, patterns, or - for stdin.")
@@ -232,6 +194,54 @@ class StyleLosses:
     scaling: Scaling = "typical"
     content_layers: LossLayers = None
     style_layers: LossLayers = None
+
+
+@dataclass(frozen=True)
+class DeepsimLosses:
+    """The losses of an inverter or an autoencoder (Dosovitskiy & Brox 2016)."""
+
+    loss: Annotated[
+        str,
+        typer.Option("--loss", help="image, feature, or deepsim: both and a discriminator.", rich_help_panel="Losses"),
+    ] = "deepsim"
+    image_weight: Annotated[float | None, typer.Option(min=0.0, rich_help_panel="Losses")] = None
+    feature_weight: Annotated[float | None, typer.Option(min=0.0, rich_help_panel="Losses")] = None
+    adversarial_weight: Annotated[float | None, typer.Option(min=0.0, rich_help_panel="Losses")] = None
+    scaling: Annotated[
+        str,
+        typer.Option(
+            help="typical: 1.0 is what an unrelated photograph costs; paper: raw sums of squares.",
+            rich_help_panel="Losses",
+        ),
+    ] = "typical"
+    comparator: Annotated[
+        str,
+        typer.Option(
+            help="Whose features are compared: an extractor or a FILE of one, random (AlexNet untrained) or "
+            "discriminator.",
+            rich_help_panel="Losses",
+        ),
+    ] = "compact"
+    comparator_layers: Annotated[
+        Names | None,
+        typer.Option(
+            parser=parse_names, metavar="L1,L2,...", help="Default: the comparator's own.", rich_help_panel="Losses"
+        ),
+    ] = None
+    comparator_weights: Annotated[
+        str | None, typer.Option(metavar="FILE|random", help="Weights for --comparator.", rich_help_panel="Losses")
+    ] = None
+    discriminator_channels: Annotated[
+        int, typer.Option(min=1, help="Width of the discriminator's first layer.", rich_help_panel="Losses")
+    ] = 32
+    code_branch: Annotated[
+        bool,
+        typer.Option(
+            "--code-branch/--no-code-branch",
+            help="The discriminator sees the code beside the image.",
+            rich_help_panel="Losses",
+        ),
+    ] = True
 
 
 def given(*bundles: Any) -> dict[str, Any]:

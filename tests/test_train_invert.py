@@ -14,12 +14,12 @@ from percept_cli.core.generators.discriminators import DeepsimDiscriminator
 from percept_cli.core.images.decode import load_image
 from percept_cli.core.images.photo import middle_square
 from percept_cli.core.inference.invert import run_inverter
-from percept_cli.core.losses.adversarial import Freezing
+from percept_cli.core.losses.adversarial import AdversarialLoss, Freezing
 from percept_cli.core.pretrained.extractors import create_extractor
 from percept_cli.core.pretrained.files import load_weights
 from percept_cli.core.pretrained.generators import load_generator
 from percept_cli.core.runtime import Runtime
-from percept_cli.core.training.inversion import (
+from percept_cli.core.training.deepsim import (
     LOSSES,
     PAPER_WEIGHTS,
     UNRELATED,
@@ -150,6 +150,10 @@ def test_a_resumed_run_knows_who_was_frozen(stop: int) -> None:
 # --- the losses and their weights
 
 
+def against(judge: DeepsimDiscriminator, weight: float) -> AdversarialLoss:
+    return AdversarialLoss(judge, RUNTIME, weight=weight, freezing=Freezing())
+
+
 def test_the_papers_image_weight_on_a_mean() -> None:
     """2e-6 on half the sum of squares of 0 to 255, 227x227x3 of them, is ten thousand times a mean in [0, 1]."""
     assert image_factor(PAPER_WEIGHTS.image) == pytest.approx(1.0e4, rel=0.01)
@@ -162,7 +166,7 @@ def test_paper_scaling_is_the_papers_sums() -> None:
     comparator = create_extractor("compact", ["relu1_2", "relu2_2"], "random")
     result, images = torch.rand(2, 3, 16, 16), torch.rand(2, 3, 16, 16)
     loss = InversionLoss(LossWeights(2e-6, 0.01), comparator, None, RUNTIME, 16, "paper")
-    total, parts = loss.generator_part(result, images, torch.zeros(2, 1))
+    total, parts = loss(result, images, torch.zeros(2, 1))
 
     levels = 255 * (result.double().numpy() - images.double().numpy())
     expected = {"image": 2e-6 * np.sum(levels**2) / (2 * 2)}
@@ -179,9 +183,7 @@ def test_typical_scaling_makes_an_unrelated_photograph_one() -> None:
     """By pixels and, layer by layer, by features: two pictures of noise differ by twice their variance."""
     comparator = create_extractor("compact", ["relu1_2", "relu2_2"], "random")
     result, images = torch.rand(2, 4, 3, 64, 64)
-    _, parts = InversionLoss(LossWeights(1.0, 1.0), comparator, None, RUNTIME, 64).generator_part(
-        result, images, torch.zeros(4, 1)
-    )
+    _, parts = InversionLoss(LossWeights(1.0, 1.0), comparator, None, RUNTIME, 64)(result, images, torch.zeros(4, 1))
     assert parts["image"].item() * UNRELATED["mse"] == pytest.approx((result - images).square().mean().item(), rel=1e-5)
     assert sum(parts[f"feature.{layer}"].item() for layer in comparator.layers) == pytest.approx(
         1, abs=0.1
@@ -194,9 +196,9 @@ def test_a_weight_of_0_leaves_its_loss_out(left_out: str) -> None:
     weights = find_weights("deepsim", "typical", **{left_out: 0.0})
     assert getattr(weights, left_out) == 0 and sum(map(bool, asdict(weights).values())) == 2
     comparator = create_extractor("compact", ["relu1_1"], "random") if weights.feature else None
-    judge = DeepsimDiscriminator(4) if weights.adversarial else None
-    loss = InversionLoss(weights, comparator, judge, RUNTIME, 64)
-    total, parts = loss.generator_part(torch.rand(1, 3, 64, 64), torch.rand(1, 3, 64, 64), torch.zeros(1, 1))
+    adversarial = against(DeepsimDiscriminator(4), weights.adversarial) if weights.adversarial else None
+    loss = InversionLoss(weights, comparator, adversarial, RUNTIME, 64)
+    total, parts = loss(torch.rand(1, 3, 64, 64), torch.rand(1, 3, 64, 64), torch.zeros(1, 1))
     assert {name.partition(".")[0] for name in parts} == {"image", "feature", "adversarial"} - {left_out}
     assert total.item() == pytest.approx(sum(part.item() for part in parts.values()), rel=1e-5)
 
@@ -217,8 +219,10 @@ def test_the_discriminators_own_features_compare(scaling: str) -> None:
     """DIAT: the distance of what its convolutions see; its gradient is the result's alone."""
     judge = DeepsimDiscriminator(4).requires_grad_(False)
     result, images = torch.rand(2, 3, 64, 64, requires_grad=True), torch.rand(2, 3, 64, 64)
-    loss = InversionLoss(LossWeights(feature=2.0, adversarial=0.1), None, judge, RUNTIME, 64, scaling, ("conv2",))
-    _, parts = loss.generator_part(result, images, torch.zeros(2, 1))
+    loss = InversionLoss(
+        LossWeights(feature=2.0, adversarial=0.1), None, against(judge, 0.1), RUNTIME, 64, scaling, ("conv2",)
+    )
+    _, parts = loss(result, images, torch.zeros(2, 1))
     assert set(parts) == {"feature.conv2", "adversarial"}
     ours, theirs = judge.features(result)["conv2"], judge.features(images)["conv2"]
     square = (ours - theirs).square()
@@ -232,9 +236,9 @@ def test_the_discriminators_own_features_compare(scaling: str) -> None:
 def test_an_undecided_discriminator_costs_log_2_and_sees_no_gradient_of_the_generator() -> None:
     judge = DeepsimDiscriminator(4, code_channels=5)
     nn.init.zeros_(judge.dense[4].weight)
-    loss = InversionLoss(LossWeights(adversarial=3.0), None, judge, RUNTIME, 64)
+    loss = InversionLoss(LossWeights(adversarial=3.0), None, against(judge, 3.0), RUNTIME, 64)
     result, code = torch.rand(2, 3, 64, 64, requires_grad=True), torch.rand(2, 5, 4, 4)
-    _, parts = loss.generator_part(result, torch.rand(2, 3, 64, 64), code)
+    _, parts = loss(result, torch.rand(2, 3, 64, 64), code)
     assert parts["adversarial"].item() == pytest.approx(3 * 0.6931472)
     own, names = loss.adversarial.discriminator_loss(judge, torch.rand(2, 3, 64, 64), 0)
     assert own.item() == pytest.approx(0.6931472) and list(names) == ["discriminator"]
@@ -252,9 +256,9 @@ def test_the_losses_decide_who_learns(logit: float, frozen: Freezing) -> None:
     judge = DeepsimDiscriminator(4)
     nn.init.zeros_(judge.dense[4].weight)
     nn.init.constant_(judge.dense[4].bias, logit)
-    loss = InversionLoss(LossWeights(adversarial=100.0), None, judge, RUNTIME, 64)
+    loss = InversionLoss(LossWeights(adversarial=100.0), None, against(judge, 100.0), RUNTIME, 64)
     images = torch.rand(1, 3, 64, 64)
-    loss.generator_part(images, images, torch.zeros(1, 1))
+    loss(images, images, torch.zeros(1, 1))
     loss.adversarial.discriminator_loss(judge, images, 0)
     assert loss.adversarial.freezing == frozen
 

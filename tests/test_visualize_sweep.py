@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from percept_cli.core.visualization.sweep import Axis, check_axes, label, parse_axis, settings, sweep_sheet
+from percept_cli.core.visualization.sweep import Axis, Swept, check_axes, label, parse_axis, settings, sweep_sheet
 from percept_cli.errors import UsageError
 
 CPU = ("--device", "cpu", "--threads", 1)
@@ -52,7 +52,9 @@ def test_what_is_optimized_and_what_is_trained_do_not_mix() -> None:
 def test_a_sheet_has_every_picture_in_its_row_and_column() -> None:
     """Plain colors: the first row's lie above the second's, the columns side by side in their order."""
     colors = [[(1.0, 0.0, 0.0), (0.0, 1.0, 0.0)], [(0.0, 0.0, 1.0), (1.0, 1.0, 0.0)]]
-    pictures = [[torch.tensor(color).view(1, 3, 1, 1).expand(1, 3, 40, 100) for color in row] for row in colors]
+    pictures = [
+        [Swept(torch.tensor(color).view(1, 3, 1, 1).expand(1, 3, 40, 100), {}) for color in row] for row in colors
+    ]
     axes = Axis("style-weight", (1.0, 2.0)), Axis("style-size", (64, 128))
     sheet = sweep_sheet("title", ["note"], [], *axes, pictures)
     centers = []

@@ -1,39 +1,12 @@
 """`percept train extractor`: distil the small extractor `compact` from real networks, or train one without any."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from percept_cli import options
 
-
-@dataclass(frozen=True)
-class Usual:
-    """What a method does unless told otherwise."""
-
-    steps: int
-    batch: int
-    size: int
-    learning_rate: float
-
-
-METHODS = {
-    "distil": Usual(8000, 8, 128, 2e-3),
-    "exemplar": Usual(10_000, 64, 32, 1.5e-4),
-    "video": Usual(10_000, 32, 64, 1.5e-4),
-}
-# Options that only some methods have
-OWN = {
-    "--teacher": ("distil",),
-    "--start": ("distil",),
-    "--held-out": ("distil", "video"),
-    "--classes": ("exemplar",),
-    "--margin": ("video",),
-    "--gap": ("video",),
-}
 EXEMPLAR, VIDEO = "Exemplar-CNN (--method exemplar)", "VideoNet (--method video)"
 
 
@@ -82,13 +55,10 @@ def train_extractor(
         Path | None, typer.Option(help="A `compact` trained before, to go on from with a new schedule.")
     ] = None,
     seed: options.Seed = 0,
-    device: options.Device = "auto",
-    precision: options.Precision = "auto",
-    threads: options.Threads = None,
-    resume: options.Resume = False,
-    overwrite: options.Overwrite = False,
-    quiet: options.Quiet = False,
-    json: options.Json = False,
+    *,
+    compute: options.Compute,
+    existing: options.ExistingRun,
+    report: options.Report,
 ) -> None:
     """Train a small extractor with VGG's layer names: from real networks, or from photographs or clips alone.
 
@@ -98,43 +68,43 @@ def train_extractor(
 
     percept train extractor --method video --data clips/ -o mine.safetensors
     """
-    from percept_cli.commands.train.session import open_run, training_photos
-    from percept_cli.console import Console
+    from percept_cli.commands.train.session import follow, open_run, report_model
+    from percept_cli.core.data.photos import training_photos
+    from percept_cli.core.training.extractors import METHODS
     from percept_cli.errors import UsageError, unknown_name
 
-    console = Console(quiet, json)
+    console = report.console()
     if method not in METHODS:
         raise UsageError(unknown_name("method", method, METHODS))
-    _refuse_others(
-        method,
-        {"--teacher": teacher, "--start": start, "--held-out": held_out, "--classes": classes, "--margin": margin,
-         "--gap": gap},
-    )  # fmt: skip
-    usual = METHODS[method]
-    steps, batch, size = steps or usual.steps, batch or usual.batch, size or usual.size
-    rate = usual.learning_rate if learning_rate is None else learning_rate
-    if size % 16:
-        raise UsageError(f"--size {size}: give a multiple of 16.")
-    if method == "video" and batch < 2:
-        raise UsageError("--batch 1: patches are ranked against others of their batch. Give 2 or more.")
-    photos = training_photos(data, "extractor", console)
-    run = open_run(output, options.Compute(device, precision, threads), options.ExistingRun(resume, overwrite), console)
-
-    from percept_cli.core.training.extractors.methods import Plan, distil, learn_exemplars, rank_frames
-
-    plan = Plan(photos, steps, batch, size, rate, seed)
+    given: dict[str, Any] = {
+        "teacher": teacher, "start": start, "held_out": held_out, "classes": classes, "margin": margin, "gap": gap,
+        "steps": steps, "batch": batch, "size": size, "learning_rate": learning_rate, "seed": seed,
+    }  # fmt: skip
+    training, train = METHODS[method]
+    given = {name: value for name, value in given.items() if value is not None}
+    for name in given:
+        takers = [other for other, (its, _) in METHODS.items() if name in its.__dataclass_fields__]
+        if method not in takers:
+            option = "--" + name.replace("_", "-")
+            raise UsageError(f"{option} is for --method {' and '.join(takers)}, not for {method}: leave it out.")
+    asked = training(**given)
+    photos = training_photos(data, "extractor", console.say)
+    run = open_run(output, compute, existing, console)
+    follow(run, train(photos, run, asked), console)
+    if not run.is_main:
+        return
     if method == "distil":
-        distil(run, console, plan, teacher, held_out, start)
-    elif method == "exemplar":
-        learn_exemplars(run, console, plan, 2000 if classes is None else classes)
+        for layer, share in run.figures.items():
+            console.result(f"{layer}  unexplained variance {share:.4f}", layer=layer, unexplained_variance=share)
+        console.result(str(output), output=str(output), steps=asked.steps)
+        return
+    if method == "exemplar":
+        accuracy, classes = run.figures["surrogate_accuracy"], asked.classes
+        text = f"surrogate accuracy {accuracy:.4f} of {classes} classes under held-out transformations"
+        console.result(text, **run.figures, classes=classes)
     else:
-        rank_frames(run, console, plan, 0.5 if margin is None else margin, 8 if gap is None else gap, held_out)
-
-
-def _refuse_others(method: str, given: Mapping[str, object]) -> None:
-    """Raises UsageError for an option that belongs to another method."""
-    from percept_cli.errors import UsageError
-
-    for option, value in given.items():
-        if value is not None and method not in OWN[option]:
-            raise UsageError(f"{option} is for --method {' and '.join(OWN[option])}, not for {method}: leave it out.")
+        where = "clips never trained on" if held_out else "other places of the same clips"
+        loss, errors = run.figures["ranking_loss"], run.figures["ranking_errors"]
+        text = f"ranking loss {loss:.4f}, {errors:.2%} ranked wrongly, in {where}"
+        console.result(text, **run.figures, held_out=bool(held_out))
+    report_model(run, console, f"percept compare A B --extractor {output}")

@@ -7,15 +7,9 @@ from types import FrameType
 
 from percept_cli import options
 from percept_cli.console import Console
-from percept_cli.core.data import photos
 from percept_cli.core.training.loop import TrainingStep
 from percept_cli.core.training.run import Run
 from percept_cli.errors import ExitCode, Interrupted
-
-
-def training_photos(data: list[Path] | None, product: str, console: Console) -> list[Path]:
-    """The photographs under the folders given, or the sample ones, and says so; product: what more of them improve."""
-    return photos.training_photos(data, product, console.say)
 
 
 def open_run(output: Path, compute: options.Compute, existing: options.ExistingRun, console: Console) -> Run:
@@ -63,6 +57,15 @@ def follow(run: Run, steps: Iterator[TrainingStep], console: Console) -> None:
         restore_handlers()
     for path, reason in run.unreadable.items():
         console.warn(f"{path} could not be read and was left out: {reason}")
+
+
+def report_model(run: Run, console: Console, example: str | None = None) -> None:
+    """Reports the model that a run wrote, on the main process; example: a command that uses it."""
+    if not run.is_main:
+        return
+    if example is not None:
+        console.say(f"try it: {example}")
+    console.result(str(run.output), output=str(run.output), steps=run.training.steps, preview=str(run.preview))
 
 
 def _code_of(number: int) -> ExitCode:

@@ -3,22 +3,17 @@
 import io
 import struct
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
 from percept_cli.core.files.atomic import atomic_write_bytes
 from percept_cli.core.files.formats import find_format
 from percept_cli.core.images import metadata, sixteen_bit
-from percept_cli.core.images.photo import Photo, floats, quantize
+from percept_cli.core.images.photo import Photo
 from percept_cli.errors import ImageError
-
-# Floating-point copies of a picture are made of so many pixels at a time.
-_STRIP_PIXELS = 1 << 20
 
 
 def check_size(extension: str, height: int, width: int) -> None:
@@ -45,7 +40,7 @@ def encode_image(photo: Photo, extension: str, *, quality: int = 95) -> tuple[by
     if over_white and photo.alpha is not None and not _is_opaque(photo.alpha):
         notes.append(f"{name} keeps no transparency: the picture was laid over white")
     sixteen = photo.bits > 8 and image_format.sixteen_bit
-    levels = _levels(photo, np.uint16 if sixteen else np.uint8, over_white)
+    levels = photo.levels(np.uint16 if sixteen else np.uint8, over_white=over_white)
 
     buffer = io.BytesIO()
     try:
@@ -75,25 +70,6 @@ def save_image(photo: Photo, path: Path, *, quality: int = 95) -> tuple[str, ...
         raise ImageError(f"'{path}': {error}") from error
     atomic_write_bytes(path, data)
     return notes
-
-
-def _levels(photo: Photo, dtype: type[np.uint8] | type[np.uint16], over_white: bool) -> NDArray[Any]:
-    """The levels that a file holds, (H, W, 3 or 4) in C order, computed strip by strip to save memory."""
-    alpha = None if over_white else photo.alpha
-    if alpha is None and not over_white and photo.pixels.dtype == torch.from_numpy(np.empty(0, dtype)).dtype:
-        return np.ascontiguousarray(photo.pixels[0].permute(1, 2, 0).numpy())
-    levels = np.empty((photo.height, photo.width, 3 if alpha is None else 4), dtype)
-    step = max(1, _STRIP_PIXELS // photo.width)
-    for top in range(0, photo.height, step):
-        rows = slice(top, top + step)
-        channels = floats(photo.pixels[..., rows, :].detach().cpu())
-        if not bool(torch.isfinite(channels).all()):
-            raise ImageError("The picture holds values that are not finite numbers: try --precision fp32.")
-        if photo.alpha is not None:
-            opacity = floats(photo.alpha[..., rows, :].detach().cpu())
-            channels = channels * opacity + (1 - opacity) if over_white else torch.cat((channels, opacity), dim=1)
-        levels[rows] = quantize(channels, dtype)
-    return levels
 
 
 def _is_opaque(alpha: Tensor) -> bool:

@@ -9,10 +9,14 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from percept_cli.errors import ImageError
+
 # Below half a gray level of opacity the color is unknown and invisible.
 MIN_ALPHA = 0.5 / 255
 # ITU-R BT.601, as JPEG has it
 LUMA = (0.299, 0.587, 0.114)
+# Floating-point copies of a photograph are made of so many pixels at a time.
+_STRIP_PIXELS = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,27 @@ class Photo:
         """The same picture with what a network made of `visible`, (1, 3, H, W): divided by alpha again."""
         changed = self.with_pixels(pixels)
         return changed if changed.alpha is None else replace(changed, pixels=unpremultiply(pixels, changed.alpha))
+
+    def levels(self, dtype: type[np.uint8] | type[np.uint16], *, over_white: bool = False) -> NDArray[Any]:
+        """The levels that a file holds, (H, W, 3 or 4) in C order, computed strip by strip to save memory.
+
+        over_white: alpha is laid over white instead of kept. Raises ImageError where pixels are not finite.
+        """
+        alpha = None if over_white else self.alpha
+        if alpha is None and not over_white and self.pixels.dtype == torch.from_numpy(np.empty(0, dtype)).dtype:
+            return np.ascontiguousarray(self.pixels[0].permute(1, 2, 0).numpy())
+        levels = np.empty((self.height, self.width, 3 if alpha is None else 4), dtype)
+        step = max(1, _STRIP_PIXELS // self.width)
+        for top in range(0, self.height, step):
+            rows = slice(top, top + step)
+            channels = floats(self.pixels[..., rows, :].detach().cpu())
+            if not bool(torch.isfinite(channels).all()):
+                raise ImageError("The picture holds values that are not finite numbers: try --precision fp32.")
+            if self.alpha is not None:
+                opacity = floats(self.alpha[..., rows, :].detach().cpu())
+                channels = channels * opacity + (1 - opacity) if over_white else torch.cat((channels, opacity), dim=1)
+            levels[rows] = quantize(channels, dtype)
+        return levels
 
 
 def floats(levels: Tensor) -> Tensor:

@@ -175,7 +175,8 @@ def _jpeg2000_bits(data: bytes) -> int:
 
 
 def _raw_mode(tile: Any) -> str:
-    return str(tile.args if isinstance(tile.args, str) else tile.args[0])
+    # Some formats' decoders, as that of QOI, are told nothing.
+    return str(tile.args if isinstance(tile.args, str) else (tile.args or ("",))[0])
 
 
 def _with_raw_mode(tile: Any, raw_mode: str) -> Any:

@@ -1,1 +1,16 @@
-"""Extractors that are trained: distilled from real networks, or from images and clips alone."""
+"""Trainings of the small extractor `compact`: one module for each method, and what they share."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from percept_cli.core.training.extractors.distillation import DistillationTraining, train_by_distillation
+from percept_cli.core.training.extractors.exemplar import ExemplarTraining, train_by_exemplars
+from percept_cli.core.training.extractors.ranking import RankingTraining, train_by_ranking
+from percept_cli.core.training.loop import TrainingStep
+
+# By name: what is asked of a training, and what trains.
+METHODS: dict[str, tuple[type[Any], Callable[..., Iterator[TrainingStep]]]] = {
+    "distil": (DistillationTraining, train_by_distillation),
+    "exemplar": (ExemplarTraining, train_by_exemplars),
+    "video": (RankingTraining, train_by_ranking),
+}

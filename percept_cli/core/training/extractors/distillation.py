@@ -1,21 +1,95 @@
 """Teaching the small extractor `compact` to predict the features of real networks (Hinton et al. 2015, on features)."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from percept_cli.core.data.photos import Crops, batches_from, find_photos, load_square
 from percept_cli.core.extractors import FeatureExtractor, create_architecture
 from percept_cli.core.extractors.compact import teacher_layers
-from percept_cli.core.runtime import Runtime
+from percept_cli.core.pretrained.extractors import ExtractorChoice, parse_named_file
+from percept_cli.core.pretrained.files import load_weights
+from percept_cli.core.runtime import Runtime, seed_everything
+from percept_cli.core.training.extractors.learner import ADAM_BETAS, CLIP_NORM, WARMUP, ExtractorTraining
+from percept_cli.core.training.loop import Parts, Training, TrainingStep
+from percept_cli.core.training.run import Run
 
 # SqueezeNet 1.0 does not pad its first convolution. With 6 pixels more on each side its maps get VGG's sizes: 1/8 of
 # the image at fires 5 to 8 and 1/16 at fire 9, centered within 4 pixels.
 SQUEEZENET_PADDING = 6
 DISTURBED_SHARE = 0.25
 NEGATIVE_SLOPE = 0.3
+MEASURED_BATCHES = 32  # by which the teachers' layers are measured
+HELD_OUT_SIZE = 256  # pixels
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistillationTraining(ExtractorTraining):
+    """How `compact` is distilled; names and meanings as in `percept train extractor --method distil`.
+
+    teacher: NAME or NAME=FILE of each network whose features are predicted. start: a `compact` trained before.
+    held_out: photographs, or folders of them, to measure on.
+    """
+
+    steps: int = 8000
+    batch: int = 8
+    size: int = 128
+    learning_rate: float = 2e-3
+    teacher: Sequence[str] = ("vgg19", "squeezenet1_0")
+    start: Path | None = None
+    held_out: Sequence[Path] = ()
+
+
+def train_by_distillation(photos: Sequence[Path], run: Run, options: DistillationTraining) -> Iterator[TrainingStep]:
+    """Trains `compact` to predict its teachers' features, step by step; the weights are written after the last step.
+
+    `run.figures` are then the unexplained variances of the layers on the held-out photographs. Raises UsageError and
+    ModelError for teachers that are not there, and as `Run.train`.
+    """
+    runtime, (rank, world), seed = run.runtime, run.shard, options.seed
+    chosen = [ExtractorChoice(*parse_named_file("--teacher", given)) for given in options.teacher]
+    teachers = Teachers(
+        {each.name: runtime.freeze(each.create(teacher_taps(each.name), announce=run.announce)) for each in chosen}
+    )
+    seed_everything(seed)
+    student = create_student()
+    crops = Crops(photos, options.size, seed, options.steps * options.batch * world)
+    statistics = measure_statistics(teachers, islice(batches_from(crops, options.batch, 0), MEASURED_BATCHES), runtime)
+    if options.start:
+        continue_from(student, load_weights(options.start), statistics, str(options.start))
+    else:
+        center_readouts(student, statistics)
+    network = run.place(student)
+    training = Training(network, torch.optim.Adam(network.parameters(), betas=ADAM_BETAS), options.steps)
+    settings = options.settings(
+        photos, start=options.start.stem if options.start else "", teachers=[each.name for each in chosen]
+    )
+
+    def compute_loss(network: nn.Module, images: Tensor, step: int) -> tuple[Tensor, Parts]:
+        disturbed = disturb(images, seed, step * world + rank)
+        return distillation_loss(network, teachers, statistics, disturbed, step, runtime)
+
+    def measure_and_save() -> None:
+        fold_scales(student, statistics)
+        weights = {name: tensor.to(torch.float16) for name, tensor in student.named_weights().items()}
+        if options.held_out:
+            exact = Teachers({each.name: each.create(teacher_taps(each.name)) for each in chosen})
+            student.load_weights(weights, str(run.output))  # measured as it is saved, rounded to 16 bits
+            pictures = [load_square(path, HELD_OUT_SIZE) for path in find_photos(options.held_out)]
+            run.figures = measure_unexplained(student.cpu().float(), exact.cpu().float(), pictures)
+        recipe = {**settings, "final_loss": "mean unexplained variance behind a leaky ReLU"}
+        metadata = {"role": "extractor", "architecture": "compact", "recipe": recipe}
+        run.save(weights, {**metadata, "unexplained_variance": run.figures})
+
+    return run.train(
+        training, crops, options.batch, compute_loss, options.learning_rate, settings, warmup=WARMUP,
+        clip_norm=CLIP_NORM, finish=measure_and_save,
+    )  # fmt: skip
 
 
 class Teachers(nn.Module):

@@ -1,7 +1,7 @@
 """Exemplar-CNN: a network learns to tell patches apart whatever is done to them (Dosovitskiy et al. 2014)."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,17 @@ from torch import Tensor, nn
 
 from percept_cli.core.data.detail import draw_place, draw_side, gradient_energy
 from percept_cli.core.data.photos import PhotoReader, shuffled
-from percept_cli.core.runtime import Runtime
+from percept_cli.core.runtime import Runtime, seed_everything
+from percept_cli.core.training.extractors.learner import (
+    ExtractorTraining,
+    Headed,
+    create_learner,
+    save_learner,
+    show_examples,
+    train_headed,
+)
+from percept_cli.core.training.loop import Parts, TrainingStep
+from percept_cli.core.training.run import Run
 
 # The paper's ranges (section 2): of the patch's side, times, degrees; then of colors in [0, 1].
 TRANSLATION = 0.2
@@ -25,6 +35,51 @@ HSV_POWER, HSV_FACTOR, HSV_SHIFT = (0.25, 4.0), (0.7, 1.4), 0.1
 SURROUNDINGS = 2.25
 # Patches whose classes are found at once
 BATCH = 128
+# Classes on the sheet of examples, and transformations of each
+SHOWN = 8
+COLOR_PATCHES = 500  # about how many patches the principal colors are measured on
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExemplarTraining(ExtractorTraining):
+    """How an extractor learns by Exemplar-CNN; names and meanings as in `percept train extractor --method exemplar`."""
+
+    classes: int = 2000
+
+
+def train_by_exemplars(photos: Sequence[Path], run: Run, options: ExemplarTraining) -> Iterator[TrainingStep]:
+    """Trains an extractor to tell transformed patches apart, step by step; its weights are written after the last step.
+
+    `run.figures` then has `surrogate_accuracy`. Raises UsageError where no photograph can be read, and as `Run.train`.
+    """
+    runtime, (rank, world), classes = run.runtime, run.shard, options.classes
+    seed_everything(options.seed)
+    network = Headed(create_learner(), classes)
+    seeds = sample_seed_patches(photos, classes, options.size, options.seed, options.steps * options.batch * world)
+    colors = principal_colors(seeds.patches[:: max(1, classes // COLOR_PATCHES)].float() / 255)
+
+    def transform(patches: Tensor, number: int) -> Tensor:
+        done = draw_transformations(len(patches), training_random(options.seed, number))
+        return transform_patches(patches, done, colors, options.size)
+
+    def compute_loss(network: nn.Module, images: Tensor, step: int) -> tuple[Tensor, Parts]:
+        number = step * world + rank
+        patches = runtime.place(transform(images, number))
+        with runtime.autocast():
+            logits = network(patches)
+        return surrogate_loss(logits, seeds.labels(number * options.batch, options.batch).to(images.device))
+
+    def measure_and_save() -> None:
+        network.eval()
+        accuracy = surrogate_accuracy(network, seeds, colors, options.size, runtime)
+        save_learner(photos, run, network.extractor, settings, {"surrogate_accuracy": accuracy})
+
+    shown = torch.stack([seeds[number] for number in range(min(SHOWN, classes))])
+    show_examples(run, list(zip(*(transform(shown, number) for number in range(SHOWN)), strict=True)))
+    settings = options.settings(
+        photos, method="exemplar", classes=classes, precision=runtime.precision, processes=world
+    )
+    return train_headed(run, options, network, seeds, compute_loss, settings, measure_and_save)
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,57 @@
-"""A network of `compact`'s layers that learns without a teacher: how it begins, and how its layers get a usual scale."""
+"""What the trainings of an extractor share, and the network of `compact`'s layers that learns without a teacher."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from percept_cli.core.data.photos import Crops, Examples, fingerprint
+from percept_cli.core.drawing.sheets import Panel, contact_sheet
 from percept_cli.core.extractors import FeatureExtractor, create_architecture
 from percept_cli.core.extractors.compact import BLOCKS, teacher_layers
+from percept_cli.core.pretrained.extractors import COMPACT
+from percept_cli.core.training.loop import ComputeLoss, Training, TrainingStep
+from percept_cli.core.training.run import Run, place_preview
+from percept_cli.errors import UsageError
 
 DEEPEST = "relu5_2"
 DEEPEST_CHANNELS = BLOCKS[-1][-1][-1]
-# Before the activation, and after it
+# The layers before their activations, and after them
 CONVOLUTIONS = tuple(teacher_layers())
 ACTIVATIONS = tuple(layer.replace("conv", "relu") for layer in CONVOLUTIONS)
+# Photographs by which the layers of a network without a teacher get their scales
+SCALE_CROPS, SCALE_SIZE = 8, 96
+WARMUP, CLIP_NORM, ADAM_BETAS = 200, 1.0, (0.9, 0.99)
+# The head's learning rate to the trunk's: at the trunk's own, the head knows no class when the trunk has moved on.
+HEAD_SHARE = 20.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtractorTraining:
+    """How an extractor is trained by any method; names and meanings as in `percept train extractor`.
+
+    Raises UsageError for a size that is no multiple of 16.
+    """
+
+    steps: int = 10_000
+    batch: int = 64
+    size: int = 32
+    learning_rate: float = 1.5e-4
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.size % 16:
+            raise UsageError(f"--size {self.size}: give a multiple of 16.")
+
+    def settings(self, photos: Sequence[Path], **own: Any) -> dict[str, Any]:
+        """What must be the same for a run to be resumed, with the method's own."""
+        return {
+            "steps": self.steps, "batch": self.batch, "size": self.size, "learning_rate": self.learning_rate,
+            "seed": self.seed, **own, "photos": len(photos), "photos_digest": fingerprint(photos),
+        }  # fmt: skip
 
 
 def create_learner() -> FeatureExtractor:
@@ -78,3 +119,45 @@ def match_scales(learner: FeatureExtractor, reference: FeatureExtractor, photogr
         factor = (wanted[activation].float().square().mean() / square).sqrt()
         module.weight.mul_(factor)
         module.bias.mul_(factor)
+
+
+def train_headed(
+    run: Run,
+    options: ExtractorTraining,
+    network: Headed,
+    examples: Examples,
+    compute_loss: ComputeLoss,
+    settings: dict[str, Any],
+    finish: Callable[[], None],
+) -> Iterator[TrainingStep]:
+    """Trains a learner and its head by Adam, step by step; finish as for `Run.train`."""
+    placed = run.place(network)
+    trunk = [parameter for parameter in network.extractor.parameters() if parameter.requires_grad]
+    groups: list[dict[str, Any]] = [{"params": trunk}, {"params": network.head.parameters(), "share": HEAD_SHARE}]
+    training = Training(placed, torch.optim.Adam(groups, betas=ADAM_BETAS), options.steps)
+    return run.train(
+        training, examples, options.batch, compute_loss, options.learning_rate, settings, warmup=WARMUP,
+        clip_norm=CLIP_NORM, finish=finish,
+    )  # fmt: skip
+
+
+def save_learner(
+    photos: Sequence[Path], run: Run, learner: FeatureExtractor, settings: dict[str, Any], figures: dict[str, float]
+) -> None:
+    """Writes the extractor alone, without the head that it was trained under, its layers of the size of `compact`'s own.
+
+    figures: what was measured, for the file and for the run.
+    """
+    crops = Crops(photos, SCALE_SIZE, settings["seed"], SCALE_CROPS)
+    photographs = run.runtime.place(torch.stack([crops[number] for number in range(SCALE_CROPS)]))
+    match_scales(learner, COMPACT.create(ACTIVATIONS).to(run.runtime.device), photographs)
+    run.figures = figures
+    run.save(learner.named_weights(), {"role": "extractor", "architecture": "compact", "recipe": settings, **figures})
+
+
+def show_examples(run: Run, rows: Sequence[Sequence[Tensor]]) -> None:
+    """Makes the run's preview a sheet of patches (3, H, W) or (1, 3, H, W): a row for each thing to be recognized."""
+    if run.is_main:
+        sheet = contact_sheet([[Panel(patch.view(1, *patch.shape[-3:])) for patch in row] for row in rows])
+        run.preview.unlink(missing_ok=True)
+        place_preview(run.preview, sheet, 0)

@@ -1,7 +1,7 @@
 """VideoNet: a patch is nearer to itself some frames later than to patches of other videos (Wang & Gupta 2015)."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -10,11 +10,22 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image, ImageOps
-from torch import Tensor
+from torch import Tensor, nn
 
 from percept_cli.core.data.detail import draw_place, draw_side, gradient_energy
-from percept_cli.core.data.photos import PhotoReader, shuffled
+from percept_cli.core.data.photos import PhotoReader, find_photos, shuffled
 from percept_cli.core.images.decode import read_size
+from percept_cli.core.runtime import Runtime, seed_everything
+from percept_cli.core.training.extractors.learner import (
+    ExtractorTraining,
+    Headed,
+    create_learner,
+    save_learner,
+    show_examples,
+    train_headed,
+)
+from percept_cli.core.training.loop import Parts, TrainingStep
+from percept_cli.core.training.run import Run
 from percept_cli.errors import ImageError, UsageError
 
 # Section 4.2 of the paper: the values of fc7, the margin of eq. 2 and the hard negatives of a patch
@@ -25,7 +36,82 @@ HARDEST = 4
 DISPLACEMENT = 0.25
 ZOOM = 1.25
 
+# Wang & Gupta 2015, section 4.2: negatives at random to begin with, hard ones after that.
+RANDOM_SHARE = 0.4
+# Pairs on the sheet of examples, and pairs that a ranking is measured on
+SHOWN, MEASURED_PAIRS = 8, 128
+
 Box = tuple[float, float, float, float]  # left, top, right, bottom
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankingTraining(ExtractorTraining):
+    """How an extractor learns by ranking; names and meanings as in `percept train extractor --method video`.
+
+    held_out: clips, or folders of them, to measure on. Raises UsageError for a batch of 1, too.
+    """
+
+    batch: int = 32
+    size: int = 64
+    margin: float = MARGIN
+    gap: int = 8
+    held_out: Sequence[Path] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.batch < 2:
+            raise UsageError("--batch 1: patches are ranked against others of their batch. Give 2 or more.")
+
+
+def train_by_ranking(photos: Sequence[Path], run: Run, options: RankingTraining) -> Iterator[TrainingStep]:
+    """Trains an extractor on frames, step by step; its weights are written after the last step.
+
+    `run.figures` then has `ranking_loss` and `ranking_errors`, on other places of the same clips where no others are held
+    out. Raises UsageError for less than two clips or photographs, and as `Run.train`.
+    """
+    runtime, (rank, world) = run.runtime, run.shard
+    clips = find_clips(photos, options.gap)
+    run.announce(f"--data: {clips}")
+    pairs = FramePairs(clips, options.size, options.gap, options.seed, options.steps * options.batch * world)
+    seed_everything(options.seed)
+    network = Headed(create_learner(), EMBEDDING)
+    random_steps = round(RANDOM_SHARE * options.steps)
+
+    def compute_loss(network: nn.Module, images: Tensor, step: int) -> tuple[Tensor, Parts]:
+        first = (step * world + rank) * options.batch
+        found = _distances(network, images, pairs, first, runtime)
+        loss = ranking_loss(found, options.margin, None if step < random_steps else HARDEST)
+        return loss, {"errors": ranking_errors(found).detach()}
+
+    def measure_and_save() -> None:
+        others = find_clips(find_photos(options.held_out), options.gap) if options.held_out else clips
+        # Patches of other places, of the training's own clips unless there are others.
+        measured = FramePairs(others, options.size, options.gap, options.seed + 1, MEASURED_PAIRS)
+        network.eval()
+        with torch.no_grad():
+            examples = torch.stack([measured[number] for number in range(MEASURED_PAIRS)])
+            found = _distances(network, examples, measured, 0, runtime)
+        figures = {
+            "ranking_loss": ranking_loss(found, options.margin, None).item(),
+            "ranking_errors": ranking_errors(found).item(),
+        }
+        save_learner(photos, run, network.extractor, settings, figures)
+
+    show_examples(run, [pairs[number].split(1) for number in range(SHOWN)])
+    settings = options.settings(
+        photos, method="video", clips=len(clips.frames), margin=options.margin, gap=options.gap,
+        precision=runtime.precision, processes=world,
+    )  # fmt: skip
+    return train_headed(run, options, network, pairs, compute_loss, settings, measure_and_save)
+
+
+def _distances(network: nn.Module, examples: Tensor, pairs: "FramePairs", first: int, runtime: Runtime) -> "Distances":
+    """Of the examples (N, 2, 3, H, W) from number `first` on."""
+    both = runtime.place(examples.transpose(0, 1).flatten(0, 1))
+    with runtime.autocast():
+        embedded, later = network(both).chunk(2)
+    clips = [pairs.clip(first + number) for number in range(len(examples))]
+    return patch_distances(embedded, later, torch.tensor(clips, device=embedded.device))
 
 
 @dataclass(frozen=True)
