@@ -15,6 +15,7 @@ from percept_cli.core.losses.adversarial import (
 )
 from percept_cli.errors import UsageError
 
+pytestmark = pytest.mark.numerical
 LOSSES = {
     "adversarial": lambda real, fake: adversarial_loss(fake),
     "discriminator": discriminator_loss,

@@ -9,6 +9,7 @@ from percept_cli.core.generators.blocks import BicubicBase
 from percept_cli.core.generators.classics import CLASSICS
 from percept_cli.errors import UsageError
 
+pytestmark = pytest.mark.numerical
 SMALL = {
     "srcnn": {},
     "srresnet": {"channels": 4, "blocks": 2},

@@ -15,6 +15,8 @@ from percept_cli.core.degradation import (
 )
 from percept_cli.errors import UsageError
 
+pytestmark = pytest.mark.numerical
+
 
 def random(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)

@@ -11,6 +11,7 @@ from percept_cli.core.generators.foreign import ForeignGenerator, create_foreign
 from percept_cli.core.weights import load_weights
 from percept_cli.errors import ModelError
 
+pytestmark = pytest.mark.numerical
 FULL, HALF = (32, 64, 128), (16, 32, 64)
 # Grey levels. The biases that cancel in a normalisation leave float32 noise, some 1e-4; in float64 none is left.
 FLOAT32_NOISE, FLOAT64_NOISE = 1e-3, 1e-4

@@ -21,6 +21,7 @@ from percept_cli.core.generators.style import (
 from percept_cli.core.weights import save_weights
 from percept_cli.errors import ModelError, UsageError
 
+pytestmark = pytest.mark.numerical
 GREY_LEVEL = 1 / 255
 
 

@@ -18,6 +18,7 @@ from percept_cli.core.files import atomic_path, atomic_write_bytes
 from percept_cli.core.images import Photo, fit_long_side, fit_short_side, premultiply, resize_image, unpremultiply
 from percept_cli.errors import ImageError, UsageError
 
+pytestmark = pytest.mark.numerical
 # Six grey levels, each once, so that every rotation and mirroring looks different.
 UPRIGHT = [[10, 20, 30], [40, 50, 60]]
 STORED = {

@@ -33,6 +33,7 @@ from percept_cli.core.parametrisation import Frequencies, Pixels
 from percept_cli.core.runtime import Runtime
 from percept_cli.errors import UsageError
 
+pytestmark = pytest.mark.numerical
 RUNTIME = Runtime(torch.device("cpu"), torch.float32, "")
 SIDE = 32
 LAYER = "relu2_1"

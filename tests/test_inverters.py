@@ -28,6 +28,7 @@ from percept_cli.core.runtime import Runtime
 from percept_cli.core.weights import save_weights
 from percept_cli.errors import ModelError, UsageError
 
+pytestmark = pytest.mark.numerical
 COMPACT_LAYERS = create_architecture("compact").layer_names
 
 

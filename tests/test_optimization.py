@@ -20,6 +20,7 @@ from percept_cli.core.style import CONTEXTUAL_BALANCE, STYLE_BALANCE
 from percept_cli.core.tiled_features import TiledExtractor
 from percept_cli.errors import UsageError
 
+pytestmark = pytest.mark.numerical
 RUNTIME = Runtime(torch.device("cpu"), torch.float32, "")
 CONTENT_LAYERS, STYLE_LAYERS = ("relu2_2",), ("relu1_1", "relu2_1")
 

@@ -14,6 +14,8 @@ from percept_cli.core.reconstruction_metrics import (
 )
 from percept_cli.errors import UsageError
 
+pytestmark = pytest.mark.numerical
+
 
 def wave(period: float, side: int = 64) -> Tensor:
     """Grey stripes (1, 3, side, side) of a period in pixels."""

@@ -11,6 +11,7 @@ from percept_cli.core.images import Photo
 from percept_cli.core.restyling import LUMA, finish, keep_original_colors, restyle, run_generator
 from percept_cli.core.runtime import Runtime
 
+pytestmark = pytest.mark.numerical
 RUNTIME = Runtime(torch.device("cpu"), torch.float32, "")
 
 

@@ -12,6 +12,7 @@ from percept_cli.core.images import middle_square
 from percept_cli.core.manifest import shipped_models
 from percept_cli.core.spectrum import THRESHOLD, checkerboard_peaks
 
+pytestmark = pytest.mark.numerical
 UPSCALERS = [model.name for model in shipped_models().values() if model.role == "upscaler"]
 INVERTERS = [model.name for model in shipped_models().values() if model.role == "inverter"]
 STYLES = [model.name for model in shipped_models().values() if model.role == "style"]

@@ -24,6 +24,7 @@ from percept_cli.core.runtime import Runtime
 from percept_cli.core.upscaling import TileStep, Upscaler, resample, upscale
 from percept_cli.errors import DeviceError, ImageError
 
+pytestmark = pytest.mark.numerical
 RUNTIME = Runtime(torch.device("cpu"), torch.float32, "")
 HALF = Runtime(torch.device("cpu"), torch.bfloat16, "")
 SMALL = {"channels": 8, "blocks": 2}
