@@ -52,7 +52,7 @@ class Training:
     rival: Rival | None = None
 
     def state(self) -> dict[str, Any]:
-        """Everything that continues the run to the same bits: weights, optimiser, step and random sources."""
+        """Everything that continues the run to the same bits on the same machine: weights, optimiser, step, random sources."""
         state = {
             "network": unwrap(self.network).state_dict(),
             "optimizer": self.optimizer.state_dict(),
