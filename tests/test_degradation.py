@@ -60,6 +60,18 @@ def test_matlab_rounds_after_each_direction() -> None:
     torch.testing.assert_close(shrink_as_matlab(pictures, 4, 6) * 255, expected)
 
 
+@pytest.mark.parametrize("scale", [2, 4])
+def test_matlabs_levels_are_those_of_whole_numbers(scale: int) -> None:
+    """Of 8-bit images to the bit on every processor: sums of integers, whose halves are exact and go up."""
+    size = 16 * scale
+    levels = torch.randint(0, 256, (2, 3, size, size), generator=torch.Generator().manual_seed(0))
+    weights = bicubic_weights(size, 16) * 4096
+    assert (weights == weights.round()).all()
+    rows = ((weights.long() @ levels + 2048) // 4096).clamp(0, 255)
+    expected = ((rows @ weights.long().T + 2048) // 4096).clamp(0, 255)
+    assert torch.equal((shrink_as_matlab(levels / 255, 16, 16) * 255).round().long(), expected)
+
+
 def test_levels_round_halves_up() -> None:
     """0.5 goes to 1 and 2.5 to 3, as in MATLAB; Python and torch would round both to the even neighbour."""
     levels = torch.tensor([0.5, 1.5, 2.5, 300.0, -3.0], dtype=torch.float64)
