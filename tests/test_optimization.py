@@ -204,14 +204,18 @@ def test_contextual_style_is_its_own_loss(extractor: FeatureExtractor, content: 
 def test_features_in_tiles_give_the_same_picture(
     loss: str, extractor: FeatureExtractor, content: Tensor, style: Tensor
 ) -> None:
-    """Step by step, to the rounding of float32, which moves single pixels: Adam makes a step of any gradient."""
+    """Step by step, within a fiftieth of how far the picture has come.
+
+    To rounding is not to be had: where two points of the style are as near, the contextual loss takes either, and Adam
+    makes a whole step of any gradient. Gradients alone are compared in float64 by the tests of tiled features.
+    """
     asked = options(steps=3, style_loss=loss, style_layers=("relu2_1",))
     tiled = TiledExtractor(extractor, 32)
     for whole, part in zip(
         *(optimize_style(content, [style], e, RUNTIME, asked) for e in (extractor, tiled)), strict=True
     ):
-        assert part.total == pytest.approx(whole.total, rel=1e-4)
-        assert (part.image - whole.image).abs().mean() < 1e-4
+        assert part.total == pytest.approx(whole.total, rel=1e-3)
+        assert (part.image - whole.image).abs().mean() < 0.02 * (whole.image - content).abs().mean()
 
 
 def test_unknown_names_get_a_suggestion(extractor: FeatureExtractor, content: Tensor, style: Tensor) -> None:
