@@ -24,6 +24,8 @@ from percept_cli.core.runtime import Runtime
 from percept_cli.errors import ModelError, UsageError
 
 INVERTERS = ARCHITECTURES["inverter"]
+
+pytestmark = pytest.mark.numerical
 COMPACT_LAYERS = create_architecture("compact").layer_names
 
 

@@ -28,6 +28,7 @@ from percept_cli.core.pretrained.extractors import create_extractor
 from percept_cli.core.runtime import Runtime
 from percept_cli.errors import ImageError, UsageError
 
+pytestmark = pytest.mark.numerical
 RUNTIME = Runtime(torch.device("cpu"), torch.float32, "")
 CONTENT_LAYERS, STYLE_LAYERS = ("relu2_2",), ("relu1_1", "relu2_1")
 
@@ -179,14 +180,18 @@ def test_contextual_style_is_its_own_loss(extractor: FeatureExtractor, content: 
 def test_features_in_tiles_give_the_same_picture(
     loss: str, extractor: FeatureExtractor, content: Tensor, style: Tensor
 ) -> None:
-    """Step by step, to the rounding of float32, which moves single pixels: Adam makes a step of any gradient."""
+    """Step by step, within a fiftieth of how far the picture has come.
+
+    To rounding is not to be had: where two points of the style are as near, the contextual loss takes either, and Adam
+    makes a whole step of any gradient. Gradients alone are compared in float64 by the tests of tiled features.
+    """
     asked = options(steps=3, loss=loss, style_layers=("relu2_1",))
     tiled = TiledExtractor(extractor, 32)
     for whole, part in zip(
         *(optimize_style(content, [style], e, RUNTIME, asked) for e in (extractor, tiled)), strict=True
     ):
-        assert part.total == pytest.approx(whole.total, rel=1e-4)
-        assert (part.image - whole.image).abs().mean() < 1e-4
+        assert part.total == pytest.approx(whole.total, rel=1e-3)
+        assert (part.image - whole.image).abs().mean() < 0.02 * (whole.image - content).abs().mean()
 
 
 def test_a_photograph_is_restyled_in_a_few_lines(

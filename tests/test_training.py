@@ -115,6 +115,7 @@ def read_log(model: Path) -> list[dict]:
     return [json.loads(line) for line in model.with_suffix(".run").joinpath("log.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.numerical
 def test_a_stopped_training_goes_on_to_the_same_bits(
     stopped: Path, unbroken: Path, percept: Callable, command: Command, tmp_path: Path
 ) -> None:
@@ -157,6 +158,7 @@ def test_a_second_signal_stops_at_once(start_percept: Callable, command: Command
     assert b"Traceback" not in stderr
 
 
+@pytest.mark.numerical
 @pytest.mark.parametrize("norm", ["instance", "batch"])
 def test_a_killed_training_goes_on_from_its_last_checkpoint(norm: str, photos: Path, tmp_path: Path) -> None:
     """What a SIGKILL leaves is a file of an earlier step; weights, statistics, optimizer and random sources are in it."""

@@ -67,7 +67,7 @@ class Training:
     discriminator: DiscriminatorTraining | None = None
 
     def state(self) -> dict[str, Any]:
-        """Everything that continues the run to the same bits: weights, optimizer, step and random sources."""
+        """Everything that continues the run to the same bits on the same machine: weights, optimizer, step, random sources."""
         state = {
             "network": unwrap(self.network).state_dict(),
             "optimizer": self.optimizer.state_dict(),
