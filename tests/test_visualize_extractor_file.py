@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from percept_cli.core.extractors import create_architecture
 from percept_cli.core.pretrained.extractors import RANDOM, ExtractorChoice
 from percept_cli.core.pretrained.files import save_weights
 from tests.conftest import Percept
@@ -30,7 +31,7 @@ PLOTS = ("activations", "gram", "receptive-field")
 def own_extractor(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An untrained `compact`, as `percept train extractor` writes one."""
     path = tmp_path_factory.mktemp("extractor") / "own.safetensors"
-    extractor = ExtractorChoice("compact", RANDOM).create(["conv5_2"], seed=3)
+    extractor = ExtractorChoice("compact", RANDOM).create(create_architecture("compact").layer_names, seed=3)
     save_weights(
         path, extractor.named_weights(), {"percept.format": "1", "role": "extractor", "architecture": "compact"}
     )

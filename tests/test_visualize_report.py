@@ -22,6 +22,7 @@ from percept_cli.core.measures.pixels import psnr
 from percept_cli.core.pretrained.files import load_weights_and_metadata, save_weights
 from percept_cli.core.pretrained.generators import LoadedGenerator
 from percept_cli.core.runtime import choose_runtime
+from percept_cli.core.visualization import trial as trial_module
 from percept_cli.core.visualization.trial import SIZES, Trial, load_trial, take_samples
 from tests.conftest import Percept
 from tests.test_invert_autoencoder import save_autoencoder
@@ -48,6 +49,13 @@ class Page(HTMLParser):
 
     def all(self, tag: str) -> list[dict[str, str | None]]:
         return [attributes for name, attributes in self.elements if name == tag]
+
+
+@pytest.fixture(autouse=True)
+def short_measurement(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Speeds are measured on small pictures, in three runs: here only that there is one counts."""
+    monkeypatch.setattr(trial_module, "SPEED_SIDE", 64)
+    monkeypatch.setattr(trial_module, "SPEED_SECONDS", 0.0)
 
 
 def check_alone(page: Page) -> None:

@@ -79,7 +79,7 @@ def sheet_holds(sheet: Path, picture: np.ndarray) -> bool:
 def test_a_swept_picture_is_what_stylize_gives(
     percept: Callable, photos: Path, style_picture: Path, tmp_path: Path
 ) -> None:
-    """With the same options; strength is a mixture of the same; the numbers name the setting of each."""
+    """With the same options; the numbers name the setting of each."""
     photo = photos / "hill.png"
     outcome = percept(
         "visualize", "sweep", photo, "--style", style_picture, "--rows", "style-weight=0.5,2", "--columns",
@@ -87,13 +87,12 @@ def test_a_swept_picture_is_what_stylize_gives(
     )  # fmt: skip
     assert outcome.code == 0, outcome.stderr
     assert json.loads(outcome.stdout)["pictures"] == 4
-    for strength in (0.5, 1):
-        alone = percept(
-            "stylize", photo, "--style", style_picture, "--style-weight", 2, "--strength", strength, "--size", 48,
-            "--steps", 3, "-o", tmp_path / "a.png", "--overwrite", *CPU,
-        )  # fmt: skip
-        assert alone.code == 0, alone.stderr
-        assert sheet_holds(tmp_path / "s.png", np.asarray(Image.open(tmp_path / "a.png")))
+    alone = percept(
+        "stylize", photo, "--style", style_picture, "--style-weight", 2, "--strength", 0.5, "--size", 48,
+        "--steps", 3, "-o", tmp_path / "a.png", *CPU,
+    )  # fmt: skip
+    assert alone.code == 0, alone.stderr
+    assert sheet_holds(tmp_path / "s.png", np.asarray(Image.open(tmp_path / "a.png")))
     with (tmp_path / "s.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [(row["style-weight"], row["strength"]) for row in rows] == [
