@@ -1,12 +1,14 @@
 """The commands of `golden_commands.txt`, each run in a process of its own that begins with the heavy packages loaded."""
 
+import gc
+import io
 import os
 import re
 import shlex
 import signal
 import sys
 import time
-from contextlib import suppress
+from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -75,6 +77,16 @@ def preload() -> None:
     for name in HEAVY:
         with suppress(ImportError):
             import_module(name)
+    import_module("PIL.Image").init()
+    # What the command line loads at its first use
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    app = import_module("percept_cli.app")
+    with redirect_stdout(io.StringIO()):
+        for arguments in (["models", "list", "--help"], ["models", "list", "--role", "style"]):
+            app.run(arguments)
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+    gc.freeze()  # else the collector of every child writes to, and so copies, all that was loaded
 
 
 def run_command(command: Command, folder: Path, stdout: Path, stderr: Path) -> tuple[int, float]:

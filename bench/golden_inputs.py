@@ -45,7 +45,7 @@ def write_inputs(folder: Path) -> None:
     write_formats(folder / "formats", np.asarray(photo.resize((40, 32))))
     write_folders(folder, cat, face, cup)
     write_damaged(folder)
-    write_weights(folder, random)
+    write_weights(folder)
 
 
 def write_formats(folder: Path, picture: Levels) -> None:
@@ -82,6 +82,7 @@ def write_formats(folder: Path, picture: Levels) -> None:
     exif = Image.Exif()
     exif[Base.Make], exif[Base.Orientation] = "A camera", 6
     exif[IFD.Exif] = {Base.ExposureTime: 0.5}
+    photo.save(folder / "other-name.jfif", format="JPEG", quality=92)
     photo.save(folder / "turned.jpg", quality=92, icc_profile=bytes(profile), exif=exif.tobytes())
 
 
@@ -134,31 +135,39 @@ def write_damaged(folder: Path) -> None:
     (folder / "object.pth").write_bytes(pickle.dumps({"weights": Path("a", "b")}))
 
 
-def write_weights(folder: Path, random: np.random.Generator) -> None:
+def write_weights(folder: Path) -> None:
     """Weights of networks that others train, each of the smallest width, and of a teacher."""
     from spandrel.architectures.Compact import Compact
     from spandrel.architectures.ESRGAN import ESRGAN
     from torchvision.models import squeezenet1_0
 
-    torch.save(draw(pytorch_examples(4, 6, 8), random), folder / "pytorch-examples.pth")
-    torch.save(draw(rrmina(4, 6, 8), random), folder / "rrmina.pth")
-    torch.save(draw({"some.weight": (3, 3), "some.bias": (3,)}, random), folder / "other.pth")
+    style, last = pytorch_examples(4, 6, 8), "deconv3.conv2d"
+    save_drawn(folder / "pytorch-examples.pth", style, last)
+    counted = {"in1.running_mean": (4,), "in1.running_var": (4,), "in1.num_batches_tracked": ()}
+    save_drawn(folder / "counted.pth", style | counted, last)
+    save_drawn(folder / "rrmina.pth", rrmina(4, 6, 8), "DeconvBlock.4.conv_layer")
+    save_drawn(folder / "other.pth", {"some.weight": (3, 3), "some.bias": (3,)})
     with torch.device("meta"):
         others = {"esrgan.pth": ESRGAN(num_filters=4, num_blocks=1, scale=4), "squeezenet.pth": squeezenet1_0()}
         others["compact.pth"] = Compact(num_feat=4, num_conv=2, upscale=2)
     for name, network in others.items():
-        shapes = {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}
-        torch.save(draw(shapes, random), folder / name)
+        save_drawn(folder / name, {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()})
 
 
-def draw(shapes: Mapping[str, tuple[int, ...]], random: np.random.Generator) -> dict[str, torch.Tensor]:
-    """Tensors of a normal distribution, with the deviation of He et al. 2015; vectors about 0.1."""
+def save_drawn(path: Path, shapes: Mapping[str, tuple[int, ...]], last: str = "") -> None:
+    """Tensors of a normal distribution, with the deviation of He et al. 2015; vectors about 0.1.
 
-    def tensor(shape: tuple[int, ...]) -> torch.Tensor:
+    last: the convolution of a style network whose result is in grey levels, so that it is about 128.
+    """
+    random = np.random.default_rng(list(path.name.encode()))
+    tensors = {}
+    for name, shape in shapes.items():
         deviation = (2 / np.prod(shape[1:])) ** 0.5 if len(shape) > 1 else 0.1
-        return torch.from_numpy((deviation * random.standard_normal(shape)).astype(np.float32))
-
-    return {name: tensor(shape) for name, shape in shapes.items()}
+        values = deviation * random.standard_normal(shape)
+        if last and name.startswith(last):
+            values = values * 30 if len(shape) > 1 else values + 128
+        tensors[name] = torch.from_numpy(np.asarray(values, np.float32))
+    torch.save(tensors, path)
 
 
 def convolution(name: str, outputs: int, inputs: int, kernel: int) -> dict[str, tuple[int, ...]]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif")
 TEXTS = (".jsonl", ".json", ".csv", ".html", ".svg", ".txt")
@@ -27,17 +28,20 @@ VARIES = (
 )
 
 
-class Places:
-    """Folders that are named otherwise from run to run, and the words that stand for them."""
+class Words:
+    """What is named otherwise from run to run, and the words that stand for it."""
 
-    def __init__(self, words: Mapping[str, Path]):
-        found = {str(path): word for word, given in words.items() for path in (given, given.resolve())}
-        self._words = sorted(found.items(), key=lambda entry: -len(entry[0]))
+    def __init__(self, folders: Mapping[str, Path]):
+        self._words = {str(path): word for word, given in folders.items() for path in (given, given.resolve())}
+
+    def add_model(self, path: Path) -> None:
+        """The sha256 of a model that a command wrote: the order of its metadata is random."""
+        self._words[hashlib.sha256(path.read_bytes()).hexdigest()] = f"<sha256 of {path.name}>"
 
     def normalize(self, text: str) -> str:
-        """The text without what varies: folders, versions, durations, speeds."""
-        for path, word in self._words:
-            text = text.replace(path, word)
+        """The text without what varies: folders, versions, durations, speeds, embedded pictures."""
+        for varying in sorted(self._words, key=len, reverse=True):
+            text = text.replace(varying, self._words[varying])
         for pattern, word in VARIES:
             text = re.sub(pattern, word, text)
         return re.sub(r"data:([\w/+-]+);base64,([A-Za-z0-9+/=\s]+)", _shorten_embedded, text)
@@ -52,23 +56,26 @@ def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:16]
 
 
-def describe_stream(data: bytes, places: Places) -> list[str] | dict[str, Any]:
-    """What a command printed: lines of text, or a picture."""
+def describe_stream(data: bytes, words: Words, in_order: bool = True) -> list[str] | dict[str, Any]:
+    """What a command printed: lines of text, or a picture. in_order: else the lines, or the keys of JSON, are sorted."""
     try:
-        return places.normalize(data.decode("utf-8")).splitlines()
+        lines = words.normalize(data.decode("utf-8")).splitlines()
     except UnicodeDecodeError:
         return describe_picture(data, "")
+    if in_order:
+        return lines
+    return sorted(json.dumps(json.loads(line), sort_keys=True) if line.startswith("{") else line for line in lines)
 
 
-def describe_file(path: Path, places: Places) -> dict[str, Any]:
+def describe_file(path: Path, words: Words) -> dict[str, Any]:
     """What a file holds: text, pixels, tensors, or a hash of its bytes where it is of another kind."""
     kind, data = path.suffix.lower(), path.read_bytes()
     if kind in TEXTS:
-        return {"text": places.normalize(data.decode("utf-8")).splitlines()}
+        return {"text": words.normalize(data.decode("utf-8")).splitlines()}
     if kind in PICTURES:
         return describe_picture(data, kind)
     if kind == ".safetensors":
-        return describe_safetensors(data, places)
+        return describe_safetensors(data, words)
     if kind == ".pt":
         import torch
 
@@ -78,21 +85,23 @@ def describe_file(path: Path, places: Places) -> dict[str, Any]:
 
 
 def describe_picture(data: bytes, kind: str) -> dict[str, Any]:
-    """A hash of the bytes and one of the decoded pixels, with their shape and mean."""
+    """A hash of the bytes and one of the decoded pixels, with their shape and mean, and hashes of what goes with them."""
     described: dict[str, Any] = {"bytes": digest(data)}
     try:
-        pixels = decode(data, kind)
+        pixels = np.ascontiguousarray(decode(data, kind))
+        with Image.open(io.BytesIO(data)) as image:
+            beside = {name: image.info[name] for name in ("icc_profile", "exif", "dpi") if name in image.info}
     except Exception as error:  # what cannot be decoded is a result too
         return described | {"undecodable": f"{type(error).__name__}: {error}"}
-    array = np.ascontiguousarray(pixels)
-    mean = np.asarray(array, np.float64).mean(axis=(0, 1)).round(3).tolist()
-    return described | {"pixels": f"{array.dtype} {list(array.shape)} {digest(array.tobytes())}", "mean": mean}
+    described["pixels"] = f"{pixels.dtype} {list(pixels.shape)} {digest(pixels.tobytes())}"
+    described["mean"] = str(np.asarray(pixels, np.float64).mean(axis=(0, 1)).round(3).tolist())
+    return described | {
+        name: digest(value) if isinstance(value, bytes) else str(value) for name, value in beside.items()
+    }
 
 
 def decode(data: bytes, kind: str) -> np.ndarray:
     """The pixels (H, W) or (H, W, C) at the depth of the file."""
-    from PIL import Image
-
     if kind in (".tif", ".tiff"):
         import tifffile
 
@@ -125,7 +134,7 @@ def decode_deep_png(data: bytes) -> np.ndarray:
     return pixels[1:, step:].astype(np.uint8).view(">u2").astype(np.uint16).reshape(height, width, channels)
 
 
-def describe_safetensors(data: bytes, places: Places) -> dict[str, Any]:
+def describe_safetensors(data: bytes, words: Words) -> dict[str, Any]:
     """Every tensor by its name, type, shape and bytes, and the metadata as text."""
     length = int.from_bytes(data[:8], "little")
     header = json.loads(data[8 : 8 + length])
@@ -134,7 +143,7 @@ def describe_safetensors(data: bytes, places: Places) -> dict[str, Any]:
     for name, tensor in sorted(header.items()):
         start, end = (8 + length + offset for offset in tensor["data_offsets"])
         tensors[name] = f"{tensor['dtype']} {tensor['shape']} {digest(data[start:end])}"
-    return {"metadata": {key: places.normalize(text) for key, text in sorted(metadata.items())}, "tensors": tensors}
+    return {"metadata": {key: words.normalize(text) for key, text in sorted(metadata.items())}, "tensors": tensors}
 
 
 def flatten(content: Any, name: str) -> Iterator[tuple[str, str]]:

@@ -85,7 +85,6 @@ def record(checkout: Path, output: Path, only: str, keep: Path | None) -> int:
         (work / "home").mkdir()
         for name in ("HOME", "PERCEPT_HOME", "TORCH_HOME", "XDG_CACHE_HOME", "MPLCONFIGDIR"):
             os.environ[name] = str(work / "home")
-        sys.pycache_prefix = str(work / "compiled")  # nothing is written into the checkout
         preload()
         from golden_inputs import write_inputs
 
@@ -109,10 +108,10 @@ def record(checkout: Path, output: Path, only: str, keep: Path | None) -> int:
 
 def run_group(group: list[Command], folder: Path, work: Path, checkout: Path) -> dict[str, Any]:
     """The results of commands that share a folder, by their text."""
-    from golden_results import Places, describe_file, describe_stream
+    from golden_results import Words, describe_file, describe_stream
 
     packages = Path(sysconfig.get_path("purelib"))
-    places = Places({"<folder>": folder, "<home>": work / "home", "<checkout>": checkout, "<packages>": packages})
+    words = Words({"<folder>": folder, "<home>": work / "home", "<checkout>": checkout, "<packages>": packages})
     stdout, stderr = work / "stdout", work / "stderr"
     results: dict[str, Any] = {}
     before = list_files(folder)
@@ -120,12 +119,16 @@ def run_group(group: list[Command], folder: Path, work: Path, checkout: Path) ->
         code, seconds = run_command(command, folder, stdout, stderr)
         print(f"{seconds:6.2f} s  {command.text}", file=sys.stderr, flush=True)
         result: dict[str, Any] = {"exit": code}
-        if not command.exit_only:
-            result["stdout"] = describe_stream(stdout.read_bytes(), places)
-            result["stderr"] = describe_stream(stderr.read_bytes(), places)
         after = list_files(folder)
         written = [name for name in after if after[name] != before.get(name)]
-        result["files"] = {name: describe_file(folder / name, places) for name in written}
+        for name in written:
+            if name.endswith(".safetensors"):
+                words.add_model(folder / name)
+        if not command.exit_only:
+            in_order = not command.text.startswith("models inspect")  # which prints metadata, whose order is random
+            result["stdout"] = describe_stream(stdout.read_bytes(), words, in_order)
+            result["stderr"] = describe_stream(stderr.read_bytes(), words)
+        result["files"] = {name: describe_file(folder / name, words) for name in written}
         result["removed"] = [name for name in before if name not in after]
         results[command.text] = {key: value for key, value in result.items() if value not in ([], {})}
         before = after
