@@ -16,7 +16,7 @@ def sample_sheet(
 ) -> Iterator[Step[tuple[Tensor, list[dict[str, object]]]]]:
     """A sheet (1, 3, H, W) of pictures decoded from codes of a normal distribution, and a record of every code value.
 
-    side: of each picture, in pixels. network: on the runtime's device by `Runtime.prepare`. Each step is a picture.
+    side: of each picture, in pixels. network: on the runtime's device by `Runtime.place_network`. Each step is a picture.
     """
     yield Step(count)
     panels, records = [], []
