@@ -104,7 +104,7 @@ def test_the_generators_loss_leaves_the_real_logits_alone() -> None:
 
 @pytest.mark.parametrize("name", LOSSES)
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_logits_are_judged_in_float32(name: str, dtype: torch.dtype) -> None:
+def test_half_precision_logits_are_compared_in_float32(name: str, dtype: torch.dtype) -> None:
     """A sure discriminator of half precision gives finite losses, that of the right side near 0."""
     real, fake = torch.full((4, 1), 300.0, dtype=dtype), torch.full((4, 1), -300.0, dtype=dtype)
     loss = LOSSES[name](real, fake)
@@ -249,7 +249,7 @@ def test_a_logit_of_the_patch_discriminator_sees_70_pixels() -> None:
 
 
 @pytest.mark.parametrize("name", DISCRIMINATORS)
-def test_crops_of_any_size_are_judged(name: str) -> None:
+def test_crops_of_any_size_get_logits(name: str) -> None:
     """From `smallest` on, one image in training mode too: one logit an image, or one a patch."""
     network = create_discriminator(name, 4)
     for height, width in ((network.smallest, network.smallest), (network.smallest + 9, 81), (96, 70)):

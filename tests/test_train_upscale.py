@@ -39,8 +39,9 @@ def command(photos: Path) -> Command:
     return arguments
 
 
+STEPS = 10
 # All there is to a run: features, textures, a discriminator.
-EVERYTHING = ("--preset", "swift-natural", "--adversarial-weight", 0.1, "--discriminator-channels", 8, "--steps", 16)
+EVERYTHING = ("--preset", "swift-natural", "--adversarial-weight", 0.1, "--discriminator-channels", 8, "--steps", STEPS)
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +56,7 @@ def test_a_stopped_training_goes_on_to_the_same_bits(
     start_percept: Callable, percept: Callable, command: Command, unbroken: Path
 ) -> None:
     """Stopped in its middle with a discriminator beside it, resumed in another process: the same weights and log."""
-    assert_resumes_to_the_same_bits(start_percept, percept, lambda model: command(model, *EVERYTHING), 16, unbroken)
+    assert_resumes_to_the_same_bits(start_percept, percept, lambda model: command(model, *EVERYTHING), STEPS, unbroken)
 
 
 def test_every_loss_has_its_name_in_the_log(unbroken: Path) -> None:
@@ -96,26 +97,27 @@ def test_every_preset_trains(preset: str, percept: Callable, command: Command, t
         assert loaded.network(torch.rand(1, 3, 9, 10)).shape == (1, 3, 36, 40)
 
 
-@pytest.mark.parametrize("degradation", ["johnson", "real"])
-@pytest.mark.parametrize("pixel", ["mse", "charbonnier"])
-def test_degradations_and_distances_change_the_loss(
-    degradation: str, pixel: str, percept: Callable, command: Command, tmp_path: Path
-) -> None:
+def test_degradations_and_distances_change_the_loss(percept: Callable, command: Command, tmp_path: Path) -> None:
     """The first loss, of an untrained network that is bicubic enlargement, depends on both."""
     losses = []
-    for number, further in enumerate(
-        ((), ("--degradation", degradation), ("--pixel", pixel), ("--degradation", degradation, "--pixel", pixel))
+    for further in (
+        (),
+        ("--degradation", "johnson"),
+        ("--degradation", "real"),
+        ("--pixel", "mse"),
+        ("--pixel", "charbonnier"),
+        ("--degradation", "real", "--pixel", "mse"),
     ):
-        output = tmp_path / f"{number}.safetensors"
+        output = tmp_path / f"{len(losses)}.safetensors"
         assert percept(*command(output, *further)).code == 0
         losses.append(read_log(output)[0]["total"])
-    assert len(set(losses)) == 4
+    assert len(set(losses)) == 6
 
 
 def test_an_upscaler_learns(percept: Callable, command: Command, tmp_path: Path) -> None:
     """It begins as bicubic enlargement and gets closer than that."""
     output = tmp_path / "model.safetensors"
-    outcome = percept(*command(output, "--steps", 30, "--batch", 4, "--learning-rate", 2e-3))
+    outcome = percept(*command(output, "--steps", 24, "--batch", 2, "--learning-rate", 2e-3))
     assert outcome.code == 0, outcome.stderr
     losses = [entry["total"] for entry in read_log(output)]
     assert sum(losses[-8:]) < 0.9 * sum(losses[:8])

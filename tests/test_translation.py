@@ -18,6 +18,7 @@ from percept_cli.core.generators.translation import TranslationGenerator
 from percept_cli.core.inference.run import run_generator
 from percept_cli.core.losses import GramTerm, contextual_loss
 from percept_cli.core.losses.functional import gram_matrix
+from percept_cli.core.losses.terms import FEATURE_DISTANCES
 from percept_cli.core.pretrained.extractors import create_extractor
 from percept_cli.core.runtime import Runtime
 from percept_cli.core.training.recipes import create_loss, loss_layers, shares
@@ -200,15 +201,15 @@ def test_a_layer_without_places_is_refused_where_places_are_compared(loss: str) 
         loss_layers(recipe, create_architecture("vgg19"))
 
 
-@pytest.mark.parametrize("distance", ["mse", "l1", "cosine"])
-def test_fully_connected_features_are_compared_by_every_distance(distance: str) -> None:
-    recipe = replace(
-        RECIPES[DEGRADE], pixel_weight=0.0, feature_weight=1.0, feature_layers=("fc6",), feature_distance=distance
-    )
-    extractor = create_extractor("alexnet", ["fc6"], "random")
-    loss, target = create_loss(recipe, extractor), images(2, 64)
-    assert loss(target, target, target)["feature.fc6"].item() == pytest.approx(0, abs=1e-6)
-    assert 0 < loss(images(2, 64), target, target)["feature.fc6"].item() < math.inf
+def test_fully_connected_features_are_compared_by_every_distance() -> None:
+    extractor, (target, other) = create_extractor("alexnet", ["fc6"], "random"), (images(2, 64), images(2, 64))
+    for distance in FEATURE_DISTANCES:
+        recipe = replace(
+            RECIPES[DEGRADE], pixel_weight=0.0, feature_weight=1.0, feature_layers=("fc6",), feature_distance=distance
+        )
+        loss = create_loss(recipe, extractor)
+        assert loss(target, target, target)["feature.fc6"].item() == pytest.approx(0, abs=1e-6)
+        assert 0 < loss(other, target, target)["feature.fc6"].item() < math.inf
 
 
 # --- the discriminators
@@ -217,8 +218,8 @@ def test_fully_connected_features_are_compared_by_every_distance(distance: str) 
 def test_each_scale_sees_the_image_at_half_the_size() -> None:
     network = MultiscaleDiscriminator(4, scales=2).eval()  # in training, spectral norms change with each pass
     given = torch.rand(1, 3, 64, 64)
-    judgments = network(given)
+    outputs = network(given)
     halved = F.avg_pool2d(given, 3, 2, padding=1, count_include_pad=False)
-    assert torch.allclose(judgments[1][-1], network.networks[1](halved))
-    assert [len(judgment) for judgment in judgments] == [5, 5]  # four hidden layers and the logits
-    assert torch.equal(judgments[0][-1], network.networks[0](given))
+    assert torch.allclose(outputs[1][-1], network.networks[1](halved))
+    assert [len(each) for each in outputs] == [5, 5]  # four hidden layers and the logits
+    assert torch.equal(outputs[0][-1], network.networks[0](given))

@@ -217,10 +217,12 @@ def train_upscale(photos: Sequence[Path], run: Run, options: UpscaleTraining) ->
         return total_of(parts), parts
 
     def save() -> None:
+        # `percept upscale --look` finds a model by this entry.
+        look = "natural" if taps or adversarial else "faithful"
         run.save(
             unwrap(network).state_dict(),
             {"role": "upscaler", "architecture": recipe.architecture, "arguments": created.arguments,
-             "look": "natural" if taps or adversarial else "faithful", "recipe": settings},
+             "look": look, "recipe": settings},
         )  # fmt: skip
 
     sample = crops[0][None]
