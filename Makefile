@@ -7,7 +7,7 @@ DEEPSIM = $(BIN)/python bench/deepsim.py $(foreach folder,$(DATA),--data $(folde
 TRAINED = $(if $(TRAIN),-- $(TRAIN))
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow lint bench bench-deepsim pictures gallery
+.PHONY: help install demo test test-numerical test-slow lint bench bench-deepsim pictures gallery
 
 help:  ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "make %-14s %s\n", $$1, $$2}'
@@ -27,6 +27,10 @@ demo: install  ## Restyle a shipped photograph with a shipped model
 
 test: install  ## Run the fast tests (minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 4
+
+test-numerical: install  ## Run the numerical tests as on a processor without AVX512, with two threads
+	OMP_NUM_THREADS=2 ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 \
+		$(BIN)/python -m pytest -q -n auto --maxprocesses 2 -m 'numerical and not slow'
 
 test-slow: install  ## Run the long tests
 	$(BIN)/python -m pytest -q -m slow

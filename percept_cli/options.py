@@ -29,6 +29,11 @@ def parse_names(text: str) -> Names:
     return Names(part.strip() for part in text.split(",") if part.strip())
 
 
+def names_option(help: str, metavar: str = "L1,L2,...", **more: Any) -> Any:
+    """A Typer option whose value is read by `parse_names`."""
+    return typer.Option(parser=parse_names, metavar=metavar, help=help, **more)
+
+
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 Precision = Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")]
 Threads = Annotated[int | None, typer.Option(help="Processor threads; all by default.")]
@@ -69,12 +74,7 @@ Scaling = Annotated[
         rich_help_panel="Losses",
     ),
 ]
-LossLayers = Annotated[
-    Names | None,
-    typer.Option(
-        parser=parse_names, metavar="L1,L2,...", help="Default: the extractor's own.", rich_help_panel="Losses"
-    ),
-]
+LossLayers = Annotated[Names | None, names_option("Default: the extractor's own.", rich_help_panel="Losses")]
 Weight = Annotated[float | None, typer.Option(min=0.0, rich_help_panel="Losses")]
 Layers = Annotated[
     Names | None, typer.Option(parser=parse_names, metavar="L1,L2,...", rich_help_panel="Losses")

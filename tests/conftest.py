@@ -85,9 +85,12 @@ def surroundings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 @pytest.fixture(scope="session")
 def percept(surroundings: dict[str, str]) -> Percept:
     """`percept(*arguments)` in this process, which spares the seconds of importing torch."""
+    import torch
+
     from percept_cli.app import run
 
     def call(*arguments: object) -> Outcome:
+        threads = torch.get_num_threads()
         stdout, stderr = io.TextIOWrapper(io.BytesIO(), "utf-8"), io.TextIOWrapper(io.BytesIO(), "utf-8")
         handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
@@ -100,6 +103,7 @@ def percept(surroundings: dict[str, str]) -> Percept:
                     patch.setenv(name, value)
                 code = run([str(argument) for argument in arguments])
         finally:
+            torch.set_num_threads(threads)  # --threads is meant for that command, not for the tests that follow
             for number, handler in handlers.items():
                 signal.signal(number, handler)
         texts = []

@@ -27,6 +27,8 @@ from percept_cli.errors import UsageError
 
 RUNTIME = Runtime(torch.device("cpu"), torch.float32, "")
 
+
+pytestmark = pytest.mark.numerical
 LOSSES = {
     "adversarial": lambda real, fake: adversarial_loss(fake),
     "discriminator": discriminator_loss,

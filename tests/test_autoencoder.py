@@ -12,6 +12,7 @@ from percept_cli.core.pretrained.generators import load_generator
 from percept_cli.errors import ModelError
 from tests.test_training import assert_resumes_to_the_same_bits, read_log
 
+pytestmark = pytest.mark.numerical
 Command = Callable[..., list[object]]
 
 

@@ -477,7 +477,7 @@ def test_an_interrupted_optimization_leaves_nothing_half_written(
     out.mkdir()
     command = ("stylize", tree / "photos" / "hill.png", "--style", style_picture, "-o", out / "result.png", *QUICK)
     with start_percept(*command, "--steps", 1_000_000, "--preview", out / "preview.png") as process:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while not (out / "preview.png").exists() and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.01)
         process.send_signal(number)

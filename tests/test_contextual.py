@@ -10,6 +10,8 @@ from percept_cli.core.losses import contextual_loss, contextual_similarity
 from percept_cli.core.losses.contextual import CONTEXTUAL_DISTANCES
 from percept_cli.errors import UsageError
 
+pytestmark = pytest.mark.numerical
+
 
 def noise(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)

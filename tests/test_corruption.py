@@ -10,6 +10,8 @@ from percept_cli.core.data.degradation import compress_jpeg
 from percept_cli.core.images.masks import hide
 from percept_cli.errors import UsageError
 
+pytestmark = pytest.mark.numerical
+
 
 @pytest.fixture
 def image() -> Tensor:

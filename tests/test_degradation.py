@@ -9,6 +9,8 @@ from percept_cli.core.data.degradation import degrade
 from percept_cli.core.images.resize import bicubic_weights, gaussian_blur, resize_bicubic, shrink_as_matlab, to_levels
 from percept_cli.errors import UsageError
 
+pytestmark = pytest.mark.numerical
+
 
 def random(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
@@ -50,6 +52,18 @@ def test_matlab_rounds_after_each_direction() -> None:
     between = (rows @ (pictures * 255) + 0.5).floor().clamp(0, 255)
     expected = (between @ columns.T + 0.5).floor().clamp(0, 255)
     torch.testing.assert_close(shrink_as_matlab(pictures, 4, 6) * 255, expected)
+
+
+@pytest.mark.parametrize("scale", [2, 4])
+def test_matlabs_levels_are_those_of_whole_numbers(scale: int) -> None:
+    """Of 8-bit images to the bit on every processor: sums of integers, whose halves are exact and go up."""
+    size = 16 * scale
+    levels = torch.randint(0, 256, (2, 3, size, size), generator=torch.Generator().manual_seed(0))
+    weights = bicubic_weights(size, 16) * 4096
+    assert (weights == weights.round()).all()
+    rows = ((weights.long() @ levels + 2048) // 4096).clamp(0, 255)
+    expected = ((rows @ weights.long().T + 2048) // 4096).clamp(0, 255)
+    assert torch.equal((shrink_as_matlab(levels / 255, 16, 16) * 255).round().long(), expected)
 
 
 def test_levels_round_halves_up() -> None:

@@ -124,7 +124,7 @@ def test_the_command_distils_measures_and_goes_on(percept: Callable, photos: Pat
         *(argument for name, file in files.items() for argument in ("--teacher", f"{name}={file}")),
     ]  # fmt: skip
     first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
-    outcome = percept(*common, "--steps", 2, "--held-out", photos, "-o", first)
+    outcome = percept(*common, "--steps", 2, "--held-out", photos / "hill.png", "-o", first)
     assert outcome.code == 0, outcome.stderr
     assert outcome.stdout.count("unexplained variance") == 14
     outcome = percept(*common, "--steps", 1, "--start", first, "--learning-rate", 1e-6, "-o", second)

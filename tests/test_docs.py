@@ -11,25 +11,20 @@ from typer.main import get_command
 from percept_cli.app import app
 
 ROOT = Path(__file__).resolve().parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
+README = ROOT / "README.md"
 GALLERY = (ROOT / "docs" / "gallery.md").read_text(encoding="utf-8")
-GUIDES = "\n".join(
-    (ROOT / "docs" / name).read_text(encoding="utf-8")
-    for name in (
-        "contextual.md",
-        "extractors.md",
-        "gallery.md",
-        "inversion-training.md",
-        "inversion.md",
-        "translation.md",
-        "upscaling.md",
-    )
-)
-GUIDE_BLOCKS = re.findall(r"```(\w+)\n(.*?)```", GUIDES, re.DOTALL)
+PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def blocks(page: Path) -> list[tuple[str, str]]:
+    """The blocks of code of a page: (language, text)."""
+    return re.findall(r"```(\w+)\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+
+
 COMMANDS = [
     shlex.split(line.split("percept ", 1)[1], comments=True)
-    for language, block in BLOCKS + GUIDE_BLOCKS
+    for page in PAGES
+    for language, block in blocks(page)
     if language == "sh"
     for line in block.replace("-m percept_cli", "percept").splitlines()
     if "percept " in line.split("#")[0]
@@ -61,7 +56,7 @@ def test_every_picture_of_the_gallery_is_small_and_made_by_its_command() -> None
 
 def test_the_readmes_training_loop_runs() -> None:
     """The ten lines of the README give a gradient and named parts."""
-    (code,) = [block for language, block in BLOCKS if language == "python"]
+    (code,) = [block for language, block in blocks(README) if language == "python"]
     names: dict = {}
     exec(code, names)
 
@@ -70,10 +65,14 @@ def test_the_readmes_training_loop_runs() -> None:
     assert torch.isfinite(names["output"].grad).all() and names["output"].grad.abs().sum() > 0
 
 
-def test_the_guides_python_runs() -> None:
-    for language, block in GUIDE_BLOCKS:
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_guides_python_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The blocks of a page run one after the other in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    for language, block in blocks(page):
         if language == "python":
-            exec(block, {})
+            exec(block, names)
 
 
 def test_every_shipped_model_is_whole_and_described() -> None:

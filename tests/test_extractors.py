@@ -19,6 +19,7 @@ from percept_cli.core.pretrained.extractors import convert_oxford_vgg, create_ex
 from percept_cli.core.pretrained.files import DOWNLOAD_ROOT, TORCHVISION_FILES, load_weights, torchvision_weights
 from percept_cli.errors import ModelError, UsageError
 
+pytestmark = pytest.mark.numerical
 # torchvision's positions in `features`
 VGG_POSITIONS = {
     "vgg16": {"conv1_1": 0, "relu1_2": 3, "pool1": 4, "conv2_2": 7, "relu2_2": 8, "relu3_3": 15, "relu4_3": 22},

@@ -13,6 +13,7 @@ from percept_cli.core.pretrained.foreign_styles import ForeignStyle
 from percept_cli.core.pretrained.generators import load_generator, recognize
 from percept_cli.errors import ModelError
 
+pytestmark = pytest.mark.numerical
 FULL, HALF = (32, 64, 128), (16, 32, 64)
 # Gray levels. The biases that cancel in a normalization leave float32 noise, some 1e-4; in float64 none is left.
 FLOAT32_NOISE, FLOAT64_NOISE = 1e-3, 1e-4

@@ -20,7 +20,7 @@ from percept_cli.core.pretrained.generators import load_generator
 from percept_cli.core.runtime import Runtime
 from percept_cli.errors import ModelError, UsageError
 
-pytestmark = pytest.mark.filterwarnings("ignore:torch.meshgrid")
+pytestmark = [pytest.mark.numerical, pytest.mark.filterwarnings("ignore:torch.meshgrid")]
 RUNTIME = Runtime(torch.device("cpu"), torch.float32, "")
 
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], int, int | None]] = {

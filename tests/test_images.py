@@ -19,6 +19,8 @@ from percept_cli.core.images.photo import Photo, fit_long_side, fit_short_side, 
 from percept_cli.errors import ImageError, UsageError
 
 # Six gray levels, each once, so that every rotation and mirroring looks different.
+
+pytestmark = pytest.mark.numerical
 UPRIGHT = [[10, 20, 30], [40, 50, 60]]
 STORED = {
     1: [[10, 20, 30], [40, 50, 60]],

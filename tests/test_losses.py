@@ -39,6 +39,7 @@ from percept_cli.core.losses.terms import FEATURE_DISTANCES, PIX2PIXHD_WEIGHTS
 from percept_cli.core.pretrained.extractors import create_extractor
 from percept_cli.errors import UsageError
 
+pytestmark = pytest.mark.numerical
 LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu3_3")
 
 

@@ -12,6 +12,8 @@ from percept_cli.core.generators.translation import TranslationGenerator
 from percept_cli.core.images.masks import NOTHING_SEEN, hide
 from percept_cli.core.pretrained.files import save_weights
 
+pytestmark = pytest.mark.numerical
+
 
 @pytest.fixture(scope="module")
 def filler(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -37,6 +37,8 @@ from percept_cli.errors import ImageError
 
 COLORS = {"white": (1, 1, 1), "black": (0, 0, 0), "red": (1, 0, 0), "green": (0, 1, 0), "blue": (0, 0, 1)}
 
+pytestmark = pytest.mark.numerical
+
 
 def pictures(width: int, height: int) -> tuple[Tensor, Tensor]:
     """A picture and the same with noise, (1, 3, H, W) of 8-bit levels."""
@@ -191,7 +193,7 @@ def test_tiles_give_the_distances_of_the_whole(name: str, layers: list[str], til
             assert whole[layer].max() > 1e-3
             assert tiles[layer].shape == whole[layer].shape
             assert torch.allclose(tiles[layer], whole[layer], rtol=1e-4, atol=1e-6)
-        assert torch.allclose(perceptual_distance(tiles), perceptual_distance(whole), rtol=1e-6, atol=0)
+        assert torch.allclose(perceptual_distance(tiles), perceptual_distance(whole), rtol=1e-5, atol=0)
 
 
 def test_a_layer_that_sees_all_of_the_picture_is_not_tiled() -> None:

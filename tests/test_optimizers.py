@@ -2,11 +2,14 @@
 
 import copy
 
+import pytest
 import torch
 import torch.distributed
 from torch import nn
 
 from percept_cli.core.training.optimizers import Muon, create_optimizer, orthogonalized
+
+pytestmark = pytest.mark.numerical
 
 
 class Chain(nn.Module):
@@ -39,7 +42,7 @@ def test_orthogonalized_matrices_have_singular_values_of_about_1() -> None:
 
 
 def test_ends_and_biases_get_adams_step() -> None:
-    """Bit for bit what torch's Adam does, and the inner weights something else."""
+    """To rounding what torch's Adam does, and the inner weights something else."""
     torch.manual_seed(0)
     network = Chain()
     other = copy.deepcopy(network)

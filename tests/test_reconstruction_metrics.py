@@ -9,6 +9,8 @@ from torch import Tensor
 
 from percept_cli.errors import UsageError
 
+pytestmark = pytest.mark.numerical
+
 
 def wave(period: float, side: int = 64) -> Tensor:
     """Gray stripes (1, 3, side, side) of a period in pixels."""

@@ -23,6 +23,8 @@ from percept_cli.core.pretrained.generators import load_generator
 from percept_cli.core.runtime import Runtime, choose_runtime
 
 CPU = ("--device", "cpu", "--precision", "fp32", "--threads", 1)
+
+pytestmark = pytest.mark.numerical
 RUNTIME = Runtime(torch.device("cpu"), torch.float32, "")
 
 

@@ -12,6 +12,7 @@ from percept_cli.core.pretrained.extractors import create_extractor
 from percept_cli.core.pretrained.generators import check_inverter, load_generator
 from percept_cli.core.pretrained.manifest import shipped_models
 
+pytestmark = pytest.mark.numerical
 UPSCALERS = [model.name for model in shipped_models().values() if model.role == "upscaler"]
 INVERTERS = [model.name for model in shipped_models().values() if model.role == "inverter"]
 STYLES = [model.name for model in shipped_models().values() if model.role == "style"]

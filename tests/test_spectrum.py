@@ -14,6 +14,7 @@ from percept_cli.core.measures.pixels import luma
 from percept_cli.core.measures.spectrum import FLOOR, THRESHOLD, checkerboard_peaks, log_power
 from percept_cli.errors import ImageError
 
+pytestmark = pytest.mark.numerical
 FAINT = 2 / 255
 PERIODS = {2: [2], 3: [3], 4: [2, 4], 8: [2, 4, 8]}
 

@@ -18,6 +18,8 @@ from percept_cli.errors import ModelError, UsageError
 STYLES = ARCHITECTURES["style"]
 GRAY_LEVEL = 1 / 255
 
+pytestmark = pytest.mark.numerical
+
 
 @pytest.fixture(autouse=True)
 def _seed() -> None:

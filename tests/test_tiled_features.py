@@ -10,6 +10,7 @@ from percept_cli.core.losses import contextual_loss
 from percept_cli.core.losses.functional import gram_matrix
 from percept_cli.core.pretrained.extractors import create_extractor
 
+pytestmark = pytest.mark.numerical
 TAPS = {"compact": ("relu1_1", "relu3_2", "relu4_1"), "vgg16": ("relu2_2", "relu3_1"), "alexnet": ("relu2", "conv3")}
 
 

@@ -8,8 +8,11 @@ import pytest
 import torch
 from PIL import Image
 
+from percept_cli.core.data.photos import find_photos
 from percept_cli.core.pretrained.extractors import ExtractorChoice, choose_extractor, create_extractor
 from percept_cli.core.pretrained.files import load_weights_and_metadata, save_weights
+from percept_cli.core.runtime import Runtime
+from percept_cli.core.training.extractors.exemplar import ExemplarTraining, train_by_exemplars
 from percept_cli.core.training.extractors.learner import (
     ACTIVATIONS,
     CONVOLUTIONS,
@@ -19,11 +22,12 @@ from percept_cli.core.training.extractors.learner import (
     is_readout,
     match_scales,
 )
+from percept_cli.core.training.run import Run
 from percept_cli.errors import ModelError, UsageError
 from tests.test_training import assert_resumes_to_the_same_bits, read_log
 
 Command = Callable[..., list[object]]
-STEPS = 20
+STEPS = 12
 METHODS = pytest.mark.parametrize("method", ["exemplar", "video"])
 
 
@@ -126,6 +130,15 @@ def test_a_few_classes_are_learned(percept: Callable, command: Command, tmp_path
     assert json.loads(outcome.stdout.splitlines()[0])["surrogate_accuracy"] > 0.5
 
 
+def test_an_extractor_is_trained_from_python(photos: Path, tmp_path: Path) -> None:
+    """Its steps come one by one, what was measured at the end is with the run; nothing is printed."""
+    run = Run.open(tmp_path / "mine.safetensors", Runtime(torch.device("cpu"), torch.float32, ""))
+    steps = train_by_exemplars(find_photos([photos]), run, ExemplarTraining(classes=3, steps=2, batch=4))
+    assert [step.index for step in steps] == [1, 2]
+    assert 0 <= run.figures["surrogate_accuracy"] <= 1
+    assert choose_extractor(str(run.output)).name == "compact"
+
+
 def test_held_out_clips_are_ranked_and_only_read(
     percept: Callable, command: Command, photos: Path, tmp_path: Path
 ) -> None:
@@ -139,7 +152,7 @@ def test_held_out_clips_are_ranked_and_only_read(
 def test_the_file_is_an_extractor_by_itself(
     percept: Callable, trained: dict[str, Path], photos: Path, style_picture: Path, tmp_path: Path
 ) -> None:
-    """To compare, to train a style, as a comparator of an autoencoder; the same as weights of `compact`."""
+    """To compare, to train a style, to be inverted and as a comparator; the same as weights of `compact`."""
     mine, hill = trained["video"], photos / "hill.png"
     frames = tmp_path / "flat.png"
     Image.new("RGB", Image.open(hill).size, "teal").save(frames)
@@ -157,9 +170,15 @@ def test_the_file_is_an_extractor_by_itself(
     _, metadata = load_weights_and_metadata(tmp_path / "style.safetensors")
     recipe = json.loads(metadata["recipe"])
     assert (recipe["extractor"], recipe["extractor_weights"]) == ("compact", "mine.safetensors")
-    outcome = percept("train-autoencoder", "--comparator", mine, "--loss", "feature", "--width", 0.1, *small,
-                      "-o", tmp_path / "code.safetensors", "--comparator-layers", "relu2_2")  # fmt: skip
+    inverter = tmp_path / "back.safetensors"
+    outcome = percept("train-invert", "--extractor", mine, "--layer", "conv2", "--comparator", mine, "--loss", "feature",
+                      "--comparator-layers", "relu2_2, relu3_4", "--size", 32, "--width", 0.1, *small, "-o", inverter)  # fmt: skip
     assert outcome.code == 0, outcome.stderr
+    _, metadata = load_weights_and_metadata(inverter)
+    assert metadata["fingerprint"] == create_extractor(str(mine), ["conv2"]).fingerprint("conv2_2")
+    recipe = json.loads(metadata["recipe"])
+    assert (recipe["comparator"], recipe["comparator_weights"]) == ("compact", "mine.safetensors")
+    assert recipe["comparator_layers"] == ["relu2_2", "relu3_4"]
 
 
 def test_what_is_no_extractor_is_refused_in_one_sentence(

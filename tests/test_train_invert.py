@@ -1,7 +1,7 @@
 """An inverter is trained by any of its losses, by the papers' weights and freezing rule, and goes on to the same bits."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -10,12 +10,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from percept_cli.core.data.photos import find_photos
 from percept_cli.core.generators.discriminators import DeepsimDiscriminator
 from percept_cli.core.images.decode import load_image
 from percept_cli.core.images.photo import middle_square
 from percept_cli.core.inference.invert import run_inverter
 from percept_cli.core.losses.adversarial import AdversarialLoss, Freezing
-from percept_cli.core.pretrained.extractors import create_extractor
+from percept_cli.core.pretrained.extractors import ExtractorChoice, create_extractor
 from percept_cli.core.pretrained.files import load_weights
 from percept_cli.core.pretrained.generators import load_generator
 from percept_cli.core.runtime import Runtime
@@ -29,9 +30,11 @@ from percept_cli.core.training.deepsim import (
     find_weights,
     image_factor,
 )
-from percept_cli.core.training.loop import DiscriminatorTraining, Training, create_accelerator, train
+from percept_cli.core.training.inversion import InverterTraining, train_inverter
+from percept_cli.core.training.loop import DiscriminatorTraining, Training, TrainingStep, create_accelerator, train
+from percept_cli.core.training.run import Run
 from percept_cli.errors import UsageError
-from tests.test_training import assert_resumes_to_the_same_bits, read_log
+from tests.test_training import assert_same_bits, read_log
 
 RUNTIME = Runtime(torch.device("cpu"), torch.float32, "")
 Command = Callable[..., list[object]]
@@ -91,13 +94,15 @@ def test_a_generator_that_fools_entirely_is_no_division_by_zero() -> None:
 
 def scripted_training(ratios: list[float]) -> Training:
     """Two networks of one weight whose losses have no minimum; step n ends with a ratio of ratios[n]."""
-    generator, judge, freezing = nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False), Freezing()
+    generator, discriminator, freezing = nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False), Freezing()
 
-    def judge_loss(network: nn.Module, images: Tensor, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+    def discriminator_loss(network: nn.Module, images: Tensor, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         freezing.update(ratios[step], 1.0)
         return network(torch.ones(1, 1)).sum(), {}
 
-    learner = DiscriminatorTraining(judge, torch.optim.Adam(judge.parameters()), judge_loss, freezing)
+    learner = DiscriminatorTraining(
+        discriminator, torch.optim.Adam(discriminator.parameters()), discriminator_loss, freezing
+    )
     return Training(generator, torch.optim.Adam(generator.parameters()), len(ratios), discriminator=learner)
 
 
@@ -150,8 +155,8 @@ def test_a_resumed_run_knows_who_was_frozen(stop: int) -> None:
 # --- the losses and their weights
 
 
-def against(judge: DeepsimDiscriminator, weight: float) -> AdversarialLoss:
-    return AdversarialLoss(judge, RUNTIME, weight=weight, freezing=Freezing())
+def against(discriminator: DeepsimDiscriminator, weight: float) -> AdversarialLoss:
+    return AdversarialLoss(discriminator, RUNTIME, weight=weight, freezing=Freezing())
 
 
 def test_the_papers_image_weight_on_a_mean() -> None:
@@ -217,14 +222,14 @@ def test_losses_by_name() -> None:
 @pytest.mark.parametrize("scaling", ["typical", "paper"])
 def test_the_discriminators_own_features_compare(scaling: str) -> None:
     """DIAT: the distance of what its convolutions see; its gradient is the result's alone."""
-    judge = DeepsimDiscriminator(4).requires_grad_(False)
+    discriminator = DeepsimDiscriminator(4).requires_grad_(False)
     result, images = torch.rand(2, 3, 64, 64, requires_grad=True), torch.rand(2, 3, 64, 64)
     loss = InversionLoss(
-        LossWeights(feature=2.0, adversarial=0.1), None, against(judge, 0.1), RUNTIME, 64, scaling, ("conv2",)
+        LossWeights(feature=2.0, adversarial=0.1), None, against(discriminator, 0.1), RUNTIME, 64, scaling, ("conv2",)
     )
     _, parts = loss(result, images, torch.zeros(2, 1))
     assert set(parts) == {"feature.conv2", "adversarial"}
-    ours, theirs = judge.features(result)["conv2"], judge.features(images)["conv2"]
+    ours, theirs = discriminator.features(result)["conv2"], discriminator.features(images)["conv2"]
     square = (ours - theirs).square()
     usual = 2 * (theirs - theirs.mean(dim=(2, 3), keepdim=True)).square().mean()
     expected = square.sum() / 4 if scaling == "paper" else square.mean() / usual
@@ -234,13 +239,13 @@ def test_the_discriminators_own_features_compare(scaling: str) -> None:
 
 
 def test_an_undecided_discriminator_costs_log_2_and_sees_no_gradient_of_the_generator() -> None:
-    judge = DeepsimDiscriminator(4, code_channels=5)
-    nn.init.zeros_(judge.dense[4].weight)
-    loss = InversionLoss(LossWeights(adversarial=3.0), None, against(judge, 3.0), RUNTIME, 64)
+    discriminator = DeepsimDiscriminator(4, code_channels=5)
+    nn.init.zeros_(discriminator.dense[4].weight)
+    loss = InversionLoss(LossWeights(adversarial=3.0), None, against(discriminator, 3.0), RUNTIME, 64)
     result, code = torch.rand(2, 3, 64, 64, requires_grad=True), torch.rand(2, 5, 4, 4)
     _, parts = loss(result, torch.rand(2, 3, 64, 64), code)
     assert parts["adversarial"].item() == pytest.approx(3 * 0.6931472)
-    own, names = loss.adversarial.discriminator_loss(judge, torch.rand(2, 3, 64, 64), 0)
+    own, names = loss.adversarial.discriminator_loss(discriminator, torch.rand(2, 3, 64, 64), 0)
     assert own.item() == pytest.approx(0.6931472) and list(names) == ["discriminator"]
     own.backward()
     assert result.grad is None
@@ -248,25 +253,25 @@ def test_an_undecided_discriminator_costs_log_2_and_sees_no_gradient_of_the_gene
 
 @pytest.mark.parametrize(
     ("logit", "frozen"),
-    # A judge that gives every image this logit is half right: -log of σ(l) and of σ(-l), and the first for the generator.
+    # A discriminator that gives every image this logit is half right: -log of σ(l) and of σ(-l), and the first for the generator.
     [(0.0, Freezing()), (3.0, Freezing(False, True)), (-3.0, Freezing())],
 )
 def test_the_losses_decide_who_learns(logit: float, frozen: Freezing) -> None:
     """All fakes passing for real gives a ratio above 10."""
-    judge = DeepsimDiscriminator(4)
-    nn.init.zeros_(judge.dense[4].weight)
-    nn.init.constant_(judge.dense[4].bias, logit)
-    loss = InversionLoss(LossWeights(adversarial=100.0), None, against(judge, 100.0), RUNTIME, 64)
+    discriminator = DeepsimDiscriminator(4)
+    nn.init.zeros_(discriminator.dense[4].weight)
+    nn.init.constant_(discriminator.dense[4].bias, logit)
+    loss = InversionLoss(LossWeights(adversarial=100.0), None, against(discriminator, 100.0), RUNTIME, 64)
     images = torch.rand(1, 3, 64, 64)
     loss(images, images, torch.zeros(1, 1))
-    loss.adversarial.discriminator_loss(judge, images, 0)
+    loss.adversarial.discriminator_loss(discriminator, images, 0)
     assert loss.adversarial.freezing == frozen
 
 
 # --- the command
 
 # All there is to a run: images, features, a discriminator that sees the code.
-EVERYTHING = ("--loss", "deepsim", "--steps", 14, "--adversarial-weight", 1)
+EVERYTHING = ("--loss", "deepsim", "--steps", 2, "--adversarial-weight", 1)
 
 
 @pytest.fixture(scope="module")
@@ -277,15 +282,35 @@ def unbroken(percept: Callable, command: Command, tmp_path_factory: pytest.TempP
     return output
 
 
-def test_a_stopped_training_goes_on_to_the_same_bits(
-    start_percept: Callable, percept: Callable, command: Command, unbroken: Path
-) -> None:
-    """Stopped in its middle with a discriminator and its dropout beside it: the same weights and log."""
-    assert_resumes_to_the_same_bits(start_percept, percept, lambda model: command(model, *EVERYTHING), 14, unbroken)
+def test_an_inverter_is_trained_from_python_and_goes_on_where_it_was_stopped(photos: Path, tmp_path: Path) -> None:
+    """Steps as the caller asks for them; stopped with a discriminator and its dropout beside it, a run opened again goes
+    on to the same weights and the same log."""
+    files, said = find_photos([photos]), list[str]()
+    options = InverterTraining(
+        layer="conv2", extractor=ExtractorChoice("compact", "random"), comparator_weights="random",
+        comparator_layers=("relu2_2",), adversarial_weight=1.0, discriminator_channels=4, width=0.1, steps=6, batch=2,
+        size=64,
+    )  # fmt: skip
 
+    def begin(name: str, resume: bool = False) -> tuple[Run, Iterator[TrainingStep]]:
+        run = Run.open(tmp_path / name, RUNTIME, resume=resume, announce=said.append)
+        return run, train_inverter(files, run, options)
 
-def test_every_loss_has_its_name_in_the_log(unbroken: Path) -> None:
-    assert set(read_log(unbroken)[0]["parts"]) == {"image", "feature.relu2_2", "adversarial", "discriminator"}
+    whole, steps = begin("whole.safetensors")
+    losses = [step.total for step in steps]
+    stopped, steps = begin("stopped.safetensors")
+    assert [next(steps).total for _ in range(4)] == losses[:4]
+    stopped.save_checkpoint()
+    next(steps)  # a step that is lost
+    with pytest.raises(UsageError, match="unfinished run"):
+        begin("stopped.safetensors")
+    resumed, steps = begin("stopped.safetensors", resume=True)
+    assert [step.total for step in steps] == losses[4:]
+    assert said == ["resumed at step 4 of 6"]
+    assert read_log(whole.output)[0]["parts"].keys() == {"image", "feature.relu2_2", "adversarial", "discriminator"}
+    assert_same_bits(resumed.output, whole.output)
+    assert read_log(resumed.output) == read_log(whole.output)
+    assert load_generator(str(whole.output), "inverter").metadata["layer"] == "conv2_2"
 
 
 def test_the_file_says_what_it_inverts(unbroken: Path) -> None:

@@ -115,6 +115,7 @@ def read_log(model: Path) -> list[dict]:
     return [json.loads(line) for line in model.with_suffix(".run").joinpath("log.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.numerical
 def test_a_stopped_training_goes_on_to_the_same_bits(
     stopped: Path, unbroken: Path, percept: Callable, command: Command, tmp_path: Path
 ) -> None:
@@ -157,6 +158,7 @@ def test_a_second_signal_stops_at_once(start_percept: Callable, command: Command
     assert b"Traceback" not in stderr
 
 
+@pytest.mark.numerical
 @pytest.mark.parametrize("norm", ["instance", "batch"])
 def test_a_killed_training_goes_on_from_its_last_checkpoint(norm: str, photos: Path, tmp_path: Path) -> None:
     """What a SIGKILL leaves is a file of an earlier step; weights, statistics, optimizer and random sources are in it."""
@@ -496,34 +498,36 @@ def test_native_crops_are_never_enlarged(tmp_path: Path) -> None:
     assert line in ([*range(10), *range(9, 3, -1)], [*range(4, 10), *range(9, -1, -1)])
 
 
-def test_a_duel_goes_on_to_the_same_bits(photos: Path, tmp_path: Path) -> None:
+def test_two_networks_go_on_to_the_same_bits(photos: Path, tmp_path: Path) -> None:
     """Generator, discriminator and both optimizers are in the checkpoint; the one's gradients never move the other."""
     crops = Crops(find_photos([photos]), 16, seed=3, count=24)
     accelerator = create_accelerator(RUNTIME)
 
     def begin(seed: int) -> Training:
         torch.manual_seed(seed)
-        generator, judge = nn.Conv2d(3, 3, 3, padding=1), nn.Conv2d(3, 1, 3)
+        generator, discriminator = nn.Conv2d(3, 3, 3, padding=1), nn.Conv2d(3, 1, 3)
         shown: list[Tensor] = []
 
-        def judge_loss(network: nn.Module, images: Tensor, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        def discriminator_loss(network: nn.Module, images: Tensor, step: int) -> tuple[Tensor, dict[str, Tensor]]:
             loss = (network(images) - 1).square().mean() + network(shown.pop()).square().mean()
-            return loss, {"judge": loss}
+            return loss, {"discriminator": loss}
 
         training = Training(generator, torch.optim.Adam(generator.parameters()), steps=6)
-        training.discriminator = DiscriminatorTraining(judge, torch.optim.Adam(judge.parameters()), judge_loss)
+        training.discriminator = DiscriminatorTraining(
+            discriminator, torch.optim.Adam(discriminator.parameters()), discriminator_loss
+        )
         training.shown = shown  # type: ignore[attr-defined]
         return training
 
     def go_on(training: Training, count: int) -> list[TrainingStep]:
         assert training.discriminator is not None
-        judge = training.discriminator.network
+        discriminator = training.discriminator.network
 
         def compute_loss(network: nn.Module, images: Tensor, step: int) -> tuple[Tensor, dict[str, Tensor]]:
             result = network(images)
             training.shown.append(result.detach())  # type: ignore[attr-defined]
-            loss = (judge(result) - 1).square().mean()
-            return loss, {"fooled": loss}
+            loss = (discriminator(result) - 1).square().mean()
+            return loss, {"adversarial": loss}
 
         batches = batches_from(crops, 2, training.step)
         loop = train(training, batches, compute_loss, lambda step: 1e-3, RUNTIME, accelerator)
@@ -533,7 +537,7 @@ def test_a_duel_goes_on_to_the_same_bits(photos: Path, tmp_path: Path) -> None:
     assert whole.discriminator is not None
     before = [parameter.clone() for parameter in whole.discriminator.network.parameters()]
     steps = go_on(whole, 6)
-    assert steps[0].parts.keys() == {"fooled", "judge"}
+    assert steps[0].parts.keys() == {"adversarial", "discriminator"}
     assert all(parameter.requires_grad for parameter in whole.discriminator.network.parameters())
     assert not any(torch.equal(a, b) for a, b in zip(before, whole.discriminator.network.parameters(), strict=True))
     stopped = begin(0)

@@ -36,6 +36,8 @@ from percept_cli.errors import UsageError
 from tests.test_style_generators import reaches_of_pixels
 
 COMPACT = create_architecture("compact")
+
+pytestmark = pytest.mark.numerical
 RUNTIME = Runtime(torch.device("cpu"), torch.float32, "")
 
 
@@ -87,11 +89,11 @@ def test_a_picture_does_not_change_what_lies_far_from_it() -> None:
 
 @pytest.mark.parametrize("inputs", [3, 4])
 def test_tiles_equal_the_whole(inputs: int) -> None:
-    """But for float32 rounding, at sides that are no multiples of anything."""
+    """Within 1e-5 in float32, at sides that are no multiples of anything."""
     network = TranslationGenerator(0.1, inputs=inputs).eval().requires_grad_(False)
     pixels = torch.rand(1, inputs, 250, 371)
     whole = run_generator(network, pixels, RUNTIME, tile="off")
-    torch.testing.assert_close(run_generator(network, pixels, RUNTIME, tile=64), whole, rtol=0, atol=1e-6)
+    torch.testing.assert_close(run_generator(network, pixels, RUNTIME, tile=64), whole, rtol=0, atol=1e-5)
     assert torch.equal(run_generator(network, pixels, RUNTIME), whole)
 
 

@@ -26,6 +26,7 @@ from percept_cli.core.pretrained.manifest import shipped_models
 from percept_cli.core.runtime import Runtime
 from percept_cli.errors import DeviceError, ImageError
 
+pytestmark = pytest.mark.numerical
 RUNTIME = Runtime(torch.device("cpu"), torch.float32, "")
 HALF = Runtime(torch.device("cpu"), torch.bfloat16, "")
 SMALL = {"channels": 8, "blocks": 2}

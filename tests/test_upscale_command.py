@@ -355,6 +355,7 @@ def test_16_bits_survive(here: Path, shipped: Path, percept: Callable) -> None:
 # Tiles
 
 
+@pytest.mark.numerical
 def test_tiles_change_nothing_and_the_check_says_so(here: Path, photos: Path, shipped: Path, percept: Callable) -> None:
     """The same levels with tiles and without, but for few at the edge between two; the check reports the difference.
 

@@ -9,6 +9,8 @@ from percept_cli.core.generators.blocks import BicubicBase
 from percept_cli.core.images.resize import resize_bicubic
 from percept_cli.errors import UsageError
 
+pytestmark = pytest.mark.numerical
+
 SMALL: dict[str, dict[str, int]] = {
     "srcnn": {},
     "srresnet": {"channels": 4, "blocks": 2},

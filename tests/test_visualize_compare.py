@@ -14,14 +14,8 @@ import torch.nn.functional as F
 from PIL import Image
 
 from percept_cli.core.drawing.canvas import LINES, WIDTH
-from percept_cli.core.visualization.comparison import (
-    Heat,
-    Shown,
-    comparison_sheet,
-    difference_records,
-    differing_places,
-    spread_map,
-)
+from percept_cli.core.visualization.comparison import comparison_sheet
+from percept_cli.core.visualization.differences import Heat, Shown, difference_records, differing_places, spread_map
 from tests.conftest import Percept
 from tests.test_visualize_report import Page, check_alone
 

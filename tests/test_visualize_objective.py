@@ -28,6 +28,7 @@ from percept_cli.core.pretrained.extractors import create_extractor
 from percept_cli.core.runtime import Runtime
 from percept_cli.errors import UsageError
 
+pytestmark = pytest.mark.numerical
 CPU = ("--device", "cpu", "--threads", 1)
 FP32 = Runtime(torch.device("cpu"), torch.float32, "")
 

@@ -33,15 +33,15 @@ def test_a_texture_is_found_whose_gram_matrices_are_those_of_the_image(photos: P
     targets = gram_matrices(image, ["relu1_1", "relu2_1"], extractor)
     assert style_error(image, targets, extractor) < 1e-3
 
-    def synthesize(seed: int) -> torch.Tensor:
-        *_, last = synthesize_texture(targets, 32, extractor, FP32, 25, seed)
+    def synthesize(seed: int, steps: int = 3) -> torch.Tensor:
+        *_, last = synthesize_texture(targets, 32, extractor, FP32, steps, seed)
         assert set(last.parts) == {*targets, "range"}
         return last.image
 
-    found = synthesize(0)
+    found = synthesize(0, 25)
     assert style_error(found, targets, extractor) < 0.15 < style_error(torch.full_like(found, 0.5), targets, extractor)
     assert (found - image).abs().mean() > 0.05  # not the image, its style
-    assert torch.equal(synthesize(0), found) and not torch.equal(synthesize(1), found)
+    assert torch.equal(synthesize(0), synthesize(0)) and not torch.equal(synthesize(1), synthesize(0))
 
 
 def test_the_sheet_has_a_row_for_content_and_one_for_style(percept: Callable, photos: Path, tmp_path: Path) -> None:

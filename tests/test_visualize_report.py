@@ -22,7 +22,8 @@ from percept_cli.core.measures.pixels import psnr
 from percept_cli.core.pretrained.files import load_weights_and_metadata, save_weights
 from percept_cli.core.pretrained.generators import LoadedGenerator
 from percept_cli.core.runtime import choose_runtime
-from percept_cli.core.visualization.trial import SIZES, Trial, prepare_trial, take_samples
+from percept_cli.core.visualization import trial as trial_module
+from percept_cli.core.visualization.trial import SIZES, Trial, load_trial, take_samples
 from tests.conftest import Percept
 from tests.test_invert_autoencoder import save_autoencoder
 from tests.test_visualize_history import write_log
@@ -48,6 +49,13 @@ class Page(HTMLParser):
 
     def all(self, tag: str) -> list[dict[str, str | None]]:
         return [attributes for name, attributes in self.elements if name == tag]
+
+
+@pytest.fixture(autouse=True)
+def short_measurement(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Speeds are measured on small pictures, in three runs: here only that there is one counts."""
+    monkeypatch.setattr(trial_module, "SPEED_SIDE", 64)
+    monkeypatch.setattr(trial_module, "SPEED_SECONDS", 0.0)
 
 
 def check_alone(page: Page) -> None:
@@ -85,7 +93,7 @@ def test_the_policy_allows_just_the_pages_own_script() -> None:
 
 def test_three_sizes_of_which_a_small_photograph_has_fewer(style_model: Path) -> None:
     """None is enlarged: the last of a photograph of 200 pixels is itself."""
-    trial = prepare_trial(str(style_model), choose_runtime("cpu", "fp32", 1))
+    trial = load_trial(str(style_model), choose_runtime("cpu", "fp32", 1))
     small = take_samples(trial, "small", torch.rand(1, 3, 200, 260))
     assert [min(sample.after.shape[-2:]) for sample in small] == [128, 200]
     assert SIZES == (128, 256, 512) and torch.equal(small[0].before, small[0].original)
@@ -130,7 +138,7 @@ def test_a_report_of_a_style_holds_its_recipe_curves_and_the_figures_of_its_samp
     assert sum(image["alt"].startswith(("total loss", "content", "style.relu1_1")) for image in page.all("img")) == 3
 
     rows = list(csv.DictReader(data.open()))
-    trial = prepare_trial(str(model), choose_runtime("cpu", "fp32", 1))
+    trial = load_trial(str(model), choose_runtime("cpu", "fp32", 1))
     from percept_cli.core.images.decode import load_image
 
     (sample,) = take_samples(trial, "hill.png", load_image(photos / "hill.png").pixels)
@@ -142,9 +150,9 @@ def test_a_report_of_a_style_holds_its_recipe_curves_and_the_figures_of_its_samp
 def test_inverters_and_autoencoders_are_tried_too(tmp_path: Path) -> None:
     """An inverter gets the middle square, an autoencoder the whole picture; what comes back has its size."""
     runtime, photo = choose_runtime("cpu", "fp32", 1), torch.rand(1, 3, 64, 90)
-    square = take_samples(prepare_trial("compact-conv3_4", runtime), "noise", photo)
+    square = take_samples(load_trial("compact-conv3_4", runtime), "noise", photo)
     assert [sample.after.shape for sample in square] == [(1, 3, 64, 64)]
-    whole = take_samples(prepare_trial(str(save_autoencoder(tmp_path / "a.safetensors")), runtime), "noise", photo)
+    whole = take_samples(load_trial(str(save_autoencoder(tmp_path / "a.safetensors")), runtime), "noise", photo)
     assert [sample.after.shape for sample in whole] == [(1, 3, 64, 90)] and torch.equal(whole[0].original, photo)
 
 
@@ -188,20 +196,20 @@ def test_what_cannot_be_reported_is_said_in_a_sentence(
 
 
 @pytest.mark.parametrize("kind", ["noise", "mask"])
-def test_a_translation_that_mends_is_given_what_it_mends(kind: str, tmp_path: Path, photos: Path) -> None:
-    """A photograph spoilt in its middle amount stands beside the result; outside holes the result is the photograph."""
+def test_a_translation_that_restores_is_given_damaged_photographs(kind: str, tmp_path: Path, photos: Path) -> None:
+    """A photograph damaged by the middle amount stands beside the result; outside holes the result is the photograph."""
     torch.manual_seed(0)
     network = TranslationGenerator(0.1, inputs=4 if kind == "mask" else 3)
-    path = tmp_path / "mend.safetensors"
+    path = tmp_path / "restore.safetensors"
     metadata = {"percept.format": "1", "role": "translation", "architecture": "unet", "arguments": network.arguments,
                 "recipe": {"mode": "degrade", "degrade": kind, "amount": [10, 30]}}  # fmt: skip
     save_weights(path, network.state_dict(), metadata)
-    trial = prepare_trial(str(path), choose_runtime("cpu", "fp32", 1))
+    trial = load_trial(str(path), choose_runtime("cpu", "fp32", 1))
     assert trial.damage == (kind, 20)
     (sample,) = take_samples(trial, "hill.png", load_image(photos / "hill.png").pixels)
-    spoilt = corrupt(sample.original[0], kind, 20, np.random.default_rng(0))[None]
-    assert torch.equal(sample.before, spoilt[:, :3])
+    damaged = corrupt(sample.original[0], kind, 20, np.random.default_rng(0))[None]
+    assert torch.equal(sample.before, damaged[:, :3])
     if kind == "mask":
-        seen = (spoilt[:, 3:] == 0).expand_as(sample.after)
+        seen = (damaged[:, 3:] == 0).expand_as(sample.after)
         assert torch.equal(sample.after[seen], sample.original[seen])
         assert not torch.equal(sample.after, sample.original)

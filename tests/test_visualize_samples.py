@@ -1,5 +1,7 @@
 """`percept visualize samples`: what is drawn is a function of the seed, and goes where every output goes."""
 
+import contextlib
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from percept_cli.app import app
 from percept_cli.core.drawing.sheets import GAP
 from percept_cli.core.generators.autoencoder import Autoencoder
 from percept_cli.core.pretrained.generators import load_generator
@@ -84,11 +87,14 @@ def test_outputs_are_where_and_as_ever(percept: Callable, here: Path) -> None:
     assert tiles_of(written, 40)[0].shape == (40, 40, 3)
 
 
-def test_a_sheet_goes_to_standard_output(start_percept: Callable, here: Path) -> None:
+def test_a_sheet_goes_to_standard_output(here: Path) -> None:
     """Alone, whatever is said goes elsewhere."""
-    with start_percept("visualize", "samples", "-m", here / "vae.safetensors", "-n", 1, "-o", "-", *CPU) as process:
-        stdout, _ = process.communicate(timeout=120)
-    assert stdout.startswith(b"\x89PNG")
+    stdout = io.TextIOWrapper(io.BytesIO())
+    arguments = ("visualize", "samples", "-m", "vae.safetensors", "-n", 1, "-o", "-", *CPU)
+    with contextlib.redirect_stdout(stdout), contextlib.suppress(SystemExit):
+        app([str(word) for word in arguments])
+    with Image.open(stdout.buffer) as sheet:  # type: ignore[arg-type]
+        assert sheet.format == "PNG" and sheet.size == (40 + 2 * GAP, 40 + 2 * GAP)
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,7 @@ def train_style(
 
     percept train-style --style starry.jpg --preview
     """
-    from percept_cli.commands.train.session import follow, open_run
+    from percept_cli.commands.train.session import follow, open_run, report_model
     from percept_cli.core.data.photos import training_photos
     from percept_cli.core.losses.style import load_styles, parse_blend
     from percept_cli.core.training.style import StyleTraining, train_style
@@ -96,9 +96,7 @@ def train_style(
         return
     run = open_run(output, compute, existing, console)
     follow(run, train_style(style, photos, run, asked), console)
-    if run.is_main:
-        console.say(f"try it: percept stylize PHOTO -m {output}")
-        console.result(str(output), output=str(output), steps=steps, preview=str(run.preview))
+    report_model(run, console, f"percept stylize PHOTO -m {output}")
 
 
 def preview_training(
@@ -125,7 +123,4 @@ def preview_training(
         STEPS, style_size=asked.style_size, seed=asked.seed,
         **{**losses, "content_layers": content, "style_layers": styles},
     )  # fmt: skip
-    preview_style(
-        photo, style, output, base, runtime, console, extractor=asked.extractor.name,
-        extractor_weights=asked.extractor.weights, overwrite=existing.overwrite,
-    )  # fmt: skip
+    preview_style(photo, style, output, base, asked.extractor, runtime, console, overwrite=existing.overwrite)

@@ -111,7 +111,7 @@ def train_translate(
 
     percept train translate --degrade jpeg --data photos/ -o repair.safetensors
     """
-    from percept_cli.commands.train.session import follow, open_run
+    from percept_cli.commands.train.session import follow, open_run, report_model
     from percept_cli.core.training.translation import (
         TranslationData,
         TranslationTraining,
@@ -127,7 +127,5 @@ def train_translate(
     output = output or Path("translate.safetensors")
     run = open_run(output, compute, existing, console)
     follow(run, train_translation(run, asked, console.warn), console)
-    if run.is_main:
-        mask = " --mask HOLES.png" if learned.inputs == 4 else ""
-        console.say(f"try it: percept stylize PHOTO -m {output}{mask}")
-        console.result(str(output), output=str(output), steps=recipe.steps, preview=str(run.preview))
+    mask = " --mask HOLES.png" if learned.inputs == 4 else ""
+    report_model(run, console, f"percept stylize PHOTO -m {output}{mask}")

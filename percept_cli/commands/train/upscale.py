@@ -87,7 +87,7 @@ def train_upscale(
 
     percept train-upscale --data photos/ --preset swift-natural --start swift-x4.safetensors -o natural.safetensors
     """
-    from percept_cli.commands.train.session import follow, open_run
+    from percept_cli.commands.train.session import follow, open_run, report_model
     from percept_cli.core.data.photos import training_photos
     from percept_cli.core.training.upscaling import UpscaleTraining, find_recipe, train_upscale
 
@@ -98,6 +98,4 @@ def train_upscale(
     photos = training_photos(data, "upscaler", console.say)
     run = open_run(output, compute, existing, console)
     follow(run, train_upscale(photos, run, asked), console)
-    if run.is_main:
-        console.say(f"try it: percept upscale PHOTO -m {output}")
-        console.result(str(output), output=str(output), steps=recipe.steps, preview=str(run.preview))
+    report_model(run, console, f"percept upscale PHOTO -m {output}")

@@ -1,8 +1,9 @@
-"""Where a picture of `percept visualize` and the numbers behind it go, and how they get there."""
+"""Where a picture of `percept visualize` and the numbers behind it go: planned before the work, written and told after it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -11,62 +12,130 @@ from percept_cli.core.drawing.records import EXTENSIONS, Record, encode_records
 from percept_cli.core.files.inputs import InputItem
 from percept_cli.core.files.outputs import Job, create_folders, plan_outputs
 from percept_cli.errors import UsageError, unknown_name
+from percept_cli.options import Existing
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from percept_cli.core.drawing.plots import Plot
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+    from percept_cli.core.pretrained.extractors import ExtractorChoice
+    from percept_cli.core.visualization.steps import Step
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
+Result = TypeVar("Result")
+SVG, HTML = ".svg", ".html"
 
 Numbers = Annotated[
     Path | None, typer.Option("--data", metavar="FILE.json|csv", help="The numbers behind the picture.")
 ]
-Picture = Annotated[str | None, typer.Option("-o", "--output", help="A file, a folder that ends in /, or -.")]
-PageFile = Annotated[
+SheetFile = Annotated[str | None, typer.Option("-o", "--output", help="A file, a folder that ends in /, or -.")]
+SheetOrPageFile = Annotated[
     str | None,
     typer.Option("-o", "--output", help="A file, also .html with a slider, a folder that ends in /, or - for a PNG."),
 ]
 PlotFile = Annotated[
     str | None, typer.Option("-o", "--output", help="A file, also .svg, a folder that ends in /, or - for a PNG.")
 ]
-SVG, HTML = ".svg", ".html"
+
+
+@dataclass(frozen=True)
+class PictureFile:
+    """The places of one picture and of its numbers, and how they are reported.
+
+    job: of the picture. numbers: the file of the numbers, None where none are to be written. quality: of JPEG, AVIF and
+    WebP. show: on the terminal too.
+    """
+
+    console: Console
+    job: Job
+    numbers: Path | None
+    quality: int
+    show: bool
+
+    @property
+    def is_page(self) -> bool:
+        """Whether an HTML page was asked for."""
+        return self.job.destination is not None and self.job.destination.suffix.lower() == HTML
+
+    def is_done(self) -> bool:
+        """Whether the picture exists and stays as it is, which is then reported."""
+        if self.job.skip:
+            self.console.result(f"{self.job.destination} (exists, left)", output=self.job.destination, status="skipped")
+        return self.job.skip
+
+    def write(self, picture: "Tensor | Plot | str", records: Sequence[Record], **fields: Any) -> None:
+        """Writes a sheet (1, 3, H, W) in [0, 1], a plot or the text of a page, and its numbers, and reports these fields.
+
+        Raises ImageError where that fails, UsageError where a folder cannot be made.
+        """
+        from torch import Tensor
+
+        from percept_cli.core.drawing.plots import render, render_svg
+        from percept_cli.core.files.atomic import atomic_write_bytes
+        from percept_cli.core.images.encode import encode_image, save_image
+        from percept_cli.core.images.photo import Photo
+
+        place = self.job.destination
+        create_folders([self.job])
+        pixels: Tensor | None = None
+        if isinstance(picture, str):
+            assert place is not None
+            atomic_write_bytes(place, picture.encode())
+        elif isinstance(picture, Tensor) or place is None or place.suffix.lower() != SVG:
+            pixels = picture if isinstance(picture, Tensor) else render(picture)
+            photo = Photo(pixels)
+            if place is None:
+                self.console.write_binary(encode_image(photo, ".png")[0])
+            else:
+                save_image(photo, place, quality=self.quality)
+            fields = {"width": photo.width, "height": photo.height, **fields}
+        else:
+            atomic_write_bytes(place, render_svg(picture))
+            pixels = render(picture) if self.show else None
+        if place is not None:
+            self.console.result(str(place), output=place, status="done", **fields)
+            if self.show and pixels is not None:
+                self.console.show(pixels)
+        if self.numbers is not None:
+            atomic_write_bytes(self.numbers, encode_records(records, self.numbers.suffix.lower()))
 
 
 def plan_picture(
     subject: str,
     what: str,
     output: str | None,
+    data: Path | None,
+    existing: Existing,
+    console: Console,
     *,
     sources: Sequence[Path] = (),
-    plot: bool = False,
-    page: bool = False,
-    overwrite: bool,
-    skip_existing: bool,
-) -> Job:
-    """The place of one picture: `{subject}_{what}.png` in the current folder or the one that `output` names, else `output`.
+    others: Sequence[str] = (),
+    quality: int = 95,
+    show: bool = False,
+) -> PictureFile:
+    """The place of a picture: `{subject}_{what}.png` in the current folder or the one that `output` names, else `output`.
 
-    A `plot` may also be an SVG file, a `page` also an HTML file. Raises UsageError as `plan_outputs` does, and where it
-    would be written over one of its `sources`.
+    data: the file of the numbers. others: what `output` may end in beside the extensions of images, as `.svg`. Raises
+    UsageError as `plan_outputs` does, and where a file would be written over one of the `sources`.
     """
-    item = InputItem(None, Path(f"{subject}.png"))
-    others = ((SVG,) if plot else ()) + ((HTML,) if page else ())
     (job,) = plan_outputs(
-        [item], output or "./", name="{stem}_{op}.png", op=what, others=others, overwrite=overwrite,
-        skip_existing=skip_existing,
+        [InputItem(None, Path(f"{subject}.png"))], output or "./", name="{stem}_{op}.png", op=what, others=others,
+        overwrite=existing.overwrite, skip_existing=existing.skip_existing,
     )  # fmt: skip
-    _refuse_source(job, sources, "-o")
-    return job
+    _refuse_source(job.destination, sources, "-o")
+    return PictureFile(console, job, _plan_numbers(data, sources, existing), quality, show)
 
 
 def plan_page(
-    subject: str, what: str, output: str | None, *, sources: Sequence[Path] = (), overwrite: bool, skip_existing: bool
-) -> Job:  # fmt: skip
-    """The place of one page: `{subject}_{what}.html` in the current folder or the one that `output` names, else `output`.
+    subject: str,
+    what: str,
+    output: str | None,
+    data: Path | None,
+    existing: Existing,
+    console: Console,
+    *,
+    sources: Sequence[Path] = (),
+) -> PictureFile:
+    """The place of a page: `{subject}_{what}.html` in the current folder or the one that `output` names, else `output`.
 
     Raises UsageError as `plan_picture` does, and for another extension.
     """
@@ -77,146 +146,44 @@ def plan_page(
         raise UsageError(
             f"-o '{output}': this is a page; give a name that ends in {HTML}, or a folder that ends in '/'."
         )
-    item = InputItem(None, Path(Path(output).name))
-    (job,) = plan_outputs(
-        [item], output, name="{stem}{ext}", op=what, others=(HTML,), overwrite=overwrite, skip_existing=skip_existing
-    )
-    _refuse_source(job, sources, "-o")
-    return job
+    return plan_picture(subject, what, output, data, existing, console, sources=sources, others=(HTML,))
 
 
-def plan_numbers(data: Path | None, sources: Sequence[Path] = (), *, overwrite: bool, skip_existing: bool) -> Job:
-    """The place of the numbers, without a destination where none are wanted. Raises UsageError as `plan_picture` does."""
+def follow(steps: "Iterator[Step[Result]]", console: Console, unit: str, work: str, advice: str = "") -> Result:
+    """Does the work of a picture step by step, shown as progress in `unit`, and returns its result.
+
+    Raises DeviceError where there is not enough memory for `work`, and whatever the work raises.
+    """
+    from percept_cli.core.runtime import memory_errors
+
+    with memory_errors(work, advice or "Use a smaller --size"):
+        step = next(steps)
+        with console.progress(step.total, unit) as progress:
+            for step in steps:
+                if step.result is None:
+                    progress.advance(1, step.figures)
+    assert step.result is not None
+    return step.result
+
+
+def extractor_title(choice: "ExtractorChoice") -> str:
+    """What the title of a picture calls an extractor: the name of its architecture, and that of its weights if given."""
+    return choice.name + (f" ({Path(choice.weights).name})" if choice.weights else "")
+
+
+def _plan_numbers(data: Path | None, sources: Sequence[Path], existing: Existing) -> Path | None:
     if data is None:
-        return Job(None, None)
+        return None
     if data.suffix.lower() not in EXTENSIONS:
         raise UsageError(unknown_name("extension of --data", data.suffix or str(data), EXTENSIONS))
     if not data.parent.is_dir():
         raise UsageError(f"The folder '{data.parent}' of --data '{data}' does not exist: make it first.")
-    if data.exists() and not (overwrite or skip_existing):
+    if data.exists() and not (existing.overwrite or existing.skip_existing):
         raise UsageError(f"--data '{data}' exists already: add --overwrite or --skip-existing.")
-    job = Job(None, data, skip=skip_existing and data.exists())
-    _refuse_source(job, sources, "--data")
-    return job
+    _refuse_source(data, sources, "--data")
+    return None if existing.skip_existing and data.exists() else data
 
 
-def report_skipped(job: Job, console: Console) -> bool:
-    """Whether the picture is there and stays, which is then said."""
-    if job.skip:
-        console.result(f"{job.destination} (exists, left)", output=job.destination, status="skipped")
-    return job.skip
-
-
-def write_numbers(records: Sequence[Record], job: Job) -> None:
-    """Writes the numbers behind a picture where they are wanted. Raises ImageError where that fails."""
-    from percept_cli.core.files.atomic import atomic_write_bytes
-
-    if job.destination is not None and not job.skip:
-        atomic_write_bytes(job.destination, encode_records(records, job.destination.suffix.lower()))
-
-
-def write_picture(
-    picture: "Tensor", job: Job, console: Console, *, quality: int = 95, show: bool = False, **fields: Any
-) -> None:
-    """Writes a picture (1, 3, H, W) in [0, 1] and reports it with these fields. Raises ImageError where that fails.
-
-    show: on the terminal too.
-    """
-    from percept_cli.core.images.encode import encode_image, save_image
-    from percept_cli.core.images.photo import Photo
-
-    photo = Photo(picture)
-    if job.destination is None:
-        console.write_binary(encode_image(photo, ".png")[0])
-        return
-    create_folders([job])
-    save_image(photo, job.destination, quality=quality)
-    console.result(
-        str(job.destination), output=job.destination, status="done", width=photo.width, height=photo.height, **fields
-    )
-    if show:
-        console.show(picture)
-
-
-def write_plot(
-    plot: "Plot", job: Job, console: Console, *, quality: int = 95, show: bool = False, **fields: Any
-) -> None:  # fmt: skip
-    """Writes a plot as SVG or as the picture that the name asks for. Raises as `write_picture` and `render` do."""
-    from percept_cli.core.drawing.plots import render, render_svg
-    from percept_cli.core.files.atomic import atomic_write_bytes
-
-    if job.destination is None or job.destination.suffix.lower() != SVG:
-        write_picture(render(plot), job, console, quality=quality, show=show, **fields)
-        return
-    atomic_write_bytes(job.destination, render_svg(plot))
-    console.result(str(job.destination), output=job.destination, status="done", **fields)
-    if show:
-        console.show(render(plot))
-
-
-def write_page(text: str, job: Job, console: Console, **fields: Any) -> None:
-    """Writes a page and reports it with these fields. Raises ImageError where that fails."""
-    from percept_cli.core.files.atomic import atomic_write_bytes
-
-    assert job.destination is not None
-    create_folders([job])
-    atomic_write_bytes(job.destination, text.encode())
-    console.result(str(job.destination), output=job.destination, status="done", **fields)
-
-
-def _refuse_source(job: Job, sources: Sequence[Path], option: str) -> None:
-    taken = {source.resolve() for source in sources}
-    if job.destination is not None and job.destination.resolve() in taken:
-        raise UsageError(f"'{job.destination}' is an input and would be written over: choose another {option}.")
-
-
-SHORT_SIDE = 384  # pixels
-
-
-@dataclass(frozen=True)
-class Subject:
-    """A photograph as a network sees it, `pixels` (1, 3, H, W) in [0, 1], and what a reader of its picture must know."""
-
-    pixels: "Tensor"
-    notes: tuple[str, ...]
-    scaled: bool
-
-
-def choose_photo(image: Path | None, console: Console) -> Path:
-    """The photograph to look at: the one given, or scikit-image's sample, which is then said."""
-    if image is not None:
-        return image
-    from percept_cli.core.data.photos import sample_photo
-
-    path = sample_photo()
-    console.say(f"no image was given: {path.name}, a sample photograph of scikit-image")
-    return path
-
-
-def photo_files(items: Sequence[InputItem]) -> list[Path]:
-    """The files of a batch. Raises UsageError for standard input, whose picture has no name to stand in a figure."""
-    if any(item.source is None for item in items):
-        raise UsageError("Standard input has no name to stand in a figure: give files or folders.")
-    return [item.source for item in items if item.source is not None]
-
-
-def load_subject(path: Path, size: int | None, console: Console, usual: int = SHORT_SIDE) -> Subject:
-    """A photograph with a short side of `size` pixels; without a size as it is, or at the usual one where it is larger.
-
-    That it was scaled is noted. Transparent pictures are laid over black. Raises ImageError for files that
-    cannot be read.
-    """
-    from percept_cli.core.images.decode import load_image
-    from percept_cli.core.images.photo import fit_short_side, resize_image
-
-    photo = load_image(path, enough=size or usual)
-    for note in photo.notes:
-        console.warn(f"{path}: {note}")
-    pixels = photo.visible()
-    whole = photo.whole or (photo.height, photo.width)
-    wanted = size or min(*whole, usual)
-    if wanted == min(whole):
-        return Subject(pixels, (f"{photo.width}x{photo.height} pixels",), False)
-    height, width = fit_short_side(*whole, wanted)
-    note = f"scaled from {whole[1]}x{whole[0]} to {width}x{height} pixels"
-    return Subject(resize_image(pixels, height, width), (note,), True)
+def _refuse_source(place: Path | None, sources: Sequence[Path], option: str) -> None:
+    if place is not None and place.resolve() in {source.resolve() for source in sources}:
+        raise UsageError(f"'{place}' is an input and would be written over: choose another {option}.")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-# The most pixels that a tile is given around it; tiles of a network that sees farther equal the whole only nearly.
+# The most that a tile is given around it: of a network that sees farther, tiles equal the whole within about a gray level.
 WIDEST_HALO = 64
 # Small pixels on each side of the cut, and the rows of the strip that is cut
 CUT, ROWS = 72, 24

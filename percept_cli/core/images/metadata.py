@@ -11,25 +11,11 @@ from percept_cli.core.images.photo import Photo
 # What EXIF says of the photograph. The rest describes how the file was stored (sizes, strips, the orientation that
 # has been applied, a thumbnail of the old picture) and would be wrong in the new one.
 _EXIF_TAGS = (
-    Base.ImageDescription,
-    Base.Make,
-    Base.Model,
-    Base.XResolution,
-    Base.YResolution,
-    Base.ResolutionUnit,
-    Base.Software,
-    Base.DateTime,
-    Base.Artist,
-    Base.HostComputer,
-    Base.Rating,
-    Base.RatingPercent,
-    Base.Copyright,
-    Base.XPTitle,
-    Base.XPComment,
-    Base.XPAuthor,
-    Base.XPKeywords,
-    Base.XPSubject,
-)
+    Base.ImageDescription, Base.Make, Base.Model, Base.XResolution, Base.YResolution,
+    Base.ResolutionUnit, Base.Software, Base.DateTime, Base.Artist, Base.HostComputer,
+    Base.Rating, Base.RatingPercent, Base.Copyright, Base.XPTitle, Base.XPComment,
+    Base.XPAuthor, Base.XPKeywords, Base.XPSubject,
+)  # fmt: skip
 _EXIF_STORAGE_TAGS = (Base.ExifImageWidth, Base.ExifImageHeight, Base.ExifInteroperabilityOffset)
 
 

@@ -162,9 +162,3 @@ def parse_named_file(option: str, given: str) -> tuple[str, str | None]:
     if not name or (separator and not file):
         raise UsageError(f"{option} {given}: give NAME, or NAME=FILE.")
     return name, file or None
-
-
-def named_extractor(given: str, weights: str | Path | None = None) -> tuple[str, str | None]:
-    """To be replaced by `choose_extractor` in every caller, and removed."""
-    choice = choose_extractor(given, weights)
-    return choice.name, choice.weights

@@ -67,7 +67,7 @@ class Training:
     discriminator: DiscriminatorTraining | None = None
 
     def state(self) -> dict[str, Any]:
-        """Everything that continues the run to the same bits: weights, optimizer, step and random sources."""
+        """Everything that continues the run to the same bits on the same machine: weights, optimizer, step, random sources."""
         state = {
             "network": unwrap(self.network).state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -127,7 +127,7 @@ def train(
         rate = learning_rate(training.step)
         images = runtime.place(images)
         discriminator = training.discriminator
-        # As the step begins: what its losses decide holds from the next one on.
+        # Read before the step: what its losses decide holds from the next step on.
         learns = replace(discriminator.freezing) if discriminator and discriminator.freezing else Freezing()
         if discriminator:
             discriminator.network.requires_grad_(False)  # the generator's gradients go through it, not into it
@@ -178,7 +178,7 @@ def _update(
 
 def create_accelerator(runtime: Runtime) -> Accelerator:
     """The process group of `accelerate launch` or `torchrun`; a single process without one."""
-    # Precision is the runtime's (autocast in the losses and generators), so accelerate keeps its hands off it.
+    # Precision is the runtime's (autocast in the losses and generators), so accelerate must not change it.
     return Accelerator(cpu=runtime.device.type == "cpu", mixed_precision="no")
 
 

@@ -1,4 +1,4 @@
-"""The figure of `percept visualize activations`: every layer before and after its activation, over all photographs."""
+"""Statistics of features before and after each activation of a network, over many photographs, and their plot."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -10,26 +10,28 @@ from torch import Tensor
 
 from percept_cli.core.drawing import canvas
 from percept_cli.core.drawing.plots import Plot, label_layers
-from percept_cli.core.extractors import FeatureExtractor
+from percept_cli.core.extractors import Architecture, FeatureExtractor
+from percept_cli.core.extractors.geometry import activation_pair, activation_pairs
 from percept_cli.core.visualization.features import evenly_sampled
+from percept_cli.errors import ImageError, UsageError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-
 DARKER = 0.8
 PERCENTILES = (0.01, 0.5, 0.99)
+SIDES = ("before the activation", "after it")
 
 
 @dataclass(frozen=True)
 class LayerFigures:
-    """One layer on one photograph.
+    """Statistics of one layer's features on one photograph.
 
-    `zeros`: share of values that are just 0; `dead`: share of channels that are 0 everywhere. `low`, `median` and `high`
-    are the percentiles 1, 50 and 99 of its values in units of their root mean square. `contrast`: root mean square over
-    places about the channels' means, in the same units: what is left to tell places apart. `brightness`: how far the
-    features move when the photograph gets a fifth darker, where 1 is as far as two unrelated places of it are.
+    zeros: share of values that are exactly 0. dead: share of channels that are 0 everywhere. low, median, high: the
+    percentiles 1, 50 and 99 of the values, over their root mean square. contrast: standard deviation over the places,
+    about the channels' means, over the same: what is left to tell places apart. brightness: change of the features when
+    the photograph gets a fifth darker, over the distance of two unrelated places of it.
     """
 
     layer: str
@@ -42,8 +44,11 @@ class LayerFigures:
     brightness: float
 
 
+Measured = tuple[str, list[LayerFigures]]  # of one photograph, by its name
+
+
 def layer_figures(layer: str, features: Tensor, darker: Tensor) -> LayerFigures:
-    """The figures of features (1, C, h, w), and those of the same photograph made darker."""
+    """The statistics of features (1, C, h, w). darker: the features of the same photograph times `DARKER`."""
     values = features[0].flatten(1).float()
     square = values.square().mean(dtype=torch.float64)
     size = square.sqrt().clamp_min(1e-30)
@@ -65,17 +70,36 @@ def layer_figures(layer: str, features: Tensor, darker: Tensor) -> LayerFigures:
     )
 
 
+def choose_pairs(architecture: Architecture, layers: Sequence[str] = ()) -> list[tuple[str, str]]:
+    """The names (before, after the activation) of these layers, by default of all with places, from shallow to deep.
+
+    Raises UsageError for a layer without an activation, and for a code of the whole picture.
+    """
+    with_places = [pair for pair in activation_pairs(architecture) if not pair[0].startswith("fc")]
+    asked = {activation_pair(architecture, layer) for layer in layers}
+    for pair in asked - set(with_places):
+        raise UsageError(f"{pair[1]} of {architecture.name} is a code of the whole picture, without places to compare.")
+    return [pair for pair in with_places if not asked or pair in asked]
+
+
 @torch.inference_mode()
-def measure_activations(
-    extractor: FeatureExtractor, images: Iterable[tuple[str, Tensor]]
-) -> Iterator[tuple[str, list[LayerFigures]]]:  # fmt: skip
-    """The figures of every tapped layer for each named photograph (1, 3, H, W) in [0, 1], one photograph at a time."""
+def measure_activations(extractor: FeatureExtractor, images: Iterable[tuple[str, Tensor]]) -> Iterator[Measured]:
+    """The statistics of every tapped layer for each named photograph (1, 3, H, W) in [0, 1], one photograph at a time.
+
+    Raises ImageError for a photograph that is too small for the deepest layer.
+    """
     for name, image in images:
+        height, width = image.shape[-2:]
+        if min(height, width) < extractor.smallest_side:
+            raise ImageError(
+                f"'{name}' is {width}x{height} pixels, but {extractor.layers[-1]} of {extractor.architecture.name} needs "
+                f"{extractor.smallest_side} a side: give --size or shallower layers."
+            )
         features, darker = extractor(image), extractor(image * DARKER)
         yield name, [layer_figures(layer, features[layer].float(), darker[layer].float()) for layer in features]
 
 
-def activation_records(measured: Mapping[str, list[LayerFigures]]) -> list[dict[str, object]]:
+def activation_records(measured: Mapping[str, Sequence[LayerFigures]]) -> list[dict[str, object]]:
     """A row for every photograph and layer."""
     return [{"photograph": name, **asdict(figures)} for name, layers in measured.items() for figures in layers]
 
@@ -85,17 +109,17 @@ def _percentiles(values: Tensor) -> Tensor:
     return sample.quantile(sample.new_tensor(PERCENTILES))
 
 
-SIDES = ("before the activation", "after it")
-
-
 def activation_plot(
-    measured: Mapping[str, Sequence[LayerFigures]], pairs: Sequence[tuple[str, str]], title: str, notes: Sequence[str]
+    measured: Mapping[str, Sequence[LayerFigures]], pairs: Sequence[tuple[str, str]], title: str, note: str = ""
 ) -> Plot:
-    """Four panels over the layers: zeros, range, contrast and answer to brightness, each before and after.
+    """Four panels over the layers: zeros, range, contrast and answer to brightness, each before and after the activation.
 
-    Lines are medians over the photographs, bands reach from the least to the most. pairs: the layers' names (before,
-    after), from shallow to deep.
+    Lines are medians over the photographs, bands reach from the least to the most. pairs: of `choose_pairs`. note: what
+    else must be known of the photographs.
     """
+    count = len(measured)
+    counted = "one photograph" if count == 1 else f"{count} photographs: medians, bands from least to most"
+    notes = [f"{counted}; {note}" if note else counted]
     return Plot(title, notes, lambda figure: _draw(figure, measured, pairs), height=8.2)
 
 

@@ -1,119 +1,64 @@
-"""Pictures of one thing on a page: any two under a slider, and enlarged where they differ most."""
+"""Pictures of one thing beside each other, on a sheet or on a page with a slider, enlarged where they differ most."""
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from percept_cli.core.drawing import canvas
 from percept_cli.core.drawing import page as html
 from percept_cli.core.images.photo import fit_long_side, resize_image
-from percept_cli.core.images.tiles import Region
 from percept_cli.core.measures.pixels import SSIM_SMALLEST_SIDE, psnr, ssim
-
-ROWS = 64
-
-
-@dataclass(frozen=True)
-class Place:
-    """A square of pixels, and how far the pictures are apart in it: root mean square, in gray levels of 255."""
-
-    region: Region
-    difference: float
-
-
-def spread_map(pictures: Sequence[Tensor]) -> Tensor:
-    """How far pictures (1, 3, H, W) of one size are from their mean, squared, at every pixel: (1, 1, H, W).
-
-    The mean over pictures and channels; of two pictures a quarter of their squared difference.
-    """
-    height, width = pictures[0].shape[-2:]
-    squares = pictures[0].new_empty(1, 1, height, width)
-    # Some rows at a time, which stay in the processor's cache.
-    for top in range(0, height, ROWS):
-        bands = [picture[..., top : top + ROWS, :] for picture in pictures]
-        mean = torch.stack(bands).mean(0)
-        apart = sum((band - mean).square().mean(dim=1, keepdim=True) for band in bands)
-        squares[..., top : top + ROWS, :] = apart / len(bands)
-    return squares
-
-
-def differing_places(pictures: Sequence[Tensor], side: int, count: int) -> list[Place]:
-    """The squares of `side` pixels in which pictures (1, 3, H, W) of one size differ most, none overlapping another.
-
-    Fewer than `count` where no more fit, and none where the pictures are equal; of equal ones the first from the top
-    left. Squares begin at multiples of an eighth of their side.
-    """
-    squares = spread_map(pictures)
-    height, width = squares.shape[-2:]
-    side = min(side, height, width)
-    step = max(1, side // 8)
-    tops, lefts = torch.arange(0, height - side + 1, step), torch.arange(0, width - side + 1, step)
-    # A sum over a square is the difference of running sums, first down and then across: no window is summed pixel by pixel.
-    down = squares[0, 0].cumsum(0, dtype=torch.float64)
-    above = torch.where((tops > 0)[:, None], down[(tops - 1).clamp_min(0)], 0.0)
-    across = F.pad((down[tops + side - 1] - above).cumsum(1), (1, 0))
-    inside = across[:, lefts + side] - across[:, lefts]
-    means = (inside / side**2).clamp_min(0)
-    places: list[Place] = []
-    while len(places) < count:
-        best = int(means.argmax())
-        row, column = divmod(best, means.shape[1])
-        value = means[row, column].item()
-        # What the sums round to where there is no difference.
-        if value <= 1e-12:
-            break
-        top, left = int(tops[row]), int(lefts[column])
-        places.append(Place(Region(top, left, top + side, left + side), 255 * value**0.5))
-        overlapping = ((tops - top).abs() < side)[:, None] & ((lefts - left).abs() < side)[None]
-        means = means.masked_fill(overlapping, -1.0)
-    return places
-
+from percept_cli.core.visualization.differences import Heat, Place, Shown, differing_places
 
 COLUMNS = 4
 GAP, COLUMN_GAP = 6, 18  # pixels of the sheet
 TALLEST = 800
 SMALLEST_CROP = 118
+LONGEST = 1600  # pixels a side of the pictures under the slider: a page stays small
+HEAT_WIDTH = 480
 
 
-@dataclass(frozen=True)
-class Shown:
-    """One of the pictures that are compared, (1, 3, H, W) in [0, 1], under the name that it has on the sheet."""
+def find_places(
+    pictures: Sequence[Shown], crops: int | None = None, crop_size: int | None = None
+) -> tuple[list[Place], list[str]]:
+    """The squares to enlarge, and notes for those who look at them.
 
-    label: str
-    pixels: Tensor
+    crops: how many; by default three, or as many as fit side by side. crop_size: their side in pixels, by default a sixth
+    of the short side of the pictures.
+    """
+    side = crop_size or max(4, min(pictures[0].pixels.shape[-2:]) // 6)
+    count = min(3, crops_beside_each_other(column_width(len(pictures)))) if crops is None else crops
+    places = differing_places([each.pixels for each in pictures], side, count)
+    if places:
+        return places, [f"enlarged: the {len(places)} squares of {places[0].region.height} pixels that differ most"]
+    return places, ["the pictures are equal: there is no place where they differ"] if count else []
 
 
-@dataclass(frozen=True)
-class Heat:
-    """Maps (1, 1, h, w) of every picture but the first, by label, and what they measure."""
-
-    maps: Mapping[str, Tensor]
-    label: str
+def titled_sheet(
+    pictures: Sequence[Shown], places: Sequence[Place], heat: Heat | None, title: str, notes: Sequence[str]
+) -> Tensor:
+    """The `comparison_sheet` below its title and notes, (1, 3, H, W)."""
+    parts = [canvas.heading(title, notes), comparison_sheet(pictures, places, heat)]
+    return canvas.frame(canvas.column(parts))
 
 
 def comparison_sheet(pictures: Sequence[Shown], places: Sequence[Place], heat: Heat | None = None) -> Tensor:
-    """The pictures in columns, each with its squares enlarged below it and its PSNR to the first, (1, 3, H, W).
+    """The pictures in columns (1, 3, H, W), each below its PSNR to the first and above the squares of it, enlarged.
 
-    The squares have the color of their outline in the pictures. Heat maps stand below those; the first picture, from
-    which they are taken, has their color bar.
+    The squares have the color of their outline in the pictures. Heat maps stand below the squares; the first picture, to
+    which they are distances, has their color bar there.
     """
     width = column_width(len(pictures))
-    scale = None
-    if heat is not None:
-        most = max((values.max().item() for values in heat.maps.values()), default=0.0)
-        scale = canvas.Scale(0.0, most, heat.label)
     cells = []
     for number, shown in enumerate(pictures):
         parts = [_with_outlines(shown.pixels, places, width), *_crops(shown.pixels, places, width)]
-        if heat is not None and scale is not None:
+        if heat is not None:
             if number == 0:
-                parts.append(canvas.color_bar(scale, width))
+                parts.append(canvas.color_bar(heat.scale, width))
             else:
-                painted = scale.paint(heat.maps[shown.label])
+                painted = heat.scale.paint(heat.maps[shown.label])
                 parts.append(F.interpolate(painted, size=parts[0].shape[-2:], mode="nearest-exact"))
         names = (
             canvas.text([shown.label], width),
@@ -126,40 +71,19 @@ def comparison_sheet(pictures: Sequence[Shown], places: Sequence[Place], heat: H
 
 
 def column_width(count: int) -> int:
-    """How wide each of so many pictures is on the sheet, in pixels."""
+    """The width of each of `count` pictures on the sheet, in pixels."""
     columns = _columns(count)
     return (canvas.WIDTH - 2 * canvas.GAP - COLUMN_GAP * (columns - 1)) // columns
 
 
 def crops_beside_each_other(width: int) -> int:
-    """How many enlarged squares fit below a picture that is so wide on the sheet."""
+    """How many enlarged squares fit side by side below a picture that is `width` pixels wide on the sheet."""
     return max(1, (width + GAP) // (SMALLEST_CROP + GAP))
 
 
 def _columns(count: int) -> int:
     rows = -(-count // COLUMNS)
     return -(-count // rows)
-
-
-def difference_records(pictures: Sequence[Shown], places: Sequence[Place]) -> list[dict[str, object]]:
-    """How far every picture but the first is from it: as a whole (`place` 0) and in every square, in gray levels of 255."""
-    records: list[dict[str, object]] = []
-    reference = pictures[0].pixels
-    for shown in pictures[1:]:
-        squares = (shown.pixels - reference).square().mean(dim=1)[0]
-        height, width = squares.shape
-        regions = [(0, 0, 0, height, width)]
-        regions += [
-            (number, place.region.top, place.region.left, place.region.height, place.region.width)
-            for number, place in enumerate(places, start=1)
-        ]
-        for number, top, left, rows, columns in regions:
-            mean = squares[top : top + rows, left : left + columns].double().mean().item()
-            records.append(
-                {"picture": shown.label, "place": number, "top": top, "left": left, "height": rows, "width": columns,
-                 "rms_difference": 255 * mean**0.5}
-            )  # fmt: skip
-    return records
 
 
 def _with_outlines(pixels: Tensor, places: Sequence[Place], width: int) -> Tensor:
@@ -178,14 +102,14 @@ def _with_outlines(pixels: Tensor, places: Sequence[Place], width: int) -> Tenso
 
 
 def _crops(pixels: Tensor, places: Sequence[Place], width: int) -> list[Tensor]:
-    """Rows of enlarged squares, as many beside each other as can be seen well."""
+    """Rows of enlarged squares, as many side by side as can be seen well."""
     per_row = max(1, min(len(places), crops_beside_each_other(width)))
     side = (width - GAP * (per_row - 1)) // per_row
     enlarged = []
     for number, place in enumerate(places):
         crop = pixels[(..., *place.region.slices)]
         if side >= crop.shape[-1]:
-            # Pixels stay squares: what is enlarged here is not to be smoothed by it.
+            # Pixels stay squares: the enlargement must not smooth what it shows.
             crop = F.interpolate(crop, size=(side, side), mode="nearest-exact")
         else:
             crop = resize_image(crop, side, side)
@@ -200,10 +124,6 @@ def _against(shown: Shown, first: Shown) -> str:
     return "equal to the first" if math.isinf(decibels) else f"PSNR {decibels:.2f} dB to the first"
 
 
-LONGEST = 1600  # pixels a side of the pictures under the slider: a page stays small
-HEAT_WIDTH = 480
-
-
 def comparison_page(
     pictures: Sequence[Shown],
     places: Sequence[Place],
@@ -212,7 +132,7 @@ def comparison_page(
     notes: Sequence[str],
     quality: int = 95,
 ) -> str:
-    """The whole page: slider, figures against the first picture, squares pixel by pixel, heat maps where there are any.
+    """An HTML page: slider, figures against the first picture, squares pixel by pixel, heat maps where there are any.
 
     quality: that of WebP, of the pictures under the slider.
     """
@@ -271,13 +191,11 @@ def _place(pictures: Sequence[Shown], place: Place, number: int) -> str:
 
 
 def _heat(heat: Heat) -> str:
-    most = max((values.max().item() for values in heat.maps.values()), default=0.0)
-    scale = canvas.Scale(0.0, most, heat.label)
-    parts = []
+    scale, parts = heat.scale, []
     for label, values in heat.maps.items():
         height = max(1, round(HEAT_WIDTH * values.shape[-2] / values.shape[-1]))
         painted = F.interpolate(scale.paint(values), size=(height, HEAT_WIDTH), mode="nearest-exact")
         alt = f"{label}, {heat.label}: {values.mean().item():.3g} on average, {values.max().item():.3g} at most"
         parts.append(html.captioned(html.picture(painted, alt), label))
-    bar = html.picture(canvas.color_bar(scale, HEAT_WIDTH), f"Colors from 0 to {most:.3g}", quality=html.LOSSLESS)
+    bar = html.picture(canvas.color_bar(scale, HEAT_WIDTH), f"Colors from 0 to {scale.high:.3g}", quality=html.LOSSLESS)
     return html.section("Perceptual distance", [html.beside(parts), bar], [f"{heat.label}."])

@@ -1,4 +1,4 @@
-"""Features as pictures: which channels of a layer speak up, what its main directions are, and where its units look."""
+"""Features of one picture, drawn: the strongest channels or the principal components of layers, as labeled maps."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,15 +8,22 @@ from torch import Tensor
 
 from percept_cli.core.drawing import canvas
 from percept_cli.core.drawing.sheets import Panel, contact_sheet, wrap
-from percept_cli.core.extractors import FeatureExtractor
+from percept_cli.core.extractors import Architecture, FeatureExtractor
+from percept_cli.core.extractors.geometry import activation_pair, shallow_to_deep
 from percept_cli.core.extractors.graph import Grid
 from percept_cli.core.images.photo import LUMA, resize_image
+from percept_cli.core.runtime import Runtime
 from percept_cli.errors import UsageError
+
+SIDE = 236  # pixels of the column that tells what a row is
+COLUMNS = 4
+TALLEST = 900
+BEYOND = 0.005  # of the units of a map: stronger than the scale reaches
 
 
 @dataclass(frozen=True)
 class ChannelFigures:
-    """One channel of a layer in figures, over all its places: `zeros` is the share of values that are just 0."""
+    """Statistics of one channel over all its places. rms: root mean square. zeros: share of values that are exactly 0."""
 
     channel: int
     rms: float
@@ -28,14 +35,14 @@ class ChannelFigures:
 
 @dataclass(frozen=True)
 class Components:
-    """The main directions of features as colors: `image` (1, 3, h, w) in [0, 1], and their shares of the variance."""
+    """Principal components of features as colors: `image` (1, 3, h, w) in [0, 1], and their shares of the variance."""
 
     image: Tensor
     shares: tuple[float, ...]
 
 
 def channel_figures(features: Tensor) -> list[ChannelFigures]:
-    """Every channel of features (1, C, h, w), by number from 0."""
+    """The statistics of every channel of features (1, C, h, w), by number from 0."""
     flat = features[0].flatten(1).double()
     columns = (
         flat.square().mean(1).sqrt(), flat.mean(1), flat.amin(1), flat.amax(1), (flat == 0).double().mean(1)
@@ -50,10 +57,10 @@ def strongest_channels(figures: Sequence[ChannelFigures], count: int) -> list[in
 
 
 def principal_components(features: Tensor) -> Components:
-    """The three directions in which features (1, C, h, w) vary most over their places, as red, green and blue.
+    """The first three principal components of features (1, C, h, w) over their places, as red, green and blue.
 
-    The middle 98 % of each become 0 to 1. A direction has no sign of its own: the one is taken in which its largest
-    weight is positive, so the same features give the same colors.
+    The middle 98 % of the values of each become 0 to 1. The sign of a component is arbitrary: its largest weight is made
+    positive, so that the same features give the same colors.
     """
     channels = features.shape[1]
     flat = features[0].flatten(1).double()
@@ -74,7 +81,7 @@ def principal_components(features: Tensor) -> Components:
 
 
 def evenly_sampled(values: Tensor, most: int = 1 << 18) -> Tensor:
-    """About `most` values of each row of (..., places), evenly spread: enough for percentiles, whatever the size.
+    """About `most` values of each row of (..., places), evenly spread: enough for percenpanels, whatever the size.
 
     All of them where there are no more. The step is odd, so that it meets every column of maps with rows of even length.
     """
@@ -83,7 +90,7 @@ def evenly_sampled(values: Tensor, most: int = 1 << 18) -> Tensor:
 
 
 def lay_over_pixels(units: Tensor, grid: Grid, image_size: tuple[int, int], height: int, width: int) -> Tensor:
-    """Units (N, C, h, w) as (N, C, `height`, `width`): every pixel of the picture has the value of the unit it is in.
+    """Units (N, C, h, w) as maps (N, C, `height`, `width`): every pixel has the value of the unit that stands for it.
 
     image_size: the (height, width) that the network saw, of which `height` and `width` are the shown size. Pixels
     beyond the last units, at the right and below, have the nearest one's.
@@ -97,28 +104,59 @@ def lay_over_pixels(units: Tensor, grid: Grid, image_size: tuple[int, int], heig
     return units[..., rows, :][..., columns]
 
 
-SIDE = 236  # pixels of the column that tells what a row is
-COLUMNS = 4
-TALLEST = 900
-BEYOND = 0.005  # of the units of a map: stronger than the scale reaches
-
-
 @dataclass(frozen=True)
 class Taps:
-    """One row of a sheet: the layer, and where asked for both sides of its activation, those in order."""
+    """The layers that one row of a sheet shows. layer: as asked for; sides: itself, or both sides of its activation."""
 
     layer: str
     sides: tuple[str, ...]
 
 
-class FeatureSheet:
-    """What an extractor makes of one picture (1, 3, H, W) in [0, 1], drawn layer by layer, the picture itself with the first.
+def choose_taps(architecture: Architecture, layers: Sequence[str] = (), *, before_after: bool = False) -> list[Taps]:
+    """A row for every layer, by default for the style layers, from shallow to deep.
 
-    `overlay` lays the maps over the picture. The records of what was drawn gather in `records`, a row each.
-    Raises UsageError for layers without places, as fully connected ones are.
+    before_after: both sides of each layer's activation, in one row. Raises UsageError for a layer that is not there, or
+    has no activation where both sides are wanted.
     """
+    names = shallow_to_deep(architecture, layers or architecture.style_layers)
+    rows: dict[tuple[str, ...], Taps] = {}
+    for name in names:
+        sides = activation_pair(architecture, name) if before_after else (name,)
+        rows.setdefault(sides, Taps(name, sides))  # both names of one activation are one row
+    return list(rows.values())
 
-    def __init__(self, extractor: FeatureExtractor, image: Tensor, features: Mapping[str, Tensor], *, overlay: bool):
+
+@torch.inference_mode()
+def feature_sheet(
+    extractor: FeatureExtractor,
+    image: Tensor,
+    rows: Sequence[Taps],
+    runtime: Runtime,
+    *,
+    title: str,
+    notes: Sequence[str] = (),
+    count: int = 8,
+    channels: Sequence[int] = (),
+    components: bool = False,
+    overlay: bool = False,
+) -> tuple[Tensor, list[dict[str, object]]]:
+    """The features of a picture (1, 3, H, W) in [0, 1] as a sheet (1, 3, h, w), and a record of every channel.
+
+    rows: of `choose_taps`; the extractor has to tap their sides. Drawn are the `count` strongest channels of each row, or
+    those of `channels`, by number from 0, or the principal `components` as red, green and blue. overlay: over the picture.
+    Raises UsageError for a layer without places, as fully connected ones are, and for a channel that is not there.
+    """
+    drawn = _FeatureRows(extractor, image, extractor(runtime.place(image)), overlay)
+    blocks = [drawn.components(each) if components else drawn.channels(each, count, channels) for each in rows]
+    what = "Principal components" if components else "Channels" if channels else "Strongest channels"
+    heading = canvas.heading(f"{what} of {title}", notes)
+    return canvas.frame(canvas.column([heading, *blocks], gap=18)), drawn.records
+
+
+class _FeatureRows:
+    """Rows of a sheet, the picture itself in the first of them; `records` grows with each row."""
+
+    def __init__(self, extractor: FeatureExtractor, image: Tensor, features: Mapping[str, Tensor], overlay: bool):
         self.extractor, self.image, self.features, self.overlay = extractor, image.cpu().float(), features, overlay
         self.records: list[dict[str, object]] = []
         self.rows = 0
@@ -135,10 +173,7 @@ class FeatureSheet:
         self.gray = (self.image * weights).sum(1, keepdim=True).expand(1, 3, -1, -1)
 
     def channels(self, taps: Taps, count: int, chosen: Sequence[int] = ()) -> Tensor:
-        """The `count` strongest channels of a layer, or the chosen ones, as a row of the sheet.
-
-        Raises UsageError for a channel that is not there.
-        """
+        """The `count` strongest channels of a layer, or the chosen ones."""
         figures = {side: channel_figures(self._of(side)) for side in taps.sides}
         own = figures[taps.layer]
         for channel in chosen:
@@ -148,8 +183,8 @@ class FeatureSheet:
         for side in taps.sides:
             self.records += [_record(side, figure, shown) for figure in figures[side]]
         scale = self._scale(taps, shown)
-        tiles = []
-        width, height = self._tile_size(len(shown) * len(taps.sides))
+        panels = []
+        width, height = self._panel_size(len(shown) * len(taps.sides))
         for channel in shown:
             for side in taps.sides:
                 values = self._map(side, self._of(side)[:, channel : channel + 1], height, width)
@@ -160,15 +195,15 @@ class FeatureSheet:
                     f"{side if len(taps.sides) > 1 else 'channel'} {channel}",
                     f"{canvas.format_number(figure.low)} to {canvas.format_number(figure.high)}, {100 * figure.zeros:.0f} % zeros",
                 )
-                tiles.append(Panel(self._over(scale.paint(values), height, width, opacity), captions))
+                panels.append(Panel(self._over(scale.paint(values), height, width, opacity), captions))
         which = f"{len(shown)} of" if chosen else f"{len(shown)} strongest of"
         facts = [f"{which} {len(own)} channels", self._extent(taps)]
-        return self._row(taps, facts, tiles, canvas.color_bar(scale, SIDE))
+        return self._row(taps, facts, panels, canvas.color_bar(scale, SIDE))
 
     def components(self, taps: Taps) -> Tensor:
-        """The three principal components of a layer as red, green and blue, as a row of the sheet."""
-        tiles = []
-        width, height = self._tile_size(len(taps.sides))
+        """The three principal components of a layer as red, green and blue."""
+        panels = []
+        width, height = self._panel_size(len(taps.sides))
         for side in taps.sides:
             found = principal_components(self._of(side))
             for number, share in enumerate(found.shares):
@@ -176,8 +211,8 @@ class FeatureSheet:
             painted = self._map(side, found.image, height, width)
             named = zip(("red", "green", "blue"), found.shares, strict=False)
             captions = (side, ", ".join(f"{color} {100 * share:.0f} %" for color, share in named) + " of the variance")
-            tiles.append(Panel(self._over(painted, height, width, torch.tensor(0.5)), captions))
-        return self._row(taps, ["principal components 1 to 3 as red, green, blue", self._extent(taps)], tiles, None)
+            panels.append(Panel(self._over(painted, height, width, torch.tensor(0.5)), captions))
+        return self._row(taps, ["principal components 1 to 3 as red, green, blue", self._extent(taps)], panels, None)
 
     def _of(self, side: str) -> Tensor:
         return self.features[side].float().cpu()
@@ -191,7 +226,7 @@ class FeatureSheet:
             return painted
         return torch.lerp(resize_image(self.gray, height, width), painted, opacity)
 
-    def _tile_size(self, count: int) -> tuple[int, int]:
+    def _panel_size(self, count: int) -> tuple[int, int]:
         columns = min(COLUMNS, count)
         width = (canvas.WIDTH - 2 * canvas.GAP - SIDE - canvas.GAP - 6 * (columns + 1)) // columns
         height = round(width * self.image.shape[-2] / self.image.shape[-1])
@@ -205,15 +240,15 @@ class FeatureSheet:
         return f"{features.shape[-1]}x{features.shape[-2]} units, one every {pixels}"
 
     def _scale(self, taps: Taps, shown: Sequence[int]) -> canvas.Scale:
-        """One scale for all maps of a row: what an activation takes away is what was blue before it."""
-        # Few units are several times as strong as all others, and would leave these in the dark.
+        """One scale for all maps of a row, both sides of an activation included."""
+        # Few units are several times as strong as all others, which would all be dark on a scale up to the strongest.
         samples = [evenly_sampled(self._of(side)[0, channel].flatten()) for side in taps.sides for channel in shown]
         low = min(sample.quantile(BEYOND).item() for sample in samples)
         high = max(sample.quantile(1 - BEYOND).item() for sample in samples)
         label = f"activation ({100 * BEYOND:.1f} % of a map beyond)"
         return canvas.Scale.about_zero(max(-low, high), label) if low < 0 else canvas.Scale(0.0, high, label)
 
-    def _row(self, taps: Taps, facts: Sequence[str], tiles: Sequence[Panel], bar: Tensor | None) -> Tensor:
+    def _row(self, taps: Taps, facts: Sequence[str], panels: Sequence[Panel], bar: Tensor | None) -> Tensor:
         title = canvas.text([" and ".join(taps.sides)], SIDE, size=18)
         parts = [
             title,
@@ -226,7 +261,7 @@ class FeatureSheet:
                 canvas.column([resize_image(self.image, height, SIDE), canvas.text(["the photograph"], SIDE)], gap=4)
             )
         self.rows += 1
-        return canvas.row([canvas.column(parts, gap=8), contact_sheet(wrap(tiles, COLUMNS))])
+        return canvas.row([canvas.column(parts, gap=8), contact_sheet(wrap(panels, COLUMNS))])
 
 
 def _record(side: str, figure: ChannelFigures, shown: Sequence[int]) -> dict[str, object]:

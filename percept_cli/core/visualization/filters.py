@@ -1,11 +1,18 @@
-"""The filters of a network's first layer, in the colors that they answer to."""
+"""The filters of a network's first layer, drawn in the colors that they answer to."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from percept_cli.core.drawing import canvas
+from percept_cli.core.drawing.sheets import Panel, contact_sheet, wrap
 from percept_cli.core.extractors import Architecture, FeatureExtractor
 from percept_cli.core.extractors.geometry import activation_pairs
 from percept_cli.errors import UsageError
+
+SIDE = 66  # pixels of an enlarged filter
+COLUMNS = 16
+COLORS = ("red", "green", "blue")
 
 
 def first_layer(architecture: Architecture) -> str:
@@ -14,10 +21,10 @@ def first_layer(architecture: Architecture) -> str:
 
 
 def image_filters(extractor: FeatureExtractor, layer: str) -> Tensor:
-    """How every channel of a layer weighs the pixels of the normalized image around its unit: (C, 3, side, side).
+    """The weights that every channel of a layer gives to the pixels of the normalized image: (C, 3, side, side).
 
-    Of a layer that is read out of a convolution by another, as in `compact`, it is the product of both. Raises
-    UsageError for a layer behind an activation or a pooling, which has no filter of the image.
+    Where the layer is a convolution of a convolution, as in `compact`, they are the product of both. Raises UsageError
+    for a layer behind an activation or a pooling, which has no filter of the image.
     """
     if any(not isinstance(module, nn.Conv2d) for module in extractor.network.values()):
         raise UsageError(
@@ -37,3 +44,25 @@ def image_filters(extractor: FeatureExtractor, layer: str) -> Tensor:
     # Per normalized value: the extractor divides the image by its deviations.
     gradients = torch.cat(rows) * extractor.std.float()
     return gradients[..., start : start + side, start : start + side].cpu()
+
+
+def filter_sheet(weights: Tensor, title: str) -> tuple[Tensor, list[dict[str, object]]]:
+    """The `image_filters` (C, 3, side, side) of a layer, enlarged, as a sheet (1, 3, h, w), and a record of every weight."""
+    panels = []
+    for number, weight in enumerate(weights):
+        most = weight.abs().max().clamp_min(1e-30)
+        enlarged = F.interpolate(0.5 + 0.5 * weight[None] / most, size=(SIDE, SIDE), mode="nearest-exact")
+        panels.append(Panel(enlarged, (f"{number}: {canvas.format_number(most.item())}",)))
+    note = (
+        f"{len(weights)} filters of {weights.shape[-1]}x{weights.shape[-1]} pixels, each by its own strongest weight, which "
+        "stands behind its number; gray is 0, a color what the filter is for, its complement what it is against"
+    )
+    sheet = canvas.column([canvas.heading(title, [note]), contact_sheet(wrap(panels, COLUMNS))])
+    records: list[dict[str, object]] = [
+        {"filter": number, "color": color, "row": row, "column": column, "weight": value}
+        for number, weight in enumerate(weights.tolist())
+        for color, plane in zip(COLORS, weight, strict=True)
+        for row, values in enumerate(plane)
+        for column, value in enumerate(values)
+    ]
+    return canvas.frame(sheet), records

@@ -1,4 +1,4 @@
-"""The figure of `percept visualize gram`: Gram matrices, and distances between styles as a matrix, a tree, layer by layer."""
+"""Gram matrices of pictures, and the distances between their styles: plots and numbers."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,18 +12,25 @@ from percept_cli.core.drawing import canvas
 from percept_cli.core.drawing.plots import Plot, color_map
 from percept_cli.core.extractors import FeatureExtractor
 from percept_cli.core.losses.functional import gram_matrix
+from percept_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
 
+WRITTEN_OUT = 12  # styles: numbers stand in the cells of so many
+THUMBNAIL = 96  # pixels
+MATRICES = 8  # styles: the Gram matrices of so many are drawn
+CHANNELS = 32
+STRONG_SHARE = 0.995  # of the entries: those beyond have the strongest color
+
 
 @dataclass(frozen=True)
 class Tree:
-    """Which of n things belong together: `order` of the leaves, and the lines to draw.
+    """A hierarchical clustering of n things. order: of the leaves.
 
-    A line is ((distance, place), …) with places counted from 0 in that order.
+    lines: to draw, each ((distance, place), …) with places counted from 0 in that order.
     """
 
     order: tuple[int, ...]
@@ -32,7 +39,15 @@ class Tree:
 
 @torch.inference_mode()
 def style_grams(extractor: FeatureExtractor, images: Iterable[Tensor]) -> list[dict[str, Tensor]]:
-    """The Gram matrices (C, C) of every tapped layer for each picture (1, 3, H, W) in [0, 1], on the processor."""
+    """The Gram matrices (C, C) of every tapped layer for each picture (1, 3, H, W) in [0, 1], on the processor.
+
+    Raises UsageError for a layer without places, as fully connected ones are.
+    """
+    for layer in extractor.layers:
+        if extractor.grid(layer) is None:
+            raise UsageError(
+                f"{layer} of {extractor.architecture.name} is a code of the whole picture and has no Gram matrix."
+            )
     return [{layer: gram_matrix(features)[0].cpu() for layer, features in extractor(image).items()} for image in images]
 
 
@@ -53,17 +68,17 @@ def gram_distances(grams: Sequence[Mapping[str, Tensor]]) -> dict[str, np.ndarra
 
 
 def strongest_grams(grams: Sequence[Mapping[str, Tensor]], layer: str, most: int) -> tuple[list[int], list[Tensor]]:
-    """The `most` channels of a layer with the largest mean square over all pictures, strongest first, and what the Gram
-    matrices (C, C) say of them: one (n, n) a picture."""
+    """The `most` channels of a layer with the largest mean square over all pictures, strongest first, and their parts of
+    the Gram matrices (C, C): one (n, n) a picture."""
     power = torch.stack([each[layer].diagonal() for each in grams]).mean(0)
     chosen = power.argsort(descending=True, stable=True)[:most]
     return chosen.tolist(), [each[layer][chosen][:, chosen] for each in grams]
 
 
 def gram_records(
-    names: Sequence[str], grams: Sequence[Mapping[str, Tensor]], most: int
-) -> Iterator[dict[str, object]]:  # fmt: skip
-    """A row for every entry of the `strongest_grams` on and above the diagonal, below which they are the same."""
+    names: Sequence[str], grams: Sequence[Mapping[str, Tensor]], most: int = CHANNELS
+) -> Iterator[dict[str, object]]:
+    """A row for every entry of the `strongest_grams` on and above the diagonal; those below it are the same."""
     for layer in grams[0]:
         channels, matrices = strongest_grams(grams, layer, most)
         for name, matrix in zip(names, matrices, strict=True):
@@ -77,7 +92,7 @@ def gram_records(
 
 
 def cluster(distances: np.ndarray) -> Tree:
-    """The tree of things by their distances (n, n), n from 2: the two nearest groups join first (mean linkage)."""
+    """The tree of n things, two or more, by their distances (n, n): the two nearest groups join first (mean linkage)."""
     from scipy.cluster.hierarchy import dendrogram, linkage
     from scipy.spatial.distance import squareform
 
@@ -92,7 +107,7 @@ def cluster(distances: np.ndarray) -> Tree:
 
 
 def distance_records(names: Sequence[str], distances: Mapping[str, np.ndarray]) -> list[dict[str, object]]:
-    """A row for every pair and layer, and for the mean over layers."""
+    """A row for every pair of styles and every layer, and for the mean over layers."""
     mean = np.mean(list(distances.values()), axis=0)
     return [
         {"a": names[first], "b": names[second], "layer": layer, "distance": float(values[first, second])}
@@ -102,26 +117,32 @@ def distance_records(names: Sequence[str], distances: Mapping[str, np.ndarray]) 
     ]
 
 
-WRITTEN_OUT = 12  # styles: figures stand in the cells of so many
-THUMBNAIL = 96  # pixels
-MATRICES = 8  # styles: the Gram matrices of so many are drawn
-CHANNELS = 32
-STRONG_SHARE = 0.995  # of the entries: the strongest color is theirs who are beyond
-
-
 def gram_plot(
     names: Sequence[str],
     thumbnails: Sequence[Tensor],
     grams: Sequence[Mapping[str, Tensor]],
     distances: Mapping[str, np.ndarray],
     title: str,
-    notes: Sequence[str],
+    size: int,
 ) -> Plot:
     """Styles in the order of their tree: pictures, the mean distance over layers, the tree, every layer, the Gram matrices.
 
     thumbnails: each style as (1, 3, `THUMBNAIL`, `THUMBNAIL`) in [0, 1]. grams: those of each style, drawn where there
-    are no more than `MATRICES` styles. One style has no distances.
+    are no more than `MATRICES` styles. One style has no distances. size: the short side of the pictures in pixels.
     """
+    notes = [f"Pictures at a short side of {size} pixels."]
+    if len(names) > 1:
+        notes.insert(
+            0,
+            "Distances: |A - B| / (|A| + |B|) of Gram matrices: 0 where they are equal, at most 1. All is in the tree's order.",
+        )
+    if len(names) <= MATRICES:
+        notes.append(
+            f"Gram matrices: the {CHANNELS} strongest channels over all pictures, strongest first; colors by square roots."
+        )
+    else:
+        notes.append(f"The Gram matrices themselves are drawn of {MATRICES} pictures at most.")
+    title = f"{'Distances between styles' if len(names) > 1 else 'Gram matrices'} in {title}"
     if len(names) == 1:
         return Plot(
             title, notes, lambda figure: _grams(figure, names, thumbnails, grams, [0]), height=_grams_height(grams, 1)

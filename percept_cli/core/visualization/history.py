@@ -1,4 +1,4 @@
-"""The logs of trainings as curves: every part of the loss, raw and smoothed."""
+"""Logs of trainings, plotted: every part of the loss, raw and smoothed, below the previews of the training."""
 
 import json
 import math
@@ -19,16 +19,18 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-
 LOG, PREVIEW = "log.jsonl", "preview.png"
 TOTAL = "total"
 LOG_AXIS_FROM = 10.0  # times the least: the most of a smoothed curve
 SMOOTHED_SHARE = 50  # of the steps: the window of the running mean
+COLUMNS = 3
+STRIP_HEIGHT, PANEL_HEIGHT = 1.8, 2.6  # hundreds of pixels
+SHORT_STRIP = 160  # pixels: previews are shrunk to this height, which keeps SVG files small
 
 
 @dataclass(frozen=True)
 class History:
-    """One training's log: `parts` by name, the total first, each a value (steps,) a step, nan where it was not there."""
+    """The log of one training. parts: of the loss, by name, the total first, each (steps,), nan where a step did not have it."""
 
     name: str
     steps: np.ndarray
@@ -37,7 +39,7 @@ class History:
 
 
 def find_log(given: Path) -> Path:
-    """The log behind a log file, the folder of a run or the model that came of it. Raises UsageError where there is none."""
+    """The log file of a training, given by itself, its run folder or its model. Raises UsageError where there is none."""
     log = given
     if given.suffix == ".safetensors":
         log = given.with_suffix(".run") / LOG
@@ -51,8 +53,14 @@ def find_log(given: Path) -> Path:
     return log
 
 
+def training_names(logs: Sequence[Path]) -> list[str]:
+    """What plots call trainings, by their logs: the run folder, else the file; the whole folder where two are the same."""
+    names = [log.parent.stem if log.parent.suffix == ".run" else log.stem for log in logs]
+    return names if len(set(names)) == len(names) else [str(log.parent) for log in logs]
+
+
 def read_history(log: Path, name: str) -> History:
-    """A log as `percept train` writes it; a last line that was cut short is left out. Raises UsageError for other files."""
+    """Reads a log of `percept train`; a last line that was cut short is left out. Raises UsageError for other files."""
     try:
         lines = log.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -76,7 +84,7 @@ def read_history(log: Path, name: str) -> History:
 
 
 def choose_parts(histories: Sequence[History], asked: Sequence[str]) -> list[str]:
-    """The parts of any of the logs in order, or those asked for: `style` stands for `style.relu1_1` and its like too.
+    """The names of the parts that any of the logs has, or those asked for: `style` stands for all of its layers too.
 
     Raises UsageError for a part that none has.
     """
@@ -91,7 +99,7 @@ def choose_parts(histories: Sequence[History], asked: Sequence[str]) -> list[str
 
 
 def smoothed(values: np.ndarray, window: int) -> np.ndarray:
-    """The mean over `window` values about each, over those that are there at the ends; nan does not count."""
+    """The running mean over `window` values, of fewer at the ends; nan values do not count and stay nan."""
     reach = window // 2
     there = np.isfinite(values)
     sums = np.concatenate(([0.0], np.cumsum(np.where(there, values, 0.0))))
@@ -104,12 +112,12 @@ def smoothed(values: np.ndarray, window: int) -> np.ndarray:
 
 
 def smoothing_window(history: History, window: int | None) -> int:
-    """How many steps are averaged, as many before a step as after it: as given or a fiftieth of the training, made odd."""
+    """The odd number of steps that are averaged: about the one given, else about a fiftieth of the training."""
     return (window or max(1, len(history.steps) // SMOOTHED_SHARE)) // 2 * 2 + 1
 
 
 def wants_log_axis(curves: Sequence[np.ndarray]) -> bool:
-    """Whether smoothed curves span so much that a linear axis would lay most of them on its bottom: all above 0, tenfold."""
+    """Whether smoothed curves need a logarithmic axis: all values are above 0 and the largest is ten times the least."""
     values = np.concatenate([curve[np.isfinite(curve)] for curve in curves])
     return len(values) > 0 and bool(values.min() > 0) and bool(values.max() / values.min() >= LOG_AXIS_FROM)
 
@@ -132,17 +140,12 @@ def history_records(
     ]
 
 
-COLUMNS = 3
-STRIP_HEIGHT, PANEL_HEIGHT = 1.8, 2.6  # hundreds of pixels
-SHORT_STRIP = 160  # pixels: previews are shrunk to this height, which keeps SVG files small
-
-
 def history_plot(
     histories: Sequence[History], parts: Sequence[str], title: str, window: int | None = None, previews: bool = True
 ) -> Plot:
-    """Raw values faint, their running mean bold; a log axis where a linear one would hide most of a curve.
+    """A panel for every part of the loss: raw values faint, their running mean bold, a log axis where `wants_log_axis`.
 
-    The previews that a training left stand above, in the order of the steps. window: steps averaged, by default a
+    The previews that the trainings left stand above, in the order of the steps. window: steps averaged, by default a
     fiftieth of the training.
     """
     shown = [history for history in histories if previews and history.preview is not None]
@@ -176,7 +179,7 @@ def history_plot(
 
 
 def part_plot(history: History, part: str, width: float) -> Plot:
-    """One part of the loss by itself, `width` hundreds of pixels wide."""
+    """The panel of one part of the loss by itself, `width` hundreds of pixels wide."""
 
     def draw(figure: "Figure") -> None:
         axes = figure.subplots()

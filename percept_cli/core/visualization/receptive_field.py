@@ -1,6 +1,6 @@
-"""How much of an image the unit of a layer sees, and how much of that it looks at: by gradients."""
+"""Receptive fields of layers, drawn: the pixels that can reach a unit, and those that do, by gradients (Luo et al. 2016)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ from percept_cli.core.drawing import canvas
 from percept_cli.core.drawing.plots import Plot, color_map
 from percept_cli.core.extractors import FeatureExtractor
 from percept_cli.core.extractors.geometry import theoretical_side
+from percept_cli.core.visualization.steps import Step
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -20,10 +21,10 @@ HELD = 0.95  # of the squared gradient: what the effective field holds
 
 @dataclass(frozen=True)
 class ReceptiveField:
-    """What the middle unit of a layer sees: `side` pixels at most, and in `effective` of them `HELD` of its gradient.
+    """The receptive field of a layer's middle unit: `side` pixels can reach it, the middle `effective` ones hold `HELD`.
 
-    `gradients` (side, side): root mean square over starts and channels of how far a pixel moves the unit, the most
-    being 1. `held` (side,): the share of the squared gradient within the middle square of each odd or even side from 1.
+    gradients: (side, side), root mean square over starts and channels of how far a pixel moves the unit, the largest
+    being 1. held: (side,), the share of the squared gradient within the middle square of every side from 1.
     """
 
     layer: str
@@ -74,8 +75,38 @@ def _held(squares: Tensor) -> Tensor:
     return torch.stack(shares)
 
 
-def receptive_field_plot(fields: Sequence[ReceptiveField], title: str, notes: Sequence[str]) -> Plot:
-    """A map for every layer, each over all the pixels that can reach the unit, and below how much their middle holds."""
+def measure_receptive_fields(
+    extractor: FeatureExtractor, layers: Sequence[str], seed: int = 0, starts: int = 8
+) -> Iterator[Step[list[ReceptiveField]]]:
+    """The receptive fields of layers, one after the other. Raises UsageError as `theoretical_side`, before any work."""
+    for layer in layers:
+        theoretical_side(extractor, layer)
+    yield Step(len(layers))
+    fields = []
+    for layer in layers:
+        fields.append(measure_receptive_field(extractor, layer, seed, starts))
+        yield Step(len(layers))
+    yield Step(len(layers), result=fields)
+
+
+def receptive_field_records(fields: Sequence[ReceptiveField]) -> list[dict[str, object]]:
+    """A row for every layer and every side of the middle square, with the share of the squared gradient that it holds."""
+    return [
+        {"layer": field.layer, "theoretical": field.side, "effective": field.effective, "square": inner, "held": share}
+        for field in fields
+        for inner, share in enumerate(field.held.tolist(), start=1)
+    ]
+
+
+def receptive_field_plot(fields: Sequence[ReceptiveField], title: str, starts: int = 8) -> Plot:
+    """A map for every layer of all the pixels that can reach its unit; below, how much their middle squares hold.
+
+    starts: images of noise that were averaged.
+    """
+    notes = [
+        f"Gradient of a unit to the pixels that can reach it, over {starts} images of noise. "
+        f"Outlines: the middle squares that hold {100 * HELD:.0f} % of the squared gradient."
+    ]
 
     def draw(figure: "Figure") -> None:
         from matplotlib.patches import Rectangle

@@ -1,62 +1,37 @@
-"""What a model is, does and costs, on one page: its recipe, training, results, figures, frequencies and speed."""
+"""A model on one HTML page: samples of its results, figures, frequencies, speed, training and recipe."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+
+import torch
 
 from percept_cli.core.drawing import page as html
 from percept_cli.core.drawing.plots import check_matplotlib, render
 from percept_cli.core.images.decode import load_image
 from percept_cli.core.measures.comparison import Comparison, mean_figures
-from percept_cli.core.measures.spectrum import THRESHOLD, Peak, frequency_peaks, log_power, spectrum_side
+from percept_cli.core.measures.spectrum import THRESHOLD, Peak, log_power, spectrum_side
 from percept_cli.core.pretrained.files import sha256_of
 from percept_cli.core.pretrained.generators import LoadedGenerator
 from percept_cli.core.pretrained.manifest import shipped_models
+from percept_cli.core.runtime import Runtime
 from percept_cli.core.training.run import preview_steps
 from percept_cli.core.visualization.history import TOTAL, History, part_plot
 from percept_cli.core.visualization.spectrum import Spectrum, spectrum_plot
-from percept_cli.core.visualization.trial import Sample, Trial
-from percept_cli.errors import ImageError, UsageError
+from percept_cli.core.visualization.trial import Measured, Trial, frequency_scale
+from percept_cli.errors import UsageError
 
-USUAL_SCALE = 4  # of the frequencies looked at where the model does not enlarge
 LONGEST_VALUE = 2000  # characters of an entry of a file's metadata
 DEEPEST_ENTRY = 4
 PLOT_WIDTH = 5.6  # hundreds of pixels
 STRIDES = "Strides and enlarging leave patterns that repeat every few pixels: points that stand out of a spectrum."
 
 
-@dataclass(frozen=True)
-class Measured:
-    """A sample with its figures against the original, of the result and of what stands beside it, and their frequencies.
-
-    `peaks_before` and `peaks_after` are empty for a picture that is too small for a spectrum.
-    """
-
-    sample: Sample
-    before: dict[str, float]
-    after: dict[str, float]
-    peaks_before: Sequence[Peak]
-    peaks_after: Sequence[Peak]
-
-
-def measure_sample(sample: Sample, trial: Trial, comparison: Comparison) -> Measured:
-    """The figures of `percept compare`; those of what stands beside the result only where it is not the original."""
-    before = comparison.measure(sample.before, sample.original).figures if trial.mends else {}
-    after = comparison.measure(sample.after, sample.original).figures
-    scale = _frequency_scale(trial)
-    try:
-        return Measured(
-            sample, before, after, frequency_peaks(sample.before, scale), frequency_peaks(sample.after, scale)
-        )
-    except ImageError:
-        return Measured(sample, before, after, (), ())
-
-
 def report_page(
     trial: Trial, path: Path, measured: Sequence[Measured], comparison: Comparison, speed: str, history: History | None
 ) -> str:
-    """The whole page. path: the model's file; speed: a sentence; history: the log of its training, where there is one."""
+    """The page. path: of the model's file. speed: a sentence. history: the log of its training, where there is one."""
     loaded = trial.loaded
     shipped = next((model for model in shipped_models().values() if model.path == path), None)
     description = shipped.description if shipped else loaded.note
@@ -87,6 +62,14 @@ def report_records(trial: Trial, measured: Sequence[Measured]) -> list[dict[str,
     return rows
 
 
+def speed_sentence(megapixels: float, runtime: Runtime) -> str:
+    """What is said of a speed in megapixels of the result a second."""
+    where = f"on {runtime.device} in {runtime.precision}"
+    if runtime.device.type == "cpu":
+        where += f", {torch.get_num_threads()} thread{'s' if torch.get_num_threads() > 1 else ''}"
+    return f"{megapixels:.2f} megapixels of the result a second, {where}, the median of runs on one picture."
+
+
 def _samples(trial: Trial, measured: Sequence[Measured]) -> str:
     notes = {
         "style": "The photograph on the left of the line, restyled on its right.",
@@ -99,7 +82,7 @@ def _samples(trial: Trial, measured: Sequence[Measured]) -> str:
     parts: list[str] = []
     for name in dict.fromkeys(each.sample.photo for each in measured):
         parts.append(html.subheading(name))
-        # Large ones first: they are what is looked at.
+        # Large ones first: these are looked at.
         of_it = sorted((each.sample for each in measured if each.sample.photo == name), key=lambda s: -s.after.numel())
         shots = []
         for sample in of_it:
@@ -111,7 +94,9 @@ def _samples(trial: Trial, measured: Sequence[Measured]) -> str:
     note = notes[trial.role]
     if trial.damage:
         kind, amount = trial.damage
-        note = f"The photograph was spoilt ({kind}, {amount:g}) as seen on the left of the line; mended on its right."
+        note = (
+            f"The photograph was damaged ({kind}, {amount:g}) as seen on the left of the line; restored on its right."
+        )
     return html.section("Samples", parts, [note])
 
 
@@ -120,7 +105,7 @@ def _figures(trial: Trial, measured: Sequence[Measured], comparison: Comparison)
     rows = []
     for label in _size_labels(measured):
         here = [each for each, own in zip(measured, _labels_of(measured), strict=True) if own == label]
-        if trial.mends:
+        if trial.restores:
             first = mean_figures([each.before for each in here])
             rows.append([f"{label}, {trial.before}", str(len(here)), *_cells(names, first)])
         last = mean_figures([each.after for each in here])
@@ -138,7 +123,7 @@ def _figures(trial: Trial, measured: Sequence[Measured], comparison: Comparison)
 
 
 def _frequencies(trial: Trial, measured: Sequence[Measured]) -> str:
-    scale = _frequency_scale(trial)
+    scale = frequency_scale(trial)
     rows = [
         [f"{each.sample.photo}, {each.sample.size}", _count(each.peaks_before), _count(each.peaks_after),
          f"{max(0.0, *(peak.height for peak in each.peaks_after)):.1f}"]
@@ -166,7 +151,7 @@ def _frequencies(trial: Trial, measured: Sequence[Measured]) -> str:
         check_matplotlib()
     except UsageError as error:
         return html.section("Frequencies", [table, html.paragraph(str(error), "note")], [note])
-    # One scale for both: the two are drawn as one figure, which a telephone scrolls.
+    # Both are drawn as one figure, so that they have one scale.
     plot = replace(spectrum_plot(spectra, scale, "", width=2 * PLOT_WIDTH), notes=())
     alt = f"Log power spectra of {sample.photo} at {sample.size} pixels, " + ", ".join(
         f"{each.name}: {len(each.patterns)} of {len(each.peaks)} frequencies stand out" for each in spectra
@@ -212,7 +197,7 @@ def _facts(loaded: LoadedGenerator, path: Path) -> list[tuple[str, str]]:
         facts += [("licence", shipped.licence), ("trained on", shipped.trained_on), ("command", shipped.command)]
         facts += [(f"measured {name}", f"{value:g}") for name, value in shipped.figures.items()]
     for key in sorted(loaded.metadata.keys() - {"role", "architecture"}):
-        # What the recipe and the file both say is said once.
+        # Facts that the recipe repeats are left out.
         facts += [fact for fact in _flattened(key, loaded.metadata[key]) if fact not in facts]
     if not shipped and not loaded.metadata:
         facts.append(("recipe", "The file does not say how it was trained."))
@@ -239,7 +224,7 @@ def _entries(name: str, value: object, depth: int = 0) -> Iterable[tuple[str, st
 
 
 def _labels_of(measured: Sequence[Measured]) -> list[str]:
-    """The size of each by its short side; those of photographs that are smaller than asked for are rows of their own."""
+    """The size of each sample by its short side, which of small photographs is their own."""
     return [f"{min(each.sample.after.shape[-2:])} pixels" for each in measured]
 
 
@@ -257,7 +242,3 @@ def _count(peaks: Sequence[Peak]) -> str:
 
 def _patterns(peaks: Sequence[Peak]) -> list[Peak]:
     return [peak for peak in peaks if peak.height >= THRESHOLD]
-
-
-def _frequency_scale(trial: Trial) -> int:
-    return trial.scale if trial.scale > 1 else USUAL_SCALE

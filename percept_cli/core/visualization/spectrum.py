@@ -1,14 +1,15 @@
-"""The figure of `percept visualize spectrum`: log power over frequency, with the patterns of enlarging marked."""
+"""Power spectra of pictures, plotted with the patterns that enlarging left in them marked."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from torch import Tensor
 
 from percept_cli.core.drawing import canvas
 from percept_cli.core.drawing.plots import DPI, Plot, color_map
-from percept_cli.core.measures.spectrum import THRESHOLD, Peak
+from percept_cli.core.measures.spectrum import THRESHOLD, Peak, frequency_peaks, log_power, spectrum_side
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,7 +21,7 @@ MARK = canvas.LINES[1]
 
 @dataclass(frozen=True)
 class Spectrum:
-    """One picture's log power in dB, (side, side), zero frequency first, and its peaks."""
+    """The spectrum of one picture. power: log power in dB, (side, side), zero frequency first. peaks: of `frequency_peaks`."""
 
     name: str
     power: np.ndarray
@@ -28,14 +29,30 @@ class Spectrum:
 
     @property
     def patterns(self) -> list[Peak]:
-        """The peaks that were added to the picture."""
+        """The peaks that stand out of their surroundings, which a photograph by itself does not have."""
         return [peak for peak in self.peaks if peak.height >= THRESHOLD]
 
 
-def spectrum_plot(spectra: Sequence[Spectrum], scale: int, title: str, width: float = canvas.WIDTH / DPI) -> Plot:
-    """A panel for every picture, on one scale: circles are the frequencies looked at, marked ones stand out, with dB.
+def measure_spectrum(pixels: Tensor, name: str, scale: int) -> Spectrum:
+    """The spectrum of a picture (1, 3, H, W) in [0, 1] that was enlarged `scale` times. Raises ImageError as `spectrum_side`."""
+    power = log_power(pixels, spectrum_side(pixels, scale))
+    return Spectrum(name, power.numpy(), frequency_peaks(pixels, scale, power))
 
-    width: in hundreds of pixels.
+
+def spectrum_records(spectra: Sequence[tuple[str, Spectrum]]) -> list[dict[str, object]]:
+    """A row for every picture, given with its name, and every frequency looked at."""
+    return [
+        {"image": name, "period": peak.period, "cycles_down": peak.down, "cycles_across": peak.across,
+         "db_over_surroundings": peak.height}
+        for name, each in spectra
+        for peak in each.peaks
+    ]  # fmt: skip
+
+
+def spectrum_plot(spectra: Sequence[Spectrum], scale: int, title: str, width: float = canvas.WIDTH / DPI) -> Plot:
+    """A panel for every picture, on one scale; circles are the frequencies looked at, those that stand out carry their dB.
+
+    scale: what the pictures were enlarged by. width: of the plot, in hundreds of pixels.
     """
     columns = min(COLUMNS, len(spectra))
     rows = -(-len(spectra) // columns)

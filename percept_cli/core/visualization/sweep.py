@@ -1,26 +1,40 @@
-"""A grid over two options of restyling: what may be swept, read from text and checked before anything runs."""
+"""One photograph restyled in a grid over two options: the axes read from text, the pictures, and their sheet."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from percept_cli.core.drawing import canvas
 from percept_cli.core.images.photo import fit_short_side, resize_image
+from percept_cli.core.inference.restyle import finish, run_generator
+from percept_cli.core.losses.style import load_styles, style_taps
 from percept_cli.core.losses.style_losses import STYLE_LOSSES
-from percept_cli.core.optimization.style_transfer import INITS
+from percept_cli.core.measures.pixels import image_error
+from percept_cli.core.optimization.style_transfer import INITS, StyleOptions, optimize_style
+from percept_cli.core.pretrained.extractors import ExtractorChoice
+from percept_cli.core.pretrained.generators import load_generator
+from percept_cli.core.runtime import Runtime
+from percept_cli.core.visualization.steps import Step
 from percept_cli.errors import UsageError, unknown_name
 
 Value = float | int | str
 Setting = Mapping[str, Value]
 MOST = 64  # pictures of one sheet
+# What a preview of a training tries, times what was asked for.
+WEIGHTS, SIZES = (0.3, 1.0, 3.0), (0.5, 1.0, 1.5)
+LABEL = 118  # pixels, of the column of labels
+GIVEN = 96  # pixels, the short side of what the sweep was given
+NARROWEST = 90  # pixels, of a column
 
 
 @dataclass(frozen=True)
 class Axis:
-    """One option and its values, in the order of the sheet; no name and one value where an axis was not asked for."""
+    """One option and its values, in the order of the sheet. Without a name it has one value, which changes nothing."""
 
     name: str = ""
     values: tuple[Value, ...] = ("",)
@@ -71,7 +85,7 @@ TRAINED: Mapping[str, Callable[[str, str], Value]] = {"model": _any, "strength":
 
 
 def parse_axis(option: str, text: str | None) -> Axis:
-    """An axis from `style-weight=1,5,20`. Raises UsageError, with what is allowed, for a text or a name that is none."""
+    """Reads an axis as `style-weight=1,5,20`. Raises UsageError, with what is allowed, for other texts and unknown names."""
     if text is None:
         return Axis()
     known = {**OPTIMIZED, **TRAINED}
@@ -89,7 +103,7 @@ def parse_axis(option: str, text: str | None) -> Axis:
 
 
 def check_axes(rows: Axis, columns: Axis, *, style: bool, model: bool) -> bool:
-    """Whether trained models are swept, and not an optimization; `style` and `model` say which was given as an option.
+    """Whether the pictures are made by trained models, not by optimization. style, model: whether each was given as an option.
 
     Raises UsageError for axes that do not go together, or with neither, and for more pictures than a sheet holds.
     """
@@ -117,7 +131,7 @@ def check_axes(rows: Axis, columns: Axis, *, style: bool, model: bool) -> bool:
 
 
 def settings(rows: Axis, columns: Axis) -> list[list[dict[str, Value]]]:
-    """What each picture of the sheet is made with, row by row."""
+    """The options of each picture of the sheet, row by row."""
     return [
         [
             {axis.name: value for axis, value in ((rows, row), (columns, column)) if axis.name}
@@ -128,7 +142,7 @@ def settings(rows: Axis, columns: Axis) -> list[list[dict[str, Value]]]:
 
 
 def label(name: str, value: Value) -> str:
-    """A value of an axis as it stands on the sheet; of a file its name."""
+    """A value of an axis as the sheet shows it; of a file its name alone."""
     if name in ("style", "model"):
         return str(value).replace("\\", "/").rsplit("/", 1)[-1]
     if name == "style-size":
@@ -136,9 +150,118 @@ def label(name: str, value: Value) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value).replace("+", " + ")
 
 
-LABEL = 118  # pixels, of the column of labels
-GIVEN = 96  # pixels, the short side of what the sweep was given
-NARROWEST = 90  # pixels, of a column
+@dataclass(frozen=True)
+class Swept:
+    """One picture (1, 3, H, W) in [0, 1] of a sweep, and the weighted parts of the loss that it ended with, by name."""
+
+    image: Tensor
+    parts: Mapping[str, float]
+
+
+SweptRows = list[list[Swept]]
+# Names of an axis to fields of StyleOptions; layers are resolved beside them.
+FIELDS = {
+    "style-weight": "style_weight", "content-weight": "content_weight", "tv-weight": "tv_weight",
+    "style-size": "style_size", "loss": "loss", "init": "init", "steps": "steps",
+}  # fmt: skip
+
+
+def sweep_optimized(
+    pixels: Tensor,
+    settings: Sequence[Sequence[Setting]],
+    styles: Sequence[Path],
+    base: StyleOptions,
+    extractor: ExtractorChoice,
+    runtime: Runtime,
+    announce: Callable[[str], None] | None = None,
+) -> Iterator[Step[SweptRows]]:
+    """Optimizes a photograph (1, 3, H, W) in [0, 1] with every setting; what a setting does not name is as in `base`.
+
+    Settings that differ in `strength` alone are optimized once. A step is an update of one picture. Raises UsageError,
+    before any work, for a layer or a style that is not there.
+    """
+    different = {_without_strength(setting): setting for row in settings for setting in row}
+    options = {key: _style_options(setting, base, extractor) for key, setting in different.items()}
+    pictures = {
+        key: load_styles([Path(str(setting["style"]))] if "style" in setting else styles, options[key].style_size)
+        for key, setting in different.items()
+    }
+    taps = [layer for each in options.values() for layer in (*each.content_layers, *each.style_layers)]
+    frozen = runtime.freeze(extractor.create(taps, base.seed, announce))
+    total = sum(each.steps for each in options.values())
+    yield Step(total)
+    found: dict[tuple[tuple[str, Value], ...], Swept] = {}
+    for key in different:
+        for step in optimize_style(pixels, pictures[key], frozen, runtime, options[key]):
+            yield Step(total, {"loss": step.total})
+        found[key] = Swept(step.image.cpu(), step.parts)
+    grid = [[_with_strength(found[_without_strength(setting)], pixels, setting) for setting in row] for row in settings]
+    yield Step(total, result=grid)
+
+
+@torch.inference_mode()
+def sweep_models(
+    pixels: Tensor, settings: Sequence[Sequence[Setting]], model: str | None, runtime: Runtime
+) -> Iterator[Step[SweptRows]]:
+    """Restyles a photograph (1, 3, H, W) in [0, 1] by every model, each run once; `model` where a setting names none.
+
+    A step is a model. Raises, before any work, as `load_generator` does.
+    """
+    names = list(dict.fromkeys(str(setting.get("model", model)) for row in settings for setting in row))
+    generators = {name: runtime.place_network(load_generator(name, "style").network) for name in names}
+    yield Step(len(names))
+    found = {}
+    for name, generator in generators.items():
+        found[name] = Swept(run_generator(generator, pixels, runtime), {})
+        yield Step(len(names))
+    grid = [
+        [_with_strength(found[str(setting.get("model", model))], pixels, setting) for setting in row]
+        for row in settings
+    ]
+    yield Step(len(names), result=grid)
+
+
+def preview_axes(base: StyleOptions) -> tuple[Axis, Axis]:
+    """Style weights (rows) and style sizes (columns) about those of `base`, for a preview of a training."""
+    weights = dict.fromkeys(float(f"{base.style_weight * factor:.3g}") for factor in WEIGHTS)
+    sizes = dict.fromkeys(max(32, round(base.style_size * factor)) for factor in SIZES)
+    return Axis("style-weight", tuple(weights)), Axis("style-size", tuple(sizes))
+
+
+def _without_strength(setting: Setting) -> tuple[tuple[str, Value], ...]:
+    return tuple((name, value) for name, value in setting.items() if name != "strength")
+
+
+def _with_strength(swept: Swept, pixels: Tensor, setting: Setting) -> Swept:
+    strength = float(setting.get("strength", 1))
+    return replace(swept, image=finish(swept.image, pixels, strength=strength, keep_colors=False))
+
+
+def _style_options(setting: Setting, base: StyleOptions, extractor: ExtractorChoice) -> StyleOptions:
+    asked = replace(base, **{FIELDS[name]: value for name, value in setting.items() if name in FIELDS})  # type: ignore[arg-type]
+    content, style = (
+        [layer for layer in str(setting.get(name, "")).split("+") if layer]
+        for name in ("content-layers", "style-layers")
+    )
+    content_layers, style_layers = style_taps(
+        extractor.architecture, content or base.content_layers, style or base.style_layers, asked.loss
+    )
+    return replace(asked, content_layers=content_layers, style_layers=style_layers)
+
+
+def sweep_records(settings: Sequence[Sequence[Setting]], swept: SweptRows, pixels: Tensor) -> list[dict[str, object]]:
+    """A row for every picture: its setting, its difference to the photograph and the parts of its loss."""
+    return [
+        {**setting, "difference": image_error(each.image, pixels), **each.parts}
+        for settings_row, row in zip(settings, swept, strict=True)
+        for setting, each in zip(settings_row, row, strict=True)
+    ]
+
+
+def given_pictures(name: str, pixels: Tensor, styles: Sequence[Path]) -> list[tuple[str, Tensor]]:
+    """The photograph and the styles that a sweep was given, each with its name."""
+    loaded = load_styles(styles, GIVEN)
+    return [(name, pixels), *((path.name, style) for path, style in zip(styles, loaded, strict=True))]
 
 
 def sweep_sheet(
@@ -147,10 +270,13 @@ def sweep_sheet(
     given: Sequence[tuple[str, Tensor]],
     rows: Axis,
     columns: Axis,
-    pictures: Sequence[Sequence[Tensor]],
+    pictures: Sequence[Sequence[Swept]],
 ) -> Tensor:
-    """All of it as one picture (1, 3, H, W): what was given, by name, above the grid; pictures (1, 3, h, w) of one size."""
-    width = max(NARROWEST, pictures[0][0].shape[-1])
+    """A sheet (1, 3, H, W) of pictures of one size, row by row, with the values of the axes at its edges.
+
+    given: of `given_pictures`, which stand above the grid.
+    """
+    width = max(NARROWEST, pictures[0][0].image.shape[-1])
     parts = [canvas.heading(title, notes)]
     if given:
         parts.append(canvas.row([_captioned(name, image) for name, image in given]))
@@ -159,7 +285,7 @@ def sweep_sheet(
         parts.append(canvas.row([_blank(1, LABEL), *heads]))
     for value, row in zip(rows.values, pictures, strict=True):
         side = canvas.text([rows.name, label(rows.name, value)], LABEL) if rows.name else _blank(1, LABEL)
-        wide = [torch.nn.functional.pad(each, (0, width - each.shape[-1]), value=1.0) for each in row]
+        wide = [F.pad(each.image, (0, width - each.image.shape[-1]), value=1.0) for each in row]
         parts.append(canvas.row([side, *wide]))
     return canvas.frame(canvas.column(parts))
 

@@ -1,8 +1,8 @@
-"""A model of any role tried on photographs: what it makes of them, against what, and how fast."""
+"""A model of any role tried on photographs: its results, their figures and its speed."""
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,25 +20,27 @@ from percept_cli.core.images.photo import Photo, fit_short_side, floats, middle_
 from percept_cli.core.inference.invert import run_autoencoder, run_inverter
 from percept_cli.core.inference.run import run_generator
 from percept_cli.core.inference.upscale import upscale
+from percept_cli.core.measures.comparison import Comparison
+from percept_cli.core.measures.spectrum import Peak, frequency_peaks
 from percept_cli.core.pretrained.extractors import create_extractor
 from percept_cli.core.pretrained.files import load_weights
 from percept_cli.core.pretrained.generators import LoadedGenerator, check_inverter, load_generator, recognize
 from percept_cli.core.pretrained.manifest import role_of, shipped_models
 from percept_cli.core.runtime import Runtime
-from percept_cli.errors import ModelError, unknown_name
+from percept_cli.errors import ImageError, ModelError, unknown_name
 
 SIZES = (128, 256, 512)  # short sides in pixels
 SPEED_SIDE = 512
 SPEED_SECONDS, SPEED_RUNS = 1.5, 3
+USUAL_SCALE = 4  # of the frequencies looked at where the model does not enlarge
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A model ready to run: `make` turns what it is given into its result, both (1, 3, H, W) in [0, 1] on the processor.
+    """A model ready to run. make: from its input to its result, both (1, 3, H, W) in [0, 1] on the processor.
 
-    `before` says what the photograph is beside the result: itself, its bicubic enlargement, or what was spoilt for a
-    translation that mends it. `scale` is an upscaler's, else 1; `side` that of the only squares that an inverter takes,
-    None for any size; `damage` the kind and the amount of what a translation undoes.
+    scale: of an upscaler, else 1. square: whether it takes squares alone; side: the only side in pixels that it takes, None
+    for any. damage: the kind and the amount of what a translation was trained to undo, None where it undoes nothing.
     """
 
     loaded: LoadedGenerator
@@ -51,25 +53,25 @@ class Trial:
 
     @property
     def before(self) -> str:
-        """What stands beside the result."""
-        return "bicubic" if self.role == "upscaler" else "spoilt" if self.damage else "photograph"
+        """What stands beside the result: the photograph, its bicubic enlargement, or the damaged photograph."""
+        return "bicubic" if self.role == "upscaler" else "damaged" if self.damage else "photograph"
 
     @property
     def after(self) -> str:
         """What the result is."""
         names = {"style": "restyled", "upscaler": "enlarged", "inverter": "inverted", "autoencoder": "reconstructed",
-                 "translation": "mended" if self.damage else "translated"}  # fmt: skip
+                 "translation": "restored" if self.damage else "translated"}  # fmt: skip
         return names[self.role]
 
     @property
-    def mends(self) -> bool:
-        """Whether what stands beside the result is not the original, and so has figures of its own."""
+    def restores(self) -> bool:
+        """Whether its input is less than the original, so that the picture beside the result has figures of its own."""
         return self.role == "upscaler" or self.damage is not None
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One photograph at one size: itself, what stands beside the result, and the result, all (1, 3, H, W) in [0, 1]."""
+    """One photograph at one size: itself, the picture beside the result, and the result, all (1, 3, H, W) in [0, 1]."""
 
     photo: str
     original: Tensor
@@ -81,7 +83,7 @@ class Sample:
         return f"{self.after.shape[-1]}x{self.after.shape[-2]}"
 
 
-def prepare_trial(
+def load_trial(
     given: str,
     runtime: Runtime,
     extractor_weights: str | None = None,
@@ -139,10 +141,10 @@ def find_damage(loaded: LoadedGenerator) -> tuple[str, float] | None:
 
 
 def take_samples(trial: Trial, name: str, pixels: Tensor) -> list[Sample]:
-    """What a model makes of a photograph (1, 3, H, W) in [0, 1] at every one of `SIZES` that it has the pixels for.
+    """The results of a model on a photograph (1, 3, H, W) in [0, 1], at each of `SIZES` that is not larger than it.
 
-    An upscaler is given the photograph shrunk as papers shrink it (bicubic, as MATLAB), so that the photograph is what
-    it should come out as; an inverter its middle square.
+    An upscaler is given the photograph shrunk as papers shrink it (bicubic, as MATLAB), so that its result should equal
+    the photograph; an inverter is given the middle square.
     """
     short = min(pixels.shape[-2:])
     sides = [trial.side] if trial.side else sorted({min(side, short) for side in SIZES})
@@ -155,10 +157,10 @@ def _sample(trial: Trial, name: str, pixels: Tensor, side: int) -> Sample:
     else:
         shown = resize_image(pixels, *fit_short_side(pixels.shape[-2], pixels.shape[-1], side))
     if trial.damage:
-        spoilt = corrupt(shown[0], *trial.damage, np.random.default_rng(0))[None]
-        made = trial.make(spoilt)
-        holes = spoilt[:, 3:] > 0
-        return Sample(name, shown, spoilt[:, :3], torch.where(holes, made, shown) if holes.numel() else made)
+        damaged = corrupt(shown[0], *trial.damage, np.random.default_rng(0))[None]
+        made = trial.make(damaged)
+        holes = damaged[:, 3:] > 0
+        return Sample(name, shown, damaged[:, :3], torch.where(holes, made, shown) if holes.numel() else made)
     if trial.role != "upscaler":
         return Sample(name, shown, shown, trial.make(shown))
     height, width = (length // trial.scale * trial.scale for length in shown.shape[-2:])
@@ -167,10 +169,42 @@ def _sample(trial: Trial, name: str, pixels: Tensor, side: int) -> Sample:
     return Sample(name, shown, BicubicBase(trial.scale)(small).clamp(0, 1), trial.make(small))
 
 
+@dataclass(frozen=True)
+class Measured:
+    """A sample, and the figures and frequencies of its result and of the picture beside that, against the original.
+
+    peaks_before, peaks_after: empty for pictures that are too small for a spectrum.
+    """
+
+    sample: Sample
+    before: dict[str, float]
+    after: dict[str, float]
+    peaks_before: Sequence[Peak]
+    peaks_after: Sequence[Peak]
+
+
+def measure_sample(sample: Sample, trial: Trial, comparison: Comparison) -> Measured:
+    """Measures a sample as `percept compare` does, the picture beside the result only where it is not the original."""
+    before = comparison.measure(sample.before, sample.original).figures if trial.restores else {}
+    after = comparison.measure(sample.after, sample.original).figures
+    scale = frequency_scale(trial)
+    try:
+        return Measured(
+            sample, before, after, frequency_peaks(sample.before, scale), frequency_peaks(sample.after, scale)
+        )
+    except ImageError:
+        return Measured(sample, before, after, (), ())
+
+
+def frequency_scale(trial: Trial) -> int:
+    """The scale whose frequencies are looked at: an upscaler's own, else the usual one."""
+    return trial.scale if trial.scale > 1 else USUAL_SCALE
+
+
 def measure_speed(trial: Trial, seed: int = 0) -> float:
     """Megapixels of the result a second: the median of a few runs on noise after a first that is not counted.
 
-    What it is given has `SPEED_SIDE` pixels a side, an upscaler what it enlarges to about that.
+    The result has about `SPEED_SIDE` pixels a side.
     """
     side = trial.side or max(32, SPEED_SIDE // trial.scale)
     channels = 4 if trial.loaded.network.fills_holes else 3

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from percept_cli import options
-from percept_cli.commands.visualize.picture import Numbers, Picture
+from percept_cli.commands.visualize.picture import Numbers, SheetFile
 
 
 def features(
@@ -14,14 +14,10 @@ def features(
         Path | None, typer.Argument(metavar="IMAGE", help="A photograph. Default: one of scikit-image's.")
     ] = None,
     layer: Annotated[
-        str,
-        typer.Option(
-            "--layer",
-            metavar="L1,L2,...",
-            help="conv3_3 is before the activation, relu3_3 after. Default: style layers.",
-        ),
-    ] = "",
-    output: Picture = None,
+        options.Names | None,
+        options.names_option("conv3_3 is before the activation, relu3_3 after. Default: style layers."),
+    ] = None,
+    output: SheetFile = None,
     count: Annotated[int, typer.Option("-n", "--count", min=1, max=64, help="The strongest channels a layer.")] = 8,
     channel: Annotated[
         str | None, typer.Option(metavar="K1,K2,...", help="These channels instead, by number from 0.")
@@ -38,17 +34,13 @@ def features(
     ] = None,
     data: Numbers = None,
     quality: options.Quality = 95,
-    extractor: options.Extractor = "compact",
-    extractor_weights: options.ExtractorWeights = None,
+    *,
+    source: options.ExtractorSource,
     show: options.Show = False,
-    overwrite: options.Overwrite = False,
-    skip_existing: options.SkipExisting = False,
+    existing: options.Existing,
     seed: options.Seed = 0,
-    device: options.Device = "auto",
-    precision: options.Precision = "fp32",
-    threads: options.Threads = None,
-    quiet: options.Quiet = False,
-    json: options.Json = False,
+    compute: options.ExactCompute,
+    report: options.Report,
 ) -> None:
     """A layer's channels as labeled maps of a photograph: the strongest, some by number, or the main directions.
 
@@ -58,62 +50,39 @@ def features(
 
     percept visualize features photo.jpg --layer relu3_4 --components --overlay
     """
-    from percept_cli.commands.visualize.picture import (
-        choose_photo,
-        load_subject,
-        plan_numbers,
-        plan_picture,
-        report_skipped,
-        write_numbers,
-        write_picture,
-    )
-    from percept_cli.console import Console
+    from percept_cli.commands.visualize.photographs import choose_photo, load_subject
+    from percept_cli.commands.visualize.picture import extractor_title, plan_picture
     from percept_cli.errors import UsageError
 
-    console = Console(quiet, json)
+    console = report.console()
     if components and channel is not None:
         raise UsageError("--components are of all channels: leave --channel or --components out.")
-    chosen = _numbers(channel)
+    channels = _numbers(channel)
     photo = choose_photo(image, console)
-    flags = {"overwrite": overwrite, "skip_existing": skip_existing}
-    job = plan_picture(photo.stem, "features", output, sources=[photo], **flags)
-    numbers = plan_numbers(data, [photo], **flags)
-    if report_skipped(job, console):
+    target = plan_picture(
+        photo.stem, "features", output, data, existing, console, sources=[photo], quality=quality, show=show
+    )
+    if target.is_done():
         return
 
-    import torch
+    from percept_cli.core.runtime import memory_errors
+    from percept_cli.core.visualization.features import choose_taps, feature_sheet
 
-    from percept_cli.core.drawing import canvas
-    from percept_cli.core.extractors import create_architecture
-    from percept_cli.core.extractors.geometry import activation_pair, shallow_to_deep
-    from percept_cli.core.pretrained.extractors import create_extractor
-    from percept_cli.core.runtime import choose_runtime, memory_errors
-    from percept_cli.core.visualization.features import FeatureSheet, Taps
-
-    architecture = create_architecture(extractor)
-    asked = [part.strip() for part in layer.split(",") if part.strip()]
-    layers = shallow_to_deep(architecture, asked or architecture.style_layers)
-    pairs = {each: activation_pair(architecture, each) if before_after else (each,) for each in layers}
-    if before_after:
-        # Both names of one activation are one row.
-        layers = [each for number, each in enumerate(layers) if pairs[each] not in [pairs[n] for n in layers[:number]]]
-    rows = [Taps(each, pairs[each]) for each in layers]
+    choice = source.choose()
+    rows = choose_taps(choice.architecture, layer or (), before_after=before_after)
+    taps = [side for row in rows for side in row.sides]
     subject = load_subject(photo, size, console)
     if subject.scaled and size is None:
         console.say(f"{photo.name}: {subject.notes[0]}; --size N for another short side")
-    runtime = choose_runtime(device, precision, threads)
+    runtime = compute.runtime()
     console.say(runtime.reason)
-    sides = [side for row in rows for side in row.sides]
-    frozen = runtime.freeze(create_extractor(extractor, sides, extractor_weights, seed, console.say))
-    with memory_errors(f"{subject.pixels.shape[-1]}x{subject.pixels.shape[-2]} pixels"), torch.inference_mode():
-        sheet = FeatureSheet(frozen, subject.pixels, frozen(runtime.place(subject.pixels)), overlay=overlay)
-        blocks = [sheet.components(row) if components else sheet.channels(row, count, chosen) for row in rows]
-    what = "Principal components" if components else "Channels" if chosen else "Strongest channels"
-    weights = f" ({Path(extractor_weights).name})" if extractor_weights else ""
-    title = canvas.heading(f"{what} of {extractor}{weights}: {photo.name}", subject.notes)
-    picture = canvas.frame(canvas.column([title, *blocks], gap=18))
-    write_picture(picture, job, console, show=show, quality=quality, extractor=extractor, layers=sides)
-    write_numbers(sheet.records, numbers)
+    extractor = runtime.freeze(choice.create(taps, seed, console.say))
+    with memory_errors(subject.size):
+        sheet, records = feature_sheet(
+            extractor, subject.pixels, rows, runtime, title=f"{extractor_title(choice)}: {photo.name}",
+            notes=subject.notes, count=count, channels=channels, components=components, overlay=overlay,
+        )  # fmt: skip
+    target.write(sheet, records, extractor=choice.name, layers=taps)
 
 
 def _numbers(channel: str | None) -> list[int]:

@@ -1,6 +1,5 @@
 """`percept visualize receptive-field`: how much of an image a layer's unit can see, and how much it looks at."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -18,17 +17,13 @@ def receptive_field(
     output: PlotFile = None,
     data: Numbers = None,
     starts: Annotated[int, typer.Option(min=1, help="Images of noise to average over.")] = 8,
-    extractor: options.Extractor = "compact",
-    extractor_weights: options.ExtractorWeights = None,
+    *,
+    source: options.ExtractorSource,
     show: options.Show = False,
-    overwrite: options.Overwrite = False,
-    skip_existing: options.SkipExisting = False,
+    existing: options.Existing,
     seed: options.Seed = 0,
-    device: options.Device = "auto",
-    precision: options.Precision = "fp32",
-    threads: options.Threads = None,
-    quiet: options.Quiet = False,
-    json: options.Json = False,
+    compute: options.ExactCompute,
+    report: options.Report,
 ) -> None:
     """The effective receptive field of layers: by gradients, over what can reach a unit at all (Luo et al. 2016).
 
@@ -36,63 +31,34 @@ def receptive_field(
 
     percept visualize receptive-field conv5 --extractor alexnet -o alexnet.svg
     """
-    from percept_cli.commands.visualize.picture import (
-        plan_numbers,
-        plan_picture,
-        report_skipped,
-        write_numbers,
-        write_plot,
-    )
-    from percept_cli.console import Console
+    from percept_cli.commands.visualize.picture import SVG, extractor_title, follow, plan_picture
     from percept_cli.errors import UsageError
 
-    console = Console(quiet, json)
-    asked = [part.strip() for part in layer.split(",") if part.strip()]
+    console, asked = report.console(), options.parse_names(layer)
     if len(asked) > MOST:
         raise UsageError(f"{len(asked)} fields would be too small to read: give {MOST} layers at most.")
-    job = plan_picture(
-        extractor, "receptive-field", output, plot=True, overwrite=overwrite, skip_existing=skip_existing
-    )
-    numbers = plan_numbers(data, overwrite=overwrite, skip_existing=skip_existing)
-    if report_skipped(job, console):
+    choice = source.choose()
+    target = plan_picture(choice.name, "receptive-field", output, data, existing, console, others=(SVG,), show=show)
+    if target.is_done():
         return
 
     from percept_cli.core.drawing.plots import check_matplotlib
-    from percept_cli.core.extractors import create_architecture
-    from percept_cli.core.extractors.geometry import shallow_to_deep, theoretical_side
-    from percept_cli.core.pretrained.extractors import create_extractor
-    from percept_cli.core.runtime import choose_runtime, memory_errors
-    from percept_cli.core.visualization.receptive_field import measure_receptive_field, receptive_field_plot
+    from percept_cli.core.extractors.geometry import shallow_to_deep
+    from percept_cli.core.visualization.receptive_field import (
+        measure_receptive_fields,
+        receptive_field_plot,
+        receptive_field_records,
+    )
 
     check_matplotlib()
-    architecture = create_architecture(extractor)
-    layers = shallow_to_deep(architecture, asked or architecture.style_layers)
-    runtime = choose_runtime(device, precision, threads)
+    layers = shallow_to_deep(choice.architecture, asked or choice.architecture.style_layers)
+    runtime = compute.runtime()
     console.say(runtime.reason)
-    frozen = runtime.freeze(create_extractor(extractor, layers, extractor_weights, seed, console.say))
-    for each in layers:
-        theoretical_side(frozen, each)
-    fields = []
-    with console.progress(len(layers), "layer") as progress, memory_errors("these layers", "Give shallower ones"):
-        for each in layers:
-            fields.append(measure_receptive_field(frozen, each, seed, starts))
-            progress.advance(1)
-    weights = f" ({Path(extractor_weights).name})" if extractor_weights else ""
-    notes = [
-        f"Gradient of a unit to the pixels that can reach it, over {starts} images of noise. "
-        "Outlines: the middle squares that hold 95 % of the squared gradient."
-    ]
-    sides = {field.layer: {"theoretical": field.side, "effective": field.effective} for field in fields}
-    write_plot(
-        receptive_field_plot(fields, f"Receptive fields of {extractor}{weights}", notes),
-        job,
-        console,
-        show=show,
-        pixels=sides,
+    extractor = runtime.freeze(choice.create(layers, seed, console.say))
+    steps = measure_receptive_fields(extractor, layers, seed, starts)
+    fields = follow(steps, console, "layer", "these layers", "Give shallower ones")
+    target.write(
+        receptive_field_plot(fields, f"Receptive fields of {extractor_title(choice)}", starts),
+        receptive_field_records(fields),
+        pixels={field.layer: {"theoretical": field.side, "effective": field.effective} for field in fields},
     )
-    rows = [
-        {"layer": field.layer, "theoretical": field.side, "effective": field.effective, "square": inner, "held": share}
-        for field in fields
-        for inner, share in enumerate(field.held.tolist(), start=1)
-    ]
-    write_numbers(rows, numbers)

@@ -1,4 +1,4 @@
-"""Teaching the small extractor `compact` to predict the features of real networks (Hinton et al. 2015, on features)."""
+"""Training the extractor `compact` to predict the features of real networks (Hinton et al. 2015, on features)."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -131,7 +131,7 @@ def create_student() -> FeatureExtractor:
 
 @dataclass
 class LayerStatistics:
-    """What a teacher's layer looks like on photographs, before its activation.
+    """Statistics of a teacher's layer on photographs, before its activation.
 
     `mean` (C,) by channel; `scale`, the root of the channels' mean variance; `leaky_variance`, the channels' mean
     variance behind the leaky ReLU of the loss, in units of scale squared.

@@ -1,4 +1,4 @@
-"""Exemplar-CNN: a network learns to tell patches apart whatever is done to them (Dosovitskiy et al. 2014)."""
+"""Training an extractor to classify transformed patches, each patch a class (Exemplar-CNN, Dosovitskiy et al. 2014)."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -84,7 +84,7 @@ def train_by_exemplars(photos: Sequence[Path], run: Run, options: ExemplarTraini
 
 @dataclass(frozen=True)
 class Transformations:
-    """What is done to each of N patches. All are (N,), but principal_factors (N, 3).
+    """The transformation of each of N patches. All are (N,), but principal_factors (N, 3).
 
     shift_x and shift_y in sides of the patch; zoom above 1 enlarges; angle in radians; saturation and value go to
     `power`, times `factor`, plus `shift`; hue turns by `hue` of the circle.

@@ -82,8 +82,8 @@ class Headed(nn.Module):
     """A learner and the head that it is trained under: a linear map of the means of its deepest features.
 
     Departs from the papers, whose heads are fully connected layers over the features in their places. The means are
-    normalized over the batch: what all patches have in common would hide for long what they have not, and patches
-    could be ranked by a constant.
+    normalized over the batch: else what all patches have in common hides their differences for many steps, and a
+    constant output ranks them as well as any.
     """
 
     def __init__(self, extractor: FeatureExtractor, outputs: int):

@@ -1,4 +1,4 @@
-"""VideoNet: a patch is nearer to itself some frames later than to patches of other videos (Wang & Gupta 2015)."""
+"""Training an extractor by ranking: a patch is nearer to itself later in its clip than to others (Wang & Gupta 2015)."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -118,7 +118,7 @@ def _distances(network: nn.Module, examples: Tensor, pairs: "FramePairs", first:
 class Clips:
     """Frames by clip, in order of time; a photograph by itself is a clip of one frame.
 
-    `left_out` says of files why they are in none.
+    left_out: the files that are in no clip, and why.
     """
 
     frames: tuple[tuple[Path, ...], ...]
@@ -136,14 +136,14 @@ class Clips:
 def find_clips(files: Sequence[Path], gap: int) -> Clips:
     """The clips among image files: every folder whose images all have one size, frames in the order of their names.
 
-    Numbers in names count as such, so frame 10 comes after frame 9. Images of other folders, a folder with nothing to
+    Numbers in names are compared as numbers: frame 10 comes after frame 9. Images of other folders, a folder with nothing to
     compare it with, and with a gap of 0 all images, are photographs by themselves. Raises UsageError for less than two.
     """
     left_out: dict[Path, str] = {}
     clips: list[tuple[Path, ...]] = []
     for _, folder in groupby(sorted(files, key=lambda file: file.parent), key=lambda file: file.parent):
         sizes: dict[Path, tuple[int, int]] = {}
-        for file in sorted(folder, key=_numbers_as_such):
+        for file in sorted(folder, key=_with_numbers):
             try:
                 sizes[file] = read_size(file)
             except ImageError as error:
@@ -157,14 +157,14 @@ def find_clips(files: Sequence[Path], gap: int) -> Clips:
     return Clips(tuple(clips), left_out)
 
 
-def _numbers_as_such(file: Path) -> list[str | int]:
-    # Every other part is a number, so that like is compared with like.
+def _with_numbers(file: Path) -> list[str | int]:
+    # Every second part is a number: text is compared with text, numbers with numbers.
     return [int(part) if part.isdecimal() else part for part in re.split(r"([0-9]+)", file.name)]
 
 
 @dataclass
 class FramePairs:
-    """Patches with themselves some frames later, (2, 3, size, size) RGB in [0, 1]; pair n is a function of (seed, n).
+    """Pairs of a patch and itself some frames later, (2, 3, size, size) RGB in [0, 1]; pair n is a function of (seed, n).
 
     Departs from the paper, which tracks a patch for 30 frames: the later patch is at the same place, and `gap` frames
     away or as many as the clip has. Its place is drawn where the frame has detail or changes until then, in proportion

@@ -1,4 +1,4 @@
-"""The pixels of an image, optimized: the loss falls, the same seed gives the same picture, the size is the photo's."""
+"""Style transfer by optimization: the loss falls, the same seed gives the same picture, the size is the photo's."""
 
 import itertools
 import math
@@ -15,7 +15,7 @@ from percept_cli.core.images.decode import load_image
 from percept_cli.core.images.photo import Photo
 from percept_cli.core.losses.style_losses import STYLE_BALANCE
 from percept_cli.core.optimization import style_transfer
-from percept_cli.core.optimization.loop import OptimizationStep, optimize_image, penalize_range
+from percept_cli.core.optimization.loop import OptimizationStep
 from percept_cli.core.optimization.style_transfer import (
     COARSEST,
     StyleOptions,
@@ -28,6 +28,7 @@ from percept_cli.core.pretrained.extractors import create_extractor
 from percept_cli.core.runtime import Runtime
 from percept_cli.errors import ImageError, UsageError
 
+pytestmark = pytest.mark.numerical
 RUNTIME = Runtime(torch.device("cpu"), torch.float32, "")
 CONTENT_LAYERS, STYLE_LAYERS = ("relu2_2",), ("relu1_1", "relu2_1")
 
@@ -39,12 +40,12 @@ def extractor() -> FeatureExtractor:
 
 @pytest.fixture(scope="module")
 def content(photos: Path) -> Tensor:
-    return load_image(photos / "hill.png").pixels
+    return load_image(photos / "hill.png").pixels[..., :41, :51]
 
 
 @pytest.fixture(scope="module")
 def style(style_picture: Path) -> Tensor:
-    return load_image(style_picture).pixels
+    return load_image(style_picture).pixels[..., :40, :44]
 
 
 def options(**given: object) -> StyleOptions:
@@ -52,42 +53,11 @@ def options(**given: object) -> StyleOptions:
     return StyleOptions(**{**defaults, **given})  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
-def test_the_pixels_reach_what_the_loss_asks_for(optimizer: str) -> None:
-    """Asked to be another image, an image becomes it; the image it began with is not touched."""
-    start, target = torch.rand((2, 1, 3, 8, 9), generator=torch.Generator().manual_seed(0))
-    before = start.clone()
-
-    def distance(image: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        loss = (image - target).square().mean()
-        return loss, {"distance": loss}
-
-    steps = list(optimize_image(start, distance, 120, optimizer))
-    assert [step.index for step in steps] == list(range(1, 121))
-    assert steps[-1].total < 1e-3 * steps[0].total
-    torch.testing.assert_close(steps[-1].image, target, atol=0.01, rtol=0)
-    assert torch.equal(start, before)
-    assert all(step.image.min() >= 0 and step.image.max() <= 1 for step in steps)
-
-
-def test_a_loss_that_asks_for_the_impossible_gets_an_image_in_range() -> None:
-    """Pixels asked to be 5 become 1."""
-
-    def brighter(image: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        loss = (image - 5).square().mean()
-        return loss, {}
-
-    for optimizer in ("adam", "lbfgs"):
-        *_, last = optimize_image(torch.full((1, 3, 4, 4), 0.9), brighter, 20, optimizer)
-        assert torch.equal(last.image, torch.ones(1, 3, 4, 4))
-
-
-@pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
-@pytest.mark.parametrize("init", ["content", "noise", "style"])
+@pytest.mark.parametrize(("optimizer", "init"), [("adam", "content"), ("lbfgs", "noise"), ("lbfgs", "style")])
 def test_the_loss_of_a_style_falls(
     optimizer: str, init: str, extractor: FeatureExtractor, content: Tensor, style: Tensor
 ) -> None:
-    """From every start, with either optimizer; the parts carry the names of terms and layers and add up."""
+    """From every start, with both optimizers; the parts carry the names of terms and layers and add up."""
     asked = options(steps=12, optimizer=optimizer, init=init)
     steps = list(optimize_style(content, [style], extractor, RUNTIME, asked))
     assert steps[-1].total < 0.8 * steps[0].total
@@ -118,13 +88,13 @@ def test_a_seed_fixes_the_picture(extractor: FeatureExtractor, content: Tensor, 
 def test_the_last_picture_has_the_photographs_size(
     extractor: FeatureExtractor, content: Tensor, style: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Coarse to fine, the sizes grow, the steps are numbered through, and the end is 61 x 75 as the photograph is."""
+    """Coarse to fine, the sizes grow, the steps are numbered through, and the end is 41 x 51 as the photograph is."""
     monkeypatch.setattr(style_transfer, "COARSEST", 24)
     steps = list(optimize_style(content, [style], extractor, RUNTIME, options(steps=6)))
     sizes = [tuple(step.image.shape[-2:]) for step in steps]
     assert sizes == sorted(sizes)
     assert len(set(sizes)) == 2
-    assert sizes[-1] == (61, 75)
+    assert sizes[-1] == (41, 51)
     assert [step.index for step in steps] == [1, 2, 3, 4, 5, 6]
 
 
@@ -166,7 +136,7 @@ def test_a_picture_in_its_own_style_stays_as_it_is(
 
 def test_a_style_at_no_distance_has_a_readable_loss(extractor: FeatureExtractor, content: Tensor) -> None:
     """Nothing can be measured in units of zero: a photograph in its own style does not start a loss of 10^19."""
-    steps = list(optimize_style(content, [content], extractor, RUNTIME, options(steps=15)))
+    steps = list(optimize_style(content, [content], extractor, RUNTIME, options(steps=8)))
     assert max(step.total for step in steps) < 1000
 
 
@@ -174,7 +144,7 @@ def test_more_style_weight_is_more_style(extractor: FeatureExtractor, content: T
     """The content loss at the end rises with the weight of the style."""
 
     def content_loss(weight: float) -> float:
-        asked = options(steps=25, style_weight=weight)
+        asked = options(steps=10, style_weight=weight)
         *_, last = optimize_style(content, [style], extractor, RUNTIME, asked)
         return last.parts["content.relu2_2"]
 
@@ -195,11 +165,10 @@ def test_blending_all_of_one_style_is_that_style(extractor: FeatureExtractor, co
 
 def test_contextual_style_is_its_own_loss(extractor: FeatureExtractor, content: Tensor, style: Tensor) -> None:
     """It starts at the balance of an untouched photograph, falls, and ends in another picture than Gram's."""
-    asked = options(steps=8, loss="contextual", style_layers=("relu2_1",))
-    small = content[..., ::2, ::2]
-    steps = list(optimize_style(small, [style[..., ::2, ::2]], extractor, RUNTIME, asked))
-    *_, gram = optimize_style(small, [style[..., ::2, ::2]], extractor, RUNTIME, replace(asked, loss="gram"))
-    *_, wide = optimize_style(small, [style[..., ::2, ::2]], extractor, RUNTIME, replace(asked, bandwidth=1.0))
+    asked = options(steps=5, loss="contextual", style_layers=("relu2_1",))
+    steps = list(optimize_style(content, [style], extractor, RUNTIME, asked))
+    *_, gram = optimize_style(content, [style], extractor, RUNTIME, replace(asked, loss="gram"))
+    *_, wide = optimize_style(content, [style], extractor, RUNTIME, replace(asked, bandwidth=1.0))
 
     assert steps[0].parts["style.relu2_1"] == pytest.approx(STYLE_BALANCE, rel=1e-3)
     assert steps[-1].total < 0.8 * steps[0].total
@@ -211,14 +180,18 @@ def test_contextual_style_is_its_own_loss(extractor: FeatureExtractor, content: 
 def test_features_in_tiles_give_the_same_picture(
     loss: str, extractor: FeatureExtractor, content: Tensor, style: Tensor
 ) -> None:
-    """Step by step, to the rounding of float32, which moves single pixels: Adam makes a step of any gradient."""
+    """Step by step, within a fiftieth of how far the picture has come.
+
+    To rounding is not to be had: where two points of the style are as near, the contextual loss takes either, and Adam
+    makes a whole step of any gradient. Gradients alone are compared in float64 by the tests of tiled features.
+    """
     asked = options(steps=3, loss=loss, style_layers=("relu2_1",))
     tiled = TiledExtractor(extractor, 32)
     for whole, part in zip(
         *(optimize_style(content, [style], e, RUNTIME, asked) for e in (extractor, tiled)), strict=True
     ):
-        assert part.total == pytest.approx(whole.total, rel=1e-4)
-        assert (part.image - whole.image).abs().mean() < 1e-4
+        assert part.total == pytest.approx(whole.total, rel=1e-3)
+        assert (part.image - whole.image).abs().mean() < 0.02 * (whole.image - content).abs().mean()
 
 
 def test_a_photograph_is_restyled_in_a_few_lines(
@@ -234,7 +207,7 @@ def test_a_photograph_is_restyled_in_a_few_lines(
 
     def restyled(**given: object) -> Photo:
         for step in stylize(photo, [style], extractor, RUNTIME, options(steps=3), **given):  # type: ignore[arg-type]
-            assert step.photo.width in (width, 49), "the full size, whatever size the optimization has reached"
+            assert step.photo.width in (width, 25), "the full size, whatever size the optimization has reached"
         return step.photo
 
     changed, partly = restyled(), restyled(mask=mask)
@@ -244,8 +217,8 @@ def test_a_photograph_is_restyled_in_a_few_lines(
     assert torch.equal(partly.pixels[..., width // 2 :], content[..., width // 2 :])
     assert torch.equal(partly.pixels[..., : width // 2], changed.pixels[..., : width // 2])
     torch.testing.assert_close(restyled(strength=0.0).pixels, content)
-    small = restyled(size=40)
-    assert min(small.height, small.width) == 40
+    small = restyled(size=20)
+    assert min(small.height, small.width) == 20
     with pytest.raises(ImageError, match="1x1 pixels are too few for compact: give --size 2"):
         next(stylize(photo, [style], extractor, RUNTIME, options(), size=1))
 
@@ -260,21 +233,3 @@ def test_unknown_names_get_a_suggestion(extractor: FeatureExtractor, content: Te
     ):
         with pytest.raises(UsageError, match=f"'{wrong}'. Did you mean '{right}'"):
             next(optimize_style(content, [style], extractor, RUNTIME, options(**{name: wrong})))
-
-
-def test_the_range_penalty_shows_the_loss_what_a_file_can_hold() -> None:
-    """Beyond [0, 1] the loss sees the end of the range, the gradient passes, and the excess costs its square."""
-    image = torch.tensor([[[[1.5, 0.5], [-0.5, 1.0]]]], requires_grad=True)
-    seen = []
-
-    def loss(given: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        seen.append(given.detach().clone())
-        return given.sum(), {"sum": given.sum()}
-
-    total, parts = penalize_range(loss, 10.0)(image)
-    assert seen[0].flatten().tolist() == [1.0, 0.5, 0.0, 1.0]
-    assert parts["range"].item() == pytest.approx(10 * (0.25 + 0.25) / 4)
-    assert total.item() == pytest.approx(2.5 + parts["range"].item())
-    total.backward()
-    assert image.grad is not None
-    assert image.grad.flatten().tolist() == pytest.approx([1 + 20 * 0.5 / 4, 1, 1 - 20 * 0.5 / 4, 1])

@@ -1,0 +1,32 @@
+"""Pictures that a variational autoencoder draws, on a sheet."""
+
+from collections.abc import Iterator
+
+from torch import Tensor
+
+from percept_cli.core.drawing.sheets import Panel, contact_sheet, square_sheet
+from percept_cli.core.generators.autoencoder import Autoencoder
+from percept_cli.core.inference.invert import draw_images
+from percept_cli.core.runtime import Runtime
+from percept_cli.core.visualization.steps import Step
+
+
+def sample_sheet(
+    network: Autoencoder, count: int, side: int, seed: int, runtime: Runtime
+) -> Iterator[Step[tuple[Tensor, list[dict[str, object]]]]]:
+    """A sheet (1, 3, H, W) of pictures decoded from codes of a normal distribution, and a record of every code value.
+
+    side: of each picture, in pixels. network: on the runtime's device by `Runtime.prepare`. Each step is a picture.
+    """
+    yield Step(count)
+    panels, records = [], []
+    for number, (image, code) in enumerate(draw_images(network, count, side, seed, runtime)):
+        panels.append(Panel(image))
+        records += [
+            {"picture": number, "channel": channel, "row": row, "column": column, "code": value}
+            for channel, plane in enumerate(code[0].tolist())
+            for row, values in enumerate(plane)
+            for column, value in enumerate(values)
+        ]
+        yield Step(count)
+    yield Step(count, result=(contact_sheet(square_sheet(panels)), records))
