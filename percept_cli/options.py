@@ -79,6 +79,9 @@ Weight = Annotated[float | None, typer.Option(min=0.0, rich_help_panel="Losses")
 Layers = Annotated[
     Names | None, typer.Option(parser=parse_names, metavar="L1,L2,...", rich_help_panel="Losses")
 ]  # fmt: skip
+DeepsimLoss = Annotated[
+    str, typer.Option("--loss", help="image, feature, or deepsim: both and a discriminator.", rich_help_panel="Losses")
+]
 DeepsimLearningRate = Annotated[
     float | None, typer.Option(min=0.0, help="Peak of the schedule. Default: 1.5e-3 for muon, 2e-4 for adam.")
 ]
@@ -198,12 +201,8 @@ class StyleLosses:
 
 @dataclass(frozen=True)
 class DeepsimLosses:
-    """The losses of an inverter or an autoencoder (Dosovitskiy & Brox 2016)."""
+    """The weights of the losses of an inverter or an autoencoder, their comparator and discriminator."""
 
-    loss: Annotated[
-        str,
-        typer.Option("--loss", help="image, feature, or deepsim: both and a discriminator.", rich_help_panel="Losses"),
-    ] = "deepsim"
     image_weight: Weight = None
     feature_weight: Weight = None
     adversarial_weight: Weight = None

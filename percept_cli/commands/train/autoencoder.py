@@ -16,12 +16,13 @@ def train_autoencoder(
     data: options.Data = None,
     variational: Annotated[bool, typer.Option("--variational", help="Pictures can be drawn from it.")] = False,
     channels: Annotated[int, typer.Option(min=1, help="Of the code, which is 8 times smaller a side.")] = 8,
-    *,
-    losses: options.DeepsimLosses,
+    loss: options.DeepsimLoss = "deepsim",
     pixel: Annotated[str, typer.Option(help="mse or l1, of the image loss.", rich_help_panel="Losses")] = "mse",
     kl_weight: Annotated[
         float, typer.Option(min=0.0, help="Of the code's distance from a normal one.", rich_help_panel="Losses")
     ] = 0.01,
+    *,
+    losses: options.DeepsimLosses,
     width: Annotated[float, typer.Option(min=0.05, help="Channels as a share of the network's own.")] = 1.0,
     steps: Annotated[int, typer.Option(min=1, help="Optimizer updates.")] = 2000,
     batch: Annotated[int, typer.Option(min=1, help="Photographs a step.")] = 16,
@@ -45,8 +46,8 @@ def train_autoencoder(
 
     console = report.console()
     asked = AutoencoderTraining(
-        **asdict(losses), variational=variational, channels=channels, pixel=pixel, kl_weight=kl_weight, width=width,
-        steps=steps, batch=batch, size=size, learning_rate=learning_rate, optimizer=optimizer, seed=seed,
+        loss=loss, **asdict(losses), variational=variational, channels=channels, pixel=pixel, kl_weight=kl_weight,
+        width=width, steps=steps, batch=batch, size=size, learning_rate=learning_rate, optimizer=optimizer, seed=seed,
     )  # fmt: skip
     photos = training_photos(data, "autoencoder", console.say)
     run = open_run(output, compute, existing, console)

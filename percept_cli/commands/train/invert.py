@@ -17,6 +17,7 @@ def train_invert(
     data: options.Data = None,
     *,
     source: options.ExtractorSource,
+    loss: options.DeepsimLoss = "deepsim",
     losses: options.DeepsimLosses,
     generator: Annotated[str, typer.Option(help="lean, deepsim-2016 or deepsim-2016-linear.")] = "lean",
     width: Annotated[float, typer.Option(min=0.05, help="Channels as a share of the generator's own.")] = 1.0,
@@ -45,7 +46,7 @@ def train_invert(
 
     console = report.console()
     asked = InverterTraining(
-        **asdict(losses), layer=layer, extractor=source.choose(), generator=generator, width=width, steps=steps,
+        loss=loss, **asdict(losses), layer=layer, extractor=source.choose(), generator=generator, width=width, steps=steps,
         batch=batch, size=size, learning_rate=learning_rate, optimizer=optimizer, start=start, seed=seed,
     )  # fmt: skip
     photos = training_photos(data, "inverter", console.say)
