@@ -174,7 +174,7 @@ def test_every_command_has_help_with_an_example(percept: Callable) -> None:
     ("arguments", "message"),
     [
         (["--no-such-option"], "No such option"),
-        (["stylize", "photos"], "stylize"),
+        (["stylze", "photos"], "stylize"),
         (["stylize", "photos", "--no-such-option"], "No such option"),
         (["stylize", "photos"], "Give one of -m MODEL or --style PICTURE"),
         (["stylize", "photos", "-m", "a", "--style", "b"], "Give one of -m MODEL or --style PICTURE"),
