@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -50,10 +50,10 @@ class Console:
         elif text and not self.quiet:
             self._stdout(text)
 
-    def write_binary(self, data: bytes) -> None:
-        """An image on stdout."""
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
+    @property
+    def binary(self) -> BinaryIO:
+        """Standard output, for the bytes of an image."""
+        return sys.stdout.buffer
 
     def show(self, pixels: "Tensor") -> None:
         """A picture (1, 3, H, W) in [0, 1] on the terminal, below what was said; nothing where that cannot show any."""
@@ -97,13 +97,9 @@ class Console:
         # rich knows how many colors the terminal has, and takes the nearest of them.
         Terminal(file=sys.stderr, width=columns).print(Segments(segments), end="")
 
-    def progress(self, total: int, unit: str, initial: int = 0) -> "Progress":
-        """A bar on a terminal; elsewhere one plain line every 30 seconds; nothing when quiet."""
-        return Progress(total, unit, initial, self)
-
-    def progress_off(self) -> "Progress":
-        """A progress that shows nothing, for work that shows its own or is over at once."""
-        return Progress(0, "", 0, Console(quiet=True))
+    def progress(self, total: int, unit: str, initial: int = 0, *, shown: bool = True) -> "Progress":
+        """A progress bar on a terminal, elsewhere one line every 30 seconds; nothing when quiet or not `shown`."""
+        return Progress(total, unit, initial, self if shown else Console(quiet=True))
 
     def _stdout(self, text: str) -> None:
         if Progress.bar is not None:
@@ -120,17 +116,18 @@ class Console:
 
 
 class Failures:
-    """The inputs that could not be used, each reported when it is added."""
+    """The inputs that could not be used; each is reported when it is added. field: its name in a line of --json."""
 
-    def __init__(self, console: Console):
-        self.console, self.inputs = console, list[Path]()
+    def __init__(self, console: Console, field: str = "file"):
+        self.console, self.field, self.inputs = console, field, list[str]()
 
-    def add(self, source: Path, reason: str) -> None:
-        """Reports why an input could not be used; with --json as a result of its own too."""
-        self.inputs.append(source)
-        self.console.error(reason if str(source) in reason else f"{source}: {reason}")
+    def add(self, source: Path | str, reason: str) -> None:
+        """Reports why an input could not be used, as an error and with --json as a result too."""
+        name = str(source)
+        self.inputs.append(name)
+        self.console.error(reason if name in reason else f"{name}: {reason}")
         if self.console.as_json:
-            self.console.result("", file=source, status="failed", error=reason)
+            self.console.result("", **{self.field: name}, status="failed", error=reason)
 
 
 class Progress:

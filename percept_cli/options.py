@@ -15,7 +15,6 @@ import typer
 
 if TYPE_CHECKING:
     from percept_cli.console import Console
-    from percept_cli.core.files.inputs import InputItem
     from percept_cli.core.pretrained.extractors import ExtractorChoice
     from percept_cli.core.runtime import Runtime
 
@@ -164,13 +163,7 @@ class Listing:
 
     recursive: Recursive = False
     from_file: FromFile = None
-    null: NullSeparated = False
-
-    def expand(self, inputs: list[str] | None) -> "list[InputItem]":
-        """The files that arguments, folders, patterns and lists name. Raises UsageError where there are none."""
-        from percept_cli.core.files.inputs import expand_inputs
-
-        return expand_inputs(inputs or [], recursive=self.recursive, from_file=self.from_file, null_separated=self.null)
+    null_separated: NullSeparated = False
 
 
 @dataclass(frozen=True)

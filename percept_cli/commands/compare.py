@@ -165,7 +165,7 @@ def compare(
 
     for path, reason in unmatched.items():
         failures.add(path, reason)
-    with console.progress(len(pairs), "pair") if len(pairs) > 1 else console.progress_off() as progress:
+    with console.progress(len(pairs), "pair", shown=len(pairs) > 1) as progress:
         for pair, job in zip(pairs, heat_jobs, strict=True):
             try:
                 with memory_errors(f"{pair.first.name} and {pair.second.name}", "Ask for fewer --metrics"):

@@ -99,6 +99,7 @@ def invert(
 
     percept invert photo.jpg -m autoencoder.safetensors
     """
+    from percept_cli.core.files.inputs import expand_inputs
     from percept_cli.core.files.outputs import plan_outputs
     from percept_cli.core.pretrained.manifest import find_inverter, layer_of, role_of
 
@@ -119,15 +120,15 @@ def invert(
         raise UsageError(f"{known}Give --layer, as in --layer conv5 or --layer relu1_2,relu3_3.")
     elif model is not None and len(asked) > 1:
         raise UsageError("-m is an inverter of one layer: give one --layer, or leave -m out for the shipped ones.")
-    if photos or listing.from_file is not None:
-        items = listing.expand(photos)
-    else:
+    if not photos and listing.from_file is None:
         from percept_cli.core.data.photos import sample_photo
 
         sample = sample_photo()
-        items = listing.expand([str(sample)])
-        output = output or "./"  # beside the photograph is among scikit-image's files
+        photos = [str(sample)]
+        output = output or "./"  # the folder of the sample is scikit-image's
         console.say(f"no image was given: {sample.name}, a sample photograph of scikit-image")
+
+    items = expand_inputs(photos, **vars(listing))
 
     def plan(op: str, label: str) -> "list[Job]":
         return plan_outputs(items, output, name=name, op=op, model=label, **vars(existing))

@@ -103,6 +103,7 @@ def stylize(
 
     percept stylize photo.png -m wave --mask sky.png
     """
+    from percept_cli.core.files.inputs import expand_inputs
     from percept_cli.core.files.outputs import plan_outputs
     from percept_cli.core.pretrained.manifest import shipped_models
 
@@ -114,7 +115,7 @@ def stylize(
         raise UsageError("--mask leaves pixels as they are and --size resizes them all: give one of them.")
     if mask is not None and not mask.exists():
         raise UsageError(f"--mask {mask}: there is no such file or folder.")
-    items = listing.expand(photos)
+    items = expand_inputs(photos, **vars(listing))
     label = Path(model).stem if model else style[0].stem  # type: ignore[index]
     jobs = plan_outputs(items, output, name=name, op=label, model=label, **vars(existing))
 

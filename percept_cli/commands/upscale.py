@@ -84,6 +84,7 @@ def upscale(
 
     percept upscale photo.jpg -m RealESRGAN_x4plus.pth
     """
+    from percept_cli.core.files.inputs import expand_inputs
     from percept_cli.core.files.outputs import plan_outputs
     from percept_cli.core.images.tiles import parse_tile
     from percept_cli.core.inference.enlargement import Enlargement, choose_enlargement
@@ -100,7 +101,7 @@ def upscale(
         raise UsageError("--blend goes between the two looks: leave --look out.")
     if look is not None and look not in LOOKS:
         raise UsageError(unknown_name("look", look, LOOKS))
-    items = listing.expand(photos)
+    items = expand_inputs(photos, **vars(listing))
     if wanted is None and model is None:
         wanted = Enlargement(factor=DEFAULT_SCALE, exact=True)
         console.say(f"no factor was given: --x{DEFAULT_SCALE}")
@@ -170,7 +171,7 @@ def upscale(
 def _follow(steps: "Iterator[TileStep]", console: "Console") -> "TileStep":
     """The last step, all of them shown on a bar as they come."""
     step = next(steps)
-    with console.progress(step.total, "tile") if step.total > 1 else console.progress_off() as progress:
+    with console.progress(step.total, "tile", shown=step.total > 1) as progress:
         for following in itertools.chain([step], steps):
             if following.note:
                 console.warn(following.note)
@@ -182,14 +183,13 @@ def _follow(steps: "Iterator[TileStep]", console: "Console") -> "TileStep":
 
 def _report_verification(last: "TileStep", job: "Job", console: "Console") -> float | None:
     """The largest difference between tiles and whole in gray levels, None for a picture that is one tile."""
-    name = "standard input" if job.source is None else str(job.source)
     found = last.verification
     if found is None:
-        console.say(f"{name}: computed as a whole, there are no tiles to verify")
+        console.say(f"{job.label}: computed as a whole, there are no tiles to verify")
         return None
     where = "everywhere" if found.whole else f"at {found.places} places"
     finding = f"{found.difference:.2g} gray levels at most, compared {where}"
     if not found.passed:
-        raise VerificationError(f"{name}: the tiles differ from the whole by {finding}. Use --tile off.")
-    console.say(f"{name}: the tiles differ from the whole by {finding}")
+        raise VerificationError(f"{job.label}: the tiles differ from the whole by {finding}. Use --tile off.")
+    console.say(f"{job.label}: the tiles differ from the whole by {finding}")
     return found.difference
