@@ -1,4 +1,4 @@
-"""The only module that prints: results to stdout, everything else to stderr."""
+"""The only module that prints: results on stdout, everything else on stderr."""
 
 import json
 import os
@@ -16,35 +16,35 @@ if TYPE_CHECKING:
 
 
 class Console:
-    """Where a command reports; `quiet` keeps warnings and errors, `as_json` makes every result one JSON line."""
+    """Prints messages and results. quiet: only warnings and errors; as_json: each result is one JSON object a line."""
 
     def __init__(self, quiet: bool = False, as_json: bool = False, verbose: bool = False):
         self.quiet, self.as_json, self.verbose = quiet, as_json, verbose
         self._said: set[str] = set()
 
     def say(self, message: str) -> None:
-        """A message for a person, once however often it comes."""
+        """Prints a message; the same one only once."""
         if not self.quiet and message not in self._said:
             self._said.add(message)
             self._stderr(message)
 
     def detail(self, message: str) -> None:
-        """A message for those who asked for more with -v."""
+        """Prints a message that only -v shows."""
         if self.verbose:
             self._stderr(message)
 
     def warn(self, message: str) -> None:
-        """Something the user must know though the work goes on; the same warning is given once."""
+        """Prints a warning; the same one only once."""
         if message not in self._said:
             self._said.add(message)
             self._stderr(f"warning: {message}")
 
     def error(self, message: str) -> None:
-        """Something that failed."""
+        """Prints an error."""
         self._stderr(f"error: {message}")
 
     def result(self, text: str, **fields: Any) -> None:
-        """One result: its text, or with --json its fields as one object a line."""
+        """Prints one result: its text, or with --json its fields as one object a line."""
         if self.as_json:
             self._stdout(json.dumps(fields, default=str))
         elif text and not self.quiet:
@@ -56,7 +56,7 @@ class Console:
         return sys.stdout.buffer
 
     def show(self, pixels: "Tensor") -> None:
-        """A picture (1, 3, H, W) in [0, 1] on the terminal, below what was said; nothing where that cannot show any."""
+        """Shows a picture (1, 3, H, W) in [0, 1] on the terminal, if that can show pictures."""
         from percept_cli.core.drawing.terminal import picture_way
 
         way = None if self.quiet else picture_way(os.environ, sys.stderr.isatty())
@@ -94,7 +94,7 @@ class Console:
             for upper, lower in row:
                 segments.append(Segment("▀", Style(color=Color.from_rgb(*upper), bgcolor=Color.from_rgb(*lower))))
             segments.append(Segment.line())
-        # rich knows how many colors the terminal has, and takes the nearest of them.
+        # rich takes the nearest of the colors that the terminal has.
         Terminal(file=sys.stderr, width=columns).print(Segments(segments), end="")
 
     def progress(self, total: int, unit: str, initial: int = 0, *, shown: bool = True) -> "Progress":
@@ -131,10 +131,10 @@ class Failures:
 
 
 class Progress:
-    """The state of one long piece of work, shown as suits the place it is shown in."""
+    """How far a long piece of work is: a bar on a terminal, elsewhere one line every 30 seconds."""
 
     LINE_EVERY = 30.0
-    bar: Any = None  # the live one, which messages must not run into
+    bar: Any = None  # the one bar on the terminal, through which messages are printed
 
     def __init__(self, total: int, unit: str, initial: int, console: Console):
         self.total, self.unit, self.done, self.console = total, unit, initial, console
@@ -157,7 +157,7 @@ class Progress:
             Progress.bar = None
 
     def advance(self, amount: int = 1, figures: Mapping[str, float] | None = None, images: int = 0) -> None:
-        """One piece done, with the figures to show beside it and the images it took."""
+        """Adds pieces that are done. figures: shown beside the bar; images: how many each piece had, for images a second."""
         self.done += amount
         elapsed = time.monotonic() - self._started
         pieces = max(1, self.done - self._initial)

@@ -1,4 +1,4 @@
-"""Two images measured by any choice of metrics, with the protocol that makes the figures comparable with a paper's."""
+"""Comparison of two images by a choice of metrics, with the protocol that a paper would state."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -24,7 +24,7 @@ from percept_cli.core.measures.pixels import (
     psnr,
     ssim,
 )
-from percept_cli.core.pretrained.extractors import ExtractorChoice
+from percept_cli.core.pretrained.extractors import COMPACT, ExtractorChoice
 from percept_cli.core.pretrained.files import (
     DOWNLOAD_ROOT,
     TORCHVISION_FILES,
@@ -34,18 +34,17 @@ from percept_cli.core.pretrained.files import (
 from percept_cli.core.runtime import Runtime
 from percept_cli.errors import ImageError, ModelError, UsageError, unknown_name
 
-COMPACT = ExtractorChoice("compact")
 METRICS = ("psnr", "ssim", "ms_ssim", "perceptual", *STYLE_LOSSES, *BACKBONES)
 
-# One layer of each of the first three blocks; the others' own style layers stand in where these names do not exist.
+# One layer of each of the first three blocks. Extractors without these names use their style layers.
 PERCEPTUAL_LAYERS = ("relu1_2", "relu2_2", "relu3_4")
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """Figures by name; `omitted` says why metrics have none.
+    """Figures by name. omitted: metric -> why it has no figure.
 
-    `distances`, of the perceptual distance only, are those of every layer at every place: `{layer: (1, 1, h, w)}`.
+    distances: of the perceptual distance only, `{layer: (1, 1, h, w)}` at each place.
     """
 
     figures: dict[str, float]
@@ -55,9 +54,9 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Metric:
-    """One way to compare images (1, 3, H, W) of one size, giving the figures of those names.
+    """A metric of images (1, 3, H, W) of one size, which gives the `figures` of these names.
 
-    `cropped` metrics leave the border out, the others look at the whole image; `protocol` is what a paper would say.
+    cropped: without the border, else of the whole image. protocol: what a paper would state about it.
     """
 
     name: str
@@ -69,19 +68,19 @@ class Metric:
 
 
 class Comparison:
-    """A choice of metrics, ready to measure any number of pairs; `omitted` says which cannot be had here, and why."""
+    """A choice of metrics for any number of pairs. omitted: metric -> why it is not available."""
 
     def __init__(self, metrics: Sequence[Metric], omitted: dict[str, str], border: int):
         self.metrics, self.omitted, self.border = metrics, omitted, border
 
     @property
     def figures(self) -> tuple[str, ...]:
-        """The names of all figures that a pair can have."""
+        """The names of all figures that a pair may have."""
         return tuple(name for metric in self.metrics for name in metric.figures)
 
     @property
     def protocol(self) -> dict[str, object]:
-        """How the figures were taken, by subject."""
+        """How the figures are measured, by subject."""
         of_pixels = {
             "border_pixels": self.border,
             "luma": "ITU-R BT.601 studio range (MATLAB's rgb2ycbcr), not rounded",
@@ -96,7 +95,7 @@ class Comparison:
     def measure(self, images: Tensor, target: Tensor) -> Measurement:
         """The figures of two images (1, 3, H, W) in [0, 1] of one size.
 
-        Raises ImageError for a border that leaves nothing, and for images too small for every metric.
+        Raises ImageError for a border that leaves no pixel, and for images that are too small for all metrics.
         """
         inner, inner_target = crop_border(images, self.border), crop_border(target, self.border)
         whole = Measurement({}, dict(self.omitted))
@@ -126,10 +125,10 @@ def create_comparison(
     seed: int = 0,
     announce: Callable[[str], None] | None = None,
 ) -> Comparison:
-    """The metrics of those names, with their networks; `layers` are those of the perceptual distance and the style losses.
+    """A comparison by the metrics of these names. layers: of the perceptual distance and the style losses.
 
-    LPIPS and DISTS are omitted when the weights of their network are not in the cache: they are never downloaded here.
-    Raises UsageError for an unknown name and ModelError for weights that cannot be had when no metric is left.
+    LPIPS and DISTS are omitted where the weights of their network are not in the cache; nothing is downloaded. Raises
+    UsageError for an unknown name, and ModelError where no metric is left.
     """
     for name in names:
         if name not in METRICS:
@@ -159,15 +158,12 @@ def create_comparison(
 
 
 def perceptual_layers(architecture: Architecture, layers: Sequence[str] | None) -> tuple[str, ...]:
-    """The layers of the perceptual distance by their full names: as given, or the usual ones of that extractor."""
+    """The full names of the layers of the perceptual distance: those given, or the default ones of the extractor."""
     return architecture.choose_layers(layers, PERCEPTUAL_LAYERS, architecture.style_layers)
 
 
 def load_pair(first: Path, second: Path) -> tuple[Tensor, Tensor, tuple[str, ...]]:
-    """Two image files as (1, 3, H, W) of one size, and notes for the user. Raises ImageError, also when sizes differ.
-
-    Where one of them is transparent, both are laid over black.
-    """
+    """Two image files as (1, 3, H, W) over black, and notes for the user. Raises ImageError, also where sizes differ."""
     photos = load_image(first), load_image(second)
     sizes = [f"{photo.width}x{photo.height}" for photo in photos]
     if sizes[0] != sizes[1]:
@@ -182,7 +178,7 @@ def load_pair(first: Path, second: Path) -> tuple[Tensor, Tensor, tuple[str, ...
 
 
 def mean_figures(measured: Sequence[dict[str, float]]) -> dict[str, float]:
-    """The mean of every figure over the pairs that have it."""
+    """The mean of each figure over the pairs that have it."""
     names = dict.fromkeys(name for figures in measured for name in figures)
     values = {name: [figures[name] for figures in measured if name in figures] for name in names}
     return {name: sum(figures) / len(figures) for name, figures in values.items()}
