@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,37 +18,32 @@ if TYPE_CHECKING:
 class Console:
     """Prints messages and results. quiet: only warnings and errors; as_json: each result is one JSON object a line."""
 
-    def __init__(self, quiet: bool = False, as_json: bool = False, verbose: bool = False):
-        self.quiet, self.as_json, self.verbose = quiet, as_json, verbose
+    def __init__(self, quiet: bool = False, as_json: bool = False):
+        self.quiet, self.as_json = quiet, as_json
         self._said: set[str] = set()
 
     def say(self, message: str) -> None:
         """Prints a message; the same one only once."""
         if not self.quiet and message not in self._said:
             self._said.add(message)
-            self._stderr(message)
-
-    def detail(self, message: str) -> None:
-        """Prints a message that only -v shows."""
-        if self.verbose:
-            self._stderr(message)
+            self._print(message, sys.stderr)
 
     def warn(self, message: str) -> None:
         """Prints a warning; the same one only once."""
         if message not in self._said:
             self._said.add(message)
-            self._stderr(f"warning: {message}")
+            self._print(f"warning: {message}", sys.stderr)
 
     def error(self, message: str) -> None:
         """Prints an error."""
-        self._stderr(f"error: {message}")
+        self._print(f"error: {message}", sys.stderr)
 
     def result(self, text: str, **fields: Any) -> None:
         """Prints one result: its text, or with --json its fields as one object a line."""
         if self.as_json:
-            self._stdout(json.dumps(fields, default=str))
+            self._print(json.dumps(fields, default=str), sys.stdout)
         elif text and not self.quiet:
-            self._stdout(text)
+            self._print(text, sys.stdout)
 
     @property
     def binary(self) -> BinaryIO:
@@ -101,18 +96,12 @@ class Console:
         """A progress bar on a terminal, elsewhere one line every 30 seconds; nothing when quiet or not `shown`."""
         return Progress(total, unit, initial, self if shown else Console(quiet=True))
 
-    def _stdout(self, text: str) -> None:
+    def _print(self, text: str, stream: TextIO) -> None:
         if Progress.bar is not None:
-            Progress.bar.write(text, file=sys.stdout)
-            sys.stdout.flush()
+            Progress.bar.write(text, file=stream)
+            stream.flush()
         else:
-            print(text, flush=True)
-
-    def _stderr(self, message: str) -> None:
-        if Progress.bar is not None:
-            Progress.bar.write(message, file=sys.stderr)
-        else:
-            print(message, file=sys.stderr, flush=True)
+            print(text, file=stream, flush=True)
 
 
 class Failures:

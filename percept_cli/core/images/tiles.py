@@ -78,33 +78,26 @@ def plan_tiles(height: int, width: int, tile: int, halo: int, *, multiple: int =
     rows, columns = _spans(top, height, tile, halo, multiple), _spans(0, width, tile, halo, multiple)
     return [
         Tile(
-            Region(row.source_start, column.source_start, row.source_stop, column.source_stop),
-            Region(row.start, column.start, row.stop, column.stop),
+            *(
+                Region(down.start, across.start, down.stop, across.stop)
+                for down, across in zip(row, column, strict=True)
+            )
         )
         for row in rows
         for column in columns
     ]
 
 
-@dataclass(frozen=True)
-class _Span:
-    start: int
-    stop: int
-    source_start: int
-    source_stop: int
-
-
-def _spans(start: int, stop: int, tile: int, halo: int, multiple: int) -> list[_Span]:
+def _spans(start: int, stop: int, tile: int, halo: int, multiple: int) -> list[tuple[range, range]]:
+    """The source and the target of each tile along one side."""
     units = -(-(stop - start) // multiple)
     # What fits into one tile is one tile, even where its side is not a multiple.
     count = 1 if stop - start <= tile else -(-units // max(1, tile // multiple))
     edges = [min(start + units * index // count * multiple, stop) for index in range(count + 1)]
     return [
-        _Span(
-            first,
-            last,
-            max(0, (first - halo) // multiple * multiple),
-            min(stop, -(-(last + halo) // multiple) * multiple),
+        (
+            range(max(0, (first - halo) // multiple * multiple), min(stop, -(-(last + halo) // multiple) * multiple)),
+            range(first, last),
         )
         for first, last in itertools.pairwise(edges)
     ]

@@ -11,26 +11,11 @@ from percept_cli.core.extractors import Architecture, FeatureExtractor
 from percept_cli.core.images.decode import load_image
 from percept_cli.core.losses.style import compared_taps
 from percept_cli.core.losses.style_losses import STYLE_LOSSES
+from percept_cli.core.measures import pixels
 from percept_cli.core.measures.features import distance_maps
 from percept_cli.core.measures.learned import BACKBONES, create_learned_metric
-from percept_cli.core.measures.pixels import (
-    MS_SSIM_SMALLEST_SIDE,
-    SSIM_SMALLEST_SIDE,
-    crop_border,
-    levels,
-    luma,
-    ms_ssim,
-    perceptual_distance,
-    psnr,
-    ssim,
-)
+from percept_cli.core.pretrained import files
 from percept_cli.core.pretrained.extractors import COMPACT, ExtractorChoice
-from percept_cli.core.pretrained.files import (
-    DOWNLOAD_ROOT,
-    TORCHVISION_FILES,
-    cached_torchvision_weights,
-    torchvision_folder,
-)
 from percept_cli.core.runtime import Runtime
 from percept_cli.errors import ImageError, ModelError, UsageError, unknown_name
 
@@ -97,7 +82,7 @@ class Comparison:
 
         Raises ImageError for a border that leaves no pixel, and for images that are too small for all metrics.
         """
-        inner, inner_target = crop_border(images, self.border), crop_border(target, self.border)
+        inner, inner_target = pixels.crop_border(images, self.border), pixels.crop_border(target, self.border)
         whole = Measurement({}, dict(self.omitted))
         for metric in self.metrics:
             first, second = (inner, inner_target) if metric.cropped else (images, target)
@@ -145,7 +130,7 @@ def create_comparison(
             chosen = compared_taps(extractor.architecture, layers, name)
             metrics.append(_style(name, runtime.freeze(extractor.create(chosen, seed, announce)), source, runtime))
         elif name in BACKBONES:
-            weights = cached_torchvision_weights(BACKBONES[name])
+            weights = files.cached_torchvision_weights(BACKBONES[name])
             if weights is None:
                 omitted[name] = _missing_backbone(name)
             else:
@@ -185,14 +170,14 @@ def mean_figures(measured: Sequence[dict[str, float]]) -> dict[str, float]:
 
 
 def _missing_backbone(name: str) -> str:
-    file = TORCHVISION_FILES[BACKBONES[name]]
+    file = files.TORCHVISION_FILES[BACKBONES[name]]
     return (
-        f"{name} needs {file}, which is not in {torchvision_folder()} and is not downloaded unasked: "
-        f"put {DOWNLOAD_ROOT}{file} there"
+        f"{name} needs {file}, which is not in {files.torchvision_folder()} and is not downloaded unasked: "
+        f"put {files.DOWNLOAD_ROOT}{file} there"
     )
 
 
-_PLANES = {"y": luma, "rgb": levels}
+_PLANES = {"y": pixels.luma, "rgb": pixels.levels}
 
 
 def _of_pixels(
@@ -210,15 +195,15 @@ _PIXEL_METRICS = {
     metric.name: metric
     for metric in (
         _of_pixels(
-            "psnr", psnr, ("y", "rgb"), 1,
+            "psnr", pixels.psnr, ("y", "rgb"), 1,
             "dB, peak 255, on luma (_y) and over all of RGB, within the border; higher is closer",
         ),
         _of_pixels(
-            "ssim", ssim, ("y", "rgb"), SSIM_SMALLEST_SIDE,
+            "ssim", pixels.ssim, ("y", "rgb"), pixels.SSIM_SMALLEST_SIDE,
             "11x11 Gaussian window, sigma 1.5, on luma (_y) and as mean of R, G and B, within the border; 1 is equal",
         ),
         _of_pixels(
-            "ms_ssim", ms_ssim, ("y",), MS_SSIM_SMALLEST_SIDE,
+            "ms_ssim", pixels.ms_ssim, ("y",), pixels.MS_SSIM_SMALLEST_SIDE,
             "5 scales, weights of Wang et al. 2003, on luma, within the border; 1 is equal",
         ),
     )
@@ -228,7 +213,7 @@ _PIXEL_METRICS = {
 def _perceptual(extractor: FeatureExtractor, source: str, runtime: Runtime) -> Metric:
     def measure(images: Tensor, target: Tensor) -> Measurement:
         distances = distance_maps(extractor, images, target, place=runtime.place)
-        return Measurement({"perceptual": perceptual_distance(distances).item()}, distances=distances)
+        return Measurement({"perceptual": pixels.perceptual_distance(distances).item()}, distances=distances)
 
     protocol = (
         f"squared distance of channel-normalized features of {source}, mean of {', '.join(extractor.layers)}, "
@@ -241,7 +226,7 @@ def _style(name: str, extractor: FeatureExtractor, source: str, runtime: Runtime
     loss = STYLE_LOSSES[name]
 
     def measure(images: Tensor, target: Tensor) -> Measurement:
-        features, targets = (extractor(runtime.place(pixels)) for pixels in (images, target))
+        features, targets = (extractor(runtime.place(each)) for each in (images, target))
         distances = [loss.distance(features[layer], targets[layer]) for layer in extractor.layers]
         return Measurement({name: torch.stack(distances).mean().item()})
 

@@ -54,12 +54,30 @@ def psnr(images: Tensor, target: Tensor, planes: Callable[[Tensor], Tensor] = le
     return 10 * torch.log10(255**2 * math.prod(images.shape[-2:]) / torch.stack(squares).sum(dim=0))
 
 
-def ssim(images: Tensor, target: Tensor, planes: Callable[[Tensor], Tensor] = levels) -> Tensor:
+def ssim(
+    images: Tensor, target: Tensor, planes: Callable[[Tensor], Tensor] = levels, *, contrast_only: bool = False
+) -> Tensor:
     """Structural similarity (N,) of images (N, 3, H, W) in [0, 1], mean over the planes (Wang et al. 2004).
 
     Measured where the 11x11 Gaussian window lies within the image, so both sides must have at least 11 pixels.
+    contrast_only: without the term of luminance.
     """
-    return _similarity(images, target, planes)
+    from skimage.metrics import structural_similarity
+
+    # With so large a constant the term of luminance is 1.
+    constants = {"K1": 1e8} if contrast_only else {}
+    total = torch.zeros(len(images), dtype=torch.float64)
+    overlap = SSIM_SMALLEST_SIDE - 1
+    for first, second in _bands(images, target, planes, overlap):
+        means = [
+            structural_similarity(
+                plane, other, channel_axis=0, data_range=255, gaussian_weights=True, sigma=SSIM_SIGMA,
+                use_sample_covariance=False, **constants,
+            )
+            for plane, other in zip(first.numpy(), second.numpy(), strict=True)
+        ]  # fmt: skip
+        total += torch.tensor(means) * (first.shape[-2] - overlap)
+    return total / (images.shape[-2] - overlap)
 
 
 def ms_ssim(images: Tensor, target: Tensor, planes: Callable[[Tensor], Tensor] = luma) -> Tensor:
@@ -70,7 +88,7 @@ def ms_ssim(images: Tensor, target: Tensor, planes: Callable[[Tensor], Tensor] =
     product = torch.ones(len(images), dtype=torch.float64)
     for scale, power in enumerate(MS_SSIM_POWERS, start=1):
         last = scale == len(MS_SSIM_POWERS)
-        similarity = _similarity(images, target, planes, contrast_only=not last)
+        similarity = ssim(images, target, planes, contrast_only=not last)
         product *= similarity.clamp(min=0) ** power
         if not last:
             images, target = F.avg_pool2d(images, 2), F.avg_pool2d(target, 2)
@@ -146,28 +164,6 @@ def heat_map(images: Tensor, target: Tensor, distances: Mapping[str, Tensor]) ->
     if white > 0:
         differences /= white
     return HeatMap(heat_colors(differences), kind, white)
-
-
-def _similarity(
-    images: Tensor, target: Tensor, planes: Callable[[Tensor], Tensor], *, contrast_only: bool = False
-) -> Tensor:
-    """SSIM (N,), mean over all places of the window; contrast_only: without the term of luminance."""
-    from skimage.metrics import structural_similarity
-
-    # With so large a constant the term of luminance is 1.
-    constants = {"K1": 1e8} if contrast_only else {}
-    total = torch.zeros(len(images), dtype=torch.float64)
-    overlap = SSIM_SMALLEST_SIDE - 1
-    for first, second in _bands(images, target, planes, overlap):
-        means = [
-            structural_similarity(
-                plane, other, channel_axis=0, data_range=255, gaussian_weights=True, sigma=SSIM_SIGMA,
-                use_sample_covariance=False, **constants,
-            )
-            for plane, other in zip(first.numpy(), second.numpy(), strict=True)
-        ]  # fmt: skip
-        total += torch.tensor(means) * (first.shape[-2] - overlap)
-    return total / (images.shape[-2] - overlap)
 
 
 def _bands(
