@@ -137,11 +137,11 @@ def classify(features: np.ndarray, labels: np.ndarray, unknown: np.ndarray) -> n
     if not varying.any():  # all pictures have the same features: the largest class is the best guess
         names, counts = np.unique(labels, return_counts=True)
         return np.full(len(unknown), names[counts.argmax()])
-    known, asked = ((each - mean)[:, varying] / std[varying] for each in (features, unknown))
+    known, unknown = ((each - mean)[:, varying] / std[varying] for each in (features, unknown))
     # The mean of the eigenvalues that are not 0: the squares of standardized values sum to N in each column.
     unit = known.size / min(len(known) - 1, known.shape[1])
     ridge = linear_model.RidgeClassifierCV([penalty * unit for penalty in PENALTIES]).fit(known, labels)
-    return np.asarray(ridge.predict(asked))
+    return np.asarray(ridge.predict(unknown))
 
 
 def check_scikit_learn() -> None:
