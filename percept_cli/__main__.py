@@ -1,10 +1,10 @@
-"""`percept` and `python -m percept_cli`."""
+"""The entry point of `percept` and of `python -m percept_cli`."""
 
 from percept_cli.app import run
 
 
 def main() -> None:
-    """Runs the command line and leaves with its exit code."""
+    """Runs the command line and exits with its exit code."""
     raise SystemExit(run())
 
 

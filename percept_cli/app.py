@@ -1,4 +1,4 @@
-"""The command line: registers the commands and is the only place where errors become messages and exit codes."""
+"""The command line: registers the commands and turns errors into messages and exit codes."""
 
 import os
 import signal
@@ -74,7 +74,7 @@ def root(
 
 
 def run(arguments: list[str] | None = None) -> int:
-    """Runs one command line and returns its exit code; the only error boundary there is."""
+    """Runs one command line and returns its exit code. Every error becomes a message here."""
     console = Console()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
@@ -82,7 +82,7 @@ def run(arguments: list[str] | None = None) -> int:
         app(arguments)
     except SystemExit as leaving:
         if isinstance(leaving.__context__, BrokenPipeError):
-            return ExitCode.OK  # the reader of our output has gone: nobody is left to tell
+            return ExitCode.OK  # the program that reads the output has closed it
         return leaving.code if isinstance(leaving.code, int) else ExitCode.OK
     except (PerceptError, Interrupted) as error:
         console.error(str(error))

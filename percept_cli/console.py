@@ -1,4 +1,4 @@
-"""The only module that prints: results to stdout, everything else to stderr."""
+"""The only module that prints: results on stdout, everything else on stderr."""
 
 import json
 import os
@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -16,47 +16,42 @@ if TYPE_CHECKING:
 
 
 class Console:
-    """Where a command reports; `quiet` keeps warnings and errors, `as_json` makes every result one JSON line."""
+    """Prints messages and results. quiet: only warnings and errors; as_json: each result is one JSON object a line."""
 
-    def __init__(self, quiet: bool = False, as_json: bool = False, verbose: bool = False):
-        self.quiet, self.as_json, self.verbose = quiet, as_json, verbose
+    def __init__(self, quiet: bool = False, as_json: bool = False):
+        self.quiet, self.as_json = quiet, as_json
         self._said: set[str] = set()
 
     def say(self, message: str) -> None:
-        """A message for a person, once however often it comes."""
+        """Prints a message; the same one only once."""
         if not self.quiet and message not in self._said:
             self._said.add(message)
-            self._stderr(message)
-
-    def detail(self, message: str) -> None:
-        """A message for those who asked for more with -v."""
-        if self.verbose:
-            self._stderr(message)
+            self._print(message, sys.stderr)
 
     def warn(self, message: str) -> None:
-        """Something the user must know though the work goes on; the same warning is given once."""
+        """Prints a warning; the same one only once."""
         if message not in self._said:
             self._said.add(message)
-            self._stderr(f"warning: {message}")
+            self._print(f"warning: {message}", sys.stderr)
 
     def error(self, message: str) -> None:
-        """Something that failed."""
-        self._stderr(f"error: {message}")
+        """Prints an error."""
+        self._print(f"error: {message}", sys.stderr)
 
     def result(self, text: str, **fields: Any) -> None:
-        """One result: its text, or with --json its fields as one object a line."""
+        """Prints one result: its text, or with --json its fields as one object a line."""
         if self.as_json:
-            self._stdout(json.dumps(fields, default=str))
+            self._print(json.dumps(fields, default=str), sys.stdout)
         elif text and not self.quiet:
-            self._stdout(text)
+            self._print(text, sys.stdout)
 
-    def write_binary(self, data: bytes) -> None:
-        """An image on stdout."""
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
+    @property
+    def binary(self) -> BinaryIO:
+        """Standard output, for the bytes of an image."""
+        return sys.stdout.buffer
 
     def show(self, pixels: "Tensor") -> None:
-        """A picture (1, 3, H, W) in [0, 1] on the terminal, below what was said; nothing where that cannot show any."""
+        """Shows a picture (1, 3, H, W) in [0, 1] on the terminal, if that can show pictures."""
         from percept_cli.core.drawing.terminal import picture_way
 
         way = None if self.quiet else picture_way(os.environ, sys.stderr.isatty())
@@ -94,50 +89,41 @@ class Console:
             for upper, lower in row:
                 segments.append(Segment("▀", Style(color=Color.from_rgb(*upper), bgcolor=Color.from_rgb(*lower))))
             segments.append(Segment.line())
-        # rich knows how many colors the terminal has, and takes the nearest of them.
+        # rich takes the nearest of the colors that the terminal has.
         Terminal(file=sys.stderr, width=columns).print(Segments(segments), end="")
 
-    def progress(self, total: int, unit: str, initial: int = 0) -> "Progress":
-        """A bar on a terminal; elsewhere one plain line every 30 seconds; nothing when quiet."""
-        return Progress(total, unit, initial, self)
+    def progress(self, total: int, unit: str, initial: int = 0, *, shown: bool = True) -> "Progress":
+        """A progress bar on a terminal, elsewhere one line every 30 seconds; nothing when quiet or not `shown`."""
+        return Progress(total, unit, initial, self if shown else Console(quiet=True))
 
-    def progress_off(self) -> "Progress":
-        """A progress that shows nothing, for work that shows its own or is over at once."""
-        return Progress(0, "", 0, Console(quiet=True))
-
-    def _stdout(self, text: str) -> None:
+    def _print(self, text: str, stream: TextIO) -> None:
         if Progress.bar is not None:
-            Progress.bar.write(text, file=sys.stdout)
-            sys.stdout.flush()
+            Progress.bar.write(text, file=stream)
+            stream.flush()
         else:
-            print(text, flush=True)
-
-    def _stderr(self, message: str) -> None:
-        if Progress.bar is not None:
-            Progress.bar.write(message, file=sys.stderr)
-        else:
-            print(message, file=sys.stderr, flush=True)
+            print(text, file=stream, flush=True)
 
 
 class Failures:
-    """The inputs that could not be used, each reported when it is added."""
+    """The inputs that could not be used; each is reported when it is added. field: its name in a line of --json."""
 
-    def __init__(self, console: Console):
-        self.console, self.inputs = console, list[Path]()
+    def __init__(self, console: Console, field: str = "file"):
+        self.console, self.field, self.inputs = console, field, list[str]()
 
-    def add(self, source: Path, reason: str) -> None:
-        """Reports why an input could not be used; with --json as a result of its own too."""
-        self.inputs.append(source)
-        self.console.error(reason if str(source) in reason else f"{source}: {reason}")
+    def add(self, source: Path | str, reason: str) -> None:
+        """Reports why an input could not be used, as an error and with --json as a result too."""
+        name = str(source)
+        self.inputs.append(name)
+        self.console.error(reason if name in reason else f"{name}: {reason}")
         if self.console.as_json:
-            self.console.result("", file=source, status="failed", error=reason)
+            self.console.result("", **{self.field: name}, status="failed", error=reason)
 
 
 class Progress:
-    """The state of one long piece of work, shown as suits the place it is shown in."""
+    """How far a long piece of work is: a bar on a terminal, elsewhere one line every 30 seconds."""
 
     LINE_EVERY = 30.0
-    bar: Any = None  # the live one, which messages must not run into
+    bar: Any = None  # the one bar on the terminal, through which messages are printed
 
     def __init__(self, total: int, unit: str, initial: int, console: Console):
         self.total, self.unit, self.done, self.console = total, unit, initial, console
@@ -160,7 +146,7 @@ class Progress:
             Progress.bar = None
 
     def advance(self, amount: int = 1, figures: Mapping[str, float] | None = None, images: int = 0) -> None:
-        """One piece done, with the figures to show beside it and the images it took."""
+        """Adds pieces that are done. figures: shown beside the bar; images: how many each piece had, for images a second."""
         self.done += amount
         elapsed = time.monotonic() - self._started
         pieces = max(1, self.done - self._initial)

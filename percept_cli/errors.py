@@ -1,4 +1,4 @@
-"""What can go wrong for a user, with the exit code the shell sees."""
+"""The errors that a user can cause or repair, each with its exit code."""
 
 import difflib
 from collections.abc import Iterable, Mapping
@@ -18,17 +18,17 @@ class ExitCode(IntEnum):
 
 
 class PerceptError(Exception):
-    """An error the user can act on: its text says what was given, what is allowed and what to do."""
+    """An error that the user can repair: its text says what was given, what is allowed and what to do."""
 
     exit_code: ExitCode = ExitCode.USAGE
 
 
 class UsageError(PerceptError):
-    """A wrong option or a failed check made before any work."""
+    """A wrong option, or anything else that a check before the work finds."""
 
 
 class ImageError(PerceptError):
-    """One input that cannot be read, or one output that cannot be written."""
+    """An input that cannot be read, or an output that cannot be written."""
 
     exit_code = ExitCode.ALL_FAILED
 
@@ -40,19 +40,19 @@ class ModelError(PerceptError):
 
 
 class DeviceError(PerceptError):
-    """A device that is not there, or memory that is not enough."""
+    """A device that is not available, or too little memory."""
 
     exit_code = ExitCode.DEVICE
 
 
 class VerificationError(PerceptError):
-    """A result that a check of percept's own found to be wrong."""
+    """A result that percept itself checked and found wrong."""
 
     exit_code = ExitCode.INTERNAL
 
 
 class Interrupted(BaseException):
-    """Work stopped by a signal; no Exception, so that nothing which handles those takes it for a fault of the work."""
+    """Work stopped by a signal. Not an Exception, so that code which handles failures of the work does not catch it."""
 
     def __init__(self, message: str, exit_code: ExitCode):
         super().__init__(message)
@@ -60,7 +60,7 @@ class Interrupted(BaseException):
 
 
 def unknown_name(kind: str, given: str, choices: Iterable[str], *, hint: str = "") -> str:
-    """A sentence for a name that is not known: the closest one if there is one, then all of them."""
+    """The message for a name that is not known: with the closest known name, if any, then all of them."""
     choices = list(choices)
     close = difflib.get_close_matches(given, choices, n=1)
     suggestion = f" Did you mean '{close[0]}'?" if close else ""
@@ -69,7 +69,7 @@ def unknown_name(kind: str, given: str, choices: Iterable[str], *, hint: str = "
 
 
 def refuse_options(options: Mapping[str, object], reason: str) -> None:
-    """Raises UsageError when any of the options, by their spelling, was given: is neither None, False nor empty."""
+    """Raises UsageError where an option was given. options: spelling -> value; None, False and "" are not given."""
     given = [name for name, value in options.items() if value is not None and value is not False and value != ""]
     if given:
         listing = " and ".join(filter(None, (", ".join(given[:-1]), given[-1])))

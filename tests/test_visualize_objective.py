@@ -260,6 +260,7 @@ def test_the_same_seed_gives_the_same_file_and_every_option_another(percept: Cal
         )
     ]  # fmt: skip
     assert len({first, *others}) == 7
+    assert draw("--parametrisation", "pixels") == draw("--parametrization", "pixels") in others
 
 
 def test_a_class_of_a_classifier_is_an_objective(percept: Callable, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Many images through one operation: one bad file does not stop the rest."""
+"""Many images through one operation: an image that fails does not stop the others."""
 
 import time
 from collections.abc import Callable
@@ -6,11 +6,10 @@ from dataclasses import replace
 
 import typer
 
-from percept_cli.console import Console
-from percept_cli.core.files.formats import pipe_extension
+from percept_cli.console import Console, Failures
 from percept_cli.core.files.outputs import Job, create_folders
 from percept_cli.core.images.decode import load_image
-from percept_cli.core.images.encode import encode_image, save_image
+from percept_cli.core.images.encode import save_image
 from percept_cli.core.images.photo import Photo
 from percept_cli.errors import ExitCode, ImageError
 
@@ -26,19 +25,19 @@ def process_images(
     show: bool = False,
     fields: dict[str, object],
 ) -> None:
-    """Reads, transforms and writes every job, reporting each; raises typer.Exit with 3 or 4 when some or all failed.
+    """Reads, transforms and writes each image and reports it. Raises typer.Exit: 3 where some failed, 4 where all did.
 
-    show: every result on the terminal too.
+    show: previews every result in the terminal. fields: more fields for each line of --json; `operation` may change them.
     """
     create_folders(jobs)
-    failures: list[str] = []
+    failures = Failures(console, "source")
     for job in jobs:
         if job.skip:
             console.result(
                 f"{job.destination} (exists, left)", source=job.source, output=job.destination, status="skipped"
             )
     todo = [job for job in jobs if not job.skip]
-    with console.progress(len(todo), "image") if len(todo) > 1 else console.progress_off() as progress:
+    with console.progress(len(todo), "image", shown=len(todo) > 1) as progress:
         for job in todo:
             started = time.monotonic()
             try:
@@ -46,13 +45,10 @@ def process_images(
                 for note in photo.notes:
                     console.warn(f"{job.label}: {note}")
                 result = operation(photo, job)
-                for note in _write(result, job, console, quality, pipe_extension(photo.format)):
+                for note in save_image(result, job.destination or console.binary, quality=quality):
                     console.warn(f"{job.label}: {note}")
             except ImageError as error:
-                failures.append(job.label)
-                console.error(str(error) if job.label in str(error) else f"{job.label}: {error}")
-                if console.as_json:
-                    console.result("", source=job.label, status="failed", error=str(error))
+                failures.add(job.label, str(error))
             else:
                 if job.destination is not None:
                     seconds = round(time.monotonic() - started, 3)
@@ -61,25 +57,16 @@ def process_images(
                         width=result.width, height=result.height, seconds=seconds, **fields,
                     )  # fmt: skip
                 if show:
-                    console.show(_small(result).visible())
+                    console.show(_preview(result).visible())
             progress.advance(1)
-    if failures:
+    if failures.inputs:
         if len(jobs) > 1:
-            console.error(f"{len(failures)} of {len(jobs)} images failed: {', '.join(failures)}")
-        raise typer.Exit(ExitCode.ALL_FAILED if len(failures) == len(jobs) else ExitCode.SOME_FAILED)
+            console.error(f"{len(failures.inputs)} of {len(jobs)} images failed: {', '.join(failures.inputs)}")
+        raise typer.Exit(ExitCode.ALL_FAILED if len(failures.inputs) == len(jobs) else ExitCode.SOME_FAILED)
 
 
-def _small(photo: Photo) -> Photo:
-    """The photograph with pixels left out, enough for a terminal; of a large result few are touched."""
+def _preview(photo: Photo) -> Photo:
+    """A photograph with rows and columns left out, large enough for a terminal: a large result is not copied whole."""
     step = max(1, max(photo.height, photo.width) // PREVIEW_SIDE)
     alpha = None if photo.alpha is None else photo.alpha[..., ::step, ::step]
     return replace(photo, pixels=photo.pixels[..., ::step, ::step], alpha=alpha)
-
-
-def _write(result: Photo, job: Job, console: Console, quality: int, piped: str) -> tuple[str, ...]:
-    """Writes the result to its file, or to standard output in the format of the extension `piped`; returns the notes."""
-    if job.destination is not None:
-        return save_image(result, job.destination, quality=quality)
-    data, notes = encode_image(result, piped, quality=quality)
-    console.write_binary(data)
-    return notes

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,64 +16,56 @@ if TYPE_CHECKING:
     from percept_cli.core.files.outputs import Job
 
 USUAL_METRICS = "psnr,ssim,ms_ssim,perceptual"
-PANEL = "Linear probe"
+probe_option = partial(typer.Option, rich_help_panel="Linear probe")
 
 
 def compare(
     first: Annotated[Path | None, typer.Argument(metavar="A", help="An image, or a folder of them.")] = None,
     second: Annotated[
         Path | None,
-        typer.Argument(metavar="B", help="Its counterpart; in a folder, files whose names begin with those of A's."),
+        typer.Argument(
+            metavar="B", help="The image to compare with A; in a folder, files whose names begin as those of A do."
+        ),
     ] = None,
     probe: Annotated[
         Path | None,
-        typer.Option(
+        probe_option(
             metavar="FOLDER",
-            help="Instead of A and B: how well codes and layers tell FOLDER/class/*.jpg apart.",
-            rich_help_panel=PANEL,
+            help="Instead of A and B: classify FOLDER/class/*.jpg by the features of codes and layers.",
         ),
     ] = None,
-    models: Annotated[
-        list[str] | None,
-        typer.Option("-m", "--model", help="An autoencoder; may be given again.", rich_help_panel=PANEL),
-    ] = None,
+    models: Annotated[list[str] | None, probe_option("-m", "--model", help="An autoencoder; may be repeated.")] = None,
     size: Annotated[
-        int | None,
-        typer.Option(min=1, help="Side of each picture's middle square, pixels. Default: 96.", rich_help_panel=PANEL),
+        int | None, probe_option(min=1, help="Side of each picture's middle square, pixels. Default: 96.")
     ] = None,
     folds: Annotated[
         int | None,
-        typer.Option(min=2, help="Parts, each classified by what the others teach. Default: 5.", rich_help_panel=PANEL),
+        probe_option(min=2, help="Parts; a classifier trained on the others classifies each. Default: 5."),
     ] = None,
     metrics: Annotated[
         options.Names,
-        typer.Option(
-            parser=options.parse_names,
-            metavar="M1,M2,...",
-            help="Of psnr, ssim, ms_ssim, perceptual, gram, contextual, lpips, lpips_vgg, lpips_squeeze, dists.",
+        options.names_option(
+            "Of psnr, ssim, ms_ssim, perceptual, gram, contextual, lpips, lpips_vgg, lpips_squeeze, dists.",
+            "M1,M2,...",
         ),
     ] = USUAL_METRICS,  # type: ignore[assignment]
     border: Annotated[
         int,
         typer.Option(
-            min=0, help="Pixels left out at each side by PSNR, SSIM and MS-SSIM; papers on upscaling: the scale."
+            min=0, help="Pixels that PSNR, SSIM and MS-SSIM leave out at each side; papers on upscaling take the scale."
         ),
     ] = 0,
     layers: Annotated[
         options.Names | None,
-        typer.Option(
-            parser=options.parse_names,
-            metavar="L1,L2,...",
-            help="Of the distances or the probe. Default: the extractor's own.",
-        ),
+        options.names_option("Of the distances or the probe. Default: the extractor's own."),
     ] = None,
     output: Annotated[
         str | None,
         typer.Option(
             "-o",
             "--output",
-            help="A heat map of the differences, to the extractor or, without `perceptual`, of the pixels: a file or "
-            "a folder.",
+            help="A heat map of the perceptual distance, or without `perceptual` of the pixels' difference: a file or a "
+            "folder.",
         ),
     ] = None,
     *,
@@ -121,7 +114,7 @@ def compare(
     pairs, unmatched = find_pairs(first, second)
     heat_jobs = _plan_heat_maps(pairs, output, existing)
 
-    # Only now the heavy imports: a mistyped path is answered at once.
+    # Only now the slow imports, so that a mistyped path is refused at once.
     from percept_cli.core.images.encode import save_image
     from percept_cli.core.images.photo import Photo
     from percept_cli.core.measures.comparison import create_comparison, load_pair, mean_figures
@@ -143,7 +136,7 @@ def compare(
     measured: list[dict[str, float]] = []
 
     def compare_pair(pair: "Pair", job: "Job") -> None:
-        # The pictures are let go of on return, before the next are loaded.
+        # A function, so that the memory of the pictures is free before the next pair is loaded.
         images, target, notes = load_pair(pair.first, pair.second)
         taken = comparison.measure(images, target)
         drawn: dict[str, object] = {}
@@ -165,7 +158,7 @@ def compare(
 
     for path, reason in unmatched.items():
         failures.add(path, reason)
-    with console.progress(len(pairs), "pair") if len(pairs) > 1 else console.progress_off() as progress:
+    with console.progress(len(pairs), "pair", shown=len(pairs) > 1) as progress:
         for pair, job in zip(pairs, heat_jobs, strict=True):
             try:
                 with memory_errors(f"{pair.first.name} and {pair.second.name}", "Ask for fewer --metrics"):
@@ -187,7 +180,7 @@ def compare(
 
 
 class _Table:
-    """The protocol, then a row of figures for every pair; names: all that can stand in the first column."""
+    """Prints the protocol, then a row of figures for each pair. names: all that the first column may hold."""
 
     def __init__(
         self, console: "Console", names: Sequence[str], figures: Sequence[str], protocol: Mapping[str, object]
@@ -197,16 +190,16 @@ class _Table:
         self.widths = {figure: max(len(figure), 8) for figure in figures}
 
     def head(self) -> None:
-        """Prints how the figures are taken, and their names."""
+        """Prints the protocol and the names of the figures."""
         if not self.console.as_json:
             for subject, text in self.protocol.items():
                 self.console.result(f"{subject}: {text}")
             self.console.result("\n" + self._line("", {figure: figure for figure in self.widths}))
 
     def row(self, name: str, figures: Mapping[str, float], **fields: object) -> None:
-        """Prints figures as papers do: decibels with two decimals, the others with four."""
+        """Prints figures as papers give them: decibels with two decimals, the others with four."""
         cells = {each: f"{value:.{2 if each.startswith('psnr') else 4}f}" for each, value in figures.items()}
-        # JSON has no infinity, which is the PSNR of equal images: it becomes null.
+        # The PSNR of equal images is infinite, which JSON cannot hold: null.
         finite = {each: value if math.isfinite(value) else None for each, value in figures.items()}
         self.console.result(self._line(name, cells), **fields, figures=finite, protocol=self.protocol)
 
@@ -216,7 +209,7 @@ class _Table:
 
 
 def _plan_heat_maps(pairs: "Sequence[Pair]", output: str | None, existing: options.Existing) -> "Sequence[Job]":
-    """One job a pair, without a destination where no heat map was asked for."""
+    """One job for each pair; without --output its destination is None."""
     from percept_cli.core.files.inputs import InputItem
     from percept_cli.core.files.outputs import Job, plan_outputs
     from percept_cli.errors import UsageError
@@ -227,7 +220,7 @@ def _plan_heat_maps(pairs: "Sequence[Pair]", output: str | None, existing: optio
         raise UsageError("-o -: standard output is for the figures. Give the heat map a file or a folder.")
     jobs = plan_outputs(
         [InputItem(pair.first, Path(pair.first.name)) for pair in pairs], output, name="{stem}_{op}.png",
-        op="difference", overwrite=existing.overwrite, skip_existing=existing.skip_existing,
+        op="difference", **vars(existing),
     )  # fmt: skip
     seconds = {pair.second.resolve() for pair in pairs}
     for job in jobs:

@@ -1,4 +1,4 @@
-"""The part of `percept compare` that --probe asks for: codes and layers compared by what a linear classifier can do."""
+"""`percept compare --probe`: codes and layers compared by the accuracy of a linear classifier on them."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -29,10 +29,10 @@ def compare_probe(
     compute: options.ExactCompute,
     console: Console,
 ) -> None:
-    """The accuracy of a linear classifier on pixels, on the autoencoders' codes and on the extractor's layers.
+    """Reports the accuracy of a linear classifier on pixels, on codes of autoencoders and on layers of the extractor.
 
-    layers: None for the extractor's own, or for none of it where there are models. Raises UsageError for a folder that
-    cannot be probed, typer.Exit with 3 when some of its files cannot be read.
+    layers: None for the extractor's own layers, or for no layer where `models` are given. Raises UsageError for a folder
+    that cannot be probed, typer.Exit with 3 where some of its files cannot be read.
     """
     from percept_cli.core.files.folders import USUAL_FOLDS, check_folds, find_labeled
     from percept_cli.errors import ExitCode, ImageError
@@ -43,7 +43,7 @@ def compare_probe(
     if found.unlabeled:
         console.warn(f"files in {folder} itself, in no folder of a class, have none: {len(found.unlabeled)} left out")
 
-    # Only now the heavy imports: a wrong folder is answered at once.
+    # Only now the slow imports, so that a wrong folder is refused at once.
     from percept_cli.core.extractors.geometry import choose_side
     from percept_cli.core.images.decode import load_image
     from percept_cli.core.images.photo import middle_square
@@ -96,7 +96,7 @@ def compare_probe(
 
 
 def _load_autoencoders(models: Sequence[str], runtime: "Runtime") -> "dict[str, Autoencoder]":
-    """The autoencoders by the names of their codes: `code of STEM`, of the whole path where two stems are the same."""
+    """The autoencoders by the names of their codes: `code of STEM`, or of the whole path where two stems are equal."""
     from percept_cli.core.generators.autoencoder import Autoencoder
     from percept_cli.core.pretrained.generators import load_generator
 
@@ -111,7 +111,7 @@ def _load_autoencoders(models: Sequence[str], runtime: "Runtime") -> "dict[str, 
 
 
 class _Report:
-    """The protocol, the share of the largest class, then a row for every kind of features."""
+    """Prints the protocol, the share of the largest class, then a row for each kind of features."""
 
     def __init__(
         self, console: Console, classes: Sequence[str], squares: str, split: str, table: "Mapping[str, PooledRows]"
@@ -134,7 +134,7 @@ class _Report:
         console.result(self._line("chance", "", f"{self.largest} of {self.total}", chance))
 
     def row(self, name: str, result: "ProbeResult") -> None:
-        """Prints what one kind of features reached."""
+        """Prints the result of one kind of features."""
         rows, correct = self.table[name], sum(result.correct.values())
         accuracy = f"{100 * result.accuracy:5.1f} % ± {100 * result.standard_error:.1f}"
         self.console.result(

@@ -1,4 +1,4 @@
-"""`percept doctor`: does this installation work, and on what does it run?"""
+"""`percept doctor`: whether this installation works, and on which device it runs."""
 
 from percept_cli import __version__, options
 
@@ -21,7 +21,7 @@ def doctor(json: options.Json = False) -> None:
 
     console = Console(as_json=json)
     try:
-        # The pair breaks when it comes from two package indexes, and only then is the import an error.
+        # The import fails where the two packages come from different package indexes.
         import torchvision
 
         pair = torchvision.__version__

@@ -1,4 +1,4 @@
-"""`percept invert`: what a layer of a network keeps of a photograph, as a picture."""
+"""`percept invert`: pictures of what a layer of a network keeps of a photograph."""
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
@@ -33,40 +33,36 @@ def _option(help: str, **more: Any) -> Any:
 
 @dataclass(frozen=True)
 class Search:
-    """The options of `--method optimize`; None is the preset's value, or the usual one."""
+    """The options of `--method optimize`; None stands for the value of the preset, or for the default."""
 
     preset: Annotated[str | None, _option("The settings of a paper.", metavar="mahendran-vedaldi")] = None
-    steps: Annotated[int | None, _option("Updates a picture. Default: 300.", min=1)] = None
+    steps: Annotated[int | None, _option("Updates of each picture. Default: 300.", min=1)] = None
     optimizer: Annotated[str | None, _option("auto (lbfgs, then adam), lbfgs, adam or sgd.")] = None
     tv_weight: Annotated[float | None, _option("More is smoother. Default: 0.", min=0.0)] = None
-    tv_exponent: Annotated[float | None, _option("β: 1 leaves edges, 2 (default) flattens them.", min=1.0)] = None
+    tv_exponent: Annotated[float | None, _option("β: 1 keeps edges, 2 (default) smooths them.", min=1.0)] = None
     alpha_weight: Annotated[float | None, _option("More keeps colors nearer to gray. Default: 0.", min=0.0)] = None
-    jitter: Annotated[int | None, _option("Shift by up to so many pixels each step; with adam or sgd.", min=0)] = None
-
-    def given(self) -> dict[str, object]:
-        """The options that were given, by name."""
-        return {name: value for name, value in vars(self).items() if value is not None}
+    jitter: Annotated[
+        int | None, _option("Largest shift of the picture at each step, pixels; with adam or sgd.", min=0)
+    ] = None
 
 
 def invert(
     photos: options.Inputs = None,
     layer: Annotated[
         options.Names | None,
-        typer.Option(
-            parser=options.parse_names, metavar="L1,L2,...", help="Layers; conv5 is the last convolution of block 5."
-        ),
+        options.names_option("Layers; conv5 is the last convolution of block 5."),
     ] = None,
     method: Annotated[
         str | None,
         typer.Option(
             metavar="optimize|generator",
-            help="Search for the picture, or have a network tell. Default: optimize, with -m generator.",
+            help="Optimize the picture, or compute it by a network. Default: optimize; with -m generator.",
         ),
     ] = None,
     model: Annotated[
         str | None,
         typer.Option(
-            "-m", "--model", help="A shipped inverter or a file of one, or of an autoencoder: these need no --layer."
+            "-m", "--model", help="A shipped inverter or a file of one, or of an autoencoder; these need no --layer."
         ),
     ] = None,
     output: options.Output = None,
@@ -74,10 +70,10 @@ def invert(
     size: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Side of the photograph's middle square, pixels. Default: 224; with an autoencoder all."
+            min=1, help="Side of the photograph's middle square, pixels. Default: 224; with an autoencoder the whole."
         ),
     ] = None,
-    samples: Annotated[int, typer.Option(min=1, help="Pictures a layer, from different starts.")] = 1,
+    samples: Annotated[int, typer.Option(min=1, help="Pictures of each layer, from different starts.")] = 1,
     *,
     search: Search,
     extractor_source: options.ExtractorSource,
@@ -89,7 +85,7 @@ def invert(
     compute: options.Compute,
     report: options.Report,
 ) -> None:
-    """See what a layer of a network keeps of a photograph: a picture is found that has the same features there.
+    """Show what a layer of a network keeps of a photograph: find a picture with the same features at that layer.
 
     percept invert --layer conv5
 
@@ -99,6 +95,7 @@ def invert(
 
     percept invert photo.jpg -m autoencoder.safetensors
     """
+    from percept_cli.core.files.inputs import expand_inputs
     from percept_cli.core.files.outputs import plan_outputs
     from percept_cli.core.pretrained.manifest import find_inverter, layer_of, role_of
 
@@ -119,15 +116,15 @@ def invert(
         raise UsageError(f"{known}Give --layer, as in --layer conv5 or --layer relu1_2,relu3_3.")
     elif model is not None and len(asked) > 1:
         raise UsageError("-m is an inverter of one layer: give one --layer, or leave -m out for the shipped ones.")
-    if photos or listing.from_file is not None:
-        items = listing.expand(photos)
-    else:
+    if not photos and listing.from_file is None:
         from percept_cli.core.data.photos import sample_photo
 
         sample = sample_photo()
-        items = listing.expand([str(sample)])
-        output = output or "./"  # beside the photograph is among scikit-image's files
+        photos = [str(sample)]
+        output = output or "./"  # the folder of the sample is scikit-image's
         console.say(f"no image was given: {sample.name}, a sample photograph of scikit-image")
+
+    items = expand_inputs(photos, **vars(listing))
 
     def plan(op: str, label: str) -> "list[Job]":
         return plan_outputs(items, output, name=name, op=op, model=label, **vars(existing))
@@ -137,7 +134,7 @@ def invert(
         jobs = plan(Path(autoencoder).stem, Path(autoencoder).stem)
         operation = _through_code(autoencoder, size, compute, console, fields)
     else:
-        # The names of files hold full names of layers, which the architecture knows; its import brings torch.
+        # The names of the files hold full names of layers, which need the architecture and so torch.
         from percept_cli.core.extractors.geometry import choose_side, shallow_to_deep
         from percept_cli.core.optimization.inversion import check_options, preset_options
         from percept_cli.core.pretrained.generators import check_inverter, load_generator
@@ -151,10 +148,9 @@ def invert(
                 console.say(f"{each} of {extractor.name} is {architecture.resolve(each)}")
         jobs = plan("inverted" if len(layers) > 1 else layers[0], extractor.name)
         files = {each: model or find_inverter(extractor.name, each).path for each in layers} if by_generator else {}
-        changes = {key: value for key, value in search.given().items() if key != "preset"}
+        changes = {key: value for key, value in options.given(search).items() if key != "preset"}
         settings = {
-            each: replace(preset_options(search.preset, architecture, each), seed=seed, **changes)  # type: ignore[arg-type]
-            for each in layers
+            each: replace(preset_options(search.preset, architecture, each), seed=seed, **changes) for each in layers
         }
         for setting in settings.values():
             check_options(setting)
@@ -178,7 +174,7 @@ def invert(
 
 
 def _by_generator(method: str | None, model: str | None, samples: int, search: Search) -> bool:
-    """Whether a generator makes the pictures. Raises UsageError for options that do not go together."""
+    """Whether a generator makes the pictures. Raises UsageError for options that exclude each other."""
     if method is not None and method not in METHODS:
         raise UsageError(unknown_name("method", method, METHODS))
     if model is not None and method == "optimize":
@@ -187,7 +183,7 @@ def _by_generator(method: str | None, model: str | None, samples: int, search: S
         return False
     if samples > 1:
         raise UsageError("A generator makes one picture: leave --samples out, or use --method optimize.")
-    given = {f"--{option.replace('_', '-')}": value for option, value in search.given().items()}
+    given = {f"--{option.replace('_', '-')}": value for option, value in options.given(search).items()}
     refuse_options(given, "A generator does not search")
     return True
 
@@ -201,7 +197,7 @@ def _to_pictures(
     console: "Console",
     fields: dict[str, object],
 ) -> "Operation":
-    """What becomes of a photograph: one picture, or a sheet of all layers and samples, whose errors are reported.
+    """The operation of a photograph: one picture, or a sheet of all layers and samples. It reports their errors.
 
     by_layer: the inverter of each layer, or the options of its optimization.
     """
@@ -213,7 +209,7 @@ def _to_pictures(
     from percept_cli.core.runtime import memory_errors
     from percept_cli.core.visualization.inversion import inversion_sheet, measure_inversion
 
-    # Errors are measured in float32, whatever the networks run in.
+    # Errors are measured in float32, whatever the precision of the networks.
     exact = replace(runtime, dtype=float32).freeze(copy.deepcopy(extractor))
     frozen = runtime.freeze(extractor)
     steps = sum(each.steps if isinstance(each, inversion.InversionOptions) else 1 for each in by_layer.values())
@@ -255,7 +251,7 @@ def _to_pictures(
 def _through_code(
     model: str, size: int | None, compute: options.Compute, console: "Console", fields: dict[str, object]
 ) -> "Operation":
-    """What an autoencoder makes of a photograph, or of its middle square of `size` pixels, with a report of the code."""
+    """The operation of an autoencoder on a photograph, or on its middle square of `size` pixels. It reports the code."""
     from percept_cli.core.generators.autoencoder import Autoencoder
     from percept_cli.core.images.photo import Photo, middle_square
     from percept_cli.core.inference.invert import run_autoencoder
@@ -285,7 +281,7 @@ def _through_code(
                 f"{label}: the code covers {across}x{down} pixels, of which the last repeat the edges of "
                 f"{width}x{height}; the result is cut to that"
             )
-        levels = 255 if photo.bits == 8 else 65535  # as the file holds it, which anyone can measure again
+        levels = 255 if photo.bits == 8 else 65535  # as the file holds it
         error = image_error((result * levels).round() / levels, pixels)
         fewer, shape = pixels.numel() / code.numel(), list(code.shape[1:])
         console.say(

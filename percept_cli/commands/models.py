@@ -1,4 +1,4 @@
-"""`percept models`: what is shipped, and what a weights file holds."""
+"""`percept models`: the shipped models, and the content of a weights file."""
 
 import dataclasses
 from pathlib import Path
@@ -9,7 +9,7 @@ import typer
 from percept_cli import options
 from percept_cli.console import Console
 
-models = typer.Typer(help="List the shipped models, or say what a weights file holds.", no_args_is_help=True)
+models = typer.Typer(help="List the shipped models, or show what a weights file holds.", no_args_is_help=True)
 
 
 @models.command("list")
@@ -42,7 +42,7 @@ def list_models(
 def inspect_model(
     model: Annotated[str, typer.Argument(help="A shipped name or a file.")], json: options.Json = False
 ) -> None:
-    """Say what a weights file holds: format, architecture, parameters, recipe.
+    """Show what a weights file holds: format, architecture, parameters, recipe.
 
     percept models inspect starry-night
     """
@@ -74,11 +74,13 @@ def blend_models(
     first: Annotated[str, typer.Argument(help="A shipped name or a file.")],
     second: Annotated[str, typer.Argument(help="Another of the same kind.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The model to write.")],
-    share: Annotated[float, typer.Option(min=0.0, max=1.0, help="Of the second: 0 is the first, 1 the second.")] = 0.5,
+    share: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="The weight of the second: 0 gives the first, 1 the second.")
+    ] = 0.5,
     overwrite: options.Overwrite = False,
     json: options.Json = False,
 ) -> None:
-    """Write a model between two of one architecture: two styles, two looks, two stages of one training.
+    """Write a weighted mean of two models of one architecture: two styles, two looks, two stages of one training.
 
     percept models blend wave starry-night -o between.safetensors
     """

@@ -18,14 +18,6 @@ if TYPE_CHECKING:
 
 PREVIEW_EVERY = 10
 optimization = partial(typer.Option, rich_help_panel="Optimization")
-loss_option = partial(typer.Option, rich_help_panel="Losses")
-
-
-def complete_style(incomplete: str) -> list[str]:
-    """Names of the shipped style models for shell completion, read without torch."""
-    from percept_cli.core.pretrained.manifest import shipped_models
-
-    return [name for name, model in shipped_models().items() if model.role == "style" and name.startswith(incomplete)]
 
 
 def stylize(
@@ -33,12 +25,15 @@ def stylize(
     model: Annotated[
         str | None,
         typer.Option(
-            "-m", "--model", help="A shipped style or a file; see `percept models list`.", autocompletion=complete_style
+            "-m",
+            "--model",
+            help="A shipped style or a file; see `percept models list`.",
+            autocompletion=options.complete_models("style"),
         ),
     ] = None,
     style: Annotated[
         list[Path] | None,
-        typer.Option("--style", help="Any picture as the style, by optimization; several are blended."),
+        typer.Option("--style", help="A picture whose style is taken, by optimization; several are blended."),
     ] = None,
     output: options.Output = None,
     name: options.Name = "{stem}_{op}{ext}",
@@ -46,7 +41,9 @@ def stylize(
     keep_colors: Annotated[bool, typer.Option("--keep-colors", help="Keep the photograph's colors.")] = False,
     mask: Annotated[
         Path | None,
-        typer.Option(help="Only what is white in this picture changes; a folder holds one for each photograph."),
+        typer.Option(
+            help="A picture: only where it is white the photograph changes. Or a folder of one for each photograph."
+        ),
     ] = None,
     size: Annotated[
         int | None, typer.Option(min=16, help="Short side of the result, pixels. Default: the photograph's.")
@@ -58,19 +55,21 @@ def stylize(
         int, optimization(min=32, help="With --style: its short side in pixels; larger gives larger strokes.")
     ] = 256,
     blend: Annotated[str | None, optimization(metavar="W1,W2,...", help="With --style: weights of several.")] = None,
-    preview: Annotated[Path | None, optimization(help="With --style: a PNG of the picture as it grows.")] = None,
+    preview: Annotated[Path | None, optimization(help="With --style: a PNG that shows each tenth step.")] = None,
     loss: Annotated[
         str,
-        loss_option(
-            help="With --style: gram takes its texture all over, contextual from what is alike in both pictures."
+        options.loss_option(
+            help="With --style: gram takes its texture everywhere, contextual from similar parts of it."
         ),
     ] = "gram",
     bandwidth: Annotated[
-        float, loss_option(help="Of --loss contextual: smaller counts only what is most alike.")
+        float, options.loss_option(help="Of --loss contextual: smaller counts only the most similar features.")
     ] = 0.1,
     points: Annotated[
         int,
-        loss_option(min=0, help="Of --loss contextual: drawn at each step from layers that have more; 0 compares all."),
+        options.loss_option(
+            min=0, help="Of --loss contextual: how many places of a larger layer each step compares; 0: all."
+        ),
     ] = 4225,
     *,
     losses: options.StyleLosses,
@@ -78,8 +77,8 @@ def stylize(
         str,
         typer.Option(
             metavar="auto|off|N",
-            help="Tiles of N pixels, for less memory: features with --style, pixels with a model of `train translate`; "
-            "auto: large photographs alone.",
+            help="Work in tiles of N pixels to save memory: with --style, and with a model of `train translate`; "
+            "auto: only large photographs.",
         ),
     ] = "auto",
     extractor_source: options.ExtractorSource,
@@ -103,6 +102,7 @@ def stylize(
 
     percept stylize photo.png -m wave --mask sky.png
     """
+    from percept_cli.core.files.inputs import expand_inputs
     from percept_cli.core.files.outputs import plan_outputs
     from percept_cli.core.pretrained.manifest import shipped_models
 
@@ -114,11 +114,11 @@ def stylize(
         raise UsageError("--mask leaves pixels as they are and --size resizes them all: give one of them.")
     if mask is not None and not mask.exists():
         raise UsageError(f"--mask {mask}: there is no such file or folder.")
-    items = listing.expand(photos)
+    items = expand_inputs(photos, **vars(listing))
     label = Path(model).stem if model else style[0].stem  # type: ignore[index]
     jobs = plan_outputs(items, output, name=name, op=label, model=label, **vars(existing))
 
-    # Only now the heavy imports: a mistyped option is answered at once.
+    # Only now the slow imports, so that a mistyped option is refused at once.
     from percept_cli.commands.batch import process_images
     from percept_cli.core.files.formats import keeps_levels
     from percept_cli.core.images.masks import load_mask
@@ -151,7 +151,7 @@ def stylize(
         from percept_cli.core.optimization import style_transfer
 
         if optimizer == "lbfgs" and compute.precision == "auto":
-            # Its line search compares losses more finely than bf16 tells them apart.
+            # The differences of losses that its line search compares are smaller than the precision of bf16.
             compute = replace(compute, precision="fp32")
         runtime = compute.runtime()
         console.say(runtime.reason)

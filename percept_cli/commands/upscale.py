@@ -20,32 +20,24 @@ if TYPE_CHECKING:
 DEFAULT_SCALE = 4
 
 
-def complete_upscaler(incomplete: str) -> list[str]:
-    """Names of the shipped upscalers for shell completion, read without torch."""
-    from percept_cli.core.pretrained.manifest import shipped_models
-
-    return [
-        name for name, model in shipped_models().items() if model.role == "upscaler" and name.startswith(incomplete)
-    ]
-
-
 def upscale(
     photos: options.Inputs = None,
     x2: Annotated[bool, typer.Option("--x2", help="Twice as wide and as high.")] = False,
     x3: Annotated[bool, typer.Option("--x3", help="3 times.")] = False,
-    x4: Annotated[bool, typer.Option("--x4", help="4 times, as without any factor.")] = False,
+    x4: Annotated[bool, typer.Option("--x4", help="4 times, the default.")] = False,
     x8: Annotated[bool, typer.Option("--x8", help="8 times.")] = False,
     scale: Annotated[
-        float | None, typer.Option(help="Any other factor above 1: by the next larger network, then resampled.")
+        float | None,
+        typer.Option(help="Any factor above 1: the next larger network enlarges, then the result is resampled."),
     ] = None,
     width: Annotated[int | None, typer.Option(min=1, help="Width of the result in pixels.")] = None,
     height: Annotated[int | None, typer.Option(min=1, help="Height of the result in pixels.")] = None,
     look: Annotated[
         str | None,
-        typer.Option(metavar="faithful|natural", help="The least error, or what a photograph looks like."),
+        typer.Option(metavar="faithful|natural", help="The least error, or the look of a photograph."),
     ] = None,
     blend: Annotated[
-        float | None, typer.Option(min=0.0, max=1.0, help="Between the looks: 0 is faithful, 1 natural.")
+        float | None, typer.Option(min=0.0, max=1.0, help="A look between the two: 0 is faithful, 1 natural.")
     ] = None,
     model: Annotated[
         str | None,
@@ -53,19 +45,19 @@ def upscale(
             "-m",
             "--model",
             help="A shipped upscaler or a file: percept's own, RealESRGAN_x4plus.pth and the like.",
-            autocompletion=complete_upscaler,
+            autocompletion=options.complete_models("upscaler"),
         ),
     ] = None,
     output: options.Output = None,
     name: options.Name = "{stem}_{op}{ext}",
     tile: options.Tile = "auto",
     verify_tiles: Annotated[
-        bool, typer.Option("--verify-tiles", help="Compute places another way too, and report the difference.")
+        bool, typer.Option("--verify-tiles", help="Compute some places without tiles too, and report the difference.")
     ] = False,
     histogram: Annotated[
         bool,
         typer.Option(
-            "--match-histogram", help="Give the result the photograph's own distribution of each color (Johnson 2016)."
+            "--match-histogram", help="Give each color the distribution it has in the photograph (Johnson 2016)."
         ),
     ] = False,
     *,
@@ -84,6 +76,7 @@ def upscale(
 
     percept upscale photo.jpg -m RealESRGAN_x4plus.pth
     """
+    from percept_cli.core.files.inputs import expand_inputs
     from percept_cli.core.files.outputs import plan_outputs
     from percept_cli.core.images.tiles import parse_tile
     from percept_cli.core.inference.enlargement import Enlargement, choose_enlargement
@@ -100,7 +93,7 @@ def upscale(
         raise UsageError("--blend goes between the two looks: leave --look out.")
     if look is not None and look not in LOOKS:
         raise UsageError(unknown_name("look", look, LOOKS))
-    items = listing.expand(photos)
+    items = expand_inputs(photos, **vars(listing))
     if wanted is None and model is None:
         wanted = Enlargement(factor=DEFAULT_SCALE, exact=True)
         console.say(f"no factor was given: --x{DEFAULT_SCALE}")
@@ -122,7 +115,7 @@ def upscale(
     enlargement = wanted
     jobs = plan_outputs(items, output, name=name, op=enlargement.label, model=label, **vars(existing))
 
-    # Only now the heavy imports: a mistyped option is answered at once.
+    # Only now the slow imports, so that a mistyped option is refused at once.
     from percept_cli.commands.batch import process_images
     from percept_cli.core.images.encode import check_size
     from percept_cli.core.inference.colors import match_colors
@@ -158,7 +151,7 @@ def upscale(
         upscaler = upscaler_for(enlargement.network_scale(factor, scales))
         with memory_errors(f"{size[1]}x{size[0]} pixels", "Use a smaller --tile"):
             last = _follow(upscaler.enlarge(photo, *size, verify=verify_tiles), console)
-        fields.update(scale=upscaler.scale)  # which networks differ in, when widths are asked for
+        fields.update(scale=upscaler.scale)  # with --width or --height photographs may need different networks
         if verify_tiles:
             fields.update(tile_difference=_report_verification(last, job, console))
         assert last.photo is not None
@@ -168,28 +161,27 @@ def upscale(
 
 
 def _follow(steps: "Iterator[TileStep]", console: "Console") -> "TileStep":
-    """The last step, all of them shown on a bar as they come."""
+    """The last of the steps, which a progress bar follows."""
     step = next(steps)
-    with console.progress(step.total, "tile") if step.total > 1 else console.progress_off() as progress:
+    with console.progress(step.total, "tile", shown=step.total > 1) as progress:
         for following in itertools.chain([step], steps):
             if following.note:
                 console.warn(following.note)
-            progress.total = following.total  # more when the memory took smaller tiles
+            progress.total = following.total  # more where the memory allows only smaller tiles
             progress.advance(following.done - step.done)
             step = following
     return step
 
 
 def _report_verification(last: "TileStep", job: "Job", console: "Console") -> float | None:
-    """The largest difference between tiles and whole in gray levels, None for a picture that is one tile."""
-    name = "standard input" if job.source is None else str(job.source)
+    """Reports the largest difference of the tiles from the whole, in gray levels; None for a picture of one tile."""
     found = last.verification
     if found is None:
-        console.say(f"{name}: computed as a whole, there are no tiles to verify")
+        console.say(f"{job.label}: computed as a whole, there are no tiles to verify")
         return None
     where = "everywhere" if found.whole else f"at {found.places} places"
     finding = f"{found.difference:.2g} gray levels at most, compared {where}"
     if not found.passed:
-        raise VerificationError(f"{name}: the tiles differ from the whole by {finding}. Use --tile off.")
-    console.say(f"{name}: the tiles differ from the whole by {finding}")
+        raise VerificationError(f"{job.label}: the tiles differ from the whole by {finding}. Use --tile off.")
+    console.say(f"{job.label}: the tiles differ from the whole by {finding}")
     return found.difference

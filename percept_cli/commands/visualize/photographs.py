@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from percept_cli.console import Console
+from percept_cli.core.files.inputs import expand_inputs
 from percept_cli.errors import UsageError
 from percept_cli.options import Listing
 
@@ -41,7 +42,7 @@ def choose_photo(image: Path | None, console: Console) -> Path:
 
 def list_photos(photos: list[str] | None, listing: Listing) -> list[Path]:
     """The files that are given. Raises UsageError for standard input, whose picture has no name to stand in a figure."""
-    items = listing.expand(photos)
+    items = expand_inputs(photos, **vars(listing))
     if any(item.source is None for item in items):
         raise UsageError("Standard input has no name to stand in a figure: give files or folders.")
     return [item.source for item in items if item.source is not None]

@@ -71,7 +71,7 @@ class PictureFile:
 
         from percept_cli.core.drawing.plots import render, render_svg
         from percept_cli.core.files.atomic import atomic_write_bytes
-        from percept_cli.core.images.encode import encode_image, save_image
+        from percept_cli.core.images.encode import save_image
         from percept_cli.core.images.photo import Photo
 
         place = self.job.destination
@@ -83,10 +83,7 @@ class PictureFile:
         elif isinstance(picture, Tensor) or place is None or place.suffix.lower() != SVG:
             pixels = picture if isinstance(picture, Tensor) else render(picture)
             photo = Photo(pixels)
-            if place is None:
-                self.console.write_binary(encode_image(photo, ".png")[0])
-            else:
-                save_image(photo, place, quality=self.quality)
+            save_image(photo, place or self.console.binary, quality=self.quality)
             fields = {"width": photo.width, "height": photo.height, **fields}
         else:
             atomic_write_bytes(place, render_svg(picture))

@@ -1,1 +1,1 @@
-"""Paths, folders and formats: what is read, and where results are written, whole or not at all."""
+"""Paths, folders and formats: which files are read, and where results are written."""

@@ -1,4 +1,4 @@
-"""Folders of images with a meaning: one a class for a probe, two whose images are compared. Read without torch."""
+"""Folders of images: one for each class of a probe, or two whose images are compared. Imports no torch."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ USUAL_FOLDS = 5
 
 @dataclass(frozen=True)
 class LabeledFiles:
-    """Image files, the class of each, and the files that lie beside the folders of the classes."""
+    """Image files, the class of each, and the files that lie in no folder of a class."""
 
     files: tuple[Path, ...]
     classes: tuple[str, ...]
@@ -21,9 +21,9 @@ class LabeledFiles:
 
 
 def find_labeled(folder: Path) -> LabeledFiles:
-    """The images of FOLDER/class/..., each class searched through, sorted by class and name.
+    """The images below FOLDER/CLASS/, sorted by class and name.
 
-    Raises UsageError for what is no folder, for fewer than two classes and for a class without an image.
+    Raises UsageError where FOLDER is no folder, for fewer than two classes and for a class without an image.
     """
     if not folder.is_dir():
         raise UsageError(f"--probe {folder}: there is no such folder.")
@@ -43,7 +43,7 @@ def find_labeled(folder: Path) -> LabeledFiles:
 
 
 def check_folds(classes: Sequence[str], folds: int) -> None:
-    """Raises UsageError when there are fewer than two classes, or fewer pictures of one than folds."""
+    """Raises UsageError for fewer than two classes, and for a class of fewer pictures than folds."""
     counts = Counter(classes)
     if len(counts) < 2:
         raise UsageError("Only one class has pictures that can be read: a probe needs two.")
@@ -64,7 +64,7 @@ class Pair:
 
 
 def find_pairs(first: Path, second: Path) -> tuple[list[Pair], dict[Path, str]]:
-    """The pairs of two files or of two folders, and for every file left without a partner the sentence that says why.
+    """The pairs of two files or of two folders, and for each file without a partner a sentence that says why.
 
     Raises UsageError for a file beside a folder and for a folder without images.
     """
@@ -77,10 +77,10 @@ def find_pairs(first: Path, second: Path) -> tuple[list[Pair], dict[Path, str]]:
 
 
 def match_by_name(firsts: Sequence[Path], seconds: Sequence[Path]) -> tuple[list[Pair], dict[Path, str]]:
-    """The pairs of files whose stems are equal, else those whose second stem begins with the first: `cat.png`, `cat_x4.png`.
+    """The pairs of files of equal stems, else of those where the second stem begins with the first: `cat`, `cat_x4`.
 
-    A second file belongs to the longest first stem that begins its own, so `a10_x4` is that of `a10` and not of `a1`.
-    What has no partner or more than one is left out, each file with a sentence.
+    A second file belongs to the longest first stem that begins its own stem: `a10_x4` to `a10` and not to `a1`.
+    A file with no partner or with several is left out, with a sentence that says why.
     """
     sharing = Counter(path.stem for path in firsts)
     belonging: dict[str, list[Path]] = {stem: [] for stem in sharing}

@@ -1,13 +1,9 @@
-"""The image formats, one entry each: what their files are called and what they keep. A new format is added here alone."""
+"""The image formats: the extensions of their files and what they keep. A new format is one more entry here."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from percept_cli.errors import UsageError, unknown_name
-
-
-def _no_options(quality: int) -> dict[str, object]:
-    return {}
 
 
 def _full_chroma(quality: int) -> dict[str, object]:
@@ -20,16 +16,16 @@ def _lossless_at_100(quality: int) -> dict[str, object]:
 
 @dataclass(frozen=True)
 class ImageFormat:
-    """One image format by Pillow's name of it.
+    """One image format; `name` is Pillow's.
 
-    written: the extensions of its files, the usual one first; none where percept only reads it. read: extensions that
-    are read and not written. photograph: whether a folder of training data is searched for it. piped: whether standard
-    output gets it where standard input was of it; PNG otherwise.
+    written: the extensions of its files, the usual one first; none where percept only reads it. read: further extensions
+    that are read and not written. photograph: whether its files count as training data. piped: whether a picture read in
+    this format is written in it to standard output; else it is written as PNG.
 
-    alpha, sixteen_bit, icc, exif: whether a file that is written keeps transparency, 16 bits a channel, the color
-    profile, and the camera's data (EXIF and XMP). lossless_from: the quality, 0 to 100, from which it gives back the
-    levels that it was written with; None if it never does. options: Pillow's options for a quality. longest_side,
-    largest_exif, largest_xmp: what its header or the library that writes it takes, in pixels and in bytes.
+    alpha, sixteen_bit, icc, exif: whether a written file keeps transparency, 16 bits a channel, the color profile, and
+    EXIF and XMP. lossless_from: the least quality, 0 to 100, at which a file holds exactly the levels it was written
+    with; None if there is none. options: quality -> Pillow's options for writing. longest_side (pixels), largest_exif,
+    largest_xmp (bytes): the limits of its header or of the library that writes it.
     """
 
     name: str
@@ -42,7 +38,7 @@ class ImageFormat:
     icc: bool = True
     exif: bool = True
     lossless_from: int | None = None
-    options: Callable[[int], dict[str, object]] = _no_options
+    options: Callable[[int], dict[str, object]] = lambda quality: {}
     longest_side: int | None = None
     largest_exif: int | None = None
     largest_xmp: int | None = None
@@ -50,8 +46,8 @@ class ImageFormat:
 
 FORMATS = (
     ImageFormat("PNG", (".png",), (".apng",), photograph=True, piped=True, sixteen_bit=True, lossless_from=0),
-    # A marker segment of a JPEG holds at most 65535 bytes: its length, a signature and the data. A telephone's JPEG with
-    # a depth or gain map behind the photograph is an MPO.
+    # A marker segment of a JPEG holds at most 65535 bytes: its length, a signature and the data. A telephone's JPEG that
+    # holds a depth or gain map after the photograph is an MPO.
     ImageFormat(
         "JPEG", (".jpg", ".jpeg", ".jpe", ".jfif"), (".mpo",), photograph=True, piped=True, alpha=False,
         options=_full_chroma, longest_side=65_500, largest_exif=65_533, largest_xmp=65_504,
@@ -59,7 +55,7 @@ FORMATS = (
     ImageFormat(
         "WEBP", (".webp",), photograph=True, piped=True, lossless_from=100, options=_lossless_at_100, longest_side=16_383,
     ),
-    # TIFF stays uncompressed: libtiff, through Pillow, cannot compress and write the camera's EXIF data.
+    # TIFF stays uncompressed: through Pillow, libtiff cannot both compress and write EXIF data.
     ImageFormat("TIFF", (".tif", ".tiff"), photograph=True, piped=True, sixteen_bit=True, lossless_from=0),
     ImageFormat("BMP", (".bmp",), (".dib",), photograph=True, alpha=False, icc=False, exif=False, lossless_from=0),
     ImageFormat("AVIF", (".avif",), photograph=True, options=_full_chroma),
@@ -70,19 +66,19 @@ FORMATS = (
 )  # fmt: skip
 
 WRITABLE = {extension: known for known in FORMATS for extension in known.written}
-"""File name extension -> its format, for every file that can be written."""
+"""Extension of a file -> its format, for all that percept writes."""
 
 READABLE_EXTENSIONS = frozenset(extension for known in FORMATS for extension in known.written + known.read)
-"""What a folder is searched for; a file typed by name is tried whatever it is called."""
+"""The extensions that a folder is searched for; a file given by its name may have any."""
 
 PHOTOGRAPH_EXTENSIONS = frozenset(
     extension for known in FORMATS if known.photograph for extension in known.written + known.read
 )
-"""What a folder of training data is searched for."""
+"""The extensions that a folder of training data is searched for."""
 
 
 def find_format(extension: str) -> ImageFormat:
-    """The format of `PNG`, `png` or `.png`; UsageError, naming the allowed ones, if no such file can be written."""
+    """The format of the extension `PNG`, `png` or `.png`. Raises UsageError where percept cannot write such a file."""
     normalized = f".{extension.removeprefix('.').lower()}"
     if normalized not in WRITABLE:
         raise UsageError(unknown_name("output extension", extension, WRITABLE))
@@ -90,11 +86,11 @@ def find_format(extension: str) -> ImageFormat:
 
 
 def pipe_extension(name: str) -> str:
-    """The extension of what standard output gets for a picture of the format of that name, which may be empty."""
+    """The extension of the format in which standard output gets a picture that was read in the format `name`, or in none."""
     return next((known.written[0] for known in FORMATS if known.name == name and known.piped), ".png")
 
 
 def keeps_levels(extension: str, quality: int) -> bool:
-    """Whether a file of that extension, `.png`, gives back the very levels that it was written with."""
+    """Whether a file of an extension, as `.png`, holds exactly the levels that it is written with at a quality of 0 to 100."""
     known = WRITABLE.get(extension.lower())
     return known is not None and known.lossless_from is not None and quality >= known.lossless_from

@@ -1,9 +1,10 @@
-"""What a batch reads: files, folders, patterns, lists and standard input, in order and without duplicates."""
+"""The images that a command reads: files, folders, patterns, lists and standard input, in order and without duplicates."""
 
 import glob
+import itertools
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,25 +14,28 @@ from percept_cli.errors import UsageError
 
 @dataclass(frozen=True)
 class InputItem:
-    """One image to read: a path, or None for standard input, and its path below the folder it came from."""
+    """One image to read: its path, None for standard input, and its path below the folder in which it was found."""
 
     source: Path | None
     relative: Path
 
     @property
     def label(self) -> str:
-        """What messages call it."""
+        """Its name in messages."""
         return label_of(self.source)
 
 
 def label_of(source: Path | None) -> str:
-    """What messages call an image: its path, or `standard input` for None."""
+    """The name of an image in messages: its path, or `standard input` for None."""
     return "standard input" if source is None else str(source)
 
 
 def find_images(folder: str | Path, *, recursive: bool) -> list[Path]:
-    """The images in a folder, with `recursive` in its whole tree, sorted, without hidden ones. UsageError for none."""
-    found = sorted(_images_below(folder, recursive))
+    """The images in a folder, with `recursive` in all folders below it too, sorted. Hidden ones are left out.
+
+    Raises UsageError where there are none.
+    """
+    found = _images_below(folder, recursive)
     if not found:
         advice = "" if recursive else ", add -r to search the folders in it"
         raise UsageError(f"The folder '{folder}' holds no image{advice}.")
@@ -39,27 +43,22 @@ def find_images(folder: str | Path, *, recursive: bool) -> list[Path]:
 
 
 def expand_inputs(
-    inputs: Sequence[str],
-    *,
-    recursive: bool,
-    from_file: Path | None,
-    null_separated: bool = False,
+    photos: Sequence[str] | None, *, recursive: bool, from_file: Path | None, null_separated: bool = False
 ) -> list[InputItem]:
-    """The images behind files, folders, patterns and `-`, in order and without duplicates; at least one.
+    """The images that files, folders, patterns and `-` stand for, in order and without duplicates; at least one.
 
-    A folder gives its images in sorted order, with `recursive` those of its whole tree; hidden files are left out.
-    `from_file` lists one path a line (`-`: standard input), or ended by a null byte with `null_separated`.
-    A file that does not exist stays in the list, to fail as one input and not as the batch.
-    A pattern without a match, a folder without images and an empty list raise UsageError.
+    A folder gives its images sorted, with `recursive` those of all folders below it too; hidden files are left out.
+    from_file: a list with one path on each line (`-`: standard input); null_separated: each path ends in a null byte.
+    A file that does not exist stays in the result, so that it fails alone and the other images are processed.
+    Raises UsageError for a pattern without a match, a folder without images and an empty list.
     """
-    items: list[InputItem] = []
-    for text in inputs:
-        items.extend([InputItem(None, Path("stdin"))] if text == "-" else _expand_one(text, recursive, patterns=True))
+    photos = photos or []
+    items = [item for photo in photos for item in _expand(photo, recursive)]
     if from_file is not None:
-        if str(from_file) == "-" and "-" in inputs:
+        if str(from_file) == "-" and "-" in photos:
             raise UsageError("Standard input cannot be both an image ('-') and the list of images ('--from-file -').")
-        for line in _read_list(from_file, null_separated):
-            items.extend(_expand_one(line, recursive, patterns=False))
+        for photo in _read_list(from_file, null_separated):
+            items += _expand(photo, recursive, is_path=True)
     if not items:
         raise UsageError("No image was given: name files, folders, patterns or '-' for standard input.")
     unique: dict[str | None, InputItem] = {}
@@ -68,32 +67,30 @@ def expand_inputs(
     return list(unique.values())
 
 
-def _expand_one(text: str, recursive: bool, *, patterns: bool) -> list[InputItem]:
-    if not text:
+def _expand(photo: str, recursive: bool, *, is_path: bool = False) -> list[InputItem]:
+    """The images that one argument stands for; with `is_path` it is neither a pattern nor `-` for standard input."""
+    if not photo:
         raise UsageError("An input is an empty text: a shell variable may be unset.")
-    path = Path(text)
+    if photo == "-" and not is_path:
+        return [InputItem(None, Path("stdin"))]
+    path = Path(photo)
     if path.is_dir():
-        return [InputItem(image, image.relative_to(path)) for image in find_images(text, recursive=recursive)]
-    # A name is tried as it stands first: 'photo[1].jpg' is also a pattern.
-    if not patterns or not glob.has_magic(text) or os.path.lexists(path):
+        return [InputItem(source, source.relative_to(path)) for source in find_images(photo, recursive=recursive)]
+    # An existing file goes before a pattern: 'photo[1].jpg' may be either.
+    if is_path or not glob.has_magic(photo) or os.path.lexists(path):
         return [InputItem(path, Path(path.name))]
 
     # The shell has expanded patterns already, except on Windows or within quotes.
-    fixed_parts = []
-    for part in path.parts:
-        if glob.has_magic(part):
-            break
-        fixed_parts.append(part)
-    start = Path(*fixed_parts)
+    start = Path(*itertools.takewhile(lambda part: not glob.has_magic(part), path.parts))
     matches: list[Path] = []
-    for match in map(Path, sorted(glob.glob(text, recursive=True))):
+    for match in map(Path, sorted(glob.glob(photo, recursive=True))):
         if match.is_dir():
             if "**" not in path.parts:
-                matches.extend(sorted(_images_below(match, recursive)))
+                matches += _images_below(match, recursive)
         elif _is_image_name(match.name):
             matches.append(match)
     if not matches:
-        raise UsageError(f"No image matches '{text}'.")
+        raise UsageError(f"No image matches '{photo}'.")
     return [InputItem(match, match.relative_to(start)) for match in matches]
 
 
@@ -101,10 +98,12 @@ def _is_image_name(name: str) -> bool:
     return not name.startswith(".") and os.path.splitext(name)[1].lower() in READABLE_EXTENSIONS
 
 
-def _images_below(folder: str | Path, recursive: bool) -> Iterator[Path]:
+def _images_below(folder: str | Path, recursive: bool) -> list[Path]:
+    found: list[Path] = []
     for parent, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if recursive and not name.startswith(".")]
-        yield from (Path(parent, name) for name in files if _is_image_name(name))
+        found += [Path(parent, name) for name in files if _is_image_name(name)]
+    return sorted(found)
 
 
 def _read_list(from_file: Path, null_separated: bool) -> list[str]:

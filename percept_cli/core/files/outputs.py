@@ -1,4 +1,4 @@
-"""Where a batch writes: names, folders and conflicts, all refused before any work."""
+"""The files that a command writes: their names, their folders, and the conflicts that are refused before any work."""
 
 import os
 import string
@@ -13,12 +13,12 @@ from percept_cli.errors import UsageError, unknown_name
 
 TEMPLATE_FIELDS = ("rel", "stem", "ext", "op", "model")
 
-# Two names that differ only in case are one file where the file system says so.
+# On these systems two names that differ only in case are one file.
 _IGNORES_CASE = sys.platform in ("win32", "darwin")
 
 
 def check_model_output(output: Path, overwrite: bool) -> None:
-    """Raises UsageError where a model cannot be written to `output`: its name, its folder, a file that is there."""
+    """Raises UsageError where a model cannot be written to `output`: a wrong suffix, no folder, a file that exists."""
     if output.suffix != ".safetensors":
         raise UsageError(f"--output {output}: a model is a .safetensors file; give a name that ends so.")
     if not output.parent.is_dir():
@@ -28,21 +28,21 @@ def check_model_output(output: Path, overwrite: bool) -> None:
 
 
 class _RealFolders(dict[Path, str]):
-    """Folder -> its path with every link followed; kept for one plan, since a batch has few folders."""
+    """Folder -> its path with every link followed, as text; each is looked up once, as a batch has few folders."""
 
     def __missing__(self, folder: Path) -> str:
         self[folder] = os.path.realpath(folder)
         return self[folder]
 
     def place(self, path: Path) -> str:
-        """The same text for every path to one file: links to folders are followed; a link to a file is what a write replaces."""
+        """One text for all paths to one file. Links to folders are followed; a link to a file is not, as writing replaces it."""
         place = os.path.join(self[path.parent], path.name)
         return place.casefold() if _IGNORES_CASE else place
 
 
 @dataclass(frozen=True)
 class Job:
-    """One image to read (None: standard input) and where it goes (None: standard output); `skip`: it is done."""
+    """One image to read (None: standard input) and the file to write (None: standard output); `skip`: it is done already."""
 
     source: Path | None
     destination: Path | None
@@ -50,7 +50,7 @@ class Job:
 
     @property
     def label(self) -> str:
-        """What messages call it: its source."""
+        """Its name in messages: that of its source."""
         return label_of(self.source)
 
 
@@ -65,17 +65,17 @@ def plan_outputs(
     overwrite: bool,
     skip_existing: bool,
 ) -> list[Job]:
-    """One job an input, in order; UsageError for everything that can be known to be wrong before any work.
+    """One job for each input, in order. Raises UsageError for all faults that can be found before any work.
 
-    `output` is a folder when it exists as one, ends in a slash or there is more than one input; `-` is standard
-    output. Without it a result lies beside its input. In a folder, `name` is filled in with the fields `rel` (the
-    input's folder below the one it came from), `stem`, `ext` (the input's own, or `.png` where no such file can be
-    written), `op` and `model`; the tree is kept unless `name` places `rel` itself. `others` are what a file named by
-    `output` may end in beside the extensions of images, as `.svg`.
+    output: a folder where it exists as one, ends in a slash or there are several inputs; else a file; `-` is standard
+    output; None puts each result beside its input. name: the template of names in a folder, with the fields `rel` (the
+    input's folder below the one that was searched), `stem`, `ext` (the input's extension, `.png` where percept cannot
+    write it), `op` and `model`; a result lies in the folder `rel` unless `name` has that field. others: further
+    extensions that the file `output` may have, as `.svg`.
     """
     if overwrite and skip_existing:
         raise UsageError("--overwrite and --skip-existing exclude each other: give one of them.")
-    # A model may be named with its owner, 'owner/model'; a name must not make folders.
+    # A model's name may hold slashes, 'owner/model', which would make folders.
     values = {"op": op, "model": model.replace("/", "-").replace("\\", "-")}
     keep_tree = "rel" not in _template_fields(name)
     real_folders = _RealFolders()
@@ -99,7 +99,7 @@ def plan_outputs(
 
 
 def create_folders(jobs: Iterable[Job]) -> None:
-    """Make the folders that the jobs to be done write into; UsageError where that is not possible."""
+    """Makes the folders that the jobs write into, without those to skip. Raises UsageError where that is not possible."""
     for folder in {job.destination.parent for job in jobs if job.destination is not None and not job.skip}:
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -137,7 +137,7 @@ def _template_fields(name: str) -> set[str]:
     for _, field, specification, conversion in parts:
         if field is None:
             continue
-        # Attributes and indices ('{stem.x}') are not fields either, so nothing but text can be reached.
+        # '{stem.x}' and '{stem[0]}' are refused too, so that a template cannot read attributes of objects.
         if field not in TEMPLATE_FIELDS:
             known = [f"{{{known}}}" for known in TEMPLATE_FIELDS]
             raise UsageError(unknown_name("field of --name", f"{{{field}}}", known))
@@ -156,15 +156,14 @@ def _place(
     *,
     keep_tree: bool,
 ) -> Path:
-    """Where the result of an input lies below a folder, or beside the input: `name` filled in with its fields."""
+    """The path of an input's result, in `folder` or beside the input: the template `name` filled in."""
     own = item.relative.suffix
     extension = own if own.lower() in WRITABLE else ".png"
     rendered = name.format(rel=item.relative.parent.as_posix(), stem=item.relative.stem, ext=extension, **values)
-    if folder is None:
+    root = folder
+    if root is None:
         assert item.source is not None
         root = item.source.parents[len(item.relative.parts) - 1]
-    else:
-        root = folder
     below = (item.relative.parent if keep_tree else Path()) / rendered
     if below.is_absolute() or below.drive or ".." in below.parts:
         raise UsageError(f"--name gives '{rendered}' for '{item.label}', which leads out of the folder '{root}'.")
@@ -194,10 +193,10 @@ def _refuse_shared(jobs: Sequence[Job], real_folders: _RealFolders) -> None:
 
 
 def _refuse_or_find_inputs(jobs: Sequence[Job], real_folders: _RealFolders, skip_existing: bool) -> set[Job]:
-    """Refuse to write over an input; with `skip_existing`, the jobs whose inputs are other jobs' results instead.
+    """The jobs that are done because their inputs are results of other jobs. Raises UsageError without `skip_existing`.
 
-    A second run over a folder with its results in it meets them as inputs. Nothing is written over then, and taking
-    them as done is what lets an interrupted batch go on.
+    A second run over a folder that also holds the results of the first finds these as inputs. With `skip_existing`
+    they are not processed again, so that an interrupted batch can go on. No job may write over its own input.
     """
     readers: dict[str, Job] = {}
     for job in jobs:

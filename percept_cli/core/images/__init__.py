@@ -1,1 +1,1 @@
-"""Images in memory: decoded, encoded, resized, masked, in tiles."""
+"""Images: decoded, encoded, resized, masked and cut into tiles."""

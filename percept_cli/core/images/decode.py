@@ -1,4 +1,4 @@
-"""Image files to photographs, upright and in RGB: with all that they keep, or as 8-bit levels for training."""
+"""Reading image files, upright and in RGB: as photographs with metadata, or as 8-bit levels for training."""
 
 import contextlib
 import io
@@ -18,39 +18,38 @@ from percept_cli.core.images import metadata, sixteen_bit
 from percept_cli.core.images.photo import Photo, quantize, unpremultiply
 from percept_cli.errors import ImageError
 
-# Named, because Pillow's other readers run programs (EPS) or take almost anything for an image (PCD, MSP).
+# Only these, because other readers of Pillow run programs (EPS) or accept almost any file (PCD, MSP).
 READABLE_FORMATS = tuple(sorted(known.name for known in FORMATS))
 
-# Large scans and panoramas are wanted here; Pillow's own limit refuses them. It warns between its limit and twice
-# that, where load_image refuses by name.
+# Pillow's own limit refuses large scans and panoramas. Above this limit Pillow only warns, and `_opened` refuses.
 MAX_PIXELS = 500_000_000
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
-# Damaged EXIF data: a note of the photograph says so, with its name.
+# For damaged EXIF data the photograph has a note instead.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.TiffImagePlugin")
 
 _ROWS = 64
 
 
 def load_image(source: Path | BinaryIO | None, *, enough: int | None = None) -> Photo:
-    """Read one still picture, None from standard input. ImageError, in one sentence, for all that goes wrong.
+    """Reads one still picture; None is standard input. Raises ImageError for every failure.
 
-    enough: a short side in pixels to which the picture will be shrunk. A JPEG of at least 3 times that is then read at a
-    half, a quarter or an eighth of its size, as its blocks allow, with 3/2 of `enough` left; `Photo.whole` says its own.
+    enough: a short side in pixels to which the picture will be shrunk. A JPEG of at least 3 times that size is read at a
+    half, a quarter or an eighth of its size, with a short side of at least 3/2 of `enough`; see `Photo.whole`.
 
-    EXIF orientation is applied. An RGB profile is kept with the pixel values as they are; other colors (gray, CMYK,
-    Lab) become RGB. Gray and RGB of 16 bits keep them; where deeper pictures are read as 8 bits, a note says so.
+    EXIF orientation is applied. An RGB profile is kept, and the pixel values with it; other colors (gray, CMYK, Lab)
+    become RGB. Gray and RGB keep 16 bits; a note says where bits are lost.
     """
     with _opened(source) as (image, stream, name):
         return _to_photo(image, stream, name, None if enough is None else round(1.5 * enough))
 
 
 def load_levels(path: Path, short_side: int | None = None) -> Image.Image:
-    """Read one still picture as 8-bit RGB over black, which crops for training are cut from. Raises as `load_image`.
+    """Reads one still picture as 8-bit RGB over black, for training. Raises as `load_image`.
 
-    short_side: to which the picture will be shrunk. A JPEG of at least twice that is decoded at a half, a quarter or an
-    eighth of its size, with no less than `short_side` left.
+    short_side: a short side in pixels to which the picture will be shrunk. A JPEG of at least twice that size is decoded
+    at a half, a quarter or an eighth of its size, with a short side of at least `short_side`.
     """
     with _opened(path) as (image, stream, name):
         if sixteen_bit.bits_per_channel(image, stream) > 8:
@@ -66,21 +65,21 @@ def load_levels(path: Path, short_side: int | None = None) -> Image.Image:
 
 
 def read_size(path: Path) -> tuple[int, int]:
-    """The (width, height) of a picture as stored, from its header alone. Raises ImageError as `load_image`."""
+    """The (width, height) of a picture as stored, from its header alone. Raises as `load_image`."""
     with _opened(path) as (image, _, _):
         return image.size
 
 
 @contextlib.contextmanager
 def _opened(source: Path | BinaryIO | None) -> Iterator[tuple[ImageFile.ImageFile, BinaryIO, str]]:
-    """A still picture whose pixels are not loaded yet, its stream and its name; ImageError for all that goes wrong with them."""
+    """A still picture whose pixels are not loaded yet, its stream and its name. Every failure becomes ImageError."""
     name = str(source) if isinstance(source, Path) else "standard input"
     with _open_stream(source, name) as stream:
         try:
             with Image.open(stream, formats=READABLE_FORMATS) as image:
                 if image.width * image.height > MAX_PIXELS:
                     raise Image.DecompressionBombError
-                # The further pictures of a telephone's JPEG (MPO) are depth and gain maps; those of other kinds are frames.
+                # The further pictures of a telephone's JPEG (MPO) are depth and gain maps, not frames.
                 frames = getattr(image, "n_frames", 1)
                 if frames > 1 and image.format != "MPO":
                     raise ImageError(
@@ -102,7 +101,7 @@ def _opened(source: Path | BinaryIO | None) -> Iterator[tuple[ImageFile.ImageFil
         except MemoryError as error:
             raise ImageError(f"'{name}' does not fit in memory.") from error
         except Exception as error:
-            # A damaged file makes Pillow's readers raise almost anything: struct.error, SyntaxError, IndexError, EOFError.
+            # For damaged files Pillow's readers raise almost any error: struct.error, SyntaxError, IndexError, EOFError.
             raise ImageError(f"'{name}' is damaged or incomplete: {error}.") from error
 
 
@@ -114,7 +113,7 @@ def _open_stream(source: Path | BinaryIO | None, name: str) -> contextlib.Abstra
             stream: BinaryIO = source.open("rb")
         else:
             stream = source or sys.stdin.buffer
-            # Pipes cannot go back to the start, which Pillow does.
+            # Pillow goes back to the start, which a pipe cannot.
             stream = stream if stream.seekable() else io.BytesIO(stream.read())
         if not stream.read(1):
             raise ImageError(f"'{name}' is empty.")
@@ -130,7 +129,7 @@ def _to_photo(image: ImageFile.ImageFile, stream: BinaryIO, name: str, short_sid
     notes: list[str] = []
     bits = sixteen_bit.bits_per_channel(image, stream)
     low_bytes = sixteen_bit.open_low_bytes(image, stream)
-    # The EXIF data of a TIFF file is read from the file, which loading may close; that of a PNG file loads the image.
+    # First: Pillow reads a TIFF's EXIF data from the file, which loading may close. A PNG's EXIF data loads the image.
     exif = metadata.read_exif(image, notes)
     stored = image.size
     _draft(image, short_side)
@@ -163,14 +162,14 @@ def _to_photo(image: ImageFile.ImageFile, stream: BinaryIO, name: str, short_sid
 
 
 def _draft(image: ImageFile.ImageFile, short_side: int | None) -> None:
-    """Leaves out what Pillow can while it decodes, down to a short side of so many pixels: of a JPEG alone."""
+    """Makes Pillow decode a JPEG at a smaller size, with a short side of at least `short_side` pixels."""
     if short_side is not None:
         image.draft(None, (short_side, short_side))  # type: ignore[arg-type]
 
 
 def _load_upright(image: Image.Image) -> None:
     image.load()
-    # Of damaged EXIF data a note tells; its picture is taken as upright.
+    # A picture with damaged EXIF data is taken as upright.
     with contextlib.suppress(Exception):
         ImageOps.exif_transpose(image, in_place=True)
 
@@ -187,7 +186,7 @@ def _wide_gray(image: Image.Image, name: str) -> tuple[Tensor, Tensor | None]:
     white_is_zero = False
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         largest = 2 ** image.tag_v2[TiffImagePlugin.BITSPERSAMPLE][0] - 1
-        # Pillow turns these round at 8 bits, not at 16.
+        # Pillow inverts these at 8 bits, not at 16.
         white_is_zero = image.tag_v2.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0
     key = image.info.get("transparency")
     alpha = None if key is None else (samples != key).float()[None, None]
@@ -208,23 +207,17 @@ def _sixteen_bit_color(image: Image.Image, low_bytes: sixteen_bit.LowBytes) -> t
 
 
 def _eight_bit_color(image: Image.Image, notes: list[str]) -> Image.Image:
-    """The picture as RGB, or as RGBA where something of it may be transparent."""
+    """The picture as RGB, or as RGBA where it may have transparent pixels."""
     if image.has_transparency_data:
         return image.convert("RGBA")
-    if image.mode == "CMYK":
-        notes.append("CMYK colors were converted to sRGB")
-        return _cmyk_to_rgb(image)
     if image.mode == "LAB":
         return _through_profile(image, ImageCms.createProfile("LAB"))
-    return image.convert("RGB")
-
-
-def _cmyk_to_rgb(image: Image.Image) -> Image.Image:
-    icc = image.info.get("icc_profile")
-    if icc:
-        # A profile that is damaged or not for CMYK says nothing; the plain formula below is what is left.
-        with contextlib.suppress(ImageCms.PyCMSError, OSError):
-            return _through_profile(image, ImageCms.ImageCmsProfile(io.BytesIO(icc)))
+    if image.mode == "CMYK":
+        notes.append("CMYK colors were converted to sRGB")
+        if icc := image.info.get("icc_profile"):
+            # Without its profile where that is damaged or not one of CMYK.
+            with contextlib.suppress(ImageCms.PyCMSError, OSError):
+                return _through_profile(image, ImageCms.ImageCmsProfile(io.BytesIO(icc)))
     return image.convert("RGB")
 
 
@@ -237,7 +230,7 @@ def _through_profile(image: Image.Image, profile: Any) -> Image.Image:
 def _channels(image: Image.Image) -> Tensor:
     levels = np.asarray(image)
     channels = torch.empty(1, levels.shape[2], *levels.shape[:2])
-    # Some rows at a time, which stay in the processor's cache: three times as fast as the whole.
+    # Some rows at a time, which fit the processor's cache: three times as fast as all at once.
     for top in range(0, len(levels), _ROWS):
         rows = levels[top : top + _ROWS].transpose(2, 0, 1).copy()
         channels[0, :, top : top + _ROWS] = torch.from_numpy(rows).float().div_(255)
@@ -245,6 +238,6 @@ def _channels(image: Image.Image) -> Tensor:
 
 
 def _upright_size(stored: tuple[int, int], height: int, width: int) -> tuple[int, int]:
-    """(height, width) of what was stored as (width, height), turned as the picture of `height` and `width` was."""
+    """The (height, width) of the stored (width, height), turned as a picture of `height` x `width` pixels is."""
     long, short = max(stored), min(stored)
     return (long, short) if height > width else (short, long)

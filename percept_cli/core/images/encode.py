@@ -1,8 +1,9 @@
-"""Photographs to image files, with notes on what a format could not keep."""
+"""Writing photographs to image files, with notes on what a format cannot keep."""
 
 import io
 import struct
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -10,14 +11,14 @@ from PIL import Image
 from torch import Tensor
 
 from percept_cli.core.files.atomic import atomic_write_bytes
-from percept_cli.core.files.formats import find_format
+from percept_cli.core.files.formats import find_format, pipe_extension
 from percept_cli.core.images import metadata, sixteen_bit
 from percept_cli.core.images.photo import Photo
 from percept_cli.errors import ImageError
 
 
 def check_size(extension: str, height: int, width: int) -> None:
-    """ImageError if a format cannot hold a picture of this size; asked before the work, not after."""
+    """Raises ImageError where a format cannot hold a picture of this size, so that no work is done in vain."""
     image_format = find_format(extension)
     longest = image_format.longest_side
     if longest is not None and max(height, width) > longest:
@@ -27,10 +28,10 @@ def check_size(extension: str, height: int, width: int) -> None:
 
 
 def encode_image(photo: Photo, extension: str, *, quality: int = 95) -> tuple[bytes, tuple[str, ...]]:
-    """The bytes of an image file, and notes on what that format could not keep: PNG and TIFF hold 16 bits a channel.
+    """The bytes of an image file, and notes on what its format cannot keep. PNG and TIFF hold 16 bits a channel.
 
-    `quality` (0 to 100) is that of JPEG and AVIF, without chroma subsampling, and of WebP, where 100 is lossless.
-    JPEG and BMP hold no transparency: the picture is laid over white. UsageError for an unknown extension,
+    quality: 0 to 100, of JPEG and AVIF, without chroma subsampling, and of WebP, where 100 is lossless.
+    JPEG and BMP hold no transparency: the picture is laid over white. Raises UsageError for an unknown extension,
     ImageError for pixels that are not finite and for a picture that the format cannot hold.
     """
     image_format = find_format(extension)
@@ -59,16 +60,22 @@ def encode_image(photo: Photo, extension: str, *, quality: int = 95) -> tuple[by
     return buffer.getvalue(), tuple(notes)
 
 
-def save_image(photo: Photo, path: Path, *, quality: int = 95) -> tuple[str, ...]:
-    """Write an image file, whole or not at all, in the format of its extension; returns what `encode_image` notes.
+def save_image(photo: Photo, destination: Path | BinaryIO, *, quality: int = 95) -> tuple[str, ...]:
+    """Writes an image file, whole or not at all, in the format of its extension; returns the notes of `encode_image`.
 
-    Raises what `encode_image` and `atomic_path` do; a file that is there is replaced only by a whole new one.
+    destination: a path, or a binary stream such as standard output: that gets the format in which the photograph was
+    read, or PNG where that format is not one for pipes. Raises what `encode_image` and `atomic_path` raise.
     """
+    if not isinstance(destination, Path):
+        data, notes = encode_image(photo, pipe_extension(photo.format), quality=quality)
+        destination.write(data)
+        destination.flush()
+        return notes
     try:
-        data, notes = encode_image(photo, path.suffix, quality=quality)
+        data, notes = encode_image(photo, destination.suffix, quality=quality)
     except ImageError as error:
-        raise ImageError(f"'{path}': {error}") from error
-    atomic_write_bytes(path, data)
+        raise ImageError(f"'{destination}': {error}") from error
+    atomic_write_bytes(destination, data)
     return notes
 
 

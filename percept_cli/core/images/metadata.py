@@ -1,4 +1,4 @@
-"""What a file says about its photograph beside the pixels: EXIF, color profile and XMP, read and written."""
+"""EXIF, color profiles and XMP of image files, read and written."""
 
 from typing import Any
 
@@ -8,8 +8,8 @@ from PIL.ExifTags import IFD, Base
 from percept_cli.core.files.formats import ImageFormat
 from percept_cli.core.images.photo import Photo
 
-# What EXIF says of the photograph. The rest describes how the file was stored (sizes, strips, the orientation that
-# has been applied, a thumbnail of the old picture) and would be wrong in the new one.
+# The tags that describe the photograph. The others describe the file that was read (sizes, strips, an orientation that
+# has been applied, a thumbnail) and would be wrong in the file that is written.
 _EXIF_TAGS = (
     Base.ImageDescription, Base.Make, Base.Model, Base.XResolution, Base.YResolution,
     Base.ResolutionUnit, Base.Software, Base.DateTime, Base.Artist, Base.HostComputer,
@@ -20,10 +20,10 @@ _EXIF_STORAGE_TAGS = (Base.ExifImageWidth, Base.ExifImageHeight, Base.ExifIntero
 
 
 def read_exif(image: Image.Image, notes: list[str]) -> bytes | None:
-    """What EXIF says of the photograph, without the orientation; None where there is nothing. Notes say what is lost."""
+    """The EXIF data of the photograph without the orientation, None where there is none. `notes` gets what is lost."""
     try:
         found = image.getexif()
-        # An empty directory with its signature, as programs leave that removed all entries, takes 20 bytes.
+        # An empty directory, which some programs leave, takes 20 bytes with its signature.
         if not len(found) and len(image.info.get("exif") or b"") > 20:
             raise ValueError("no entry can be read")
         kept = Image.Exif()
@@ -36,13 +36,13 @@ def read_exif(image: Image.Image, notes: list[str]) -> bytes | None:
                 kept[part] = entries
         return kept.tobytes() if len(kept) else None
     except Exception:
-        # EXIF is written by thousands of devices and programs; none of their mistakes is a reason to lose the picture.
+        # Whatever is wrong with the EXIF data, the picture can still be read.
         notes.append("The EXIF data is damaged: it is not kept")
         return None
 
 
 def read_profile(image: Image.Image, notes: list[str]) -> bytes | None:
-    """The color profile where it is one of RGB; None for others, which a note tells of."""
+    """The color profile where it is one of RGB, else None; `notes` gets which profile is lost."""
     icc: bytes | None = image.info.get("icc_profile")
     if not icc or image.mode in ("CMYK", "LAB"):
         return None
@@ -57,13 +57,13 @@ def read_profile(image: Image.Image, notes: list[str]) -> bytes | None:
 
 def read_xmp(image: Image.Image) -> bytes | None:
     """The XMP packet of the photograph, None where there is none."""
-    # In a telephone's JPEG it describes the pictures that are not taken.
+    # In a telephone's JPEG (MPO) it describes the pictures that are not read.
     xmp = None if image.format == "MPO" else image.info.get("xmp") or image.info.get("XML:com.adobe.xmp")
     return xmp.encode() if isinstance(xmp, str) else xmp or None
 
 
 def write_options(photo: Photo, image_format: ImageFormat, notes: list[str]) -> dict[str, Any]:
-    """What Pillow's writer is given for a photograph's metadata. Notes say what the format does not keep."""
+    """The options of Pillow's writer for a photograph's metadata. `notes` gets what the format does not keep."""
     exif = _fitting(photo.exif, image_format.largest_exif, "EXIF", image_format, notes)
     xmp = _fitting(photo.xmp, image_format.largest_xmp, "XMP", image_format, notes)
     options: dict[str, Any] = {}

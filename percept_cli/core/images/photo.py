@@ -11,26 +11,25 @@ from torch import Tensor
 
 from percept_cli.errors import ImageError
 
-# Below half a gray level of opacity the color is unknown and invisible.
+# Half a gray level: with less opacity a color cannot be seen, and division by alpha does not recover it.
 MIN_ALPHA = 0.5 / 255
-# ITU-R BT.601, as JPEG has it
+# ITU-R BT.601, as in JPEG
 LUMA = (0.299, 0.587, 0.114)
-# Floating-point copies of a photograph are made of so many pixels at a time.
+# Pixels of a photograph that are converted at a time, to save memory
 _STRIP_PIXELS = 1 << 20
 
 
 @dataclass(frozen=True)
 class Photo:
-    """One picture, upright: `pixels` (1, 3, H, W) float32 RGB in [0, 1], not multiplied by `alpha`.
+    """One upright picture: `pixels` (1, 3, H, W) float32 RGB in [0, 1], not multiplied by `alpha`.
 
-    `alpha` is (1, 1, H, W) float32 in [0, 1] or None; `exif`, `icc` and `xmp` are as files embed them, without an
-    orientation; `format` is Pillow's name; `notes` are sentences that the user must be told. `bits`, 8 or 16, is the
-    depth of a channel that a file of it should have; `pixels` and `alpha` are not rounded to it.
-    `whole` is the (height, width) of the picture in its file where it was read smaller (see `load_image`), else None.
-    `icc` always describes RGB, and `pixels` are in its colors, not converted.
+    alpha: (1, 1, H, W) float32 in [0, 1], or None. exif, icc, xmp: as in a file, without an orientation; `icc` always
+    describes RGB, and `pixels` are in its colors. format: Pillow's name of the format that was read. notes: sentences
+    for the user. bits: 8 or 16, the depth of a channel in a file of this picture; `pixels` and `alpha` are not rounded
+    to it. whole: the (height, width) of the picture in its file where `load_image` read it smaller, else None.
 
-    A large result that only awaits its file may hold levels instead, a quarter or half of the memory: `pixels` and
-    `alpha` uint8 of 255 or uint16 of 65535. `encode_image` takes them; `floats` makes them what everything else takes.
+    A large result may hold levels instead, in a quarter or half of the memory: `pixels` and `alpha` of uint8 (0 to 255)
+    or uint16 (0 to 65535). `encode_image` takes them; everything else takes what `floats` makes of them.
     """
 
     pixels: Tensor
@@ -52,9 +51,9 @@ class Photo:
         return self.pixels.shape[-1]
 
     def visible(self, size: int | None = None) -> Tensor:
-        """The pixels over black, (1, 3, H, W), which is what a network sees; with a short side of `size` pixels if given.
+        """The input of a network: the pixels over black, (1, 3, H, W), resized to a short side of `size` pixels if given.
 
-        Premultiplied by `alpha` first and resized then, so that colors nobody sees do not bleed at the edges.
+        They are premultiplied by `alpha` before they are resized, so that hidden colors do not spread at edges.
         """
         pixels = floats(self.pixels)
         if self.alpha is not None:
@@ -62,19 +61,19 @@ class Photo:
         return pixels if size is None else resize_image(pixels, *fit_short_side(self.height, self.width, size))
 
     def with_pixels(self, pixels: Tensor) -> "Photo":
-        """The same picture with other pixels (1, 3, H, W); `alpha` is resized to theirs if the size differs."""
+        """This picture with other pixels (1, 3, H, W); `alpha` is resized to their size."""
         alpha = None if self.alpha is None else resize_image(self.alpha, pixels.shape[-2], pixels.shape[-1])
         return replace(self, pixels=pixels, alpha=alpha)
 
     def with_visible(self, pixels: Tensor) -> "Photo":
-        """The same picture with what a network made of `visible`, (1, 3, H, W): divided by alpha again."""
+        """This picture with the pixels (1, 3, H, W) that a network made of `visible`, which are divided by alpha."""
         changed = self.with_pixels(pixels)
         return changed if changed.alpha is None else replace(changed, pixels=unpremultiply(pixels, changed.alpha))
 
     def levels(self, dtype: type[np.uint8] | type[np.uint16], *, over_white: bool = False) -> NDArray[Any]:
-        """The levels that a file holds, (H, W, 3 or 4) in C order, computed strip by strip to save memory.
+        """The levels of a file, (H, W, 3 or 4) in C order, computed strip by strip to save memory.
 
-        over_white: alpha is laid over white instead of kept. Raises ImageError where pixels are not finite.
+        over_white: the picture is laid over white and has no alpha. Raises ImageError where pixels are not finite.
         """
         alpha = None if over_white else self.alpha
         if alpha is None and not over_white and self.pixels.dtype == torch.from_numpy(np.empty(0, dtype)).dtype:
@@ -94,30 +93,30 @@ class Photo:
 
 
 def floats(levels: Tensor) -> Tensor:
-    """Levels, uint8 of 255 or uint16 of 65535, as float32 in [0, 1]; what is float32 already as it is."""
+    """Levels, uint8 (0 to 255) or uint16 (0 to 65535), as float32 in [0, 1]; floating-point values only as float32."""
     if levels.is_floating_point():
         return levels.float()
     return levels.to(torch.float32).div_(torch.iinfo(levels.dtype).max)
 
 
 def quantize(channels: Tensor, dtype: type[np.uint8] | type[np.uint16]) -> NDArray[Any]:
-    """Channels (1, C, H, W) on the processor in [0, 1], clamped, at the nearest levels (H, W, C) of a type."""
+    """The nearest levels (H, W, C) of a type for channels (1, C, H, W) on the processor, clamped to [0, 1]."""
     levels = channels[0].permute(1, 2, 0).clamp(0, 1).mul_(float(np.iinfo(dtype).max)).round_()
     return levels.numpy().astype(dtype)
 
 
 def premultiply(pixels: Tensor, alpha: Tensor) -> Tensor:
-    """Pixels (N, 3, H, W) times alpha (N, 1, H, W): what a network should see, so that hidden colors cannot bleed."""
+    """Pixels (N, 3, H, W) times alpha (N, 1, H, W), without hidden colors."""
     return pixels * alpha
 
 
 def unpremultiply(pixels: Tensor, alpha: Tensor) -> Tensor:
-    """Undo `premultiply`, in [0, 1]; black where alpha (N, 1, H, W) is under half a gray level."""
+    """The inverse of `premultiply`, clamped to [0, 1]; black where alpha (N, 1, H, W) is under half a gray level."""
     return torch.where(alpha > MIN_ALPHA, pixels / alpha.clamp(min=MIN_ALPHA), 0).clamp(0, 1)
 
 
 def resize_image(pixels: Tensor, height: int, width: int) -> Tensor:
-    """Antialiased bicubic resize of (N, C, H, W) in [0, 1] to `height` x `width`, clamped; no change at that size."""
+    """Images (N, C, H, W) in [0, 1] resized to `height` x `width`: bicubic, antialiased, clamped to [0, 1]."""
     if tuple(pixels.shape[-2:]) == (height, width):
         return pixels
     resized = F.interpolate(pixels, size=(height, width), mode="bicubic", align_corners=False, antialias=True)
@@ -135,7 +134,7 @@ def fit_long_side(height: int, width: int, long_side: int) -> tuple[int, int]:
 
 
 def middle_square(pixels: Tensor, side: int) -> Tensor:
-    """The middle of (N, C, H, W) in [0, 1] as (N, C, side, side): its whole short side, resized."""
+    """The middle square of images (N, C, H, W) in [0, 1], of their whole short side, resized to (N, C, side, side)."""
     height, width = pixels.shape[-2:]
     short = min(height, width)
     top, left = (height - short) // 2, (width - short) // 2

@@ -1,4 +1,4 @@
-"""Resizing, blurring and rounding of images by the field's protocols: bicubic as MATLAB has it."""
+"""Resizing, blurring and rounding of images as papers on upscaling do it: bicubic as in MATLAB."""
 
 import math
 from functools import lru_cache
@@ -12,25 +12,24 @@ from torch import Tensor
 
 from percept_cli.core.images.photo import quantize, unpremultiply
 
-# Of a result, resampled at a time
 RESAMPLED_ROWS = 64
 
 
 def shrink_as_matlab(images: Tensor, height: int, width: int) -> Tensor:
-    """What MATLAB's imresize makes of 8-bit images (N, 3, H, W) in [0, 1]: bicubic, rounded after each direction.
+    """8-bit images (N, 3, H, W) in [0, 1] shrunk as by MATLAB's imresize: bicubic, first in height, then in width.
 
-    The field's low-resolution test images are these to the bit: rows first, levels between as well as at the end.
+    Both results are rounded to 8 bits. The published low-resolution test images are these to the bit.
     """
     rows = bicubic_weights(images.shape[-2], height).to(images)
     columns = bicubic_weights(images.shape[-1], width).to(images)
-    # Of levels from 0 to 255, not of shares of 1: for factors of 2 and 4 float32 then holds every sum exactly, and what is
-    # half way between two levels is not moved to either side by how a processor rounds.
+    # In levels of 0 to 255: for factors of 2 and 4 float32 then holds every sum exactly, so that the rounding of a value
+    # half way between two levels does not depend on the processor.
     between = _nearest_levels(rows @ (images * 255))
     return _nearest_levels(between @ columns.T) / 255
 
 
 def to_levels(images: Tensor) -> Tensor:
-    """Images in [0, 1] at the nearest of 256 levels, halves up as MATLAB rounds."""
+    """Images in [0, 1] rounded to 256 levels, halves up as in MATLAB."""
     return _nearest_levels(images * 255) / 255
 
 
@@ -39,7 +38,7 @@ def _nearest_levels(levels: Tensor) -> Tensor:
 
 
 def resize_bicubic(images: Tensor, height: int, width: int) -> Tensor:
-    """Antialiased bicubic resize of (N, C, H, W) to `height` x `width` without rounding or clamping."""
+    """Images (N, C, H, W) resized to `height` x `width`: bicubic, antialiased, neither rounded nor clamped."""
     rows = bicubic_weights(images.shape[-2], height).to(images)
     columns = bicubic_weights(images.shape[-1], width).to(images)
     return rows @ images @ columns.T
@@ -48,9 +47,9 @@ def resize_bicubic(images: Tensor, height: int, width: int) -> Tensor:
 def resample_levels(
     canvas: NDArray[Any], height: int, width: int, depth: type[np.uint8] | type[np.uint16]
 ) -> NDArray[Any]:
-    """Premultiplied levels (H, W, 3 or 4) resized as `resize_image` does and divided by alpha, as levels of `depth`.
+    """Premultiplied levels (H, W, 3 or 4) resized as by `resize_image` and divided by alpha, as levels of `depth`.
 
-    Some rows at a time, since a floating-point copy of all of them is several times as large as the canvas.
+    Some rows at a time: a floating-point copy of all would take several times the memory of the canvas.
     """
     result = np.empty((height, width, canvas.shape[-1]), depth)
     for top in range(0, height, RESAMPLED_ROWS):
@@ -67,7 +66,7 @@ def resample_levels(
 
 
 def _bicubic_rows(inputs: int, outputs: int, top: int, bottom: int) -> tuple[int, Tensor]:
-    """For output rows `top` to `bottom`: the first input row, and the weights (rows, input rows) from there on."""
+    """The first input row that output rows `top` to `bottom` need, and the weights (rows, input rows) from it on."""
     stretch = min(outputs / inputs, 1.0)
     centers = (torch.arange(top, bottom, dtype=torch.float64) + 0.5) * inputs / outputs - 0.5
     reach = math.ceil(2 / stretch)
@@ -78,10 +77,10 @@ def _bicubic_rows(inputs: int, outputs: int, top: int, bottom: int) -> tuple[int
 
 @lru_cache(maxsize=64)
 def bicubic_weights(inputs: int, outputs: int) -> Tensor:
-    """The weight (outputs, inputs) of every input sample in every output one, float64 (Keys 1981, a = -1/2).
+    """The weight (outputs, inputs) of each input sample in each output sample, float64 (Keys 1981, a = -1/2).
 
-    The kernel grows with the pixels when shrinking; beyond an edge its pixel is repeated, as MATLAB did when the field's
-    test images were made (it mirrors since).
+    For shrinking the kernel is wider, by the factor. Edges are repeated, as MATLAB did when the published test images
+    were made; newer versions mirror them.
     """
     scale = outputs / inputs
     stretch = min(scale, 1.0)
@@ -103,8 +102,8 @@ def cubic_kernel(x: Tensor) -> Tensor:
 def gaussian_blur(images: Tensor, sigma: float) -> Tensor:
     """Images (N, C, H, W) blurred by a Gaussian of `sigma` pixels, cut at 3 sigma, with mirrored edges.
 
-    Rows first, then columns: torchvision's convolves with the whole square, which at 20 pixels takes 13 times as long,
-    and now and then ends one gray level away once the result is rounded.
+    Along rows, then along columns. torchvision's function convolves with a square, which at 20 pixels takes 13 times as
+    long and sometimes differs by one gray level after rounding.
     """
     radius = max(1, math.ceil(3 * sigma))
     offsets = torch.arange(-radius, radius + 1, dtype=images.dtype, device=images.device)

@@ -1,11 +1,11 @@
-"""16-bit color, of which Pillow itself keeps 8 bits: how deep a file is, and both bytes of it in and out.
+"""Reading and writing 16-bit color, of which Pillow itself keeps 8 bits.
 
-Pillow's raw modes for 16-bit color take one byte of every sample: of a big-endian file "RGB;16B" takes the high bytes,
-and "RGB;16L", meant for the other byte order, the low ones. A file opened twice, once with each, loses nothing and is
-decoded by compiled code, whatever its filters, compression and interlacing.
+Pillow's raw modes for 16-bit color take one byte of each sample: in a big-endian file "RGB;16B" takes the high bytes,
+and "RGB;16L", which is for the other byte order, the low ones. So a file is opened twice, once with each mode; Pillow
+decodes its filters, compression and interlacing.
 
-Written by hand because no library that percept depends on writes all of it: tifffile cannot write EXIF data (it takes
-no tag that points to further ones), and torchvision's PNG writer takes 8 bits. The tags of a TIFF are Pillow's work.
+The writers are here because no library that percept depends on has them: tifffile cannot write EXIF data (it takes no
+tag that points to further tags), and torchvision's PNG writer takes 8 bits. Pillow writes the tags of a TIFF.
 """
 
 import io
@@ -22,24 +22,24 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile, PngImagePlugin, PpmImagePlugin, TiffImagePlugin, TiffTags
 
 LARGEST = 65_535
-"""The level of white, and of what is opaque."""
+"""The level of white and of full opacity."""
 
 _COLOR = re.compile(r"(RGB[AX]?|LA|[RGBA]);16([BLN])")
 
-# Rows of a PNG are filtered this many at a time, so that what filtering needs beside them stays small.
+# Rows of a PNG that are filtered at a time, to save memory
 _PNG_ROWS = 64
 
 
 @dataclass(frozen=True)
 class LowBytes:
-    """The low bytes of a 16-bit color image: `image`, in which `bands` are those of its red, green, blue (and alpha)."""
+    """The low bytes of a 16-bit color image: the `bands` of `image` for red, green, blue (and alpha)."""
 
     image: ImageFile.ImageFile
     bands: tuple[int, ...]
     premultiplied: bool
 
     def join(self, high: Image.Image) -> NDArray[np.uint16]:
-        """Levels (H, W, 3 or 4) from 0 to `LARGEST`, of this and the image that holds the high bytes."""
+        """Levels (H, W, 3 or 4) from 0 to `LARGEST`, of these low bytes and an image of the high bytes."""
         levels = np.asarray(high).astype(np.uint16)
         levels <<= 8
         levels |= np.asarray(self.image)[..., self.bands]
@@ -47,7 +47,7 @@ class LowBytes:
 
 
 def bits_per_channel(image: ImageFile.ImageFile, stream: BinaryIO) -> int:
-    """The bits a channel by the file's own header; Pillow's modes do not say. To be asked before `image` is loaded."""
+    """The bits a channel by the file's header, as Pillow's modes do not give them. `image` must not be loaded yet."""
     if image.mode == "F":
         return 32
     if isinstance(image, PngImagePlugin.PngImageFile):
@@ -55,7 +55,7 @@ def bits_per_channel(image: ImageFile.ImageFile, stream: BinaryIO) -> int:
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         return int(max(image.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (1,))))
     if isinstance(image, PpmImagePlugin.PpmImageFile) and isinstance(image.tile[0].args, tuple):
-        # Its decoders are told the largest level.
+        # An argument of its decoders is the largest level.
         return max(8, int(image.tile[0].args[-1]).bit_length())
     if image.format == "JPEG2000":
         return _jpeg2000_bits(_peek(stream))
@@ -67,10 +67,10 @@ def bits_per_channel(image: ImageFile.ImageFile, stream: BinaryIO) -> int:
 
 
 def open_low_bytes(image: ImageFile.ImageFile, stream: BinaryIO) -> LowBytes | None:
-    """Make `image`, opened from `stream` and not loaded, load the high bytes of its colors, and open the low ones.
+    """Opens the low bytes of `image`, opened from `stream` and not loaded, and makes `image` load the high bytes.
 
-    None, and `image` is as it was, if it is gray or not of 16 bits, or of a kind that cannot be read twice: CMYK, a
-    compressed TIFF that keeps its colors apart, JPEG 2000.
+    None, and `image` is unchanged, where it is gray or has no 16 bits a channel, and for files that Pillow cannot read
+    in this way: CMYK, compressed TIFF with separate planes, JPEG 2000.
     """
     high = _color_tiles(image)
     if not high:
@@ -79,8 +79,8 @@ def open_low_bytes(image: ImageFile.ImageFile, stream: BinaryIO) -> LowBytes | N
     image.tile = high
     bands = tuple(range(len(image.getbands())))
     if _raw_mode(high[0]).startswith("LA"):
-        # Nothing takes its low bytes alone, but as RGBA of 8 bits its four bytes a pixel come as they are:
-        # high and low of the gray, then of alpha.
+        # No raw mode takes the low bytes of LA. Read as 8-bit RGBA, a pixel's four bytes are the high and low byte of
+        # gray, then of alpha.
         low.tile = [_with_raw_mode(tile, "RGBA") for tile in high]
         bands = (1, 1, 1, 3)
     else:
@@ -96,7 +96,7 @@ def encode_png(
     exif: bytes = b"",
     pnginfo: PngImagePlugin.PngInfo | None = None,
 ) -> bytes:
-    """A PNG of 16 bits a channel of (H, W, 3 or 4); the options are those of Pillow's own writer."""
+    """A PNG of 16 bits a channel, of levels (H, W, 3 or 4); the options are those of Pillow's writer."""
     height, width, bands = levels.shape
     buffer = io.BytesIO()
     buffer.write(b"\x89PNG\r\n\x1a\n")
@@ -113,7 +113,7 @@ def encode_png(
         chunk(b"eXIf", exif.removeprefix(b"Exif\0\0"))
     compressor = zlib.compressobj()
     for start in range(0, height, _PNG_ROWS):
-        # With the row above, which the filter looks back at.
+        # With the row above, which the filter needs.
         rows = levels[max(start - 1, 0) : start + _PNG_ROWS].astype(">u2", order="C").view(np.uint8)
         filtered = _paeth_filtered(rows.reshape(len(rows), -1), 2 * bands)
         chunk(b"IDAT", compressor.compress(filtered[min(start, 1) :].tobytes()))
@@ -125,7 +125,7 @@ def encode_png(
 def encode_tiff(
     levels: NDArray[np.uint16], *, icc_profile: bytes | None = None, exif: bytes | Image.Exif = b""
 ) -> bytes:
-    """An uncompressed TIFF of 16 bits a channel of (H, W, 3 or 4); the options are those of Pillow's own writer."""
+    """An uncompressed TIFF of 16 bits a channel, of levels (H, W, 3 or 4); the options are those of Pillow's writer."""
     height, width, bands = levels.shape
     tags = TiffImagePlugin.ImageFileDirectory_v2()
     if isinstance(exif, bytes):
@@ -133,20 +133,17 @@ def encode_tiff(
         exif.load(data)
     for tag in exif:
         tags[tag] = exif.get_ifd(tag) if tag in TiffTags.TAGS_V2_GROUPS else exif[tag]
-    if icc_profile:
-        tags[TiffImagePlugin.ICCPROFILE] = icc_profile
-    tags[TiffImagePlugin.IMAGEWIDTH] = width
-    tags[TiffImagePlugin.IMAGELENGTH] = height
-    tags[TiffImagePlugin.BITSPERSAMPLE] = (16,) * bands
-    tags[TiffImagePlugin.COMPRESSION] = 1
-    tags[TiffImagePlugin.PHOTOMETRIC_INTERPRETATION] = 2
-    tags[TiffImagePlugin.SAMPLESPERPIXEL] = bands
-    tags[TiffImagePlugin.PLANAR_CONFIGURATION] = 1
-    if bands == 4:
-        tags[TiffImagePlugin.EXTRASAMPLES] = 2
-    tags[TiffImagePlugin.ROWSPERSTRIP] = height
-    tags[TiffImagePlugin.STRIPBYTECOUNTS] = levels.nbytes
-    # From the end of the tags, which is what their writer adds.
+    own = {
+        TiffImagePlugin.IMAGEWIDTH: width, TiffImagePlugin.IMAGELENGTH: height, TiffImagePlugin.ROWSPERSTRIP: height,
+        TiffImagePlugin.SAMPLESPERPIXEL: bands, TiffImagePlugin.BITSPERSAMPLE: (16,) * bands,
+        TiffImagePlugin.COMPRESSION: 1, TiffImagePlugin.PHOTOMETRIC_INTERPRETATION: 2,
+        TiffImagePlugin.PLANAR_CONFIGURATION: 1, TiffImagePlugin.STRIPBYTECOUNTS: levels.nbytes,
+        **({TiffImagePlugin.ICCPROFILE: icc_profile} if icc_profile else {}),
+        **({TiffImagePlugin.EXTRASAMPLES: 2} if bands == 4 else {}),
+    }  # fmt: skip
+    for tag, value in own.items():
+        tags[tag] = value
+    # Relative to the end of the tags: the writer of tags adds their length.
     tags[TiffImagePlugin.STRIPOFFSETS] = 0
     tags.tagtype[TiffImagePlugin.STRIPBYTECOUNTS] = tags.tagtype[TiffImagePlugin.STRIPOFFSETS] = TiffTags.LONG
     buffer = io.BytesIO()
@@ -175,7 +172,7 @@ def _jpeg2000_bits(data: bytes) -> int:
 
 
 def _raw_mode(tile: Any) -> str:
-    # Some formats' decoders, as that of QOI, are told nothing.
+    # The decoders of some formats, as QOI, have no arguments.
     return str(tile.args if isinstance(tile.args, str) else (tile.args or ("",))[0])
 
 
@@ -184,12 +181,12 @@ def _with_raw_mode(tile: Any, raw_mode: str) -> Any:
 
 
 def _other_byte(raw_mode: str) -> str:
-    # N is the order of this machine.
+    # N is the byte order of this machine.
     return raw_mode[:-1] + {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}[raw_mode[-1]]
 
 
 def _color_tiles(image: ImageFile.ImageFile) -> list[Any]:
-    """What Pillow is to decode, each with the raw mode that takes the high bytes; empty if that is not possible."""
+    """The tiles for Pillow to decode, each with the raw mode of the high bytes; empty where that is not possible."""
     tiles = list[Any](image.tile)
     if isinstance(image, PpmImagePlugin.PpmImageFile) and tiles[0][0] == "ppm" and tiles[0].args == ("RGB", LARGEST):
         tiles = [tiles[0]._replace(codec_name="raw", args="RGB;16B")]
@@ -198,19 +195,19 @@ def _color_tiles(image: ImageFile.ImageFile) -> list[Any]:
         if tags.get(TiffImagePlugin.PLANAR_CONFIGURATION) == 2:
             if tiles[0].codec_name != "raw" or set(tags.get(TiffImagePlugin.BITSPERSAMPLE, ())) != {16}:
                 return []
-            # Pillow reads these as if they had 8 bits: it names the bare band. Bands without meaning are left out.
+            # Pillow takes these for 8 bits: the raw mode is the name of the band alone. Extra bands are left out.
             order = "L" if tags.prefix == b"II" else "B"
             tiles = [tile for tile in tiles if _raw_mode(tile) in "RGBAa"]
             tiles = [_with_raw_mode(tile, f"{_raw_mode(tile).upper()};16{order}") for tile in tiles]
         else:
-            # Premultiplied colors, "RGBa", which Pillow would divide by alpha in 8 bits.
+            # Pillow would divide premultiplied colors, "RGBa", by alpha in 8 bits.
             tiles = [_with_raw_mode(tile, _raw_mode(tile).replace("RGBa", "RGBA")) for tile in tiles]
     return tiles if all(_COLOR.fullmatch(_raw_mode(tile)) for tile in tiles) else []
 
 
 def _paeth_filtered(rows: NDArray[np.uint8], pixel_bytes: int) -> NDArray[np.uint8]:
-    """Rows (H, bytes) filtered by PNG's Paeth filter, nearly always the best on photographs, each behind its number."""
-    # PNG 1.2, 6.6: of the bytes to the left, above, and in the corner between, the one nearest to left + above - corner.
+    """Rows (H, bytes) after PNG's Paeth filter, nearly always the best for photographs, each with the filter's number before it."""
+    # PNG 1.2, 6.6: the prediction is that of the left, upper and upper left bytes which is nearest to left + above - corner.
     height, length = rows.shape
     padded = np.zeros((height + 1, length + pixel_bytes), dtype=np.int16)
     padded[1:, pixel_bytes:] = rows

@@ -1,1 +1,1 @@
-"""How far two images are from each other, and what their features tell: figures, not losses."""
+"""Figures of images and features: distances, spectra, and a linear probe."""

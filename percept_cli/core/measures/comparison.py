@@ -1,4 +1,4 @@
-"""Two images measured by any choice of metrics, with the protocol that makes the figures comparable with a paper's."""
+"""Comparison of two images by a choice of metrics, with the protocol that a paper would state."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -11,41 +11,25 @@ from percept_cli.core.extractors import Architecture, FeatureExtractor
 from percept_cli.core.images.decode import load_image
 from percept_cli.core.losses.style import compared_taps
 from percept_cli.core.losses.style_losses import STYLE_LOSSES
+from percept_cli.core.measures import pixels
 from percept_cli.core.measures.features import distance_maps
 from percept_cli.core.measures.learned import BACKBONES, create_learned_metric
-from percept_cli.core.measures.pixels import (
-    MS_SSIM_SMALLEST_SIDE,
-    SSIM_SMALLEST_SIDE,
-    crop_border,
-    levels,
-    luma,
-    ms_ssim,
-    perceptual_distance,
-    psnr,
-    ssim,
-)
-from percept_cli.core.pretrained.extractors import ExtractorChoice
-from percept_cli.core.pretrained.files import (
-    DOWNLOAD_ROOT,
-    TORCHVISION_FILES,
-    cached_torchvision_weights,
-    torchvision_folder,
-)
+from percept_cli.core.pretrained import files
+from percept_cli.core.pretrained.extractors import COMPACT, ExtractorChoice
 from percept_cli.core.runtime import Runtime
 from percept_cli.errors import ImageError, ModelError, UsageError, unknown_name
 
-COMPACT = ExtractorChoice("compact")
 METRICS = ("psnr", "ssim", "ms_ssim", "perceptual", *STYLE_LOSSES, *BACKBONES)
 
-# One layer of each of the first three blocks; the others' own style layers stand in where these names do not exist.
+# One layer of each of the first three blocks. Extractors without these names use their style layers.
 PERCEPTUAL_LAYERS = ("relu1_2", "relu2_2", "relu3_4")
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """Figures by name; `omitted` says why metrics have none.
+    """Figures by name. omitted: metric -> why it has no figure.
 
-    `distances`, of the perceptual distance only, are those of every layer at every place: `{layer: (1, 1, h, w)}`.
+    distances: of the perceptual distance only, `{layer: (1, 1, h, w)}` at each place.
     """
 
     figures: dict[str, float]
@@ -55,9 +39,9 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Metric:
-    """One way to compare images (1, 3, H, W) of one size, giving the figures of those names.
+    """A metric of images (1, 3, H, W) of one size, which gives the `figures` of these names.
 
-    `cropped` metrics leave the border out, the others look at the whole image; `protocol` is what a paper would say.
+    cropped: without the border, else of the whole image. protocol: what a paper would state about it.
     """
 
     name: str
@@ -69,19 +53,19 @@ class Metric:
 
 
 class Comparison:
-    """A choice of metrics, ready to measure any number of pairs; `omitted` says which cannot be had here, and why."""
+    """A choice of metrics for any number of pairs. omitted: metric -> why it is not available."""
 
     def __init__(self, metrics: Sequence[Metric], omitted: dict[str, str], border: int):
         self.metrics, self.omitted, self.border = metrics, omitted, border
 
     @property
     def figures(self) -> tuple[str, ...]:
-        """The names of all figures that a pair can have."""
+        """The names of all figures that a pair may have."""
         return tuple(name for metric in self.metrics for name in metric.figures)
 
     @property
     def protocol(self) -> dict[str, object]:
-        """How the figures were taken, by subject."""
+        """How the figures are measured, by subject."""
         of_pixels = {
             "border_pixels": self.border,
             "luma": "ITU-R BT.601 studio range (MATLAB's rgb2ycbcr), not rounded",
@@ -96,9 +80,9 @@ class Comparison:
     def measure(self, images: Tensor, target: Tensor) -> Measurement:
         """The figures of two images (1, 3, H, W) in [0, 1] of one size.
 
-        Raises ImageError for a border that leaves nothing, and for images too small for every metric.
+        Raises ImageError for a border that leaves no pixel, and for images that are too small for all metrics.
         """
-        inner, inner_target = crop_border(images, self.border), crop_border(target, self.border)
+        inner, inner_target = pixels.crop_border(images, self.border), pixels.crop_border(target, self.border)
         whole = Measurement({}, dict(self.omitted))
         for metric in self.metrics:
             first, second = (inner, inner_target) if metric.cropped else (images, target)
@@ -126,10 +110,10 @@ def create_comparison(
     seed: int = 0,
     announce: Callable[[str], None] | None = None,
 ) -> Comparison:
-    """The metrics of those names, with their networks; `layers` are those of the perceptual distance and the style losses.
+    """A comparison by the metrics of these names. layers: of the perceptual distance and the style losses.
 
-    LPIPS and DISTS are omitted when the weights of their network are not in the cache: they are never downloaded here.
-    Raises UsageError for an unknown name and ModelError for weights that cannot be had when no metric is left.
+    LPIPS and DISTS are omitted where the weights of their network are not in the cache; nothing is downloaded. Raises
+    UsageError for an unknown name, and ModelError where no metric is left.
     """
     for name in names:
         if name not in METRICS:
@@ -146,7 +130,7 @@ def create_comparison(
             chosen = compared_taps(extractor.architecture, layers, name)
             metrics.append(_style(name, runtime.freeze(extractor.create(chosen, seed, announce)), source, runtime))
         elif name in BACKBONES:
-            weights = cached_torchvision_weights(BACKBONES[name])
+            weights = files.cached_torchvision_weights(BACKBONES[name])
             if weights is None:
                 omitted[name] = _missing_backbone(name)
             else:
@@ -159,15 +143,12 @@ def create_comparison(
 
 
 def perceptual_layers(architecture: Architecture, layers: Sequence[str] | None) -> tuple[str, ...]:
-    """The layers of the perceptual distance by their full names: as given, or the usual ones of that extractor."""
+    """The full names of the layers of the perceptual distance: those given, or the default ones of the extractor."""
     return architecture.choose_layers(layers, PERCEPTUAL_LAYERS, architecture.style_layers)
 
 
 def load_pair(first: Path, second: Path) -> tuple[Tensor, Tensor, tuple[str, ...]]:
-    """Two image files as (1, 3, H, W) of one size, and notes for the user. Raises ImageError, also when sizes differ.
-
-    Where one of them is transparent, both are laid over black.
-    """
+    """Two image files as (1, 3, H, W) over black, and notes for the user. Raises ImageError, also where sizes differ."""
     photos = load_image(first), load_image(second)
     sizes = [f"{photo.width}x{photo.height}" for photo in photos]
     if sizes[0] != sizes[1]:
@@ -182,21 +163,21 @@ def load_pair(first: Path, second: Path) -> tuple[Tensor, Tensor, tuple[str, ...
 
 
 def mean_figures(measured: Sequence[dict[str, float]]) -> dict[str, float]:
-    """The mean of every figure over the pairs that have it."""
+    """The mean of each figure over the pairs that have it."""
     names = dict.fromkeys(name for figures in measured for name in figures)
     values = {name: [figures[name] for figures in measured if name in figures] for name in names}
     return {name: sum(figures) / len(figures) for name, figures in values.items()}
 
 
 def _missing_backbone(name: str) -> str:
-    file = TORCHVISION_FILES[BACKBONES[name]]
+    file = files.TORCHVISION_FILES[BACKBONES[name]]
     return (
-        f"{name} needs {file}, which is not in {torchvision_folder()} and is not downloaded unasked: "
-        f"put {DOWNLOAD_ROOT}{file} there"
+        f"{name} needs {file}, which is not in {files.torchvision_folder()} and is not downloaded unasked: "
+        f"put {files.DOWNLOAD_ROOT}{file} there"
     )
 
 
-_PLANES = {"y": luma, "rgb": levels}
+_PLANES = {"y": pixels.luma, "rgb": pixels.levels}
 
 
 def _of_pixels(
@@ -214,15 +195,15 @@ _PIXEL_METRICS = {
     metric.name: metric
     for metric in (
         _of_pixels(
-            "psnr", psnr, ("y", "rgb"), 1,
+            "psnr", pixels.psnr, ("y", "rgb"), 1,
             "dB, peak 255, on luma (_y) and over all of RGB, within the border; higher is closer",
         ),
         _of_pixels(
-            "ssim", ssim, ("y", "rgb"), SSIM_SMALLEST_SIDE,
+            "ssim", pixels.ssim, ("y", "rgb"), pixels.SSIM_SMALLEST_SIDE,
             "11x11 Gaussian window, sigma 1.5, on luma (_y) and as mean of R, G and B, within the border; 1 is equal",
         ),
         _of_pixels(
-            "ms_ssim", ms_ssim, ("y",), MS_SSIM_SMALLEST_SIDE,
+            "ms_ssim", pixels.ms_ssim, ("y",), pixels.MS_SSIM_SMALLEST_SIDE,
             "5 scales, weights of Wang et al. 2003, on luma, within the border; 1 is equal",
         ),
     )
@@ -232,7 +213,7 @@ _PIXEL_METRICS = {
 def _perceptual(extractor: FeatureExtractor, source: str, runtime: Runtime) -> Metric:
     def measure(images: Tensor, target: Tensor) -> Measurement:
         distances = distance_maps(extractor, images, target, place=runtime.place)
-        return Measurement({"perceptual": perceptual_distance(distances).item()}, distances=distances)
+        return Measurement({"perceptual": pixels.perceptual_distance(distances).item()}, distances=distances)
 
     protocol = (
         f"squared distance of channel-normalized features of {source}, mean of {', '.join(extractor.layers)}, "
@@ -245,7 +226,7 @@ def _style(name: str, extractor: FeatureExtractor, source: str, runtime: Runtime
     loss = STYLE_LOSSES[name]
 
     def measure(images: Tensor, target: Tensor) -> Measurement:
-        features, targets = (extractor(runtime.place(pixels)) for pixels in (images, target))
+        features, targets = (extractor(runtime.place(each)) for each in (images, target))
         distances = [loss.distance(features[layer], targets[layer]) for layer in extractor.layers]
         return Measurement({name: torch.stack(distances).mean().item()})
 

@@ -1,4 +1,4 @@
-"""The distance of two pictures' features at every place, tile by tile: a fraction of the memory, the same distances."""
+"""Distances of the features of two pictures at each place, computed in tiles to save memory."""
 
 from collections.abc import Callable, Mapping
 
@@ -8,8 +8,8 @@ from percept_cli.core.extractors import FeatureExtractor
 from percept_cli.core.extractors.tiled import FeatureTile, MapBuilder, plan_feature_tiles
 from percept_cli.core.measures.pixels import place_distances
 
-# Measured on a processor, of 192 to 768 the fastest: larger tiles see fewer pixels twice, but the memory of their
-# features is no longer used again, it is had anew and cleared for each.
+# The fastest of 192 to 768 on a processor. Larger tiles overlap less, but the memory of their features is allocated and
+# cleared anew for each tile instead of being reused.
 TILE = 320
 
 
@@ -22,16 +22,16 @@ def distance_maps(
     place: Callable[[Tensor], Tensor] = lambda images: images,
     tile: int = TILE,
 ) -> dict[str, Tensor]:
-    """`place_distances` of every tapped layer of two pictures (N, 3, H, W): `{layer: (N, 1, h, w)}`, on the processor.
+    """`place_distances` of each tapped layer of two pictures (N, 3, H, W): `{layer: (N, 1, h, w)}`, on the processor.
 
-    Tiles of at most `tile` pixels a side are seen with so many pixels around them that their features are the whole
-    picture's. With a layer that looks at all of it, as fully connected ones and `prob` do, the picture is seen whole.
-    weights: those of the channels, by layer. place: takes a tile to the device.
+    Tiles of at most `tile` pixels a side get as many pixels around them as their features depend on, so that these are
+    those of the whole picture. Where a layer depends on all pixels, as `prob` does, the picture is one tile.
+    weights: of the channels, by layer. place: moves a tile to the device.
     """
     built = MapBuilder()
 
     def add(planned: FeatureTile) -> None:
-        # The features are let go of on return: those of the next tile are as large.
+        # A function, so that the memory of the features is free before the next tile.
         features, wanted = (extractor(place(pixels[(..., *planned.source.slices)])) for pixels in (images, target))
         for layer in extractor.layers:
             distances = place_distances(features[layer], wanted[layer], None if weights is None else weights[layer])

@@ -1,6 +1,6 @@
-"""LPIPS and DISTS: distances of features with weights learned from people's judgments, as torchmetrics ships them.
+"""LPIPS and DISTS: distances of features with weights that were learned from human judgments.
 
-Their networks are torchvision's, of which percept keeps its own cache; torchmetrics would download them again.
+The weights are those in torchmetrics. The networks are torchvision's, from percept's own cache.
 """
 
 from dataclasses import replace
@@ -19,7 +19,7 @@ from percept_cli.core.measures.features import distance_maps
 from percept_cli.core.pretrained.files import load_weights
 
 BACKBONES = {"lpips": "alexnet", "lpips_vgg": "vgg16", "lpips_squeeze": "squeezenet1_1", "dists": "vgg16"}
-"""Metric -> the network whose features it compares; `lpips` is the variant that its authors report."""
+"""Metric -> the network whose features it compares; `lpips` is the variant that the paper's authors report."""
 
 VGG_LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_3")
 # metric: (torchmetrics' name of its weights, layers)
@@ -31,7 +31,7 @@ _LPIPS = {
 
 
 class LearnedMetric(nn.Module):
-    """A distance of two images (N, 3, H, W) RGB in [0, 1], (N,): 0 for equal ones; sides of `smallest_side` at least."""
+    """A distance (N,) of images (N, 3, H, W) RGB in [0, 1], 0 for equal images. Sides have at least `smallest_side` pixels."""
 
     def __init__(self, extractor: FeatureExtractor):
         super().__init__()
@@ -58,9 +58,9 @@ class Lpips(LearnedMetric):
 
 
 class Dists(LearnedMetric):
-    """DISTS (Ding et al. 2020): structure and texture similarity at the image itself and five layers of VGG-16.
+    """DISTS (Ding et al. 2020): structure and texture similarity of the image itself and of five layers of VGG-16.
 
-    It compares variances over the whole image, whose features are all in memory at once: gigabytes for a photograph.
+    It compares variances over the whole image, so all features are in memory at once: gigabytes for a photograph.
     """
 
     alpha: Tensor
@@ -103,7 +103,7 @@ class Dists(LearnedMetric):
 
 
 class L2Pool(nn.Module):
-    """Half the size by the root of Hann-weighted squares (Ding et al. 2020), which aliases less than maxima."""
+    """Pooling to half the size: root of Hann-weighted squares (Ding et al. 2020), with less aliasing than maxima."""
 
     window: Tensor
 
@@ -124,5 +124,5 @@ def create_learned_metric(name: str, weights: Path) -> LearnedMetric:
 
 
 def _torchmetrics_file(name: str) -> Path:
-    # Found without importing torchmetrics, which takes seconds.
+    # Without importing torchmetrics, which takes seconds.
     return Path(str(distribution("torchmetrics").locate_file(f"torchmetrics/functional/image/{name}")))

@@ -1,6 +1,6 @@
-"""A linear probe: how well a linear classifier tells labeled pictures apart by their features.
+"""A linear probe: the accuracy of a linear classifier on the features of labeled pictures.
 
-The classifier is scikit-learn's, which comes with `pip install percept[probe]`.
+The classifier is scikit-learn's, installed by `pip install percept[probe]`.
 """
 
 import importlib
@@ -20,18 +20,18 @@ from percept_cli.core.generators.autoencoder import Autoencoder
 from percept_cli.core.runtime import Runtime
 from percept_cli.errors import UsageError
 
-USUAL_SIDE = 96  # pixels; of STL-10, the data set of Dosovitskiy & Brox 2016, section 4.1
+USUAL_SIDE = 96  # pixels, as in STL-10, the data set of Dosovitskiy & Brox 2016, section 4.1
 BATCH = 16  # pictures through the networks at a time
 MOST_VALUES = 4096
-# What the weights of the classifier may cost, in units of the mean eigenvalue of the features' covariance
+# Ridge penalties to choose from, in units of the mean eigenvalue of the features' covariance
 PENALTIES = tuple(10 ** (exponent / 2) for exponent in range(-8, 9))
 
 
 @dataclass
 class PooledRows:
-    """One kind of features of pictures, batch after batch: a row a picture, pooled by `pool_features`.
+    """One kind of features of pictures: a row for each picture, pooled by `pool_features`.
 
-    shape, pooled: of the features of one picture, before and after.
+    shape, pooled: the shape of the features of one picture, before and after pooling.
     """
 
     shape: tuple[int, ...] = ()
@@ -39,7 +39,7 @@ class PooledRows:
     batches: list[Tensor] = field(default_factory=list)
 
     def add(self, features: Tensor) -> None:
-        """Takes the features (N, C, h, w) or (N, C) of some more pictures."""
+        """Adds the features (N, C, h, w) or (N, C) of further pictures."""
         cells = pool_features(features.float().cpu())
         self.shape, self.pooled = tuple(features.shape[1:]), tuple(cells.shape[1:])
         self.batches.append(cells.flatten(1))
@@ -52,7 +52,7 @@ class PooledRows:
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """How many pictures of each class were classified correctly, of how many."""
+    """How many pictures of each class were classified correctly, and how many there are."""
 
     correct: dict[str, int]
     pictures: dict[str, int]
@@ -64,7 +64,7 @@ class ProbeResult:
 
     @property
     def standard_error(self) -> float:
-        """Of the accuracy, as a share of independent pictures has it: √(p (1 − p) / N)."""
+        """The standard error of the accuracy p over N independent pictures: √(p (1 − p) / N)."""
         return math.sqrt(self.accuracy * (1 - self.accuracy) / sum(self.pictures.values()))
 
 
@@ -75,9 +75,9 @@ def describe_pictures(
     extractor: FeatureExtractor | None,
     runtime: Runtime,
 ) -> None:
-    """Adds pictures, each (1, 3, side, side) in [0, 1], to the rows of every kind of features that are named there.
+    """Adds the features of pictures, each (1, 3, side, side) in [0, 1], to `rows`.
 
-    rows: of `pixels`, of the code of every autoencoder by its name, and of every layer that the extractor is tapped at.
+    rows: by `pixels`, the name of each autoencoder, and each layer at which the extractor is tapped.
     """
     images = torch.cat(list(squares))
     rows["pixels"].add(images)
@@ -92,9 +92,9 @@ def describe_pictures(
 
 
 def pool_features(features: Tensor, most: int = MOST_VALUES) -> Tensor:
-    """Features (N, C, h, w) averaged over cells to at most `most` values a picture, (N, C, k, k), where they have more.
+    """Features (N, C, h, w) averaged over cells, (N, C, k, k), to at most `most` values a picture.
 
-    (N, C) and what cannot be pooled further stay as they are.
+    Features with fewer values and those of shape (N, C) stay as they are. One value for each channel is left at least.
     """
     if features.ndim < 4 or features[0].numel() <= most:
         return features
@@ -103,11 +103,11 @@ def pool_features(features: Tensor, most: int = MOST_VALUES) -> Tensor:
 
 
 def probe(features: Tensor, classes: Sequence[str], folds: int, seed: int = 0) -> ProbeResult:
-    """How well pictures are classified by their features (N, D): those of each fold by a classifier of all the others.
+    """The result of classifying pictures by their features (N, D): each fold by a classifier trained on the others.
 
-    Ridge regression of one-hot classes on standardized features, whose penalty is the one with the least squared error
-    of every picture when it is left out (Golub, Heath & Wahba 1979). The folds are stratified and drawn from `seed`.
-    Raises UsageError where scikit-learn is not installed.
+    Ridge regression of one-hot classes on standardized features, with the penalty of the least squared leave-one-out
+    error (Golub, Heath & Wahba 1979). The folds are stratified and drawn from `seed`. Raises UsageError where
+    scikit-learn is not installed.
     """
     values, labels = features.double().numpy(), np.array(classes)
     predicted = np.empty_like(labels)
@@ -120,28 +120,28 @@ def probe(features: Tensor, classes: Sequence[str], folds: int, seed: int = 0) -
 
 
 def stratified_folds(classes: Sequence[str], folds: int, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The numbers of the pictures that a classifier knows and of those that it does not, for each of the folds."""
+    """For each fold the indices of the pictures to train on and of those to classify."""
     model_selection = _scikit_learn("model_selection")
     splitter = model_selection.StratifiedKFold(folds, shuffle=True, random_state=seed)
     yield from splitter.split(np.zeros(len(classes)), np.array(classes))
 
 
 def classify(features: np.ndarray, labels: np.ndarray, unknown: np.ndarray) -> np.ndarray:
-    """The classes (M,) of features (M, D), by ridge regression of the classes (N,) of features (N, D), float64.
+    """The classes (M,) of the features `unknown` (M, D), by ridge regression on features (N, D) with labels (N,), float64.
 
-    Features are standardized by the mean and standard deviation of the known ones; constant ones are left out.
+    Features are standardized by the mean and standard deviation of the labeled ones; constant features are left out.
     """
     linear_model = _scikit_learn("linear_model")
     mean, std = features.mean(0), features.std(0)
     varying = std > 1e-6 * std.max()
-    if not varying.any():  # nothing tells the pictures apart: the largest class is the best guess
+    if not varying.any():  # all pictures have the same features: the largest class is the best guess
         names, counts = np.unique(labels, return_counts=True)
         return np.full(len(unknown), names[counts.argmax()])
-    known, asked = ((each - mean)[:, varying] / std[varying] for each in (features, unknown))
-    # The squares of standardized values sum to N a column: their mean eigenvalue, of those that are not 0.
+    known, unknown = ((each - mean)[:, varying] / std[varying] for each in (features, unknown))
+    # The mean of the eigenvalues that are not 0: the squares of standardized values sum to N in each column.
     unit = known.size / min(len(known) - 1, known.shape[1])
     ridge = linear_model.RidgeClassifierCV([penalty * unit for penalty in PENALTIES]).fit(known, labels)
-    return np.asarray(ridge.predict(asked))
+    return np.asarray(ridge.predict(unknown))
 
 
 def check_scikit_learn() -> None:

@@ -1,7 +1,7 @@
-"""What an enlargement leaves in the frequencies: the checkerboards of strides and transposed convolutions.
+"""Checkerboards of strides and transposed convolutions, found in the power spectrum of an image.
 
 A pattern that repeats every p pixels has all its power at multiples of 1/p cycles a pixel, at single points of the
-spectrum, while real texture spreads around them (Odena et al. 2016 on where the patterns come from).
+spectrum, while the power of real texture is spread. Odena et al. 2016 explain where the patterns come from.
 """
 
 import math
@@ -13,22 +13,22 @@ from torch import Tensor
 from percept_cli.core.measures.pixels import luma
 from percept_cli.errors import ImageError
 
-# Decibels over everything around. Measured on 19 photographs, textures, prints and drawings at scales 2, 3, 4 and 8: the
-# pictures themselves and their bicubic enlargements give up to 3.5, patterns of 2 gray levels on those enlargements 10
-# to 35 at their strongest period.
+# Decibels above the surroundings. Measured on 19 photographs, textures, prints and drawings at scales 2, 3, 4 and 8: the
+# pictures and their bicubic enlargements give up to 3.5, patterns of 2 gray levels on those enlargements 10 to 35 at
+# their strongest period.
 THRESHOLD = 6.0
 SEGMENT = 128
-# Bins around a frequency that are its surroundings: beyond the main lobe of the window, nearer than the next frequency.
+# The distances, in bins, of a frequency's surroundings: outside the main lobe of the window, nearer than the next one.
 RING = (3, 7)
-# Gray levels. Flat surfaces have no noise, and there a pattern far below what 8 bits hold would stand out.
+# Gray levels. On flat surfaces, which have no noise, a pattern far below the precision of 8 bits would exceed 6 dB.
 FLOOR = 0.03
 
 
 @dataclass(frozen=True)
 class Peak:
-    """One frequency, `down` and `across` in cycles a pixel from 0 to below 1, and its `height` over what is around it, dB.
+    """One frequency, `down` and `across` in cycles a pixel in [0, 1), and its `height` above its surroundings in dB.
 
-    `period`: that of the patterns that have it, in pixels.
+    period: of the patterns that have this frequency, in pixels.
     """
 
     down: float
@@ -38,13 +38,12 @@ class Peak:
 
 
 def checkerboard_peaks(image: Tensor, scale: int) -> dict[int, float]:
-    """How far patterns of the periods that enlarging by `scale` can leave stand out of the spectrum: `{period: dB}`.
+    """The height above the spectrum of the patterns that enlarging by `scale` may leave: `{period: dB}`.
 
-    image (1, 3, H, W) in [0, 1]. The periods in pixels are the divisors of `scale` from 2 on: 2 and 4 for 4. Each gets
-    the highest of its frequencies in the log power spectrum of luma, less the highest of the bins around that frequency.
-    About 0 and below is what pictures have; from `THRESHOLD` on, the pattern was added to the picture. A picture that
-    is itself periodic with just such a period, as a drawn chessboard may be, counts too.
-    Raises ImageError for an image of less than 9 times `scale` pixels a side.
+    image: (1, 3, H, W) in [0, 1]. The periods in pixels are the divisors of `scale` from 2 on: 2 and 4 for 4. The height
+    of a period is the largest of its frequencies: the log power of luma there, minus the largest in the surroundings.
+    Pictures have about 0 or less; from `THRESHOLD` on, the pattern was added. A picture that itself has such a period,
+    as a drawn chessboard, counts too. Raises ImageError for an image of less than 9 times `scale` pixels a side.
     """
     peaks: dict[int, float] = {}
     for found in frequency_peaks(image, scale):
@@ -53,9 +52,9 @@ def checkerboard_peaks(image: Tensor, scale: int) -> dict[int, float]:
 
 
 def frequency_peaks(image: Tensor, scale: int, spectrum: Tensor | None = None) -> list[Peak]:
-    """What `checkerboard_peaks` takes the highest of: every frequency at which enlarging by `scale` can leave a pattern.
+    """All frequencies at which enlarging by `scale` may leave a pattern, with their heights.
 
-    spectrum: the `log_power` of `spectrum_side` of the image, where that is there already. Raises ImageError as there.
+    spectrum: `log_power` of the image at `spectrum_side`, if it is known. Raises as `checkerboard_peaks`.
     """
     side = spectrum_side(image, scale)
     spectrum = log_power(image, side) if spectrum is None else spectrum
@@ -72,9 +71,9 @@ def frequency_peaks(image: Tensor, scale: int, spectrum: Tensor | None = None) -
 
 
 def spectrum_side(image: Tensor, scale: int) -> int:
-    """The side of the segments in which patterns of enlarging by `scale` are looked for: a multiple of it, in pixels.
+    """The side in pixels of the segments of the spectrum: a multiple of `scale`, so that each frequency is a bin.
 
-    So each of the frequencies falls on a bin. Raises ImageError as `checkerboard_peaks`.
+    Raises as `checkerboard_peaks`.
     """
     height, width = image.shape[-2:]
     smallest = scale * (RING[1] + 2)
@@ -86,8 +85,8 @@ def spectrum_side(image: Tensor, scale: int) -> int:
 def log_power(image: Tensor, side: int) -> Tensor:
     """Power spectrum of the luma of an image (1, 3, H, W) in dB, (side, side), zero frequency first.
 
-    The mean of the logarithms over windowed segments of `side` pixels that overlap by half: unlike the logarithm of the
-    mean, it is that of the whole picture and not of its busiest corner.
+    The mean of the logarithms over windowed segments of `side` pixels that overlap by half. The logarithm of the mean
+    would depend mostly on the segments with the most power.
     """
     window = torch.hann_window(side, device=image.device)
     window = window[:, None] * window
@@ -102,7 +101,7 @@ def log_power(image: Tensor, side: int) -> Tensor:
 
 
 def _ring(side: int) -> Tensor:
-    """Which bins of a spectrum, zero frequency first, lie within `RING` of zero."""
+    """Whether each bin of a spectrum, zero frequency first, is one of the surroundings of zero."""
     bins = torch.arange(side)
     offsets = torch.minimum(bins, side - bins)
     distances = torch.maximum(offsets[:, None], offsets)

@@ -27,7 +27,13 @@ def objective(
     ] = 1,
     parametrization: Annotated[
         str,
-        typer.Option(metavar="spectrum|pixels", help="What is moved: frequencies or pixels.", rich_help_panel=PANEL),
+        typer.Option(
+            "--parametrization",
+            "--parametrisation",
+            metavar="spectrum|pixels",
+            help="What is moved: frequencies or pixels.",
+            rich_help_panel=PANEL,
+        ),
     ] = "spectrum",
     steps: Annotated[int, typer.Option(min=1, help="Updates an image.", rich_help_panel=PANEL)] = 160,
     jitter: Annotated[
