@@ -1,4 +1,4 @@
-"""Pictures that a variational autoencoder draws, on a sheet."""
+"""A sheet of pictures that a variational autoencoder decodes from random codes."""
 
 from collections.abc import Iterator
 
@@ -14,9 +14,9 @@ from percept_cli.core.visualization.steps import Step
 def sample_sheet(
     network: Autoencoder, count: int, side: int, seed: int, runtime: Runtime
 ) -> Iterator[Step[tuple[Tensor, list[dict[str, object]]]]]:
-    """A sheet (1, 3, H, W) of pictures decoded from codes of a normal distribution, and a record of every code value.
+    """A sheet (1, 3, H, W) of pictures decoded from normally distributed codes, and a record of every value of the codes.
 
-    side: of each picture, in pixels. network: on the runtime's device by `Runtime.place_network`. Each step is a picture.
+    network: placed by `Runtime.place_network`. side: of each picture, in pixels. A step is a picture.
     """
     yield Step(count)
     panels, records = [], []
