@@ -1,4 +1,4 @@
-"""`percept visualize activations`: what the activations of a network do to its features, over many photographs."""
+"""`percept visualize activations`: features before and after each activation of a network, over photographs."""
 
 from typing import Annotated
 
@@ -14,11 +14,11 @@ def activations(
     photos: options.Inputs = None,
     layer: Annotated[
         options.Names | None,
-        options.names_option("By either name of each. Default: all with places."),
+        options.names_option("By the name before or after the activation. Default: all convolutions."),
     ] = None,
     output: PlotFile = None,
     size: Annotated[
-        int | None, typer.Option(min=1, help="Short side that the network sees, pixels. Default: 256 at most.")
+        int | None, typer.Option(min=1, help="Short side of the photographs, pixels. Default: 256 at most.")
     ] = None,
     data: Numbers = None,
     *,
@@ -30,7 +30,7 @@ def activations(
     compute: options.ExactCompute,
     report: options.Report,
 ) -> None:
-    """One figure over all layers, before and after their ReLUs: zeros, range, contrast, answer to brightness.
+    """Statistics of features over all layers, before and after ReLU: zeros, range, contrast, response to brightness.
 
     percept visualize activations photos/ -o activations.png
 

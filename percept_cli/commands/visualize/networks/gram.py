@@ -1,4 +1,4 @@
-"""`percept visualize gram`: what style losses see of styles, and how far styles are from each other in that."""
+"""`percept visualize gram`: Gram matrices of styles, and the distances between them."""
 
 from typing import Annotated
 
@@ -12,10 +12,7 @@ SIDE = 256  # pixels
 
 def gram(
     styles: options.Inputs = None,
-    layer: Annotated[
-        options.Names | None,
-        options.names_option("Default: the extractor's style layers."),
-    ] = None,
+    layer: Annotated[options.Names | None, options.names_option("Default: the extractor's style layers.")] = None,
     output: PlotFile = None,
     size: Annotated[int, typer.Option(min=1, help="Short side of every picture, pixels.")] = SIDE,
     data: Numbers = None,
@@ -29,7 +26,7 @@ def gram(
     compute: options.ExactCompute,
     report: options.Report,
 ) -> None:
-    """The Gram matrices of pictures, and the distances between them as a matrix and a tree, on average and by layer.
+    """Gram matrices of pictures, and the distances between them as a matrix and a tree, on average and by layer.
 
     percept visualize gram paintings/ -o styles.png
 

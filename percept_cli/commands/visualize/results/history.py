@@ -1,4 +1,4 @@
-"""`percept visualize history`: how trainings went, every part of their losses."""
+"""`percept visualize history`: the losses of trainings over their steps."""
 
 from pathlib import Path
 from typing import Annotated
@@ -11,17 +11,17 @@ from percept_cli.commands.visualize.picture import Numbers, PlotFile
 
 def history(
     logs: Annotated[
-        list[Path], typer.Argument(metavar="LOG...", help="log.jsonl files, .run folders, or the models beside them.")
+        list[Path], typer.Argument(metavar="LOG...", help="log.jsonl files, .run folders, or their models.")
     ],
     output: PlotFile = None,
     parts: Annotated[
         options.Names | None,
-        options.names_option("Only these: total, or style for all of its layers.", "P1,P2,..."),
+        options.names_option("Parts of the loss; `style` includes all of its layers. Default: all.", "P1,P2,..."),
     ] = None,
     smooth: Annotated[
         int | None, typer.Option(min=1, help="Steps to average. Default: a fiftieth of the training.")
     ] = None,
-    previews: Annotated[bool, typer.Option("--previews/--no-previews", help="The preview strips above.")] = True,
+    previews: Annotated[bool, typer.Option("--previews/--no-previews", help="Preview strips above the curves.")] = True,
     data: Numbers = None,
     quality: options.Quality = 95,
     *,
@@ -29,7 +29,7 @@ def history(
     existing: options.Existing,
     report: options.Report,
 ) -> None:
-    """Every part of the loss of one or several trainings, raw and smoothed, below what their previews became.
+    """Every part of the loss of one or several trainings, raw and smoothed, below their previews.
 
     percept visualize history starry.run
 

@@ -1,4 +1,4 @@
-"""`percept visualize sweep`: one photograph restyled in a grid over two options; and the same before a training of a style."""
+"""`percept visualize sweep`: one photograph restyled in a grid over two options; also the preview of a style training."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from percept_cli import options
+from percept_cli.commands.visualize.photographs import Photograph
 from percept_cli.commands.visualize.picture import Numbers, SheetFile
 from percept_cli.console import Console
 
@@ -20,9 +21,7 @@ STEPS = 60
 
 
 def sweep(
-    image: Annotated[
-        Path | None, typer.Argument(metavar="IMAGE", help="A photograph. Default: one of scikit-image's.")
-    ] = None,
+    image: Photograph = None,
     rows: Annotated[
         str | None,
         typer.Option(
@@ -36,10 +35,10 @@ def sweep(
     model: Annotated[str | None, typer.Option("-m", "--model", help="A trained style instead.")] = None,
     output: SheetFile = None,
     size: Annotated[
-        int, typer.Option(min=16, help="Short side of each picture, pixels; strokes keep theirs, and so look larger.")
+        int, typer.Option(min=16, help="Short side of each picture, pixels. Smaller pictures have coarser strokes.")
     ] = SIDE,
     steps: Annotated[
-        int | None, typer.Option(min=1, help=f"With --style: updates a picture. Default: {STEPS}.")
+        int | None, typer.Option(min=1, help=f"With --style: updates per picture. Default: {STEPS}.")
     ] = None,
     data: Numbers = None,
     quality: options.Quality = 95,
@@ -100,7 +99,7 @@ def sweep(
         swept = follow(optimized, console, "step", subject.size)
         updates = "" if "steps" in (down.name, across.name) else f", {base.steps} steps"
         how = f"optimized on {choice.name}{updates}; "
-    note = f"{how}{'; '.join(subject.notes)}; what is not on an axis is as percept stylize has it"
+    note = f"{how}{subject.note}; what is not on an axis is as percept stylize has it"
     given = given_pictures(photo.name, subject.pixels, styles)
     sheet = sweep_sheet(f"Sweep of {photo.name}", [note], given, down, across, swept)
     records = sweep_records(asked, swept, subject.pixels)
@@ -118,9 +117,9 @@ def preview_style(
     *,
     overwrite: bool,
 ) -> None:
-    """Writes `OUTPUT.preview.png`: a photograph optimized with style weights and style sizes about those of `base`.
+    """Write `OUTPUT.preview.png`: a photograph optimized with style weights and style sizes around those of `base`.
 
-    Raises UsageError where it exists, unless `overwrite`, and ImageError for a photograph that cannot be read.
+    Raises UsageError where the file exists, unless `overwrite`, and ImageError for an unreadable photograph.
     """
     from percept_cli.commands.visualize.photographs import load_subject
     from percept_cli.commands.visualize.picture import follow, plan_picture
@@ -141,7 +140,7 @@ def preview_style(
     optimized = sweep_optimized(subject.pixels, asked, styles, base, extractor, runtime, console.say)
     swept = follow(optimized, console, "step", subject.size)
     note = (
-        f"optimized on {extractor.name}, {base.steps} steps; {'; '.join(subject.notes)}. A training lowers the same loss; "
+        f"optimized on {extractor.name}, {base.steps} steps; {subject.note}. A training lowers the same loss; "
         "strokes keep their size in pixels, so on larger photographs they look smaller."
     )
     title = f"Before training {output.name}: which style weight and size?"
