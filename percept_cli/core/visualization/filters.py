@@ -1,5 +1,6 @@
 """The filters of a network's first layer, drawn in color."""
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -60,10 +61,7 @@ def filter_sheet(weights: Tensor, title: str) -> tuple[Tensor, list[dict[str, ob
     )
     sheet = canvas.column([canvas.heading(title, [note]), contact_sheet(wrap(panels, COLUMNS))])
     records: list[dict[str, object]] = [
-        {"filter": number, "color": color, "row": row, "column": column, "weight": value}
-        for number, weight in enumerate(weights.tolist())
-        for color, plane in zip(COLORS, weight, strict=True)
-        for row, values in enumerate(plane)
-        for column, value in enumerate(values)
+        {"filter": number, "color": COLORS[channel], "row": row, "column": column, "weight": float(value)}
+        for (number, channel, row, column), value in np.ndenumerate(weights.numpy())
     ]
     return canvas.frame(sheet), records

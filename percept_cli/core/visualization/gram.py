@@ -1,5 +1,6 @@
 """Gram matrices of pictures and the distances between their styles: numbers and plots."""
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
@@ -85,12 +86,11 @@ def gram_records(
         channels, matrices = strongest_grams(grams, layer, most)
         for name, matrix in zip(names, matrices, strict=True):
             values = matrix.tolist()
-            for row, channel in enumerate(channels):
-                for column in range(row, len(channels)):
-                    yield {
-                        "style": name, "layer": layer, "channel": channel, "other": channels[column],
-                        "gram": values[row][column],
-                    }  # fmt: skip
+            for row, column in itertools.combinations_with_replacement(range(len(channels)), 2):
+                yield {
+                    "style": name, "layer": layer, "channel": channels[row], "other": channels[column],
+                    "gram": values[row][column],
+                }  # fmt: skip
 
 
 def cluster(distances: np.ndarray) -> Tree:
@@ -114,8 +114,7 @@ def distance_records(names: Sequence[str], distances: Mapping[str, np.ndarray]) 
     return [
         {"a": names[first], "b": names[second], "layer": layer, "distance": float(values[first, second])}
         for layer, values in {**distances, "mean": mean}.items()
-        for first in range(len(names))
-        for second in range(first + 1, len(names))
+        for first, second in itertools.combinations(range(len(names)), 2)
     ]
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import numpy as np
 from torch import Tensor
 
 from percept_cli.core.drawing.sheets import Panel, contact_sheet, square_sheet
@@ -23,10 +24,8 @@ def sample_sheet(
     for number, (image, code) in enumerate(draw_images(network, count, side, seed, runtime)):
         panels.append(Panel(image))
         records += [
-            {"picture": number, "channel": channel, "row": row, "column": column, "code": value}
-            for channel, plane in enumerate(code[0].tolist())
-            for row, values in enumerate(plane)
-            for column, value in enumerate(values)
+            {"picture": number, "channel": channel, "row": row, "column": column, "code": float(value)}
+            for (channel, row, column), value in np.ndenumerate(code[0].float().cpu().numpy())
         ]
         yield Step(count)
     yield Step(count, result=(contact_sheet(square_sheet(panels)), records))

@@ -40,66 +40,55 @@ class Axis:
     values: tuple[Value, ...] = ("",)
 
 
-def _number(low: float, high: float = math.inf, *, whole: bool = False) -> Callable[[str, str], Value]:
-    def parse(name: str, text: str) -> Value:
-        try:
-            value = int(text) if whole else float(text)
-        except ValueError:
-            value = math.nan
-        if not low <= value <= high or math.isinf(value):
-            limits = f"of {low:g} or more" if math.isinf(high) else f"from {low:g} to {high:g}"
-            raise UsageError(f"{name}={text}: give {'whole ' if whole else ''}numbers {limits}.")
-        return value
-
-    return parse
-
-
-def _choice(choices: Sequence[str]) -> Callable[[str, str], Value]:
-    def parse(name: str, text: str) -> Value:
-        if text not in choices:
-            raise UsageError(unknown_name(name, text, choices))
-        return text
-
-    return parse
-
-
-def _any(name: str, text: str) -> Value:
-    return text
-
-
-# Options of `percept stylize`, each with its parser. Commas separate values, so the layers of one value are joined by `+`.
-OPTIMIZED: Mapping[str, Callable[[str, str], Value]] = {
-    "style": _any,
-    "style-weight": _number(0),
-    "content-weight": _number(0),
-    "tv-weight": _number(0),
-    "style-size": _number(32, whole=True),
-    "style-layers": _any,
-    "content-layers": _any,
-    "loss": _choice(tuple(STYLE_LOSSES)),
-    "init": _choice(INITS),
-    "steps": _number(1, whole=True),
-    "strength": _number(0, 1),
+# Options of `percept stylize` that can be an axis, for optimization and for trained models.
+OPTIMIZED = (
+    "style", "style-weight", "content-weight", "tv-weight", "style-size", "style-layers", "content-layers", "loss", "init",
+    "steps", "strength",
+)  # fmt: skip
+TRAINED = ("model", "strength")
+AXES = (*OPTIMIZED, "model")
+NUMBERS: Mapping[str, tuple[type[int] | type[float], float, float]] = {  # type, least and largest value
+    "style-weight": (float, 0, math.inf),
+    "content-weight": (float, 0, math.inf),
+    "tv-weight": (float, 0, math.inf),
+    "style-size": (int, 32, math.inf),
+    "steps": (int, 1, math.inf),
+    "strength": (float, 0, 1),
 }
-TRAINED: Mapping[str, Callable[[str, str], Value]] = {"model": _any, "strength": _number(0, 1)}
+CHOICES: Mapping[str, Sequence[str]] = {"loss": tuple(STYLE_LOSSES), "init": INITS}
 
 
 def parse_axis(option: str, text: str | None) -> Axis:
     """Parse an axis, as `style-weight=1,5,20`. Raises UsageError for other texts and for unknown names."""
     if text is None:
         return Axis()
-    known = {**OPTIMIZED, **TRAINED}
     name, equals, listed = text.partition("=")
     name = name.strip()
-    if name not in known:
-        raise UsageError(unknown_name(f"option of {option}", name, known))
+    if name not in AXES:
+        raise UsageError(unknown_name(f"option of {option}", name, AXES))
     values = [part.strip() for part in listed.split(",")]
     if not equals or not all(values):
         raise UsageError(f"{option} {text}: give values, as in {option} {name}=A,B,C.")
-    parsed = tuple(known[name](name, value) for value in values)
+    parsed = tuple(_parse_value(name, value) for value in values)
     if len(set(parsed)) < len(parsed):
         raise UsageError(f"{option} {text}: one value stands there twice.")
     return Axis(name, parsed)
+
+
+def _parse_value(name: str, text: str) -> Value:
+    if name in CHOICES and text not in CHOICES[name]:
+        raise UsageError(unknown_name(name, text, CHOICES[name]))
+    if name not in NUMBERS:
+        return text
+    kind, low, high = NUMBERS[name]
+    try:
+        value = kind(text)
+    except ValueError:
+        value = math.nan
+    if not low <= value <= high or math.isinf(value):
+        limits = f"of {low:g} or more" if math.isinf(high) else f"from {low:g} to {high:g}"
+        raise UsageError(f"{name}={text}: give {'whole ' if kind is int else ''}numbers {limits}.")
+    return value
 
 
 def check_axes(rows: Axis, columns: Axis, *, style: bool, model: bool) -> bool:
@@ -111,7 +100,7 @@ def check_axes(rows: Axis, columns: Axis, *, style: bool, model: bool) -> bool:
     names = [axis.name for axis in (rows, columns) if axis.name]
     if not names:
         raise UsageError(
-            f"Give --rows or --columns, as in --rows style-weight=1,5,20. Known: {', '.join({**OPTIMIZED, **TRAINED})}."
+            f"Give --rows or --columns, as in --rows style-weight=1,5,20. Known: {', '.join(AXES)}."
         )
     if len(set(names)) < len(names):
         raise UsageError(f"--rows and --columns are both {names[0]}: give two options.")

@@ -55,20 +55,14 @@ def activations(
 
     from percept_cli.core.drawing.plots import check_matplotlib
     from percept_cli.core.runtime import memory_errors
-    from percept_cli.core.visualization.activations import (
-        LayerFigures,
-        activation_plot,
-        activation_records,
-        choose_pairs,
-        measure_activations,
-    )
+    from percept_cli.core.visualization import activations as core
 
     check_matplotlib()
-    pairs = choose_pairs(choice.architecture, layer or ())
+    pairs = core.choose_pairs(choice.architecture, layer or ())
     runtime = compute.runtime()
     console.say(runtime.reason)
     extractor = runtime.freeze(choice.create([side for pair in pairs for side in pair], seed, console.say))
-    measured: dict[str, list[LayerFigures]] = {}
+    measured: dict[str, list[core.LayerFigures]] = {}
     scaled, failed = 0, 0
     with console.progress(len(paths), "photograph") as progress:
         for path in paths:
@@ -76,7 +70,7 @@ def activations(
                 subject = load_subject(path, size, console, usual=SIDE)
                 scaled += subject.scaled
                 with memory_errors(str(path)):
-                    measured.update(measure_activations(extractor, [(str(path), runtime.place(subject.pixels))]))
+                    measured.update(core.measure_activations(extractor, [(str(path), runtime.place(subject.pixels))]))
             except ImageError as error:
                 failed += 1
                 console.error(str(error))
@@ -86,7 +80,7 @@ def activations(
     title = f"{extractor_title(choice)}: features before and after the activation"
     note = f"{scaled} of them scaled to a short side of {size or SIDE} pixels" if scaled else ""
     target.write(
-        activation_plot(measured, pairs, title, note), activation_records(measured), extractor=choice.name,
+        core.activation_plot(measured, pairs, title, note), core.activation_records(measured), extractor=choice.name,
         photographs=len(measured),
     )  # fmt: skip
     if failed:

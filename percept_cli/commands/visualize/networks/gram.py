@@ -49,15 +49,7 @@ def gram(
     from percept_cli.core.extractors.geometry import shallow_to_deep
     from percept_cli.core.images.photo import middle_square
     from percept_cli.core.runtime import memory_errors
-    from percept_cli.core.visualization.gram import (
-        MATRICES,
-        THUMBNAIL,
-        distance_records,
-        gram_distances,
-        gram_plot,
-        gram_records,
-        style_grams,
-    )
+    from percept_cli.core.visualization import gram as core
 
     check_matplotlib()
     choice = source.choose()
@@ -70,12 +62,12 @@ def gram(
         for path in paths:
             pixels = load_subject(path, size, console).pixels
             with memory_errors(str(path)):
-                grams += style_grams(extractor, [runtime.place(pixels)])
-            thumbnails.append(middle_square(pixels, THUMBNAIL))
+                grams += core.style_grams(extractor, [runtime.place(pixels)])
+            thumbnails.append(middle_square(pixels, core.THUMBNAIL))
             progress.advance(1)
-    names, distances = unique_names(paths), gram_distances(grams)
-    drawn = gram_records(names, grams) if len(paths) <= MATRICES else ()
+    names, distances = unique_names(paths), core.gram_distances(grams)
+    drawn = core.gram_records(names, grams) if len(paths) <= core.MATRICES else ()
     target.write(
-        gram_plot(names, thumbnails, grams, distances, extractor_title(choice), size),
-        [*distance_records(names, distances), *drawn], styles=len(names), layers=layers,
+        core.gram_plot(names, thumbnails, grams, distances, extractor_title(choice), size),
+        [*core.distance_records(names, distances), *drawn], styles=len(names), layers=layers,
     )  # fmt: skip

@@ -36,18 +36,11 @@ def history(
     percept visualize history first.run second.run --parts total,style -o both.svg
     """
     from percept_cli.commands.visualize.picture import SVG, plan_picture
-    from percept_cli.core.visualization.history import (
-        choose_parts,
-        find_log,
-        history_plot,
-        history_records,
-        read_history,
-        training_names,
-    )
+    from percept_cli.core.visualization import history as core
 
     console = report.console()
-    files = [find_log(given) for given in logs]
-    names = training_names(files)
+    files = [core.find_log(given) for given in logs]
+    names = core.training_names(files)
     target = plan_picture(
         names[0], "history", output, data, existing, console, sources=files, others=(SVG,), quality=quality, show=show
     )
@@ -57,11 +50,11 @@ def history(
     from percept_cli.core.drawing.plots import check_matplotlib
 
     check_matplotlib()
-    histories = [read_history(file, name) for file, name in zip(files, names, strict=True)]
-    chosen = choose_parts(histories, parts or ())
+    histories = [core.read_history(file, name) for file, name in zip(files, names, strict=True)]
+    chosen = core.choose_parts(histories, parts or ())
     target.write(
-        history_plot(histories, chosen, f"Training history: {', '.join(names)}", smooth, previews),
-        history_records(histories, chosen, smooth),
+        core.history_plot(histories, chosen, f"Training history: {', '.join(names)}", smooth, previews),
+        core.history_records(histories, chosen, smooth),
         trainings=len(histories),
         steps=[int(each.steps[-1]) for each in histories],
     )
