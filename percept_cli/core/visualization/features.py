@@ -153,7 +153,8 @@ class _FeatureRows:
     """The rows of a sheet; the first also shows the picture. records: those of the rows drawn so far."""
 
     def __init__(self, extractor: FeatureExtractor, image: Tensor, features: Mapping[str, Tensor], overlay: bool):
-        self.extractor, self.image, self.features, self.overlay = extractor, image.cpu().float(), features, overlay
+        self.image, self.overlay = image.cpu().float(), overlay
+        self.features = {layer: each.float().cpu() for layer, each in features.items()}
         self.records: list[dict[str, object]] = []
         self.first_row = True
         self.grids: dict[str, Grid] = {}
@@ -170,7 +171,7 @@ class _FeatureRows:
 
     def channels(self, taps: Taps, count: int, chosen: Sequence[int] = ()) -> Tensor:
         """The `count` strongest channels of a layer, or the chosen ones."""
-        figures = {side: channel_figures(self._of(side)) for side in taps.sides}
+        figures = {side: channel_figures(self.features[side]) for side in taps.sides}
         own = figures[taps.layer]
         for channel in chosen:
             if not 0 <= channel < len(own):
@@ -186,16 +187,14 @@ class _FeatureRows:
         width, height = self._panel_size(len(shown) * len(taps.sides))
         for channel in shown:
             for side in taps.sides:
-                values = self._map(side, self._of(side)[:, channel : channel + 1], height, width)
+                values = self._map(side, self.features[side][:, channel : channel + 1], height, width)
                 # Over the picture, values near 0 are transparent.
                 opacity = 0.9 * (values.abs() / max(scale.high, 1e-30)).clamp(0, 1)
                 figure = figures[side][channel]
                 extent = f"{canvas.format_number(figure.low)} to {canvas.format_number(figure.high)}"
-                captions = (
-                    f"{side if len(taps.sides) > 1 else 'channel'} {channel}",
-                    f"{extent}, {100 * figure.zeros:.0f} % zeros",
-                )
-                panels.append(Panel(self._over(scale.paint(values), height, width, opacity), captions))
+                name = f"{side if len(taps.sides) > 1 else 'channel'} {channel}"
+                captions = (name, f"{extent}, {100 * figure.zeros:.0f} % zeros")
+                panels.append(Panel(self._over(scale.paint(values), opacity), captions))
         which = f"{len(shown)} of" if chosen else f"{len(shown)} strongest of"
         facts = [f"{which} {len(own)} channels", self._size(taps)]
         return self._row(taps, facts, panels, [canvas.color_bar(scale, SIDE)])
@@ -205,26 +204,23 @@ class _FeatureRows:
         panels = []
         width, height = self._panel_size(len(taps.sides))
         for side in taps.sides:
-            found = principal_components(self._of(side))
+            found = principal_components(self.features[side])
             for number, share in enumerate(found.shares):
                 self.records.append({"layer": side, "component": number + 1, "variance_share": round(share, 6)})
             painted = self._map(side, found.image, height, width)
             named = zip(("red", "green", "blue"), found.shares, strict=False)
             captions = (side, ", ".join(f"{color} {100 * share:.0f} %" for color, share in named) + " of the variance")
-            panels.append(Panel(self._over(painted, height, width, torch.tensor(0.5)), captions))
+            panels.append(Panel(self._over(painted, torch.tensor(0.5)), captions))
         return self._row(taps, ["principal components 1 to 3 as red, green, blue", self._size(taps)], panels)
-
-    def _of(self, side: str) -> Tensor:
-        return self.features[side].float().cpu()
 
     def _map(self, side: str, units: Tensor, height: int, width: int) -> Tensor:
         image_size = (self.image.shape[-2], self.image.shape[-1])
         return lay_over_pixels(units, self.grids[side], image_size, height, width)
 
-    def _over(self, painted: Tensor, height: int, width: int, opacity: Tensor) -> Tensor:
+    def _over(self, painted: Tensor, opacity: Tensor) -> Tensor:
         if not self.overlay:
             return painted
-        return torch.lerp(resize_image(self.gray, height, width), painted, opacity)
+        return torch.lerp(resize_image(self.gray, painted.shape[-2], painted.shape[-1]), painted, opacity)
 
     def _panel_size(self, count: int) -> tuple[int, int]:
         columns = min(COLUMNS, count)
@@ -242,7 +238,9 @@ class _FeatureRows:
     def _scale(self, taps: Taps, shown: Sequence[int]) -> canvas.Scale:
         """The color scale of all maps of a row, on both sides of an activation."""
         # A few units are several times as strong as all others: a scale up to the strongest would leave these dark.
-        samples = [evenly_sampled(self._of(side)[0, channel].flatten()) for side in taps.sides for channel in shown]
+        samples = [
+            evenly_sampled(self.features[side][0, channel].flatten()) for side in taps.sides for channel in shown
+        ]
         low = min(sample.quantile(BEYOND).item() for sample in samples)
         high = max(sample.quantile(1 - BEYOND).item() for sample in samples)
         label = f"activation ({100 * BEYOND:.1f} % of a map beyond)"

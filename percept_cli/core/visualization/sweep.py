@@ -99,9 +99,7 @@ def check_axes(rows: Axis, columns: Axis, *, style: bool, model: bool) -> bool:
     """
     names = [axis.name for axis in (rows, columns) if axis.name]
     if not names:
-        raise UsageError(
-            f"Give --rows or --columns, as in --rows style-weight=1,5,20. Known: {', '.join(AXES)}."
-        )
+        raise UsageError(f"Give --rows or --columns, as in --rows style-weight=1,5,20. Known: {', '.join(AXES)}.")
     if len(set(names)) < len(names):
         raise UsageError(f"--rows and --columns are both {names[0]}: give two options.")
     trained, optimized = model or "model" in names, style or "style" in names
