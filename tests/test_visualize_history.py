@@ -14,10 +14,10 @@ from percept_cli.core.visualization.history import (
     History,
     choose_parts,
     history_records,
+    needs_log_axis,
     read_history,
     smoothed,
     smoothing_window,
-    wants_log_axis,
 )
 
 
@@ -44,9 +44,9 @@ def test_a_running_mean_leaves_a_line_as_it_is_and_knows_fewer_at_the_ends() -> 
 
 def test_a_log_axis_is_for_positive_curves_that_span_tenfold() -> None:
     """Of any of the trainings together."""
-    assert wants_log_axis([np.array([10.0, 3.0]), np.array([1.0])])
-    assert not wants_log_axis([np.array([9.0, 1.0])])
-    assert not wants_log_axis([np.array([100.0, 0.0])]) and not wants_log_axis([np.array([100.0, -1.0])])
+    assert needs_log_axis([np.array([10.0, 3.0]), np.array([1.0])])
+    assert not needs_log_axis([np.array([9.0, 1.0])])
+    assert not needs_log_axis([np.array([100.0, 0.0])]) and not needs_log_axis([np.array([100.0, -1.0])])
 
 
 def test_a_log_gives_its_parts_total_first_and_the_last_line_may_be_cut(tmp_path: Path) -> None:

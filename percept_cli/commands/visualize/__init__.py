@@ -1,6 +1,4 @@
-"""`percept visualize WHAT`: pictures of what networks hold; one file a picture."""
-
-from collections.abc import Callable
+"""`percept visualize WHAT`: pictures that explain networks and results; one file for each."""
 
 import typer
 
@@ -20,23 +18,22 @@ from percept_cli.commands.visualize.results.sweep import sweep
 from percept_cli.options import flatten
 
 visualize = typer.Typer(
-    help="Look inside networks and results: pictures that answer, and the numbers behind them.",
+    help="Look inside networks and results: pictures and their numbers.",
     no_args_is_help=True,
 )
-PICTURES: dict[str, Callable[..., None]] = {
-    "features": features,
-    "activations": activations,
-    "compare": compare,
-    "filters": filters,
-    "gram": gram,
-    "history": history,
-    "objective": objective,
-    "receptive-field": receptive_field,
-    "report": report,
-    "reconstructions": reconstructions,
-    "samples": samples,
-    "spectrum": spectrum,
-    "sweep": sweep,
-}
-for name, command in PICTURES.items():
-    visualize.command(name)(flatten(command))
+for command in (
+    features,
+    activations,
+    compare,
+    filters,
+    gram,
+    history,
+    objective,
+    receptive_field,
+    report,
+    reconstructions,
+    samples,
+    spectrum,
+    sweep,
+):
+    visualize.command()(flatten(command))

@@ -1,8 +1,10 @@
-"""The photographs that the pictures of `percept visualize` are made of."""
+"""The photographs that `percept visualize` takes."""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from percept_cli.console import Console
 from percept_cli.core.files.inputs import expand_inputs
@@ -12,25 +14,31 @@ from percept_cli.options import Listing
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from percept_cli.core.images.photo import Photo
+
 SHORT_SIDE = 384  # pixels
+
+Photograph = Annotated[
+    Path | None, typer.Argument(metavar="IMAGE", help="A photograph. Default: one of scikit-image's.")
+]
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A photograph as a network sees it, `pixels` (1, 3, H, W) in [0, 1], and what a reader of its picture must know."""
+    """A photograph, `pixels` (1, 3, H, W) in [0, 1]. note: its size, and its original one if it was scaled."""
 
     pixels: "Tensor"
-    notes: tuple[str, ...]
+    note: str
     scaled: bool
 
     @property
     def size(self) -> str:
-        """Its size as messages give it."""
+        """The size for messages."""
         return f"{self.pixels.shape[-1]}x{self.pixels.shape[-2]} pixels"
 
 
 def choose_photo(image: Path | None, console: Console) -> Path:
-    """The photograph that is given, or scikit-image's sample, which is then reported."""
+    """The given photograph, or a sample of scikit-image, which is reported."""
     if image is not None:
         return image
     from percept_cli.core.data.photos import sample_photo
@@ -41,42 +49,47 @@ def choose_photo(image: Path | None, console: Console) -> Path:
 
 
 def list_photos(photos: list[str] | None, listing: Listing) -> list[Path]:
-    """The files that are given. Raises UsageError for standard input, whose picture has no name to stand in a figure."""
+    """The given files. Raises UsageError for standard input, which has no name for the figure."""
     items = expand_inputs(photos, **vars(listing))
-    if any(item.source is None for item in items):
+    paths = [item.source for item in items if item.source is not None]
+    if len(paths) < len(items):
         raise UsageError("Standard input has no name to stand in a figure: give files or folders.")
-    return [item.source for item in items if item.source is not None]
+    return paths
 
 
 def load_pixels(path: Path, console: Console) -> "Tensor":
-    """The pixels (1, 3, H, W) in [0, 1] of a photograph, over black where it is transparent. Raises ImageError."""
-    from percept_cli.core.images.decode import load_image
+    """The pixels (1, 3, H, W) in [0, 1] of a photograph, on black where it is transparent.
 
-    photo = load_image(path)
-    for note in photo.notes:
-        console.warn(f"{path}: {note}")
-    return photo.visible()
+    Raises ImageError for a file that cannot be read.
+    """
+    return _load(path, console).visible()
 
 
 def load_subject(path: Path, size: int | None, console: Console, usual: int = SHORT_SIDE) -> Subject:
-    """A photograph with a short side of `size` pixels; without a size as it is, or at the usual one where it is larger.
+    """A photograph with a short side of `size` pixels, by default its own but at most `usual`, on black where transparent.
 
-    Transparent pictures are laid over black. Raises ImageError for files that cannot be read.
+    Raises ImageError for a file that cannot be read.
     """
-    from percept_cli.core.images.decode import load_image
     from percept_cli.core.images.photo import fit_short_side, resize_image
 
-    photo = load_image(path, enough=size or usual)
-    for note in photo.notes:
-        console.warn(f"{path}: {note}")
+    photo = _load(path, console, enough=size or usual)
     pixels = photo.visible()
     whole = photo.whole or (photo.height, photo.width)
-    wanted = size or min(*whole, usual)
-    if wanted == min(whole):
-        return Subject(pixels, (f"{photo.width}x{photo.height} pixels",), False)
-    height, width = fit_short_side(*whole, wanted)
+    short_side = size or min(*whole, usual)
+    if short_side == min(whole):
+        return Subject(pixels, f"{photo.width}x{photo.height} pixels", False)
+    height, width = fit_short_side(*whole, short_side)
     note = f"scaled from {whole[1]}x{whole[0]} to {width}x{height} pixels"
-    return Subject(resize_image(pixels, height, width), (note,), True)
+    return Subject(resize_image(pixels, height, width), note, True)
+
+
+def _load(path: Path, console: Console, enough: int | None = None) -> "Photo":
+    from percept_cli.core.images.decode import load_image
+
+    photo = load_image(path, enough=enough)
+    for note in photo.notes:
+        console.warn(f"{path}: {note}")
+    return photo
 
 
 def unique_names(files: list[Path]) -> list[str]:

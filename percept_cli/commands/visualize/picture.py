@@ -1,4 +1,4 @@
-"""Where a picture of `percept visualize` and the numbers behind it go: planned before the work, written and told after it."""
+"""The files of a picture of `percept visualize` and of its numbers: planned before the work, written and reported after it."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ Result = TypeVar("Result")
 SVG, HTML = ".svg", ".html"
 
 Numbers = Annotated[
-    Path | None, typer.Option("--data", metavar="FILE.json|csv", help="The numbers behind the picture.")
+    Path | None, typer.Option("--data", metavar="FILE.json|csv", help="Write the numbers of the picture here.")
 ]
 SheetFile = Annotated[str | None, typer.Option("-o", "--output", help="A file, a folder that ends in /, or -.")]
 SheetOrPageFile = Annotated[
@@ -39,10 +39,9 @@ PlotFile = Annotated[
 
 @dataclass(frozen=True)
 class PictureFile:
-    """The places of one picture and of its numbers, and how they are reported.
+    """The files of one picture and of its numbers, and how they are written.
 
-    job: of the picture. numbers: the file of the numbers, None where none are to be written. quality: of JPEG, AVIF and
-    WebP. show: on the terminal too.
+    numbers: None where none are to be written. quality: of JPEG, AVIF and WebP. show: in the terminal too.
     """
 
     console: Console
@@ -53,19 +52,19 @@ class PictureFile:
 
     @property
     def is_page(self) -> bool:
-        """Whether an HTML page was asked for."""
+        """Whether the file is an HTML page."""
         return self.job.destination is not None and self.job.destination.suffix.lower() == HTML
 
     def is_done(self) -> bool:
-        """Whether the picture exists and stays as it is, which is then reported."""
+        """Whether the picture exists and is left as it is, which is reported."""
         if self.job.skip:
             self.console.result(f"{self.job.destination} (exists, left)", output=self.job.destination, status="skipped")
         return self.job.skip
 
     def write(self, picture: "Tensor | Plot | str", records: Sequence[Record], **fields: Any) -> None:
-        """Writes a sheet (1, 3, H, W) in [0, 1], a plot or the text of a page, and its numbers, and reports these fields.
+        """Write a sheet (1, 3, H, W) in [0, 1], a plot or the text of a page, and its numbers, and report the fields.
 
-        Raises ImageError where that fails, UsageError where a folder cannot be made.
+        Raises ImageError where a picture cannot be written, UsageError where a folder cannot be made.
         """
         from torch import Tensor
 
@@ -109,10 +108,10 @@ def plan_picture(
     quality: int = 95,
     show: bool = False,
 ) -> PictureFile:
-    """The place of a picture: `{subject}_{what}.png` in the current folder or the one that `output` names, else `output`.
+    """The files of a picture: `{subject}_{what}.png` in the current folder or in the folder `output`, else the file `output`.
 
-    data: the file of the numbers. others: what `output` may end in beside the extensions of images, as `.svg`. Raises
-    UsageError as `plan_outputs` does, and where a file would be written over one of the `sources`.
+    data: the file of the numbers. others: allowed extensions besides those of images, as `.svg`. Raises UsageError as
+    `plan_outputs` does, for an unusable `data`, and where a file is one of the `sources`.
     """
     (job,) = plan_outputs(
         [InputItem(None, Path(f"{subject}.png"))], output or "./", name="{stem}_{op}.png", op=what, others=others,
@@ -132,7 +131,7 @@ def plan_page(
     *,
     sources: Sequence[Path] = (),
 ) -> PictureFile:
-    """The place of a page: `{subject}_{what}.html` in the current folder or the one that `output` names, else `output`.
+    """The files of a page: `{subject}_{what}.html` in the current folder or in the folder `output`, else the file `output`.
 
     Raises UsageError as `plan_picture` does, and for another extension.
     """
@@ -147,9 +146,9 @@ def plan_page(
 
 
 def follow(steps: "Iterator[Step[Result]]", console: Console, unit: str, work: str, advice: str = "") -> Result:
-    """Does the work of a picture step by step, shown as progress in `unit`, and returns its result.
+    """Do the work of a picture step by step, with progress in `unit`, and return its result.
 
-    Raises DeviceError where there is not enough memory for `work`, and whatever the work raises.
+    Raises DeviceError where there is not enough memory for `work`, and what the work raises.
     """
     from percept_cli.core.runtime import memory_errors
 
@@ -164,7 +163,7 @@ def follow(steps: "Iterator[Step[Result]]", console: Console, unit: str, work: s
 
 
 def extractor_title(choice: "ExtractorChoice") -> str:
-    """What the title of a picture calls an extractor: the name of its architecture, and that of its weights if given."""
+    """An extractor in the title of a picture: its architecture, and the name of the file of its weights if given."""
     return choice.name + (f" ({Path(choice.weights).name})" if choice.weights else "")
 
 

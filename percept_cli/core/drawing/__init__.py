@@ -1,1 +1,1 @@
-"""What drawn pictures have in common: style, sheets, plots, pages, tables of numbers, the terminal."""
+"""Drawing: sheets, plots, HTML pages, files of numbers, and pictures in the terminal."""

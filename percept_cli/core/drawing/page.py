@@ -1,7 +1,7 @@
-"""Parts of HTML pages that open from disk: one file each, which loads nothing, for light and dark screens and for paper.
+"""Parts of HTML pages: each page is one file that loads nothing else, for light and dark screens and for print.
 
-Every function takes plain text and returns HTML in which that text is escaped. Only what these functions returned may be
-given as HTML. `page.css` and `page.js` beside this module are written into every page.
+Every function escapes the text it is given. Arguments that are HTML (`sections`, `parts`, `image`) must be results of
+these functions. `page.css` and `page.js` of this folder are written into every page.
 """
 
 import base64
@@ -23,7 +23,7 @@ LOSSLESS = 100
 
 @dataclass(frozen=True)
 class Shot:
-    """One picture (1, 3, H, W) in [0, 1], the name that readers choose it by, and what it shows for those who cannot see it."""
+    """One picture (1, 3, H, W) in [0, 1]. label: its name on the page. alt: a description of it in words."""
 
     label: str
     pixels: Tensor
@@ -31,7 +31,7 @@ class Shot:
 
 
 def page(title: str, summary: str, sections: Sequence[str]) -> str:
-    """A whole document. Its policy lets it load nothing but what is in it and run no other script than its own."""
+    """A whole HTML document. Its content security policy forbids all network access and all scripts but its own."""
     style, script = _asset("page.css"), _asset("page.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
@@ -61,7 +61,7 @@ def page(title: str, summary: str, sections: Sequence[str]) -> str:
 
 
 def section(title: str, parts: Sequence[str], notes: Sequence[str] = ()) -> str:
-    """A heading, what must be known to read what follows, and the parts below it."""
+    """A heading, notes that explain the section, and its parts."""
     lines = "\n".join([paragraph(note, "note") for note in notes] + list(parts))
     return f"<section>\n<h2>{escape(title)}</h2>\n{lines}\n</section>"
 
@@ -72,14 +72,14 @@ def subheading(title: str) -> str:
 
 
 def paragraph(text: str, kind: str = "") -> str:
-    """One paragraph of text; kind: a class of the style sheet."""
+    """A paragraph of text. kind: a class of the style sheet."""
     return f'<p class="{kind}">{escape(text)}</p>' if kind else f"<p>{escape(text)}</p>"
 
 
 def picture(pixels: Tensor, alt: str, *, quality: int = 85, kind: str = "") -> str:
-    """A picture (1, 3, H, W) in [0, 1] as WebP inside the page; quality `LOSSLESS` keeps every level.
+    """A picture (1, 3, H, W) in [0, 1] as WebP inside the page; quality `LOSSLESS` keeps every pixel of its 8 bits.
 
-    kind: a class of the style sheet; `drawing` is turned to dark where the page is dark, `crop` shows pixels as squares.
+    kind: a class of the style sheet; `drawing` is inverted on dark pages, `crop` is enlarged with pixels as squares.
     """
     data = base64.b64encode(encode_image(Photo(pixels), ".webp", quality=quality)[0]).decode()
     height, width = pixels.shape[-2:]
@@ -91,29 +91,29 @@ def picture(pixels: Tensor, alt: str, *, quality: int = 85, kind: str = "") -> s
 
 
 def captioned(image: str, caption: str) -> str:
-    """A `picture` and the text below it."""
+    """A `picture` with a caption below it."""
     return f"<figure>{image}<figcaption>{escape(caption)}</figcaption></figure>"
 
 
 def in_row(parts: Sequence[str]) -> str:
-    """Parts in a row, each as wide as it is, in further rows where there is no room."""
+    """Parts side by side in their own widths, wrapped into further rows where there is no room."""
     return '<div class="row">\n' + "\n".join(parts) + "\n</div>"
 
 
 def beside(parts: Sequence[str], least: int = 340) -> str:
-    """Parts beside each other, each at least `least` pixels wide, below each other where there is no room."""
+    """Parts side by side in equal widths of at least `least` pixels, wrapped into further rows where there is no room."""
     return f'<div class="beside" style="--least:{least}px">\n' + "\n".join(parts) + "\n</div>"
 
 
 def scrolled(part: str, label: str) -> str:
-    """What is wider than a telephone, in a frame that scrolls by itself; label: what readers are told it is."""
+    """A wide part in a frame that scrolls horizontally. label: its name for screen readers."""
     return f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(label)}">{part}</div>'
 
 
 def swipe(shots: Sequence[Shot], caption: str, *, quality: int = 85) -> str:
-    """Pictures of one size laid over each other, and a slider that uncovers one of them; any two of more can be chosen.
+    """Two or more pictures of one size over each other, with a slider that divides a left and a right one.
 
-    On paper all of them stand beside each other. caption: below them.
+    Of more than two, readers choose which. In print all are side by side. caption: the text below them.
     """
     height, width = shots[0].pixels.shape[-2:]
     layers = []
@@ -139,17 +139,15 @@ def swipe(shots: Sequence[Shot], caption: str, *, quality: int = 85) -> str:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]], label: str) -> str:
-    """Rows whose first cell names them; columns: their headings, none for a list of names and values."""
+    """A table; the first cell of a row is its heading. columns: headings, none for a list of names and values."""
     head = "".join(f'<th scope="col">{escape(column)}</th>' for column in columns)
     body = "\n".join(
         f'<tr><th scope="row">{escape(first)}</th>' + "".join(f"<td>{escape(cell)}</td>" for cell in rest) + "</tr>"
         for first, *rest in rows
     )
-    kind = "figures" if columns else "facts"
-    made = (
-        f'<table class="{kind}">{f"<thead><tr>{head}</tr></thead>" if columns else ""}<tbody>\n{body}\n</tbody></table>'
-    )
-    return scrolled(made, label) if columns else made
+    if not columns:
+        return f'<table class="facts"><tbody>\n{body}\n</tbody></table>'
+    return scrolled(f'<table class="figures"><thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table>', label)
 
 
 def _choice(side: str, shots: Sequence[Shot], chosen: int) -> str:

@@ -1,4 +1,4 @@
-"""Curves and matrices by matplotlib, in the style of the sheets; the only module that knows matplotlib."""
+"""Plots of curves and matrices by matplotlib, in the style of the sheets."""
 
 import contextlib
 import io
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-DPI = 100  # so that sizes in inches are hundreds of pixels, and a width of 12 is that of the sheets
+DPI = 100  # an inch of matplotlib is 100 pixels
 
 _STYLE: Any = {
     "font.size": 11,
@@ -34,16 +34,16 @@ _STYLE: Any = {
     "figure.titlesize": 15,
     "figure.constrained_layout.use": True,
     "figure.dpi": DPI,
-    # A dollar in the name of a file is a dollar.
+    # A dollar sign in the name of a file does not begin a formula.
     "text.parse_math": False,
-    # Text stays text; names within the file come from its content, so that the same figure is the same file.
+    # Text is written as text, and identifiers are hashes of the content, so that the same figure gives the same file.
     "svg.fonttype": "none",
     "svg.hashsalt": "percept",
 }
 
 
 def check_matplotlib() -> None:
-    """Raises UsageError, with what to install, where matplotlib is not there."""
+    """Raise UsageError where matplotlib is not installed."""
     try:
         import matplotlib  # noqa: F401
     except ImportError as error:
@@ -54,7 +54,7 @@ def check_matplotlib() -> None:
 
 @dataclass(frozen=True)
 class Plot:
-    """A figure that is yet to be drawn: its title, what must be known to read it, and its size in hundreds of pixels."""
+    """A figure and the function that draws it. notes: text below it. height, width: in hundreds of pixels."""
 
     title: str
     notes: Sequence[str]
@@ -79,7 +79,7 @@ def render_svg(plot: Plot) -> bytes:
     buffer = io.BytesIO()
     with _drawn(plot) as figure:
         figure.savefig(buffer, format="svg", metadata={"Date": None})
-    # matplotlib names clip paths after addresses in memory: numbered as they come, they are the same each time.
+    # matplotlib names clip paths after memory addresses; numbers in the order of appearance are reproducible.
     numbers: dict[str, str] = {}
     named = re.sub(
         r"\bp[0-9a-f]{10}\b",
@@ -91,7 +91,7 @@ def render_svg(plot: Plot) -> bytes:
 
 @contextlib.contextmanager
 def _drawn(plot: Plot) -> Iterator["Figure"]:
-    """The figure, in percept's style and no one else's; no window is ever opened."""
+    """The drawn figure in percept's style, whatever matplotlib's settings are; no window is opened."""
     check_matplotlib()
     from matplotlib import rc_context, rcdefaults
     from matplotlib.figure import Figure
@@ -109,25 +109,25 @@ def _drawn(plot: Plot) -> Iterator["Figure"]:
 
 
 def color_map(colors: Sequence[tuple[int, int, int]] = canvas.SEQUENTIAL) -> Any:
-    """The colors of the sheets' scales as matplotlib takes them."""
+    """A color scale of the sheets as a color map of matplotlib."""
     from matplotlib.colors import LinearSegmentedColormap
 
     return LinearSegmentedColormap.from_list("percept", [hex_color(color) for color in colors])
 
 
 def hex_color(color: tuple[int, int, int]) -> str:
-    """Levels of 0 to 255 as `#rrggbb`."""
+    """Red, green and blue from 0 to 255 as `#rrggbb`."""
     return "#{:02x}{:02x}{:02x}".format(*color)
 
 
 def label_layers(axes: "Axes", layers: Sequence[str]) -> None:
-    """Layers from shallow to deep below an axis, turned so that all can be read."""
+    """Label the horizontal axis with layers, at positions from 0, turned so that the names do not overlap."""
     axes.set_xticks(range(len(layers)), layers, rotation=45, ha="right", rotation_mode="anchor")
     axes.set_xlim(-0.5, len(layers) - 0.5)
 
 
 def plain_log_axis(axes: "Axes") -> None:
-    """A logarithmic axis of values, its figures written out: 0.2, 0.5, 1 and not powers of ten."""
+    """Make the vertical axis logarithmic, with plain numbers as labels: 0.2, 0.5, 1 instead of powers of ten."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     axes.set_yscale("log")

@@ -1,4 +1,4 @@
-"""The numbers behind a picture as a file: rows of named values, as JSON or CSV."""
+"""Files of the numbers that a picture shows: rows of named values, as JSON or CSV."""
 
 import csv
 import io
@@ -11,9 +11,9 @@ Record = Mapping[str, object]
 
 
 def encode_records(records: Sequence[Record], extension: str) -> bytes:
-    """Rows as a JSON list of objects or as CSV with a column for every name that occurs, in order of appearance.
+    """Rows as a JSON list of objects (`.json`), or as CSV with a column for every name, in the order of appearance.
 
-    What a row does not have, and what is not a finite number, is null or an empty cell.
+    A number that is not finite is null or an empty cell, as is a missing value in CSV.
     """
     finite = [{name: _finite(value) for name, value in record.items()} for record in records]
     if extension == ".json":

@@ -1,30 +1,30 @@
-"""Contact sheets: panels in rows, each a picture with its caption."""
+"""Contact sheets: rows of panels, each a picture with a caption below it."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from percept_cli.core.drawing.canvas import INK, PAPER, image_tensor
+
 GAP = 6  # pixels between panels and around them
 TEXT_SIZE = 14
 LINE = 18
-INK, PAPER = (0, 0, 0), (255, 255, 255)
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One picture (1, 3, H, W) in [0, 1], or None for an empty place, and the lines of text below it."""
+    """One picture (1, 3, H, W) in [0, 1], None for an empty place, and the lines of text below it."""
 
     image: Tensor | None
     caption: tuple[str, ...] = ()
 
 
 def wrap(panels: Sequence[Panel], columns: int) -> list[list[Panel]]:
-    """Panels in rows of at most `columns`, as even as they go."""
+    """Panels in rows of at most `columns`, as equal in length as possible."""
     rows = -(-len(panels) // columns)
     width = -(-len(panels) // rows) if rows else columns
     return [list(panels[start : start + width]) for start in range(0, len(panels), width)]
@@ -36,18 +36,17 @@ def square_sheet(panels: Sequence[Panel]) -> list[list[Panel]]:
 
 
 def contact_sheet(rows: Sequence[Sequence[Panel]]) -> Tensor:
-    """One picture (1, 3, H, W) in [0, 1] of all panels, white between them.
+    """Rows of panels as one picture (1, 3, H, W) in [0, 1], with white between them.
 
-    Columns are as wide as their widest picture or caption, rows as high as their highest; pictures keep their pixels.
+    A column is as wide as its widest picture or caption, a row as high as its highest; no picture is resized.
     """
     font = ImageFont.load_default(TEXT_SIZE)
-    columns = max(len(row) for row in rows)
-    widths, heights = [0] * columns, []
+    widths, heights = [0] * max(len(row) for row in rows), []
     for row in rows:
         for column, panel in enumerate(row):
             texts = [round(font.getlength(line)) + 1 for line in panel.caption]
-            widths[column] = max(widths[column], panel.image.shape[-1] if panel.image is not None else 0, *texts, 0)
-        pictures = max(panel.image.shape[-2] if panel.image is not None else 0 for panel in row)
+            widths[column] = max(widths[column], *texts, 0 if panel.image is None else panel.image.shape[-1])
+        pictures = max(0 if panel.image is None else panel.image.shape[-2] for panel in row)
         heights.append((pictures, LINE * max(len(panel.caption) for panel in row)))
 
     width = GAP + sum(column + GAP for column in widths)
@@ -65,4 +64,4 @@ def contact_sheet(rows: Sequence[Sequence[Panel]]) -> Tensor:
                 draw.text((left, top + pictures + number * LINE), line, INK, font)
             left += widths[column] + GAP
         top += pictures + captions + GAP
-    return torch.from_numpy(np.asarray(sheet).copy()).permute(2, 0, 1)[None].float() / 255
+    return image_tensor(sheet)

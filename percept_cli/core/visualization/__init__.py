@@ -1,1 +1,1 @@
-"""Pictures that explain: each module measures one thing and draws it."""
+"""Pictures that explain networks and results: each module measures one thing and draws it."""

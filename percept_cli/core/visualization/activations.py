@@ -1,4 +1,4 @@
-"""Statistics of features before and after each activation of a network, over many photographs, and their plot."""
+"""Statistics of features before and after each activation of a network, over photographs, and their plot."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -28,10 +28,10 @@ SIDES = ("before the activation", "after it")
 class LayerFigures:
     """Statistics of one layer's features on one photograph.
 
-    zeros: share of values that are exactly 0. dead: share of channels that are 0 everywhere. low, median, high: the
-    percentiles 1, 50 and 99 of the values, over their root mean square. contrast: standard deviation over the places,
-    about the channels' means, over the same: what is left to tell places apart. brightness: change of the features when
-    the photograph gets a fifth darker, over the distance of two unrelated places of it.
+    zeros: share of values that are exactly 0. dead: share of channels that are 0 at all places. low, median, high:
+    percentiles 1, 50 and 99 of the values, divided by their root mean square. contrast: standard deviation of the values
+    about their channel's mean, divided by the same. brightness: root mean square change of the features when the
+    photograph is multiplied by `DARKER`, divided by that between two independent places of it.
     """
 
     layer: str
@@ -44,36 +44,36 @@ class LayerFigures:
     brightness: float
 
 
-Measured = tuple[str, list[LayerFigures]]  # of one photograph, by its name
+Measured = tuple[str, list[LayerFigures]]  # the name of a photograph, and its statistics
 
 
 def layer_figures(layer: str, features: Tensor, darker: Tensor) -> LayerFigures:
-    """The statistics of features (1, C, h, w). darker: the features of the same photograph times `DARKER`."""
+    """The statistics of features (1, C, h, w). darker: the features of the photograph multiplied by `DARKER`."""
     values = features[0].flatten(1).float()
     square = values.square().mean(dtype=torch.float64)
-    size = square.sqrt().clamp_min(1e-30)
-    # What is left about the means of the channels.
+    rms = square.sqrt().clamp_min(1e-30)
     variance = (square - values.mean(1, dtype=torch.float64).square().mean()).clamp_min(0)
     moved = (values - darker[0].flatten(1).float()).square().mean(dtype=torch.float64)
-    silent = values == 0
-    low, median, high = (_percentiles(values) / size).tolist()
+    zero = values == 0
+    sample = evenly_sampled(values.flatten())
+    low, median, high = (sample.quantile(sample.new_tensor(PERCENTILES)) / rms).tolist()
     return LayerFigures(
         layer=layer,
-        zeros=silent.mean(dtype=torch.float64).item(),
-        dead=silent.all(1).mean(dtype=torch.float64).item(),
+        zeros=zero.mean(dtype=torch.float64).item(),
+        dead=zero.all(1).mean(dtype=torch.float64).item(),
         low=low,
         median=median,
         high=high,
-        contrast=(variance.sqrt() / size).item(),
-        # Of two unrelated places the squared distance is twice the variance.
+        contrast=(variance.sqrt() / rms).item(),
+        # The expected squared difference of two independent places is twice the variance.
         brightness=(moved / (2 * variance).clamp_min(1e-30)).sqrt().item(),
     )
 
 
 def choose_pairs(architecture: Architecture, layers: Sequence[str] = ()) -> list[tuple[str, str]]:
-    """The names (before, after the activation) of these layers, by default of all with places, from shallow to deep.
+    """The names (before, after the activation) of these layers, from shallow to deep; by default of all convolutions.
 
-    Raises UsageError for a layer without an activation, and for a code of the whole picture.
+    Raises UsageError for a layer without an activation and for a fully connected one.
     """
     with_places = [pair for pair in activation_pairs(architecture) if not pair[0].startswith("fc")]
     asked = {activation_pair(architecture, layer) for layer in layers}
@@ -84,7 +84,7 @@ def choose_pairs(architecture: Architecture, layers: Sequence[str] = ()) -> list
 
 @torch.inference_mode()
 def measure_activations(extractor: FeatureExtractor, images: Iterable[tuple[str, Tensor]]) -> Iterator[Measured]:
-    """The statistics of every tapped layer for each named photograph (1, 3, H, W) in [0, 1], one photograph at a time.
+    """The statistics of every tapped layer for each of the named photographs (1, 3, H, W) in [0, 1].
 
     Raises ImageError for a photograph that is too small for the deepest layer.
     """
@@ -104,18 +104,13 @@ def activation_records(measured: Mapping[str, Sequence[LayerFigures]]) -> list[d
     return [{"photograph": name, **asdict(figures)} for name, layers in measured.items() for figures in layers]
 
 
-def _percentiles(values: Tensor) -> Tensor:
-    sample = evenly_sampled(values.flatten())
-    return sample.quantile(sample.new_tensor(PERCENTILES))
-
-
 def activation_plot(
     measured: Mapping[str, Sequence[LayerFigures]], pairs: Sequence[tuple[str, str]], title: str, note: str = ""
 ) -> Plot:
-    """Four panels over the layers: zeros, range, contrast and answer to brightness, each before and after the activation.
+    """Four panels over the layers: zeros, range, contrast and brightness, each before and after the activation.
 
-    Lines are medians over the photographs, bands reach from the least to the most. pairs: of `choose_pairs`. note: what
-    else must be known of the photographs.
+    Lines are medians over the photographs, bands reach from the minimum to the maximum. pairs: of `choose_pairs`. note: a
+    remark about the photographs.
     """
     count = len(measured)
     counted = "one photograph" if count == 1 else f"{count} photographs: medians, bands from least to most"
@@ -124,17 +119,17 @@ def activation_plot(
 
 
 def _table(measured: Mapping[str, Sequence[LayerFigures]], layers: Sequence[str], name: str) -> np.ndarray:
-    """One figure, (photographs, layers)."""
-    by_layer = [{figures.layer: getattr(figures, name) for figures in row} for row in measured.values()]
-    return np.array([[row[layer] for layer in layers] for row in by_layer])
+    """One statistic, (photographs, layers)."""
+    rows = [{figures.layer: getattr(figures, name) for figures in row} for row in measured.values()]
+    return np.array([[row[layer] for layer in layers] for row in rows])
 
 
 def _curves(axes: "Axes", tables: Sequence[np.ndarray], title: str, unit: str) -> None:
     for table, color, marker, side in zip(tables, canvas.LINES, "os", SIDES, strict=False):
-        places = np.arange(table.shape[1])
-        axes.plot(places, np.median(table, 0), color=color, marker=marker, label=side)
+        positions = np.arange(table.shape[1])
+        axes.plot(positions, np.median(table, 0), color=color, marker=marker, label=side)
         if len(table) > 1:
-            axes.fill_between(places, table.min(0), table.max(0), color=color, alpha=0.18, linewidth=0)
+            axes.fill_between(positions, table.min(0), table.max(0), color=color, alpha=0.18, linewidth=0)
     axes.set_title(title)
     axes.set_ylabel(unit)
     axes.set_ylim(bottom=0)
@@ -143,9 +138,9 @@ def _curves(axes: "Axes", tables: Sequence[np.ndarray], title: str, unit: str) -
 def _ranges(axes: "Axes", measured: Mapping[str, Sequence[LayerFigures]], sides: Sequence[Sequence[str]]) -> None:
     for number, (layers, color, side) in enumerate(zip(sides, canvas.LINES, SIDES, strict=False)):
         low, median, high = (np.median(_table(measured, layers, name), 0) for name in ("low", "median", "high"))
-        places = np.arange(len(layers)) + 0.3 * (number - 0.5)
-        axes.vlines(places, low, high, color=color, linewidth=5, label=side)
-        axes.scatter(places, median, color="white", edgecolor=color, zorder=3, s=28)
+        positions = np.arange(len(layers)) + 0.3 * (number - 0.5)
+        axes.vlines(positions, low, high, color=color, linewidth=5, label=side)
+        axes.scatter(positions, median, color="white", edgecolor=color, zorder=3, s=28)
     axes.axhline(0, color=canvas.LINES[-1], linewidth=0.8)
     axes.set_title("Range of the values")
     axes.set_ylabel("percentiles 1, 50 and 99, over the rms")

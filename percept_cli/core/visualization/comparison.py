@@ -1,4 +1,4 @@
-"""Pictures of one thing beside each other, on a sheet or on a page with a slider, enlarged where they differ most."""
+"""Pictures of one subject side by side, on a sheet or on a page with a slider, enlarged where they differ most."""
 
 import math
 from collections.abc import Sequence
@@ -16,17 +16,17 @@ COLUMNS = 4
 GAP, COLUMN_GAP = 6, 18  # pixels of the sheet
 TALLEST = 800
 SMALLEST_CROP = 118
-LONGEST = 1600  # pixels a side of the pictures under the slider: a page stays small
+LONGEST = 1600  # pixels, the long side of the pictures under the slider
 HEAT_WIDTH = 480
 
 
 def find_places(
     pictures: Sequence[Shown], crops: int | None = None, crop_size: int | None = None
 ) -> tuple[list[Place], list[str]]:
-    """The squares to enlarge, and notes for those who look at them.
+    """The squares to enlarge, and notes about them for the readers.
 
-    crops: how many; by default three, or as many as fit side by side. crop_size: their side in pixels, by default a sixth
-    of the short side of the pictures.
+    crops: their number, by default three or as many as fit side by side. crop_size: their side in pixels, by default a
+    sixth of the short side of the pictures.
     """
     side = crop_size or max(4, min(pictures[0].pixels.shape[-2:]) // 6)
     count = min(3, crops_beside_each_other(column_width(len(pictures)))) if crops is None else crops
@@ -45,10 +45,10 @@ def titled_sheet(
 
 
 def comparison_sheet(pictures: Sequence[Shown], places: Sequence[Place], heat: Heat | None = None) -> Tensor:
-    """The pictures in columns (1, 3, H, W), each below its PSNR to the first and above the squares of it, enlarged.
+    """The pictures side by side as a sheet (1, 3, H, W), each with its PSNR to the first above it, enlarged squares below.
 
-    The squares have the color of their outline in the pictures. Heat maps stand below the squares; the first picture, to
-    which they are distances, has their color bar there.
+    A square has the color of its outline in the picture. Heat maps are below the squares, their color bar below those of
+    the first picture, to which the distances are measured.
     """
     width = column_width(len(pictures))
     cells = []
@@ -60,24 +60,22 @@ def comparison_sheet(pictures: Sequence[Shown], places: Sequence[Place], heat: H
             else:
                 painted = heat.scale.paint(heat.maps[shown.label])
                 parts.append(F.interpolate(painted, size=parts[0].shape[-2:], mode="nearest-exact"))
-        names = (
-            canvas.text([shown.label], width),
-            canvas.text([_against(shown, pictures[0])], width, color=canvas.MUTED),
-        )
-        cells.append(canvas.column([*names, canvas.column(parts, gap=GAP)], gap=1))
+        label = canvas.text([shown.label], width)
+        fact = canvas.text([_against(shown, pictures[0])], width, color=canvas.MUTED)
+        cells.append(canvas.column([label, fact, canvas.column(parts, gap=GAP)], gap=1))
     columns = _columns(len(cells))
     rows = [canvas.row(cells[start : start + columns], gap=COLUMN_GAP) for start in range(0, len(cells), columns)]
     return canvas.column(rows, gap=2 * canvas.GAP)
 
 
 def column_width(count: int) -> int:
-    """The width of each of `count` pictures on the sheet, in pixels."""
+    """The width in pixels of each of `count` pictures on the sheet."""
     columns = _columns(count)
     return (canvas.WIDTH - 2 * canvas.GAP - COLUMN_GAP * (columns - 1)) // columns
 
 
 def crops_beside_each_other(width: int) -> int:
-    """How many enlarged squares fit side by side below a picture that is `width` pixels wide on the sheet."""
+    """The number of enlarged squares that fit side by side below a picture `width` pixels wide."""
     return max(1, (width + GAP) // (SMALLEST_CROP + GAP))
 
 
@@ -92,28 +90,25 @@ def _with_outlines(pixels: Tensor, places: Sequence[Place], width: int) -> Tenso
     small = resize_image(pixels, height, width)
     down, across = height / pixels.shape[-2], width / pixels.shape[-1]
     for number, place in enumerate(places):
-        region = place.region
-        box = (
-            round(region.top * down), round(region.left * across), round(region.bottom * down),
-            round(region.right * across),
-        )  # fmt: skip
-        small = canvas.outline(small, box, canvas.LINES[number % len(canvas.LINES)])
+        top, bottom = (round(edge * down) for edge in (place.region.top, place.region.bottom))
+        left, right = (round(edge * across) for edge in (place.region.left, place.region.right))
+        small = canvas.outline(small, (top, left, bottom, right), canvas.line_color(number))
     return small
 
 
 def _crops(pixels: Tensor, places: Sequence[Place], width: int) -> list[Tensor]:
-    """Rows of enlarged squares, as many side by side as can be seen well."""
+    """Rows of enlarged squares, each at least about `SMALLEST_CROP` pixels wide."""
     per_row = max(1, min(len(places), crops_beside_each_other(width)))
     side = (width - GAP * (per_row - 1)) // per_row
     enlarged = []
     for number, place in enumerate(places):
         crop = pixels[(..., *place.region.slices)]
         if side >= crop.shape[-1]:
-            # Pixels stay squares: the enlargement must not smooth what it shows.
+            # Nearest neighbor: smoothing would hide the differences.
             crop = F.interpolate(crop, size=(side, side), mode="nearest-exact")
         else:
             crop = resize_image(crop, side, side)
-        enlarged.append(canvas.outline(crop, (0, 0, side, side), canvas.LINES[number % len(canvas.LINES)]))
+        enlarged.append(canvas.outline(crop, (0, 0, side, side), canvas.line_color(number)))
     return [canvas.row(enlarged[start : start + per_row], gap=GAP) for start in range(0, len(enlarged), per_row)]
 
 
@@ -132,9 +127,9 @@ def comparison_page(
     notes: Sequence[str],
     quality: int = 95,
 ) -> str:
-    """An HTML page: slider, figures against the first picture, squares pixel by pixel, heat maps where there are any.
+    """An HTML page: a slider, figures against the first picture, squares pixel by pixel, and heat maps where given.
 
-    quality: that of WebP, of the pictures under the slider.
+    quality: of WebP, for the pictures under the slider.
     """
     height, width = pictures[0].pixels.shape[-2:]
     notes = list(notes)
@@ -158,18 +153,11 @@ def comparison_page(
 
 def _figures(pictures: Sequence[Shown]) -> str:
     first, rows = pictures[0], []
+    large_enough = min(first.pixels.shape[-2:]) >= SSIM_SMALLEST_SIDE
     for each in pictures[1:]:
         decibels = psnr(each.pixels, first.pixels).item()
-        alike = (
-            ssim(each.pixels, first.pixels).item() if min(first.pixels.shape[-2:]) >= SSIM_SMALLEST_SIDE else math.nan
-        )
-        rows.append(
-            (
-                each.label,
-                "equal" if math.isinf(decibels) else f"{decibels:.2f}",
-                "–" if math.isnan(alike) else f"{alike:.4f}",
-            )
-        )
+        similarity = f"{ssim(each.pixels, first.pixels).item():.4f}" if large_enough else "–"
+        rows.append((each.label, "equal" if math.isinf(decibels) else f"{decibels:.2f}", similarity))
     table = html.table(("picture", "PSNR, dB", "SSIM"), rows, f"Figures against {first.label}")
     return html.section(f"Against {first.label}", [table], ["Over all of RGB, peak 255; percept compare gives more."])
 
@@ -177,16 +165,10 @@ def _figures(pictures: Sequence[Shown]) -> str:
 def _place(pictures: Sequence[Shown], place: Place, number: int) -> str:
     region = place.region
     where = f"{region.height} pixels a side, from row {region.top} and column {region.left}"
-    crops = [
-        html.captioned(
-            html.picture(
-                each.pixels[(..., *region.slices)], f"{each.label}, place {number}: {where}", quality=html.LOSSLESS,
-                kind="crop",
-            ),
-            each.label,
-        )
-        for each in pictures
-    ]  # fmt: skip
+    crops = []
+    for each in pictures:
+        crop, alt = each.pixels[(..., *region.slices)], f"{each.label}, place {number}: {where}"
+        crops.append(html.captioned(html.picture(crop, alt, quality=html.LOSSLESS, kind="crop"), each.label))
     return html.subheading(f"{number}: {where}") + html.beside(crops, least=150)
 
 

@@ -1,4 +1,4 @@
-"""Where pictures of one thing differ: aligned, the squares that differ most, and maps of the perceptual distance."""
+"""Differences of pictures of one subject: the squares that differ most, and maps of the perceptual distance."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ HEAT_SIDE = 384  # pixels
 
 @dataclass(frozen=True)
 class Place:
-    """A square of pixels. difference: root mean square of the pictures' differences in it, in gray levels of 255."""
+    """A square of pixels. difference: standard deviation over the pictures, root mean square in it, in gray levels of 255."""
 
     region: Region
     difference: float
@@ -30,7 +30,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Shown:
-    """One of the pictures that are compared, (1, 3, H, W) in [0, 1]. label: its name on the sheet."""
+    """One of the compared pictures, (1, 3, H, W) in [0, 1], and its name on the sheet."""
 
     label: str
     pixels: Tensor
@@ -38,7 +38,7 @@ class Shown:
 
 @dataclass(frozen=True)
 class Heat:
-    """Maps (1, 1, h, w) of the distance to the first picture, of every other one by its label. label: what they measure."""
+    """Maps (1, 1, h, w) of the distance to the first picture, by the label of the other one. label: the measure."""
 
     maps: Mapping[str, Tensor]
     label: str
@@ -52,16 +52,16 @@ class Heat:
 def align_pictures(
     pictures: Sequence[Tensor], labels: Sequence[str], names: Sequence[str]
 ) -> tuple[list[Shown], list[str]]:
-    """Pictures (1, 3, h, w) in [0, 1] at the size of the first of them, and notes for those who look at them.
+    """Pictures (1, 3, h, w) in [0, 1], resized to the size of the first, and notes about that for the readers.
 
-    names: of the pictures in messages. Raises ImageError for a picture of another shape.
+    names: of the pictures in messages. Raises ImageError for a picture of another aspect ratio.
     """
     height, width = pictures[0].shape[-2:]
     shown, notes = [], []
     for pixels, label, name in zip(pictures, labels, names, strict=True):
         own_height, own_width = pixels.shape[-2:]
         if (own_height, own_width) != (height, width):
-            # An enlargement's size is rounded by at most a pixel of the small picture.
+            # The sides of a reduced picture are rounded to whole pixels, which changes its aspect ratio a little.
             if abs(own_width / own_height - width / height) > 1.5 * width / height / min(own_height, own_width):
                 raise ImageError(
                     f"'{name}' is {own_width}x{own_height} pixels and '{names[0]}' {width}x{height}: pictures of another "
@@ -73,33 +73,33 @@ def align_pictures(
 
 
 def spread_map(pictures: Sequence[Tensor]) -> Tensor:
-    """The variance of pictures (1, 3, H, W) of one size at every pixel, (1, 1, H, W).
+    """The variance over pictures (1, 3, H, W) of one size at every pixel, averaged over channels: (1, 1, H, W).
 
-    The mean over pictures and channels; of two pictures a quarter of their squared difference.
+    For two pictures it is a quarter of their squared difference.
     """
     height, width = pictures[0].shape[-2:]
     squares = pictures[0].new_empty(1, 1, height, width)
-    # Some rows at a time, which stay in the processor's cache.
+    # `ROWS` at a time fit in the cache of the processor.
     for top in range(0, height, ROWS):
         bands = [picture[..., top : top + ROWS, :] for picture in pictures]
         mean = torch.stack(bands).mean(0)
-        apart = sum((band - mean).square().mean(dim=1, keepdim=True) for band in bands)
-        squares[..., top : top + ROWS, :] = apart / len(bands)
+        total = sum((band - mean).square().mean(dim=1, keepdim=True) for band in bands)
+        squares[..., top : top + ROWS, :] = total / len(bands)
     return squares
 
 
 def differing_places(pictures: Sequence[Tensor], side: int, count: int) -> list[Place]:
-    """The squares of `side` pixels in which pictures (1, 3, H, W) of one size differ most; they do not overlap.
+    """The squares of `side` pixels in which pictures (1, 3, H, W) of one size differ most, without overlap, most first.
 
-    Fewer than `count` where no more fit, and none where the pictures are equal; of squares that differ equally the first
-    from the top left. Squares begin at multiples of an eighth of their side.
+    Squares begin at multiples of an eighth of their side; of equal ones the first from the top left is taken. There are
+    fewer than `count` where no more differ or fit.
     """
     squares = spread_map(pictures)
     height, width = squares.shape[-2:]
     side = min(side, height, width)
     step = max(1, side // 8)
     tops, lefts = torch.arange(0, height - side + 1, step), torch.arange(0, width - side + 1, step)
-    # A sum over a square is the difference of running sums, first down and then across: no window is summed pixel by pixel.
+    # Sums over squares are differences of cumulative sums, first down and then across.
     down = squares[0, 0].cumsum(0, dtype=torch.float64)
     above = torch.where((tops > 0)[:, None], down[(tops - 1).clamp_min(0)], 0.0)
     across = F.pad((down[tops + side - 1] - above).cumsum(1), (1, 0))
@@ -110,8 +110,7 @@ def differing_places(pictures: Sequence[Tensor], side: int, count: int) -> list[
         best = int(means.argmax())
         row, column = divmod(best, means.shape[1])
         value = means[row, column].item()
-        # Rounding of the sums, where there is no difference.
-        if value <= 1e-12:
+        if value <= 1e-12:  # a rounding error
             break
         top, left = int(tops[row]), int(lefts[column])
         places.append(Place(Region(top, left, top + side, left + side), 255 * value**0.5))
@@ -121,31 +120,26 @@ def differing_places(pictures: Sequence[Tensor], side: int, count: int) -> list[
 
 
 def difference_records(pictures: Sequence[Shown], places: Sequence[Place]) -> list[dict[str, object]]:
-    """The difference of every picture to the first: of the whole (`place` 0) and in every square, in gray levels of 255."""
+    """The difference of every picture to the first, over the whole (`place` 0) and in every square, in gray levels of 255."""
     records: list[dict[str, object]] = []
     reference = pictures[0].pixels
+    regions = [Region(0, 0, *reference.shape[-2:]), *(place.region for place in places)]
     for shown in pictures[1:]:
         squares = (shown.pixels - reference).square().mean(dim=1)[0]
-        height, width = squares.shape
-        regions = [(0, 0, 0, height, width)]
-        regions += [
-            (number, place.region.top, place.region.left, place.region.height, place.region.width)
-            for number, place in enumerate(places, start=1)
-        ]
-        for number, top, left, rows, columns in regions:
-            mean = squares[top : top + rows, left : left + columns].double().mean().item()
+        for number, region in enumerate(regions):
+            mean = squares[region.slices].double().mean().item()
             records.append(
-                {"picture": shown.label, "place": number, "top": top, "left": left, "height": rows, "width": columns,
-                 "rms_difference": 255 * mean**0.5}
+                {"picture": shown.label, "place": number, "top": region.top, "left": region.left,
+                 "height": region.height, "width": region.width, "rms_difference": 255 * mean**0.5}
             )  # fmt: skip
     return records
 
 
 @torch.inference_mode()
 def distance_heat(pictures: Sequence[Shown], extractor: FeatureExtractor, runtime: Runtime) -> tuple[Heat, list[str]]:
-    """The perceptual distance of every picture to the first, over the tapped layers, and notes for those who look at it.
+    """The perceptual distance of every picture to the first over the tapped layers, and notes for the readers.
 
-    Pictures with a short side of more than `HEAT_SIDE` pixels are compared at that size.
+    Pictures with a short side of more than `HEAT_SIDE` pixels are reduced to it first.
     """
     height, width = pictures[0].pixels.shape[-2:]
     notes = []
@@ -156,7 +150,6 @@ def distance_heat(pictures: Sequence[Shown], extractor: FeatureExtractor, runtim
     maps = {}
     for each in pictures[1:]:
         images = resize_image(each.pixels, height, width)
-        maps[each.label] = perceptual_map(
-            distance_maps(extractor, images, reference, place=runtime.place), height, width
-        )
+        distances = distance_maps(extractor, images, reference, place=runtime.place)
+        maps[each.label] = perceptual_map(distances, height, width)
     return Heat(maps, f"distance to the first in {', '.join(extractor.layers)} of {extractor.architecture.name}"), notes

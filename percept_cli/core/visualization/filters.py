@@ -1,5 +1,6 @@
-"""The filters of a network's first layer, drawn in the colors that they answer to."""
+"""The filters of a network's first layer, drawn in color."""
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -16,15 +17,15 @@ COLORS = ("red", "green", "blue")
 
 
 def first_layer(architecture: Architecture) -> str:
-    """The name of the one layer that is linear in the image."""
+    """The name of the first layer, before its activation, which is linear in the image."""
     return activation_pairs(architecture)[0][0]
 
 
 def image_filters(extractor: FeatureExtractor, layer: str) -> Tensor:
-    """The weights that every channel of a layer gives to the pixels of the normalized image: (C, 3, side, side).
+    """The weights of every channel of a layer for the pixels of the normalized image: (C, 3, side, side).
 
-    Where the layer is a convolution of a convolution, as in `compact`, they are the product of both. Raises UsageError
-    for a layer behind an activation or a pooling, which has no filter of the image.
+    They are the composition of all convolutions up to the layer, of which `compact` has two. Raises UsageError for a layer
+    after an activation or a pooling, which is not linear in the image.
     """
     if any(not isinstance(module, nn.Conv2d) for module in extractor.network.values()):
         raise UsageError(
@@ -34,6 +35,7 @@ def image_filters(extractor: FeatureExtractor, layer: str) -> Tensor:
     grid = extractor.grid(layer)
     assert grid is not None
     side = grid.side
+    # The first unit whose receptive field lies within the image.
     place = -(-grid.before // grid.stride)
     start = place * grid.stride - grid.before
     width = start + side
@@ -41,13 +43,13 @@ def image_filters(extractor: FeatureExtractor, layer: str) -> Tensor:
     image = extractor.mean.expand(1, 3, width, width).to(device, torch.float32).clone().requires_grad_(True)
     unit = extractor(image, [layer])[layer][0, :, place, place]
     rows = [torch.autograd.grad(value, image, retain_graph=True)[0] for value in unit]
-    # Per normalized value: the extractor divides the image by its deviations.
+    # The extractor divides the image by its standard deviations; the weights are for the normalized image.
     gradients = torch.cat(rows) * extractor.std.float()
     return gradients[..., start : start + side, start : start + side].cpu()
 
 
 def filter_sheet(weights: Tensor, title: str) -> tuple[Tensor, list[dict[str, object]]]:
-    """The `image_filters` (C, 3, side, side) of a layer, enlarged, as a sheet (1, 3, h, w), and a record of every weight."""
+    """A sheet (1, 3, h, w) of the enlarged `image_filters` (C, 3, side, side) of a layer, and a record of every weight."""
     panels = []
     for number, weight in enumerate(weights):
         most = weight.abs().max().clamp_min(1e-30)
@@ -59,10 +61,7 @@ def filter_sheet(weights: Tensor, title: str) -> tuple[Tensor, list[dict[str, ob
     )
     sheet = canvas.column([canvas.heading(title, [note]), contact_sheet(wrap(panels, COLUMNS))])
     records: list[dict[str, object]] = [
-        {"filter": number, "color": color, "row": row, "column": column, "weight": value}
-        for number, weight in enumerate(weights.tolist())
-        for color, plane in zip(COLORS, weight, strict=True)
-        for row, values in enumerate(plane)
-        for column, value in enumerate(values)
+        {"filter": number, "color": COLORS[channel], "row": row, "column": column, "weight": float(value)}
+        for (number, channel, row, column), value in np.ndenumerate(weights.numpy())
     ]
     return canvas.frame(sheet), records

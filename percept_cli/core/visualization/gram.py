@@ -1,5 +1,6 @@
-"""Gram matrices of pictures, and the distances between their styles: plots and numbers."""
+"""Gram matrices of pictures and the distances between their styles: numbers and plots."""
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
@@ -19,18 +20,18 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
 
-WRITTEN_OUT = 12  # styles: numbers stand in the cells of so many
+WRITTEN_OUT = 12  # styles, up to which the cells of the distance matrix contain numbers
 THUMBNAIL = 96  # pixels
-MATRICES = 8  # styles: the Gram matrices of so many are drawn
-CHANNELS = 32
-STRONG_SHARE = 0.995  # of the entries: those beyond have the strongest color
+MATRICES = 8  # styles, up to which the Gram matrices are drawn
+CHANNELS = 32  # of a drawn Gram matrix
+STRONG_SHARE = 0.995  # the quantile of the entries at the end of the color scale
 
 
 @dataclass(frozen=True)
 class Tree:
-    """A hierarchical clustering of n things. order: of the leaves.
+    """A hierarchical clustering of n items. order: the items as leaves of the tree, so that its lines do not cross.
 
-    lines: to draw, each ((distance, place), …) with places counted from 0 in that order.
+    lines: those of the drawn tree, each a sequence of points (distance, position in the order from 0).
     """
 
     order: tuple[int, ...]
@@ -39,9 +40,9 @@ class Tree:
 
 @torch.inference_mode()
 def style_grams(extractor: FeatureExtractor, images: Iterable[Tensor]) -> list[dict[str, Tensor]]:
-    """The Gram matrices (C, C) of every tapped layer for each picture (1, 3, H, W) in [0, 1], on the processor.
+    """The Gram matrices (C, C) of every tapped layer for each picture (1, 3, H, W) in [0, 1], on the CPU.
 
-    Raises UsageError for a layer without places, as fully connected ones are.
+    Raises UsageError for a fully connected layer.
     """
     for layer in extractor.layers:
         if extractor.grid(layer) is None:
@@ -54,22 +55,24 @@ def style_grams(extractor: FeatureExtractor, images: Iterable[Tensor]) -> list[d
 def gram_distances(grams: Sequence[Mapping[str, Tensor]]) -> dict[str, np.ndarray]:
     """‖A − B‖ / (‖A‖ + ‖B‖) of all pairs of Gram matrices at every layer: `{layer: (n, n)}`, from 0 (equal) to 1.
 
-    Frobenius norms. The style loss of Johnson et al. 2016 (eq. 4) is the square of the numerator; the denominator makes
-    layers and strong and weak styles comparable.
+    Norms are Frobenius norms. The style loss of Johnson et al. 2016 (eq. 4) is the square of the numerator; the denominator
+    makes layers comparable, and styles with large and small entries.
     """
     distances = {}
     for layer in grams[0]:
         flat = torch.stack([each[layer].flatten().double() for each in grams])
         norms = flat.norm(dim=1)
-        # One pair at a time: a difference of norms would lose the digits of near ones.
-        apart = torch.stack([(flat - one).norm(dim=1) for one in flat])
-        distances[layer] = (apart / (norms[:, None] + norms).clamp_min(1e-30)).numpy()
+        # Differences are taken entry by entry: ‖A‖² + ‖B‖² − 2⟨A, B⟩ is inaccurate for similar matrices.
+        differences = torch.stack([(flat - one).norm(dim=1) for one in flat])
+        distances[layer] = (differences / (norms[:, None] + norms).clamp_min(1e-30)).numpy()
     return distances
 
 
 def strongest_grams(grams: Sequence[Mapping[str, Tensor]], layer: str, most: int) -> tuple[list[int], list[Tensor]]:
-    """The `most` channels of a layer with the largest mean square over all pictures, strongest first, and their parts of
-    the Gram matrices (C, C): one (n, n) a picture."""
+    """The `most` channels of a layer with the largest mean square over all pictures, largest first, and their Gram entries.
+
+    The entries are an (n, n) part of the Gram matrix (C, C) for each picture.
+    """
     power = torch.stack([each[layer].diagonal() for each in grams]).mean(0)
     chosen = power.argsort(descending=True, stable=True)[:most]
     return chosen.tolist(), [each[layer][chosen][:, chosen] for each in grams]
@@ -78,27 +81,26 @@ def strongest_grams(grams: Sequence[Mapping[str, Tensor]], layer: str, most: int
 def gram_records(
     names: Sequence[str], grams: Sequence[Mapping[str, Tensor]], most: int = CHANNELS
 ) -> Iterator[dict[str, object]]:
-    """A row for every entry of the `strongest_grams` on and above the diagonal; those below it are the same."""
+    """A row for every entry of the `strongest_grams` on and above the diagonal; Gram matrices are symmetric."""
     for layer in grams[0]:
         channels, matrices = strongest_grams(grams, layer, most)
         for name, matrix in zip(names, matrices, strict=True):
             values = matrix.tolist()
-            for row, channel in enumerate(channels):
-                for column in range(row, len(channels)):
-                    yield {
-                        "style": name, "layer": layer, "channel": channel, "other": channels[column],
-                        "gram": values[row][column],
-                    }  # fmt: skip
+            for row, column in itertools.combinations_with_replacement(range(len(channels)), 2):
+                yield {
+                    "style": name, "layer": layer, "channel": channels[row], "other": channels[column],
+                    "gram": values[row][column],
+                }  # fmt: skip
 
 
 def cluster(distances: np.ndarray) -> Tree:
-    """The tree of n things, two or more, by their distances (n, n): the two nearest groups join first (mean linkage)."""
+    """Average linkage clustering of two or more items by their distances (n, n)."""
     from scipy.cluster.hierarchy import dendrogram, linkage
     from scipy.spatial.distance import squareform
 
     links = linkage(squareform(distances, checks=False), "average", optimal_ordering=True)
     drawn = dendrogram(links, no_plot=True)
-    # scipy puts the leaves at 5, 15, 25 and so on.
+    # scipy places the leaves at 5, 15, 25 and so on.
     lines = [
         tuple((float(distance), (place - 5) / 10) for distance, place in zip(row, places, strict=True))
         for row, places in zip(drawn["dcoord"], drawn["icoord"], strict=True)
@@ -112,8 +114,7 @@ def distance_records(names: Sequence[str], distances: Mapping[str, np.ndarray]) 
     return [
         {"a": names[first], "b": names[second], "layer": layer, "distance": float(values[first, second])}
         for layer, values in {**distances, "mean": mean}.items()
-        for first in range(len(names))
-        for second in range(first + 1, len(names))
+        for first, second in itertools.combinations(range(len(names)), 2)
     ]
 
 
@@ -125,54 +126,56 @@ def gram_plot(
     title: str,
     size: int,
 ) -> Plot:
-    """Styles in the order of their tree: pictures, the mean distance over layers, the tree, every layer, the Gram matrices.
+    """Distances between styles: pictures, the mean over layers as a matrix and a tree, every layer, and Gram matrices.
 
-    thumbnails: each style as (1, 3, `THUMBNAIL`, `THUMBNAIL`) in [0, 1]. grams: those of each style, drawn where there
-    are no more than `MATRICES` styles. One style has no distances. size: the short side of the pictures in pixels.
+    Rows are in the order of the tree. thumbnails: each style as (1, 3, `THUMBNAIL`, `THUMBNAIL`) in [0, 1]. grams: of each
+    style, drawn for up to `MATRICES` styles, for a single one without distances. size: the short side of the pictures in
+    pixels.
     """
+    count = len(names)
     notes = [f"Pictures at a short side of {size} pixels."]
-    if len(names) > 1:
+    if count > 1:
         notes.insert(
             0,
             "Distances: |A - B| / (|A| + |B|) of Gram matrices: 0 where they are equal, at most 1. All is in the tree's order.",
         )
-    if len(names) <= MATRICES:
+    if count <= MATRICES:
         notes.append(
             f"Gram matrices: the {CHANNELS} strongest channels over all pictures, strongest first; colors by square roots."
         )
     else:
         notes.append(f"The Gram matrices themselves are drawn of {MATRICES} pictures at most.")
-    title = f"{'Distances between styles' if len(names) > 1 else 'Gram matrices'} in {title}"
-    if len(names) == 1:
-        return Plot(
-            title, notes, lambda figure: _grams(figure, names, thumbnails, grams, [0]), height=_grams_height(grams, 1)
-        )
+    title = f"{'Distances between styles' if count > 1 else 'Gram matrices'} in {title}"
+    grams_height = 1.3 + count * min(2.2, 11.0 / (len(grams[0]) + 0.6))
+    if count == 1:
+        return Plot(title, notes, lambda figure: _grams(figure, names, thumbnails, grams, [0]), height=grams_height)
     mean = np.mean(list(distances.values()), axis=0)
     tree = cluster(mean)
     order = list(tree.order)
+    ordered = np.ix_(order, order)
     most = max(values.max() for values in distances.values())
-    count = len(names)
     side = min(7.0, max(3.0, 0.9 * count))
-    # With one layer the mean is that layer.
-    heights = [side + 1.2, 2.6] if len(distances) > 1 else [side + 1.2]
+    several = len(distances) > 1  # with one layer the mean is that layer
+    heights = [side + 1.2]
+    if several:
+        heights.append(2.6)
     if count <= MATRICES:
-        heights.append(_grams_height(grams, count))
+        heights.append(grams_height)
 
     def draw(figure: "Figure") -> None:
         parts = cast("Any", np.ravel(cast("Any", figure.subfigures(len(heights), 1, height_ratios=heights))))
-        top, below = parts[0], parts[1 : 1 + (len(distances) > 1)]
+        top = parts[0]
         pictures, matrix, branches = top.subplots(1, 3, width_ratios=[0.8, side, 3.4])
         thumbs = np.concatenate([thumbnails[each][0].permute(1, 2, 0).numpy() for each in order])
         pictures.imshow(thumbs, extent=(0, 1, count - 0.5, -0.5), aspect="auto", interpolation="nearest")
         pictures.set_axis_off()
-        image = _matrix(matrix, mean[np.ix_(order, order)], most)
-        matrix.set_xticks(
-            range(count), [names[each] for each in order], rotation=45, ha="right", rotation_mode="anchor"
-        )
-        matrix.set_yticks(range(count), [names[each] for each in order])
-        matrix.set_title("Mean over layers" if len(distances) > 1 else next(iter(distances)))
+        image = _matrix(matrix, mean[ordered], most)
+        labels = [names[each] for each in order]
+        matrix.set_xticks(range(count), labels, rotation=45, ha="right", rotation_mode="anchor")
+        matrix.set_yticks(range(count), labels)
+        matrix.set_title("Mean over layers" if several else next(iter(distances)))
         if count <= WRITTEN_OUT:
-            _write(matrix, mean[np.ix_(order, order)], most)
+            _write(matrix, mean[ordered], most)
         for line in tree.lines:
             branches.plot(*zip(*line, strict=True), color=canvas.LINES[0], linewidth=2)
         branches.set_ylim(count - 0.5, -0.5)
@@ -182,32 +185,27 @@ def gram_plot(
         branches.spines["left"].set_visible(False)
         branches.set_title("Which belong together")
         branches.set_xlabel("distance at which they join")
-        if len(distances) == 1:
-            top.colorbar(image, ax=branches, label="distance", shrink=0.9)
-        for bottom in below:
-            panels = bottom.subplots(1, len(distances), squeeze=False)[0]
+        part, panels = top, branches
+        if several:
+            part = parts[1]
+            panels = list(part.subplots(1, len(distances)))
             for axes, (layer, values) in zip(panels, distances.items(), strict=True):
-                _matrix(axes, values[np.ix_(order, order)], most)
+                _matrix(axes, values[ordered], most)
                 axes.set_xticks([])
                 axes.set_yticks([])
                 axes.set_title(layer)
-            bottom.colorbar(image, ax=list(panels), label="distance", shrink=0.9)
-
+        part.colorbar(image, ax=panels, label="distance", shrink=0.9)
         if count <= MATRICES:
             _grams(parts[-1], names, thumbnails, grams, order)
 
     return Plot(title, notes, draw, height=0.6 + sum(heights))
 
 
-def _grams_height(grams: Sequence[Mapping[str, Tensor]], count: int) -> float:
-    return 1.3 + count * min(2.2, 11.0 / (len(grams[0]) + 0.6))
-
-
 def _grams(
     figure: Any, names: Sequence[str], thumbnails: Sequence[Tensor], grams: Sequence[Mapping[str, Tensor]],
     order: Sequence[int],
 ) -> None:  # fmt: skip
-    """A row for every style, a column for every layer, on one scale and in one order of channels."""
+    """Draw Gram matrices: a row for every style, a column for every layer with one color scale and order of channels."""
     from matplotlib.colors import FuncNorm
 
     layers = list(grams[0])
@@ -218,7 +216,7 @@ def _grams(
         panels[row, 0].set_axis_off()
     for column, layer in enumerate(layers, start=1):
         channels, matrices = strongest_grams(grams, layer, CHANNELS)
-        # A few entries, of the strongest channel with itself, are far above the rest.
+        # A few entries, of the strongest channels with themselves, are far above the rest.
         most = torch.stack(matrices).abs().flatten().quantile(STRONG_SHARE).item() or 1.0
         signed = min(matrix.min().item() for matrix in matrices) < 0
         norm = FuncNorm((_signed_root, _signed_square), vmin=-most if signed else 0.0, vmax=most)
@@ -230,11 +228,11 @@ def _grams(
             axes.set_yticks([])
             axes.grid(visible=False)
         panels[0, column].set_title(f"{layer}\n{len(channels)} of {grams[0][layer].shape[0]} channels")
-        beyond = "both" if signed else "max"
         ticks = [-most, 0, most] if signed else [0, most / 4, most]
         bar = figure.colorbar(
-            image, ax=list(panels[:, column]), location="bottom", label="Gram entry", shrink=0.8, extend=beyond
-        )
+            image, ax=list(panels[:, column]), location="bottom", label="Gram entry", shrink=0.8,
+            extend="both" if signed else "max",
+        )  # fmt: skip
         bar.set_ticks(ticks, labels=[canvas.format_number(tick) for tick in ticks])
         bar.ax.minorticks_off()
 

@@ -1,4 +1,4 @@
-"""Logs of trainings, plotted: every part of the loss, raw and smoothed, below the previews of the training."""
+"""Plots of training logs: every part of the loss, raw and smoothed, below the previews of the training."""
 
 import json
 import math
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 
 LOG, PREVIEW = "log.jsonl", "preview.png"
 TOTAL = "total"
-LOG_AXIS_FROM = 10.0  # times the least: the most of a smoothed curve
-SMOOTHED_SHARE = 50  # of the steps: the window of the running mean
+LOG_AXIS_FROM = 10.0  # ratio of the largest to the smallest smoothed value
+SMOOTHED_SHARE = 50  # the window of the running mean is this fraction of the steps
 COLUMNS = 3
 STRIP_HEIGHT, PANEL_HEIGHT = 1.8, 2.6  # hundreds of pixels
-SHORT_STRIP = 160  # pixels: previews are shrunk to this height, which keeps SVG files small
+STRIP_PIXELS = 160  # higher previews are reduced to this height, which keeps SVG files small
 
 
 @dataclass(frozen=True)
 class History:
-    """The log of one training. parts: of the loss, by name, the total first, each (steps,), nan where a step did not have it."""
+    """The log of one training. parts: of the loss by name, `TOTAL` first, each (steps,), NaN where a step lacks it."""
 
     name: str
     steps: np.ndarray
@@ -39,7 +39,7 @@ class History:
 
 
 def find_log(given: Path) -> Path:
-    """The log file of a training, given by itself, its run folder or its model. Raises UsageError where there is none."""
+    """The log file of a training, from itself, its run folder or its model. Raises UsageError where there is none."""
     log = given
     if given.suffix == ".safetensors":
         log = given.with_suffix(".run") / LOG
@@ -54,13 +54,13 @@ def find_log(given: Path) -> Path:
 
 
 def training_names(logs: Sequence[Path]) -> list[str]:
-    """What plots call trainings, by their logs: the run folder, else the file; the whole folder where two are the same."""
+    """The names of trainings in plots: of the run folder, else of the log; paths of the folders where two names are equal."""
     names = [log.parent.stem if log.parent.suffix == ".run" else log.stem for log in logs]
     return names if len(set(names)) == len(names) else [str(log.parent) for log in logs]
 
 
 def read_history(log: Path, name: str) -> History:
-    """Reads a log of `percept train`; a last line that was cut short is left out. Raises UsageError for other files."""
+    """Read a log of `percept train`, without an incomplete last line. Raises UsageError for other files."""
     try:
         lines = log.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -71,7 +71,7 @@ def read_history(log: Path, name: str) -> History:
             row = json.loads(line)
             rows.append((int(row["step"]), {TOTAL: float(row["total"]), **row["parts"]}))
         except (ValueError, KeyError, TypeError) as error:
-            # A killed training leaves its last line unfinished.
+            # A training that was killed leaves an incomplete last line.
             if number == len(lines) and number > 1:
                 break
             raise UsageError(f"Line {number} of '{log}' is not of a training's log: {line[:60]}") from error
@@ -84,40 +84,37 @@ def read_history(log: Path, name: str) -> History:
 
 
 def choose_parts(histories: Sequence[History], asked: Sequence[str]) -> list[str]:
-    """The names of the parts that any of the logs has, or those asked for: `style` stands for all of its layers too.
+    """The parts of the loss in any of the logs, or those of the names `asked`: `style` includes all of its layers.
 
-    Raises UsageError for a part that none has.
+    Raises UsageError for a name without a part.
     """
     known = list(dict.fromkeys(part for history in histories for part in history.parts))
-    if not asked:
-        return known
-    chosen = [part for part in known if any(part == name or part.startswith(f"{name}.") for name in asked)]
-    for name in asked:
-        if not any(part == name or part.startswith(f"{name}.") for part in known):
+    chosen = {name: [part for part in known if part == name or part.startswith(f"{name}.")] for name in asked}
+    for name, found in chosen.items():
+        if not found:
             raise UsageError(unknown_name("part of the loss", name, known))
-    return chosen
+    return [part for part in known if not asked or any(part in found for found in chosen.values())]
 
 
 def smoothed(values: np.ndarray, window: int) -> np.ndarray:
-    """The running mean over `window` values, of fewer at the ends; nan values do not count and stay nan."""
-    reach = window // 2
-    there = np.isfinite(values)
-    sums = np.concatenate(([0.0], np.cumsum(np.where(there, values, 0.0))))
-    counts = np.concatenate(([0], np.cumsum(there)))
-    places = np.arange(len(values))
-    low, high = np.maximum(places - reach, 0), np.minimum(places + reach + 1, len(values))
-    number = counts[high] - counts[low]
-    means = (sums[high] - sums[low]) / np.maximum(number, 1)
-    return np.where(there & (number > 0), means, np.nan)
+    """The running mean over `window` values, fewer at the ends; NaN values are left out of it and stay NaN."""
+    half = window // 2
+    present = np.isfinite(values)
+    sums = np.concatenate(([0.0], np.cumsum(np.where(present, values, 0.0))))
+    counts = np.concatenate(([0], np.cumsum(present)))
+    positions = np.arange(len(values))
+    low, high = np.maximum(positions - half, 0), np.minimum(positions + half + 1, len(values))
+    means = (sums[high] - sums[low]) / np.maximum(counts[high] - counts[low], 1)
+    return np.where(present, means, np.nan)
 
 
 def smoothing_window(history: History, window: int | None) -> int:
-    """The odd number of steps that are averaged: about the one given, else about a fiftieth of the training."""
+    """The odd number of steps to average: `window`, plus 1 if even; by default a fiftieth of the training."""
     return (window or max(1, len(history.steps) // SMOOTHED_SHARE)) // 2 * 2 + 1
 
 
-def wants_log_axis(curves: Sequence[np.ndarray]) -> bool:
-    """Whether smoothed curves need a logarithmic axis: all values are above 0 and the largest is ten times the least."""
+def needs_log_axis(curves: Sequence[np.ndarray]) -> bool:
+    """Whether all values of smoothed curves are positive and the largest is at least `LOG_AXIS_FROM` times the smallest."""
     values = np.concatenate([curve[np.isfinite(curve)] for curve in curves])
     return len(values) > 0 and bool(values.min() > 0) and bool(values.max() / values.min() >= LOG_AXIS_FROM)
 
@@ -143,19 +140,16 @@ def history_records(
 def history_plot(
     histories: Sequence[History], parts: Sequence[str], title: str, window: int | None = None, previews: bool = True
 ) -> Plot:
-    """A panel for every part of the loss: raw values faint, their running mean bold, a log axis where `wants_log_axis`.
+    """A panel for every part of the loss, raw values faint and their running mean bold, below the previews of the trainings.
 
-    The previews that the trainings left stand above, in the order of the steps. window: steps averaged, by default a
-    fiftieth of the training.
+    window: steps to average, by default a fiftieth of the training.
     """
     shown = [history for history in histories if previews and history.preview is not None]
     columns = min(COLUMNS, len(parts))
     rows = -(-len(parts) // columns)
     windows = sorted({smoothing_window(history, window) for history in histories})
-    averaged = " or ".join(str(number) for number in windows)
-    notes = ["Weighted parts of the loss at every step."]
-    if windows != [1]:
-        notes = [f"Weighted parts of the loss at every step, faint; bold: mean over {averaged} steps."]
+    averaged = f", faint; bold: mean over {' or '.join(map(str, windows))} steps" if windows != [1] else ""
+    notes = [f"Weighted parts of the loss at every step{averaged}."]
 
     def draw(figure: "Figure") -> None:
         heights = [STRIP_HEIGHT] * len(shown) + [PANEL_HEIGHT] * rows
@@ -169,8 +163,9 @@ def history_plot(
             if number + columns >= len(parts):
                 axes.set_xlabel("step")
         if len(histories) > 1:
+            first_panel = figure.axes[len(shown)]
             handles = [
-                figure.axes[len(shown)].plot([], [], color=_color(number), linewidth=2)[0]
+                first_panel.plot([], [], color=canvas.line_color(number), linewidth=2)[0]
                 for number in range(len(histories))
             ]
             figure.legend(handles, [history.name for history in histories], loc="upper right", ncols=4)
@@ -179,7 +174,7 @@ def history_plot(
 
 
 def part_plot(history: History, part: str, width: float) -> Plot:
-    """The panel of one part of the loss by itself, `width` hundreds of pixels wide."""
+    """A plot of one part of the loss, `width` hundreds of pixels wide."""
 
     def draw(figure: "Figure") -> None:
         axes = figure.subplots()
@@ -196,9 +191,9 @@ def _panel(axes: "Axes", histories: Sequence[History], part: str, window: int | 
             continue
         values = history.parts[part]
         curves.append(smoothed(values, smoothing_window(history, window)))
-        axes.plot(history.steps, values, color=_color(number), alpha=0.25, linewidth=0.8)
-        axes.plot(history.steps, curves[-1], color=_color(number), linewidth=2)
-    if wants_log_axis(curves):
+        axes.plot(history.steps, values, color=canvas.line_color(number), alpha=0.25, linewidth=0.8)
+        axes.plot(history.steps, curves[-1], color=canvas.line_color(number), linewidth=2)
+    if needs_log_axis(curves):
         plain_log_axis(axes)
     axes.set_title("total loss" if part == TOTAL else part)
 
@@ -207,8 +202,8 @@ def _strip(axes: "Axes", history: History) -> None:
     assert history.preview is not None
     with Image.open(history.preview) as picture:
         strip = picture.convert("RGB")
-    if strip.height > SHORT_STRIP:
-        strip = strip.resize((max(1, round(strip.width * SHORT_STRIP / strip.height)), SHORT_STRIP))
+    if strip.height > STRIP_PIXELS:
+        strip = strip.resize((max(1, round(strip.width * STRIP_PIXELS / strip.height)), STRIP_PIXELS))
     axes.imshow(np.asarray(strip), aspect="equal")
     axes.grid(visible=False)
     axes.set_yticks([])
@@ -216,11 +211,7 @@ def _strip(axes: "Axes", history: History) -> None:
         side.set_visible(False)
     steps = preview_steps(history.preview)
     width = strip.width / max(1, len(steps))
-    places = [(number + 0.5) * width for number in range(len(steps))]
-    axes.set_xticks(places, ["photograph" if step == 0 else f"step {step}" for step in steps])
+    middles = [(number + 0.5) * width for number in range(len(steps))]
+    axes.set_xticks(middles, ["photograph" if step == 0 else f"step {step}" for step in steps])
     axes.tick_params(length=0)
     axes.set_title(f"{history.name}: the photograph, then what it became up to step {history.steps[-1]}")
-
-
-def _color(number: int) -> str:
-    return canvas.LINES[number % len(canvas.LINES)]

@@ -1,4 +1,4 @@
-"""Pictures that were found for layers of a network: how near they are to the photograph, and their sheet."""
+"""Pictures that invert layers of a network: their errors against the photograph, and their sheet."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,14 +11,14 @@ from percept_cli.core.measures.pixels import image_error
 from percept_cli.core.optimization.inversion import feature_error
 from percept_cli.core.runtime import Runtime
 
-COLUMNS = 6  # of a sheet, before it begins another row
+COLUMNS = 6
 
 
 @dataclass(frozen=True)
 class Inverted:
-    """A picture (1, 3, side, side) in [0, 1] as an 8-bit file holds it, its name, and its errors.
+    """A picture (1, 3, side, side) in [0, 1] rounded to 8 bits, its name, and its errors.
 
-    feature_error: see `feature_error`. image_error: in gray levels.
+    feature_error: of `optimization.inversion.feature_error`. image_error: in gray levels of 255.
     """
 
     name: str
@@ -30,16 +30,16 @@ class Inverted:
 def measure_inversion(
     name: str, image: Tensor, original: Tensor, layer: str, extractor: FeatureExtractor, runtime: Runtime
 ) -> Inverted:
-    """The errors of a picture that was found for a layer, rounded as in a file, where anyone can measure it again."""
+    """The errors of a picture that inverts a layer, rounded to 8 bits, so that its file has the same errors."""
     image = (image * 255).round() / 255
     error = feature_error(runtime.place(image), runtime.place(original), layer, extractor)
     return Inverted(name, image, error, image_error(image, original))
 
 
 def inversion_sheet(original: Tensor, found: Sequence[Inverted], layers: int) -> Tensor:
-    """One picture (1, 3, H, W) of an original (1, 3, side, side) and what was found, all layers of each sample in a row.
+    """A sheet (1, 3, H, W) of an original (1, 3, side, side) and its inversions, a row for all layers of each sample.
 
-    layers: how many there are; where it is one, or there is one sample, rows are broken after `COLUMNS` pictures.
+    layers: their number. Pictures of one layer or one sample are in rows of at most `COLUMNS` instead.
     """
     side = original.shape[-1]
     first = Panel(original, ("original", f"{side}x{side} pixels"))

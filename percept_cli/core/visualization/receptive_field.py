@@ -1,4 +1,4 @@
-"""Receptive fields of layers, drawn: the pixels that can reach a unit, and those that do, by gradients (Luo et al. 2016)."""
+"""Theoretical and effective receptive fields of layers, by gradients (Luo et al. 2016), and their plot."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,15 +16,16 @@ from percept_cli.core.visualization.steps import Step
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-HELD = 0.95  # of the squared gradient: what the effective field holds
+HELD = 0.95  # the share of the squared gradient within the effective receptive field
 
 
 @dataclass(frozen=True)
 class ReceptiveField:
-    """The receptive field of a layer's middle unit: `side` pixels can reach it, the middle `effective` ones hold `HELD`.
+    """The receptive field of one unit of a layer.
 
-    gradients: (side, side), root mean square over starts and channels of how far a pixel moves the unit, the largest
-    being 1. held: (side,), the share of the squared gradient within the middle square of every side from 1.
+    side: of the theoretical field, in pixels. effective: of the smallest middle square with a share of `HELD` of the squared
+    gradient. gradients: (side, side), of the unit to the pixels, root mean square over starts and channels, at most 1.
+    held: (side,), the share of the squared gradient within the middle square of each side from 1.
     """
 
     layer: str
@@ -37,25 +38,25 @@ class ReceptiveField:
 def measure_receptive_field(extractor: FeatureExtractor, layer: str, seed: int = 0, starts: int = 8) -> ReceptiveField:
     """The effective receptive field (Luo et al. 2016) of the middle unit of a layer over `starts` images of noise.
 
-    The gradient that is sent back is random over the channels, so that its square is, on average, the sum over channels
-    of their squared gradients. Departs from the paper: the mean of squares instead of that of gradients, whose signs
-    cancel. Raises UsageError as `theoretical_side`.
+    The channels are weighted at random, so that the expected squared gradient is the sum of those of the channels. Departs
+    from the paper: squared gradients are averaged instead of gradients, whose signs cancel. Raises UsageError as
+    `theoretical_side`.
     """
     side = theoretical_side(extractor, layer)
     grid = extractor.grid(layer)
     assert grid is not None
     parameter = next(extractor.network.parameters())
-    chance = torch.Generator().manual_seed(seed)
-    # Wide enough that the field of the middle unit lies within the image.
+    random = torch.Generator().manual_seed(seed)
+    # The image is wide enough to contain the whole field of the unit.
     place = -(-grid.before // grid.stride)
     width = max(place * grid.stride + grid.stride + grid.after, extractor.smallest_side)
     first = place * grid.stride - grid.before
     total = torch.zeros(side, side, dtype=torch.float64)
     for _ in range(starts):
-        noise = extractor.mean.cpu() + extractor.std.cpu() * torch.randn((1, 3, width, width), generator=chance)
+        noise = extractor.mean.cpu() + extractor.std.cpu() * torch.randn((1, 3, width, width), generator=random)
         image = noise.to(parameter.device).requires_grad_(True)
         unit = extractor(image, [layer])[layer][0, :, place, place]
-        weights = torch.randn(len(unit), generator=chance).to(unit.device, unit.dtype)
+        weights = torch.randn(len(unit), generator=random).to(unit.device, unit.dtype)
         (gradient,) = torch.autograd.grad((unit * weights).sum(), image)
         square = gradient[0].double().square().sum(0).cpu()
         total += square[first : first + side, first : first + side]
@@ -65,7 +66,7 @@ def measure_receptive_field(extractor: FeatureExtractor, layer: str, seed: int =
 
 
 def _held(squares: Tensor) -> Tensor:
-    """The share of (side, side) values within the middle squares of every side from 1."""
+    """The share of the sum of (side, side) values within the middle square of each side from 1: (side,)."""
     side = len(squares)
     whole = squares.sum().clamp_min(1e-30)
     shares = []
@@ -78,7 +79,7 @@ def _held(squares: Tensor) -> Tensor:
 def measure_receptive_fields(
     extractor: FeatureExtractor, layers: Sequence[str], seed: int = 0, starts: int = 8
 ) -> Iterator[Step[list[ReceptiveField]]]:
-    """The receptive fields of layers, one after the other. Raises UsageError as `theoretical_side`, before any work."""
+    """The receptive fields of layers; a step is a layer. Raises UsageError as `theoretical_side`, before any work."""
     for layer in layers:
         theoretical_side(extractor, layer)
     yield Step(len(layers))
@@ -90,7 +91,7 @@ def measure_receptive_fields(
 
 
 def receptive_field_records(fields: Sequence[ReceptiveField]) -> list[dict[str, object]]:
-    """A row for every layer and every side of the middle square, with the share of the squared gradient that it holds."""
+    """A row for every layer and every side of the middle square, with the share of the squared gradient within it."""
     return [
         {"layer": field.layer, "theoretical": field.side, "effective": field.effective, "square": inner, "held": share}
         for field in fields
@@ -99,9 +100,9 @@ def receptive_field_records(fields: Sequence[ReceptiveField]) -> list[dict[str, 
 
 
 def receptive_field_plot(fields: Sequence[ReceptiveField], title: str, starts: int = 8) -> Plot:
-    """A map for every layer of all the pixels that can reach its unit; below, how much their middle squares hold.
+    """A map of the gradients for every layer, and below curves of the shares within the middle squares.
 
-    starts: images of noise that were averaged.
+    starts: the number of images of noise.
     """
     notes = [
         f"Gradient of a unit to the pixels that can reach it, over {starts} images of noise. "
@@ -121,11 +122,8 @@ def receptive_field_plot(fields: Sequence[ReceptiveField], title: str, starts: i
                 interpolation="nearest",
             )  # fmt: skip
             start = -half + (field.side - field.effective) // 2
-            axes.add_patch(
-                Rectangle(
-                    (start, start), field.effective, field.effective, fill=False, color=_color(number), linewidth=2.5
-                )
-            )
+            width = field.effective
+            axes.add_patch(Rectangle((start, start), width, width, fill=False, color=_color(number), linewidth=2.5))
             axes.set_title(f"{field.layer}\n{field.effective} of {field.side} px")
             axes.grid(visible=False)
             maps.append(axes)
@@ -147,6 +145,5 @@ def receptive_field_plot(fields: Sequence[ReceptiveField], title: str, starts: i
 
 
 def _color(number: int) -> str:
-    # Not the last, black: it does not stand out of the map's dark end.
-    lines = (canvas.LINES[1], canvas.LINES[4], canvas.LINES[5], canvas.LINES[3], canvas.LINES[0], canvas.LINES[2])
-    return lines[number % len(lines)]
+    # Without black, which is hard to see on the dark end of the map.
+    return canvas.LINES[(1, 4, 5, 3, 0, 2)[number % 6]]

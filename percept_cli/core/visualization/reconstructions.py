@@ -1,4 +1,4 @@
-"""What each layer of a network keeps of an image: its content and its style, each found again from noise, on a sheet."""
+"""Reconstructions of an image from its content and its style at each layer of a network, on a sheet."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ COLUMNS = 6
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """A picture (1, 3, side, side) in [0, 1] found for the content or the style of layers, and its relative error there."""
+    """A picture (1, 3, side, side) in [0, 1] of the content or the style of layers. row: which. error: relative, there."""
 
     row: str
     layers: tuple[str, ...]
@@ -39,11 +39,11 @@ def reconstruct_layers(
     steps: int,
     seed: int = 0,
 ) -> Iterator[Step[Found]]:
-    """Finds pictures with the features of an image (1, 3, side, side) in [0, 1] at each layer, and with its Gram matrices.
+    """Reconstruct an image (1, 3, side, side) in [0, 1] from its features at each layer, and from its Gram matrices.
 
-    content, style: layers from shallow to deep, all tapped by the extractor; the pictures of the style have the Gram
-    matrices of all layers up to one (Gatys et al. 2016, Figure 1). A step is an update of one picture. The result are the
-    pictures and a record of every update. Raises UsageError for a layer of the style without places.
+    content, style: layers from shallow to deep, all tapped by the extractor; a picture of the style is found from the Gram
+    matrices of a layer and all before it (Gatys et al. 2016, Figure 1). A step is an update of one picture. The result is
+    the pictures and a record of every update. Raises UsageError for a fully connected layer of the style.
     """
     total = (len(content) + len(style)) * steps
     yield Step(total)
@@ -61,21 +61,19 @@ def reconstruct_layers(
         error = feature_error(step.image, placed, layer, extractor)
         found.append(Reconstruction("content", (layer,), step.image.cpu(), error))
     for count, layer in enumerate(style, start=1):
-        wanted = {each: grams[each] for each in style[:count]}
-        for step in synthesize_texture(wanted, side, extractor, runtime, steps, seed):
-            squares = {name: step.parts[name] for name in wanted}
-            error = (sum(squares.values()) / count) ** 0.5
-            by_layer = {name: square**0.5 for name, square in squares.items()}
-            records.append({"row": "style", "layers": " ".join(wanted), "step": step.index, "error": error, **by_layer})
+        target = {each: grams[each] for each in style[:count]}
+        for step in synthesize_texture(target, side, extractor, runtime, steps, seed):
+            error = (sum(step.parts[name] for name in target) / count) ** 0.5
+            by_layer = {name: step.parts[name] ** 0.5 for name in target}
+            records.append({"row": "style", "layers": " ".join(target), "step": step.index, "error": error, **by_layer})
             yield Step(total, {f"style to {layer}": error})
-        found.append(
-            Reconstruction("style", tuple(wanted), step.image.cpu(), style_error(step.image, wanted, extractor))
-        )
+        error = style_error(step.image, target, extractor)
+        found.append(Reconstruction("style", tuple(target), step.image.cpu(), error))
     yield Step(total, result=(found, records))
 
 
 def reconstruction_sheet(original: Tensor, found: Sequence[Reconstruction], title: str, steps: int) -> Tensor:
-    """The image and the pictures of its content above those of its style, each with its error, (1, 3, H, W)."""
+    """A sheet (1, 3, H, W): the image and the pictures of its content, below them those of its style, with their errors."""
     side = original.shape[-1]
     above = [Panel(original, ("original", f"{side}x{side} pixels"))]
     below: list[Panel] = []
@@ -90,7 +88,7 @@ def reconstruction_sheet(original: Tensor, found: Sequence[Reconstruction], titl
         f"Both from noise, {steps} steps each.",
     ]
     rows = wrap(above, COLUMNS)
-    # The style of a layer stands below its content where one row holds them all.
+    # The style of a layer is below its content where each fits in one row.
     gap = [Panel(None)] if len(rows) == 1 and len(below) < COLUMNS else []
     sheet = contact_sheet([*rows, *wrap([*gap, *below], COLUMNS)])
     return canvas.frame(canvas.column([canvas.heading(title, notes), sheet]))

@@ -1,7 +1,7 @@
-"""A model on one HTML page: samples of its results, figures, frequencies, speed, training and recipe."""
+"""An HTML page about a model: samples of its results, figures, frequencies, speed, training and recipe."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,11 +14,11 @@ from percept_cli.core.measures.comparison import Comparison, mean_figures
 from percept_cli.core.measures.spectrum import THRESHOLD, Peak, log_power, spectrum_side
 from percept_cli.core.pretrained.files import sha256_of
 from percept_cli.core.pretrained.generators import LoadedGenerator
-from percept_cli.core.pretrained.manifest import shipped_models
+from percept_cli.core.pretrained.manifest import Model, shipped_models
 from percept_cli.core.runtime import Runtime
 from percept_cli.core.training.run import preview_steps
 from percept_cli.core.visualization.history import TOTAL, History, part_plot
-from percept_cli.core.visualization.spectrum import Spectrum, spectrum_plot
+from percept_cli.core.visualization.spectrum import Spectrum, prominent, spectrum_plot
 from percept_cli.core.visualization.trial import Measured, Trial, frequency_scale
 from percept_cli.errors import UsageError
 
@@ -31,7 +31,7 @@ STRIDES = "Strides and enlarging leave patterns that repeat every few pixels: po
 def report_page(
     trial: Trial, path: Path, measured: Sequence[Measured], comparison: Comparison, speed: str, history: History | None
 ) -> str:
-    """The page. path: of the model's file. speed: a sentence. history: the log of its training, where there is one."""
+    """The page as HTML. path: of the model's file. speed: a sentence. history: of the training, None where unknown."""
     loaded = trial.loaded
     shipped = next((model for model in shipped_models().values() if model.path == path), None)
     description = shipped.description if shipped else loaded.note
@@ -42,13 +42,13 @@ def report_page(
         _frequencies(trial, measured),
         html.section("Speed", [html.paragraph(speed)]),
         _training(history),
-        html.section("Recipe", [html.table((), _facts(loaded, path), "Recipe")]),
+        html.section("Recipe", [html.table((), _facts(loaded, path, shipped), "Recipe")]),
     ]
     return html.page(f"{loaded.name}: report", f"{summary}. {description}" if description else summary, parts)
 
 
 def report_records(trial: Trial, measured: Sequence[Measured]) -> list[dict[str, object]]:
-    """A row for every photograph, size and picture, with its figures and the patterns that stand out of its spectrum."""
+    """A row for every photograph, size and picture, with its figures and the number of patterns in its spectrum."""
     rows: list[dict[str, object]] = []
     for each in measured:
         for picture, figures, peaks in (
@@ -57,13 +57,13 @@ def report_records(trial: Trial, measured: Sequence[Measured]) -> list[dict[str,
         ):
             rows.append(
                 {"photograph": each.sample.photo, "size": each.sample.size, "picture": picture, **figures,
-                 "patterns": len(_patterns(peaks)) if peaks else None}
+                 "patterns": len(prominent(peaks)) if peaks else None}
             )  # fmt: skip
     return rows
 
 
 def speed_sentence(megapixels: float, runtime: Runtime) -> str:
-    """What is said of a speed in megapixels of the result a second."""
+    """A sentence about a speed in megapixels of the result per second."""
     where = f"on {runtime.device} in {runtime.precision}"
     if runtime.device.type == "cpu":
         where += f", {torch.get_num_threads()} thread{'s' if torch.get_num_threads() > 1 else ''}"
@@ -82,13 +82,12 @@ def _samples(trial: Trial, measured: Sequence[Measured]) -> str:
     parts: list[str] = []
     for name in dict.fromkeys(each.sample.photo for each in measured):
         parts.append(html.subheading(name))
-        # Large ones first: these are looked at.
-        of_it = sorted((each.sample for each in measured if each.sample.photo == name), key=lambda s: -s.after.numel())
+        samples = [each.sample for each in measured if each.sample.photo == name]
         shots = []
-        for sample in of_it:
-            seen = f"{name}, {sample.size} pixels"
-            left = html.Shot(trial.before, sample.before, f"{seen}, {trial.before}")
-            right = html.Shot(trial.after, sample.after, f"{seen}, {trial.after} by {trial.loaded.name}")
+        for sample in sorted(samples, key=lambda sample: -sample.after.numel()):
+            subject = f"{name}, {sample.size} pixels"
+            left = html.Shot(trial.before, sample.before, f"{subject}, {trial.before}")
+            right = html.Shot(trial.after, sample.after, f"{subject}, {trial.after} by {trial.loaded.name}")
             shots.append(html.swipe([left, right], f"{sample.size} pixels"))
         parts.append(html.in_row(shots))
     note = notes[trial.role]
@@ -103,32 +102,39 @@ def _samples(trial: Trial, measured: Sequence[Measured]) -> str:
 def _figures(trial: Trial, measured: Sequence[Measured], comparison: Comparison) -> str:
     names = comparison.figures
     rows = []
-    for label in _size_labels(measured):
-        here = [each for each, own in zip(measured, _labels_of(measured), strict=True) if own == label]
+    # By short side, which may be that of a small photograph itself.
+    by_side: dict[int, list[Measured]] = {}
+    for each in measured:
+        by_side.setdefault(min(each.sample.after.shape[-2:]), []).append(each)
+    for side, group in sorted(by_side.items()):
+        pictures = {trial.after: [each.after for each in group]}
         if trial.restores:
-            first = mean_figures([each.before for each in here])
-            rows.append([f"{label}, {trial.before}", str(len(here)), *_cells(names, first)])
-        last = mean_figures([each.after for each in here])
-        rows.append([f"{label}, {trial.after}", str(len(here)), *_cells(names, last)])
+            pictures = {trial.before: [each.before for each in group], **pictures}
+        for label, figures in pictures.items():
+            means = mean_figures(figures)
+            cells = [f"{means[name]:.4g}" if name in means else "–" for name in names]
+            rows.append([f"{side} pixels, {label}", str(len(group)), *cells])
     against = {
         "style": "against the photograph: how much of it is left, of which a style should change some",
         "upscaler": "against the photograph as it was before it was shrunk",
     }.get(trial.role, "against the photograph as it was" if trial.damage else "against the photograph")
-    protocol = [f"{name}: {text}" for name, text in comparison.protocol.items()]
-    notes = [f"Means over the photographs, {against}. As percept compare takes them."]
-    omitted = [html.paragraph(f"{reason}.", "note") for reason in comparison.omitted.values()]
-    details = [html.paragraph(line, "note") for line in protocol]
+    details = [f"{reason}." for reason in comparison.omitted.values()]
+    details += [f"{name}: {text}" for name, text in comparison.protocol.items()]
     table = html.table(("short side", "photographs", *names), rows, "Figures by size")
-    return html.section("Figures", [table, *omitted, *details], notes)
+    return html.section(
+        "Figures",
+        [table, *(html.paragraph(line, "note") for line in details)],
+        [f"Means over the photographs, {against}. As percept compare takes them."],
+    )
 
 
 def _frequencies(trial: Trial, measured: Sequence[Measured]) -> str:
     scale = frequency_scale(trial)
+    with_peaks = [each for each in measured if each.peaks_after]
     rows = [
         [f"{each.sample.photo}, {each.sample.size}", _count(each.peaks_before), _count(each.peaks_after),
          f"{max(0.0, *(peak.height for peak in each.peaks_after)):.1f}"]
-        for each in measured
-        if each.peaks_after
+        for each in with_peaks
     ]  # fmt: skip
     note = (
         f"{STRIDES} Counted are the frequencies of periods up to {scale} pixels that stand out by {THRESHOLD:g} dB or "
@@ -138,7 +144,7 @@ def _frequencies(trial: Trial, measured: Sequence[Measured]) -> str:
         return html.section("Frequencies", [html.paragraph("The pictures are too small for a spectrum.")], [note])
     columns = ("picture", trial.before, trial.after, "highest, dB")
     table = html.table(columns, rows, "Checkerboard patterns")
-    largest = max((each for each in measured if each.peaks_after), key=lambda each: each.sample.after.numel())
+    largest = max(with_peaks, key=lambda each: each.sample.after.numel())
     sample = largest.sample
     spectra = [
         Spectrum(name, log_power(pixels, spectrum_side(pixels, scale)).numpy(), peaks)
@@ -151,7 +157,7 @@ def _frequencies(trial: Trial, measured: Sequence[Measured]) -> str:
         check_matplotlib()
     except UsageError as error:
         return html.section("Frequencies", [table, html.paragraph(str(error), "note")], [note])
-    # Both are drawn as one figure, so that they have one scale.
+    # One figure, so that both have the same color scale.
     plot = replace(spectrum_plot(spectra, scale, "", width=2 * PLOT_WIDTH), notes=())
     alt = f"Log power spectra of {sample.photo} at {sample.size} pixels, " + ", ".join(
         f"{each.name}: {len(each.patterns)} of {len(each.peaks)} frequencies stand out" for each in spectra
@@ -184,9 +190,8 @@ def _training(history: History | None) -> str:
     return html.section("Training", [*parts, html.beside(curves)], [note])
 
 
-def _facts(loaded: LoadedGenerator, path: Path) -> list[tuple[str, str]]:
-    """All that is known of a model and its training, as names and values."""
-    shipped = next((model for model in shipped_models().values() if model.path == path), None)
+def _facts(loaded: LoadedGenerator, path: Path, shipped: Model | None) -> list[tuple[str, str]]:
+    """The known facts about a model and its training, as names and values."""
     facts: list[tuple[str, str]] = [
         ("file", f"{path.name}, {path.stat().st_size / 1e6:.2f} MB"),
         ("sha256", sha256_of(path)),
@@ -197,7 +202,7 @@ def _facts(loaded: LoadedGenerator, path: Path) -> list[tuple[str, str]]:
         facts += [("licence", shipped.licence), ("trained on", shipped.trained_on), ("command", shipped.command)]
         facts += [(f"measured {name}", f"{value:g}") for name, value in shipped.figures.items()]
     for key in sorted(loaded.metadata.keys() - {"role", "architecture"}):
-        # Facts that the recipe repeats are left out.
+        # The recipe repeats facts of other entries.
         facts += [fact for fact in _flattened(key, loaded.metadata[key]) if fact not in facts]
     if not shipped and not loaded.metadata:
         facts.append(("recipe", "The file does not say how it was trained."))
@@ -205,7 +210,7 @@ def _facts(loaded: LoadedGenerator, path: Path) -> list[tuple[str, str]]:
 
 
 def _flattened(key: str, text: str) -> Iterable[tuple[str, str]]:
-    """An entry of a file's metadata, where it is JSON one by one: `recipe: {"steps": 5}` is `recipe.steps: 5`."""
+    """An entry of a file's metadata, JSON objects by key: `training: {"steps": 5}` becomes `training.steps: 5`."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
@@ -223,22 +228,5 @@ def _entries(name: str, value: object, depth: int = 0) -> Iterable[tuple[str, st
         yield name, str(value)
 
 
-def _labels_of(measured: Sequence[Measured]) -> list[str]:
-    """The size of each sample by its short side, which of small photographs is their own."""
-    return [f"{min(each.sample.after.shape[-2:])} pixels" for each in measured]
-
-
-def _size_labels(measured: Sequence[Measured]) -> list[str]:
-    return sorted(set(_labels_of(measured)), key=lambda label: int(label.split()[0]))
-
-
-def _cells(names: Sequence[str], figures: Mapping[str, float]) -> list[str]:
-    return [f"{figures[name]:.4g}" if name in figures else "–" for name in names]
-
-
 def _count(peaks: Sequence[Peak]) -> str:
-    return f"{len(_patterns(peaks))} of {len(peaks)}"
-
-
-def _patterns(peaks: Sequence[Peak]) -> list[Peak]:
-    return [peak for peak in peaks if peak.height >= THRESHOLD]
+    return f"{len(prominent(peaks))} of {len(peaks)}"

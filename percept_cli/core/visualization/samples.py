@@ -1,7 +1,8 @@
-"""Pictures that a variational autoencoder draws, on a sheet."""
+"""A sheet of pictures that a variational autoencoder decodes from random codes."""
 
 from collections.abc import Iterator
 
+import numpy as np
 from torch import Tensor
 
 from percept_cli.core.drawing.sheets import Panel, contact_sheet, square_sheet
@@ -14,19 +15,17 @@ from percept_cli.core.visualization.steps import Step
 def sample_sheet(
     network: Autoencoder, count: int, side: int, seed: int, runtime: Runtime
 ) -> Iterator[Step[tuple[Tensor, list[dict[str, object]]]]]:
-    """A sheet (1, 3, H, W) of pictures decoded from codes of a normal distribution, and a record of every code value.
+    """A sheet (1, 3, H, W) of pictures decoded from normally distributed codes, and a record of every value of the codes.
 
-    side: of each picture, in pixels. network: on the runtime's device by `Runtime.place_network`. Each step is a picture.
+    network: placed by `Runtime.place_network`. side: of each picture, in pixels. A step is a picture.
     """
     yield Step(count)
     panels, records = [], []
     for number, (image, code) in enumerate(draw_images(network, count, side, seed, runtime)):
         panels.append(Panel(image))
         records += [
-            {"picture": number, "channel": channel, "row": row, "column": column, "code": value}
-            for channel, plane in enumerate(code[0].tolist())
-            for row, values in enumerate(plane)
-            for column, value in enumerate(values)
+            {"picture": number, "channel": channel, "row": row, "column": column, "code": float(value)}
+            for (channel, row, column), value in np.ndenumerate(code[0].float().cpu().numpy())
         ]
         yield Step(count)
     yield Step(count, result=(contact_sheet(square_sheet(panels)), records))

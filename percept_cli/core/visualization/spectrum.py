@@ -1,4 +1,4 @@
-"""Power spectra of pictures, plotted with the patterns that enlarging left in them marked."""
+"""Power spectra of pictures, plotted with marks at the frequencies of patterns that enlarging leaves."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,8 +29,13 @@ class Spectrum:
 
     @property
     def patterns(self) -> list[Peak]:
-        """The peaks that stand out of their surroundings, which a photograph by itself does not have."""
-        return [peak for peak in self.peaks if peak.height >= THRESHOLD]
+        """The peaks at which the picture has a pattern."""
+        return prominent(self.peaks)
+
+
+def prominent(peaks: Sequence[Peak]) -> list[Peak]:
+    """The peaks of at least `THRESHOLD` dB, which photographs that were not enlarged do not have."""
+    return [peak for peak in peaks if peak.height >= THRESHOLD]
 
 
 def measure_spectrum(pixels: Tensor, name: str, scale: int) -> Spectrum:
@@ -40,7 +45,7 @@ def measure_spectrum(pixels: Tensor, name: str, scale: int) -> Spectrum:
 
 
 def spectrum_records(spectra: Sequence[tuple[str, Spectrum]]) -> list[dict[str, object]]:
-    """A row for every picture, given with its name, and every frequency looked at."""
+    """A row for every picture, given with its name, and every frequency of its peaks."""
     return [
         {"image": name, "period": peak.period, "cycles_down": peak.down, "cycles_across": peak.across,
          "db_over_surroundings": peak.height}
@@ -50,9 +55,9 @@ def spectrum_records(spectra: Sequence[tuple[str, Spectrum]]) -> list[dict[str, 
 
 
 def spectrum_plot(spectra: Sequence[Spectrum], scale: int, title: str, width: float = canvas.WIDTH / DPI) -> Plot:
-    """A panel for every picture, on one scale; circles are the frequencies looked at, those that stand out carry their dB.
+    """A panel for every picture, with one color scale; circles mark the peaks, with their height in dB from `THRESHOLD` on.
 
-    scale: what the pictures were enlarged by. width: of the plot, in hundreds of pixels.
+    scale: of the enlargement. width: of the plot, in hundreds of pixels.
     """
     columns = min(COLUMNS, len(spectra))
     rows = -(-len(spectra) // columns)
@@ -76,11 +81,11 @@ def spectrum_plot(spectra: Sequence[Spectrum], scale: int, title: str, width: fl
 
 def _panel(axes: "Axes", spectrum: Spectrum, low: float, high: float, mark: float) -> None:
     side = len(spectrum.power)
-    # Frequencies repeat: a little more than one turn is shown, so that marks at half a cycle are whole.
+    # The spectrum is periodic: a little more than one period is shown, so that marks at half a cycle are whole.
     margin = side // 14
-    turn = np.pad(np.fft.fftshift(spectrum.power), margin, mode="wrap")
+    power = np.pad(np.fft.fftshift(spectrum.power), margin, mode="wrap")
     start, end = (-side // 2 - margin - 0.5) / side, (-side // 2 + side + margin - 0.5) / side
-    axes.imshow(turn, cmap=color_map(), vmin=low, vmax=high, extent=(start, end, end, start), interpolation="nearest")
+    axes.imshow(power, cmap=color_map(), vmin=low, vmax=high, extent=(start, end, end, start), interpolation="nearest")
     for peak in spectrum.peaks:
         stands_out = peak.height >= THRESHOLD
         color, width = (MARK, 2.5) if stands_out else ("white", 1)
@@ -90,18 +95,18 @@ def _panel(axes: "Axes", spectrum: Spectrum, low: float, high: float, mark: floa
             for down in (peak.down - 1, peak.down)
             if start < across < end and start < down < end
         ]
-        rows, columns = [down for _, down in places], [across for across, _ in places]
+        columns, rows = zip(*places, strict=True)
         axes.scatter(columns, rows, s=mark, facecolors="none", edgecolors=color, linewidths=width)
         if stands_out:
             axes.annotate(
                 f"{peak.height:.0f}", places[0], xytext=(0, -0.75 * mark**0.5), textcoords="offset points", ha="center", va="top",
                 color="white", weight="bold",
             )  # fmt: skip
-    count = len(spectrum.patterns)
-    periods = sorted({peak.period for peak in spectrum.patterns})
-    found = f"{count} of {len(spectrum.peaks)} stand out" if count else "no pattern"
-    of = f", period {' and '.join(map(str, periods))}" if count else ""
-    axes.set_title(f"{spectrum.name}\n{found}{of}")
+    periods = " and ".join(map(str, sorted({peak.period for peak in spectrum.patterns})))
+    found = (
+        f"{len(spectrum.patterns)} of {len(spectrum.peaks)} stand out, period {periods}" if periods else "no pattern"
+    )
+    axes.set_title(f"{spectrum.name}\n{found}")
     axes.set_xlim(start, end)
     axes.set_ylim(end, start)
     axes.set_xlabel("cycles a pixel, across")

@@ -1,4 +1,4 @@
-"""Progress of pictures that take long to make: their functions yield a step for every piece of the work."""
+"""Progress of pictures whose making takes long: their functions yield a step for every piece of the work."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,10 +9,9 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Step(Generic[Result]):
-    """One step of the work for a result.
+    """One step of the work: the first is yielded before it, the last after it, each one between after one of `total` pieces.
 
-    The first is yielded before any work and the last, which alone holds the result, after all of it; each one between
-    them is one of `total` pieces. figures: numbers to show beside the progress, by name.
+    figures: numbers to show beside the progress, by name. result: of the last step, None before.
     """
 
     total: int

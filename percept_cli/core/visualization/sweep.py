@@ -1,4 +1,4 @@
-"""One photograph restyled in a grid over two options: the axes read from text, the pictures, and their sheet."""
+"""One photograph restyled in a grid over two options: the axes parsed from text, the pictures, and their sheet."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,93 +25,81 @@ from percept_cli.errors import UsageError, unknown_name
 Value = float | int | str
 Setting = Mapping[str, Value]
 MOST = 64  # pictures of one sheet
-# What a preview of a training tries, times what was asked for.
+# A preview of a training varies its style weight and style size by these factors.
 WEIGHTS, SIZES = (0.3, 1.0, 3.0), (0.5, 1.0, 1.5)
-LABEL = 118  # pixels, of the column of labels
-GIVEN = 96  # pixels, the short side of what the sweep was given
-NARROWEST = 90  # pixels, of a column
+LABEL = 118  # pixels, the width of the column of labels
+GIVEN = 96  # pixels, the short side of the photograph and the styles on the sheet
+NARROWEST = 90  # pixels, the least width of a column
 
 
 @dataclass(frozen=True)
 class Axis:
-    """One option and its values, in the order of the sheet. Without a name it has one value, which changes nothing."""
+    """One option and its values, in the order of the sheet; an empty name and one value where there is no axis."""
 
     name: str = ""
     values: tuple[Value, ...] = ("",)
 
 
-def _number(low: float, high: float = math.inf, *, whole: bool = False) -> Callable[[str, str], Value]:
-    def parse(name: str, text: str) -> Value:
-        try:
-            value = int(text) if whole else float(text)
-        except ValueError:
-            value = math.nan
-        if not low <= value <= high or math.isinf(value):
-            limits = f"of {low:g} or more" if math.isinf(high) else f"from {low:g} to {high:g}"
-            raise UsageError(f"{name}={text}: give {'whole ' if whole else ''}numbers {limits}.")
-        return value
-
-    return parse
-
-
-def _choice(choices: Sequence[str]) -> Callable[[str, str], Value]:
-    def parse(name: str, text: str) -> Value:
-        if text not in choices:
-            raise UsageError(unknown_name(name, text, choices))
-        return text
-
-    return parse
-
-
-def _any(name: str, text: str) -> Value:
-    return text
-
-
-# Names as `percept stylize` has them; layers of one value are joined by `+`, commas being between values.
-OPTIMIZED: Mapping[str, Callable[[str, str], Value]] = {
-    "style": _any,
-    "style-weight": _number(0),
-    "content-weight": _number(0),
-    "tv-weight": _number(0),
-    "style-size": _number(32, whole=True),
-    "style-layers": _any,
-    "content-layers": _any,
-    "loss": _choice(tuple(STYLE_LOSSES)),
-    "init": _choice(INITS),
-    "steps": _number(1, whole=True),
-    "strength": _number(0, 1),
+# Options of `percept stylize` that can be an axis, for optimization and for trained models.
+OPTIMIZED = (
+    "style", "style-weight", "content-weight", "tv-weight", "style-size", "style-layers", "content-layers", "loss", "init",
+    "steps", "strength",
+)  # fmt: skip
+TRAINED = ("model", "strength")
+AXES = (*OPTIMIZED, "model")
+NUMBERS: Mapping[str, tuple[type[int] | type[float], float, float]] = {  # type, least and largest value
+    "style-weight": (float, 0, math.inf),
+    "content-weight": (float, 0, math.inf),
+    "tv-weight": (float, 0, math.inf),
+    "style-size": (int, 32, math.inf),
+    "steps": (int, 1, math.inf),
+    "strength": (float, 0, 1),
 }
-TRAINED: Mapping[str, Callable[[str, str], Value]] = {"model": _any, "strength": _number(0, 1)}
+CHOICES: Mapping[str, Sequence[str]] = {"loss": tuple(STYLE_LOSSES), "init": INITS}
 
 
 def parse_axis(option: str, text: str | None) -> Axis:
-    """Reads an axis as `style-weight=1,5,20`. Raises UsageError, with what is allowed, for other texts and unknown names."""
+    """Parse an axis, as `style-weight=1,5,20`. Raises UsageError for other texts and for unknown names."""
     if text is None:
         return Axis()
-    known = {**OPTIMIZED, **TRAINED}
     name, equals, listed = text.partition("=")
     name = name.strip()
-    if name not in known:
-        raise UsageError(unknown_name(f"option of {option}", name, known))
+    if name not in AXES:
+        raise UsageError(unknown_name(f"option of {option}", name, AXES))
     values = [part.strip() for part in listed.split(",")]
     if not equals or not all(values):
         raise UsageError(f"{option} {text}: give values, as in {option} {name}=A,B,C.")
-    parsed = tuple(known[name](name, value) for value in values)
+    parsed = tuple(_parse_value(name, value) for value in values)
     if len(set(parsed)) < len(parsed):
         raise UsageError(f"{option} {text}: one value stands there twice.")
     return Axis(name, parsed)
 
 
-def check_axes(rows: Axis, columns: Axis, *, style: bool, model: bool) -> bool:
-    """Whether the pictures are made by trained models, not by optimization. style, model: whether each was given as an option.
+def _parse_value(name: str, text: str) -> Value:
+    if name in CHOICES and text not in CHOICES[name]:
+        raise UsageError(unknown_name(name, text, CHOICES[name]))
+    if name not in NUMBERS:
+        return text
+    kind, low, high = NUMBERS[name]
+    try:
+        value = kind(text)
+    except ValueError:
+        value = math.nan
+    if not low <= value <= high or math.isinf(value):
+        limits = f"of {low:g} or more" if math.isinf(high) else f"from {low:g} to {high:g}"
+        raise UsageError(f"{name}={text}: give {'whole ' if kind is int else ''}numbers {limits}.")
+    return value
 
-    Raises UsageError for axes that do not go together, or with neither, and for more pictures than a sheet holds.
+
+def check_axes(rows: Axis, columns: Axis, *, style: bool, model: bool) -> bool:
+    """Whether the pictures are made by trained models instead of by optimization.
+
+    style, model: whether each was given as an option. Raises UsageError for axes and options that contradict each other,
+    where one is missing, and for more than `MOST` pictures.
     """
     names = [axis.name for axis in (rows, columns) if axis.name]
     if not names:
-        raise UsageError(
-            f"Give --rows or --columns, as in --rows style-weight=1,5,20. Known: {', '.join({**OPTIMIZED, **TRAINED})}."
-        )
+        raise UsageError(f"Give --rows or --columns, as in --rows style-weight=1,5,20. Known: {', '.join(AXES)}.")
     if len(set(names)) < len(names):
         raise UsageError(f"--rows and --columns are both {names[0]}: give two options.")
     trained, optimized = model or "model" in names, style or "style" in names
@@ -142,7 +130,7 @@ def settings(rows: Axis, columns: Axis) -> list[list[dict[str, Value]]]:
 
 
 def label(name: str, value: Value) -> str:
-    """A value of an axis as the sheet shows it; of a file its name alone."""
+    """The text for a value of an axis on the sheet; for a file its name without folders."""
     if name in ("style", "model"):
         return str(value).replace("\\", "/").rsplit("/", 1)[-1]
     if name == "style-size":
@@ -152,18 +140,15 @@ def label(name: str, value: Value) -> str:
 
 @dataclass(frozen=True)
 class Swept:
-    """One picture (1, 3, H, W) in [0, 1] of a sweep, and the weighted parts of the loss that it ended with, by name."""
+    """One picture (1, 3, H, W) in [0, 1] of a sweep, and its final weighted parts of the loss by name."""
 
     image: Tensor
     parts: Mapping[str, float]
 
 
 SweptRows = list[list[Swept]]
-# Names of an axis to fields of StyleOptions; layers are resolved beside them.
-FIELDS = {
-    "style-weight": "style_weight", "content-weight": "content_weight", "tv-weight": "tv_weight",
-    "style-size": "style_size", "loss": "loss", "init": "init", "steps": "steps",
-}  # fmt: skip
+# Axes that are fields of StyleOptions as they are.
+FIELDS = ("style-weight", "content-weight", "tv-weight", "style-size", "loss", "init", "steps")
 
 
 def sweep_optimized(
@@ -175,10 +160,10 @@ def sweep_optimized(
     runtime: Runtime,
     announce: Callable[[str], None] | None = None,
 ) -> Iterator[Step[SweptRows]]:
-    """Optimizes a photograph (1, 3, H, W) in [0, 1] with every setting; what a setting does not name is as in `base`.
+    """Restyle a photograph (1, 3, H, W) in [0, 1] by optimization with every setting; other options are those of `base`.
 
-    Settings that differ in `strength` alone are optimized once. A step is an update of one picture. Raises UsageError,
-    before any work, for a layer or a style that is not there.
+    Settings that differ only in `strength` are optimized once. A step is an update of one picture. Raises UsageError for an
+    unknown layer or an unreadable style, before any work.
     """
     different = {_without_strength(setting): setting for row in settings for setting in row}
     options = {key: _style_options(setting, base, extractor) for key, setting in different.items()}
@@ -203,26 +188,30 @@ def sweep_optimized(
 def sweep_models(
     pixels: Tensor, settings: Sequence[Sequence[Setting]], model: str | None, runtime: Runtime
 ) -> Iterator[Step[SweptRows]]:
-    """Restyles a photograph (1, 3, H, W) in [0, 1] by every model, each run once; `model` where a setting names none.
+    """Restyle a photograph (1, 3, H, W) in [0, 1] by every model once; `model` is that of settings that name none.
 
-    A step is a model. Raises, before any work, as `load_generator` does.
+    A step is a model. Raises as `load_generator` does, before any work.
     """
-    names = list(dict.fromkeys(str(setting.get("model", model)) for row in settings for setting in row))
-    generators = {name: runtime.place_network(load_generator(name, "style").network) for name in names}
-    yield Step(len(names))
+    names = [[str(setting.get("model", model)) for setting in row] for row in settings]
+    generators = {
+        name: runtime.place_network(load_generator(name, "style").network)
+        for name in dict.fromkeys(name for row in names for name in row)
+    }
+    total = len(generators)
+    yield Step(total)
     found = {}
     for name, generator in generators.items():
         found[name] = Swept(run_generator(generator, pixels, runtime), {})
-        yield Step(len(names))
+        yield Step(total)
     grid = [
-        [_with_strength(found[str(setting.get("model", model))], pixels, setting) for setting in row]
-        for row in settings
+        [_with_strength(found[name], pixels, setting) for name, setting in zip(names_row, row, strict=True)]
+        for names_row, row in zip(names, settings, strict=True)
     ]
-    yield Step(len(names), result=grid)
+    yield Step(total, result=grid)
 
 
 def preview_axes(base: StyleOptions) -> tuple[Axis, Axis]:
-    """Style weights (rows) and style sizes (columns) about those of `base`, for a preview of a training."""
+    """Style weights (rows) and style sizes (columns) around those of `base`, for a preview of a training."""
     weights = dict.fromkeys(float(f"{base.style_weight * factor:.3g}") for factor in WEIGHTS)
     sizes = dict.fromkeys(max(32, round(base.style_size * factor)) for factor in SIZES)
     return Axis("style-weight", tuple(weights)), Axis("style-size", tuple(sizes))
@@ -238,19 +227,20 @@ def _with_strength(swept: Swept, pixels: Tensor, setting: Setting) -> Swept:
 
 
 def _style_options(setting: Setting, base: StyleOptions, extractor: ExtractorChoice) -> StyleOptions:
-    asked = replace(base, **{FIELDS[name]: value for name, value in setting.items() if name in FIELDS})  # type: ignore[arg-type]
+    values = {name.replace("-", "_"): value for name, value in setting.items() if name in FIELDS}
+    options = replace(base, **values)  # type: ignore[arg-type]
     content, style = (
         [layer for layer in str(setting.get(name, "")).split("+") if layer]
         for name in ("content-layers", "style-layers")
     )
     content_layers, style_layers = style_taps(
-        extractor.architecture, content or base.content_layers, style or base.style_layers, asked.loss
+        extractor.architecture, content or base.content_layers, style or base.style_layers, options.loss
     )
-    return replace(asked, content_layers=content_layers, style_layers=style_layers)
+    return replace(options, content_layers=content_layers, style_layers=style_layers)
 
 
 def sweep_records(settings: Sequence[Sequence[Setting]], swept: SweptRows, pixels: Tensor) -> list[dict[str, object]]:
-    """A row for every picture: its setting, its difference to the photograph and the parts of its loss."""
+    """A row for every picture: its setting, its root mean squared difference to the photograph, the parts of its loss."""
     return [
         {**setting, "difference": image_error(each.image, pixels), **each.parts}
         for settings_row, row in zip(settings, swept, strict=True)
@@ -259,7 +249,7 @@ def sweep_records(settings: Sequence[Sequence[Setting]], swept: SweptRows, pixel
 
 
 def given_pictures(name: str, pixels: Tensor, styles: Sequence[Path]) -> list[tuple[str, Tensor]]:
-    """The photograph and the styles that a sweep was given, each with its name."""
+    """The photograph and the styles of a sweep, each with its name, to be shown above the grid."""
     loaded = load_styles(styles, GIVEN)
     return [(name, pixels), *((path.name, style) for path, style in zip(styles, loaded, strict=True))]
 
@@ -274,17 +264,17 @@ def sweep_sheet(
 ) -> Tensor:
     """A sheet (1, 3, H, W) of pictures of one size, row by row, with the values of the axes at its edges.
 
-    given: of `given_pictures`, which stand above the grid.
+    given: of `given_pictures`.
     """
-    width = max(NARROWEST, pictures[0][0].image.shape[-1])
+    width, blank = max(NARROWEST, pictures[0][0].image.shape[-1]), torch.ones(1, 3, 1, LABEL)
     parts = [canvas.heading(title, notes)]
     if given:
         parts.append(canvas.row([_captioned(name, image) for name, image in given]))
     if columns.name:
-        heads = [canvas.text([f"{columns.name}", label(columns.name, value)], width) for value in columns.values]
-        parts.append(canvas.row([_blank(1, LABEL), *heads]))
+        heads = [canvas.text([columns.name, label(columns.name, value)], width) for value in columns.values]
+        parts.append(canvas.row([blank, *heads]))
     for value, row in zip(rows.values, pictures, strict=True):
-        side = canvas.text([rows.name, label(rows.name, value)], LABEL) if rows.name else _blank(1, LABEL)
+        side = canvas.text([rows.name, label(rows.name, value)], LABEL) if rows.name else blank
         wide = [F.pad(each.image, (0, width - each.image.shape[-1]), value=1.0) for each in row]
         parts.append(canvas.row([side, *wide]))
     return canvas.frame(canvas.column(parts))
@@ -293,7 +283,3 @@ def sweep_sheet(
 def _captioned(name: str, image: Tensor) -> Tensor:
     small = resize_image(image, *fit_short_side(image.shape[-2], image.shape[-1], GIVEN))
     return canvas.column([small, canvas.text([name], max(NARROWEST, small.shape[-1]), size=canvas.SMALL)], gap=2)
-
-
-def _blank(height: int, width: int) -> Tensor:
-    return torch.ones(1, 3, height, width)

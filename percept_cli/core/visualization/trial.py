@@ -1,4 +1,4 @@
-"""A model of any role tried on photographs: its results, their figures and its speed."""
+"""Trials of a model of any role on photographs: its results, their figures and its speed."""
 
 import statistics
 import time
@@ -32,15 +32,16 @@ from percept_cli.errors import ImageError, ModelError, unknown_name
 SIZES = (128, 256, 512)  # short sides in pixels
 SPEED_SIDE = 512
 SPEED_SECONDS, SPEED_RUNS = 1.5, 3
-USUAL_SCALE = 4  # of the frequencies looked at where the model does not enlarge
+USUAL_SCALE = 4  # of the frequencies that are checked where the model does not enlarge
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A model ready to run. make: from its input to its result, both (1, 3, H, W) in [0, 1] on the processor.
+    """A model ready to run. make: its result for an input, both (1, 3, H, W) in [0, 1] on the CPU.
 
-    scale: of an upscaler, else 1. square: whether it takes squares alone; side: the only side in pixels that it takes, None
-    for any. damage: the kind and the amount of what a translation was trained to undo, None where it undoes nothing.
+    scale: of an upscaler, else 1. square: whether the input must be a square. side: the only side of the input in pixels,
+    None for any. damage: the kind and the amount of the corruption that a translation was trained to undo, None where
+    there is none.
     """
 
     loaded: LoadedGenerator
@@ -53,25 +54,25 @@ class Trial:
 
     @property
     def before(self) -> str:
-        """What stands beside the result: the photograph, its bicubic enlargement, or the damaged photograph."""
+        """The name of the picture that is shown beside the result."""
         return "bicubic" if self.role == "upscaler" else "damaged" if self.damage else "photograph"
 
     @property
     def after(self) -> str:
-        """What the result is."""
+        """The name of the result."""
         names = {"style": "restyled", "upscaler": "enlarged", "inverter": "inverted", "autoencoder": "reconstructed",
                  "translation": "restored" if self.damage else "translated"}  # fmt: skip
         return names[self.role]
 
     @property
     def restores(self) -> bool:
-        """Whether its input is less than the original, so that the picture beside the result has figures of its own."""
+        """Whether the picture beside the result differs from the original, so that it has figures of its own."""
         return self.role == "upscaler" or self.damage is not None
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One photograph at one size: itself, the picture beside the result, and the result, all (1, 3, H, W) in [0, 1]."""
+    """One photograph at one size, the picture shown beside the result, and the result, all (1, 3, H, W) in [0, 1]."""
 
     photo: str
     original: Tensor
@@ -90,9 +91,9 @@ def load_trial(
     seed: int = 0,
     announce: Callable[[str], None] | None = None,
 ) -> Trial:
-    """A style, translation, upscaler, inverter or autoencoder by the name of a shipped one or from anyone's file.
+    """Load a style, translation, upscaler, inverter or autoencoder, by the name of a shipped one or from a file.
 
-    extractor_weights: of the extractor whose features an inverter takes. Raises ModelError for other files.
+    extractor_weights: of the extractor whose features an inverter takes. Raises ModelError for other names and files.
     """
     role = role_of(given)
     if not role and Path(given).is_file():
@@ -128,9 +129,9 @@ def load_trial(
 
 
 def find_damage(loaded: LoadedGenerator) -> tuple[str, float] | None:
-    """What a translation was trained to undo, and the middle of how much of it; None where it was trained otherwise.
+    """The corruption that a translation was trained to undo, and its mean amount; None where there is none.
 
-    Raises ModelError for a file that fills holes and does not say of which size.
+    Raises ModelError for a model that fills holes and whose file does not record them.
     """
     kind, amounts = loaded.recipe.get("degrade"), loaded.recipe.get("amount")
     if kind in CORRUPTIONS and isinstance(amounts, list) and all(isinstance(amount, int | float) for amount in amounts):
@@ -143,8 +144,8 @@ def find_damage(loaded: LoadedGenerator) -> tuple[str, float] | None:
 def take_samples(trial: Trial, name: str, pixels: Tensor) -> list[Sample]:
     """The results of a model on a photograph (1, 3, H, W) in [0, 1], at each of `SIZES` that is not larger than it.
 
-    An upscaler is given the photograph shrunk as papers shrink it (bicubic, as MATLAB), so that its result should equal
-    the photograph; an inverter is given the middle square.
+    The input of an upscaler is the photograph reduced by MATLAB's bicubic interpolation, as in papers, so that the ideal
+    result is the photograph; that of an inverter is the middle square.
     """
     short = min(pixels.shape[-2:])
     sides = [trial.side] if trial.side else sorted({min(side, short) for side in SIZES})
@@ -171,7 +172,7 @@ def _sample(trial: Trial, name: str, pixels: Tensor, side: int) -> Sample:
 
 @dataclass(frozen=True)
 class Measured:
-    """A sample, and the figures and frequencies of its result and of the picture beside that, against the original.
+    """A sample, and the figures against the original and the frequencies of its result and of the picture beside it.
 
     peaks_before, peaks_after: empty for pictures that are too small for a spectrum.
     """
@@ -184,25 +185,24 @@ class Measured:
 
 
 def measure_sample(sample: Sample, trial: Trial, comparison: Comparison) -> Measured:
-    """Measures a sample as `percept compare` does, the picture beside the result only where it is not the original."""
+    """Measure a sample as `percept compare` does, the picture beside the result only where it is not the original."""
     before = comparison.measure(sample.before, sample.original).figures if trial.restores else {}
     after = comparison.measure(sample.after, sample.original).figures
     scale = frequency_scale(trial)
     try:
-        return Measured(
-            sample, before, after, frequency_peaks(sample.before, scale), frequency_peaks(sample.after, scale)
-        )
+        peaks = [frequency_peaks(picture, scale) for picture in (sample.before, sample.after)]
     except ImageError:
-        return Measured(sample, before, after, (), ())
+        peaks = [[], []]
+    return Measured(sample, before, after, *peaks)
 
 
 def frequency_scale(trial: Trial) -> int:
-    """The scale whose frequencies are looked at: an upscaler's own, else the usual one."""
+    """The scale whose frequencies are checked: of an upscaler its own, else `USUAL_SCALE`."""
     return trial.scale if trial.scale > 1 else USUAL_SCALE
 
 
 def measure_speed(trial: Trial, seed: int = 0) -> float:
-    """Megapixels of the result a second: the median of a few runs on noise after a first that is not counted.
+    """The speed in megapixels of the result per second: the median of a few runs on noise, after one run to warm up.
 
     The result has about `SPEED_SIDE` pixels a side.
     """
@@ -213,6 +213,6 @@ def measure_speed(trial: Trial, seed: int = 0) -> float:
     seconds: list[float] = []
     while len(seconds) < SPEED_RUNS or (sum(seconds) < SPEED_SECONDS and len(seconds) < 20):
         started = time.perf_counter()
-        trial.make(pixels)  # its result is on the processor: a GPU is waited for
+        trial.make(pixels)  # includes the transfer to the CPU, so a GPU has finished
         seconds.append(time.perf_counter() - started)
     return made.shape[-1] * made.shape[-2] / 1e6 / statistics.median(seconds)

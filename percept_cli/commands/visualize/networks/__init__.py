@@ -1,1 +1,1 @@
-"""Pictures of what a network computes."""
+"""Pictures of networks: filters, features, objectives."""

@@ -1,4 +1,4 @@
-"""`percept visualize activations`: what the activations of a network do to its features, over many photographs."""
+"""`percept visualize activations`: features before and after each activation of a network, over photographs."""
 
 from typing import Annotated
 
@@ -14,11 +14,11 @@ def activations(
     photos: options.Inputs = None,
     layer: Annotated[
         options.Names | None,
-        options.names_option("By either name of each. Default: all with places."),
+        options.names_option("By the name before or after the activation. Default: all convolutions."),
     ] = None,
     output: PlotFile = None,
     size: Annotated[
-        int | None, typer.Option(min=1, help="Short side that the network sees, pixels. Default: 256 at most.")
+        int | None, typer.Option(min=1, help="Short side of the photographs, pixels. Default: 256 at most.")
     ] = None,
     data: Numbers = None,
     *,
@@ -30,7 +30,7 @@ def activations(
     compute: options.ExactCompute,
     report: options.Report,
 ) -> None:
-    """One figure over all layers, before and after their ReLUs: zeros, range, contrast, answer to brightness.
+    """Statistics of features over all layers, before and after ReLU: zeros, range, contrast, response to brightness.
 
     percept visualize activations photos/ -o activations.png
 
@@ -55,20 +55,14 @@ def activations(
 
     from percept_cli.core.drawing.plots import check_matplotlib
     from percept_cli.core.runtime import memory_errors
-    from percept_cli.core.visualization.activations import (
-        LayerFigures,
-        activation_plot,
-        activation_records,
-        choose_pairs,
-        measure_activations,
-    )
+    from percept_cli.core.visualization import activations as core
 
     check_matplotlib()
-    pairs = choose_pairs(choice.architecture, layer or ())
+    pairs = core.choose_pairs(choice.architecture, layer or ())
     runtime = compute.runtime()
     console.say(runtime.reason)
     extractor = runtime.freeze(choice.create([side for pair in pairs for side in pair], seed, console.say))
-    measured: dict[str, list[LayerFigures]] = {}
+    measured: dict[str, list[core.LayerFigures]] = {}
     scaled, failed = 0, 0
     with console.progress(len(paths), "photograph") as progress:
         for path in paths:
@@ -76,7 +70,7 @@ def activations(
                 subject = load_subject(path, size, console, usual=SIDE)
                 scaled += subject.scaled
                 with memory_errors(str(path)):
-                    measured.update(measure_activations(extractor, [(str(path), runtime.place(subject.pixels))]))
+                    measured.update(core.measure_activations(extractor, [(str(path), runtime.place(subject.pixels))]))
             except ImageError as error:
                 failed += 1
                 console.error(str(error))
@@ -86,7 +80,7 @@ def activations(
     title = f"{extractor_title(choice)}: features before and after the activation"
     note = f"{scaled} of them scaled to a short side of {size or SIDE} pixels" if scaled else ""
     target.write(
-        activation_plot(measured, pairs, title, note), activation_records(measured), extractor=choice.name,
+        core.activation_plot(measured, pairs, title, note), core.activation_records(measured), extractor=choice.name,
         photographs=len(measured),
     )  # fmt: skip
     if failed:

@@ -1,24 +1,24 @@
-"""`percept visualize features`: what the channels of a layer answer to in a photograph."""
+"""`percept visualize features`: the features of a photograph at layers, as maps."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from percept_cli import options
+from percept_cli.commands.visualize.photographs import Photograph
 from percept_cli.commands.visualize.picture import Numbers, SheetFile
 
 
 def features(
-    image: Annotated[
-        Path | None, typer.Argument(metavar="IMAGE", help="A photograph. Default: one of scikit-image's.")
-    ] = None,
+    image: Photograph = None,
     layer: Annotated[
         options.Names | None,
         options.names_option("conv3_3 is before the activation, relu3_3 after. Default: style layers."),
     ] = None,
     output: SheetFile = None,
-    count: Annotated[int, typer.Option("-n", "--count", min=1, max=64, help="The strongest channels a layer.")] = 8,
+    count: Annotated[
+        int, typer.Option("-n", "--count", min=1, max=64, help="Number of channels per layer, strongest first.")
+    ] = 8,
     channel: Annotated[
         str | None, typer.Option(metavar="K1,K2,...", help="These channels instead, by number from 0.")
     ] = None,
@@ -28,9 +28,9 @@ def features(
     before_after: Annotated[
         bool, typer.Option("--before-after", help="Both sides of each layer's activation, on one scale.")
     ] = False,
-    overlay: Annotated[bool, typer.Option("--overlay", help="Over the photograph.")] = False,
+    overlay: Annotated[bool, typer.Option("--overlay", help="Blend the maps with the photograph.")] = False,
     size: Annotated[
-        int | None, typer.Option(min=1, help="Short side that the network sees, pixels. Default: 384 at most.")
+        int | None, typer.Option(min=1, help="Short side of the photograph, pixels. Default: 384 at most.")
     ] = None,
     data: Numbers = None,
     quality: options.Quality = 95,
@@ -42,7 +42,7 @@ def features(
     compute: options.ExactCompute,
     report: options.Report,
 ) -> None:
-    """A layer's channels as labeled maps of a photograph: the strongest, some by number, or the main directions.
+    """Features of a photograph as labeled maps: a layer's strongest channels, some by number, or principal components.
 
     percept visualize features photo.jpg --layer relu2_2,relu3_3
 
@@ -73,14 +73,14 @@ def features(
     taps = [side for row in rows for side in row.sides]
     subject = load_subject(photo, size, console)
     if subject.scaled and size is None:
-        console.say(f"{photo.name}: {subject.notes[0]}; --size N for another short side")
+        console.say(f"{photo.name}: {subject.note}; --size N for another short side")
     runtime = compute.runtime()
     console.say(runtime.reason)
     extractor = runtime.freeze(choice.create(taps, seed, console.say))
     with memory_errors(subject.size):
         sheet, records = feature_sheet(
             extractor, subject.pixels, rows, runtime, title=f"{extractor_title(choice)}: {photo.name}",
-            notes=subject.notes, count=count, channels=channels, components=components, overlay=overlay,
+            notes=[subject.note], count=count, channels=channels, components=components, overlay=overlay,
         )  # fmt: skip
     target.write(sheet, records, extractor=choice.name, layers=taps)
 

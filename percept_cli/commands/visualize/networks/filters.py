@@ -1,4 +1,4 @@
-"""`percept visualize filters`: what the first layer of a network answers to."""
+"""`percept visualize filters`: the filters of a network's first layer."""
 
 from percept_cli import options
 from percept_cli.commands.visualize.picture import Numbers, SheetFile
@@ -15,7 +15,7 @@ def filters(
     seed: options.Seed = 0,
     report: options.Report,
 ) -> None:
-    """Every filter of a network's first layer, enlarged, in the colors that it answers to.
+    """Every filter of a network's first layer, enlarged, in color.
 
     percept visualize filters --extractor alexnet -o filters.png
     """

@@ -1,4 +1,4 @@
-"""`percept visualize gram`: what style losses see of styles, and how far styles are from each other in that."""
+"""`percept visualize gram`: Gram matrices of styles, and the distances between them."""
 
 from typing import Annotated
 
@@ -12,10 +12,7 @@ SIDE = 256  # pixels
 
 def gram(
     styles: options.Inputs = None,
-    layer: Annotated[
-        options.Names | None,
-        options.names_option("Default: the extractor's style layers."),
-    ] = None,
+    layer: Annotated[options.Names | None, options.names_option("Default: the extractor's style layers.")] = None,
     output: PlotFile = None,
     size: Annotated[int, typer.Option(min=1, help="Short side of every picture, pixels.")] = SIDE,
     data: Numbers = None,
@@ -29,7 +26,7 @@ def gram(
     compute: options.ExactCompute,
     report: options.Report,
 ) -> None:
-    """The Gram matrices of pictures, and the distances between them as a matrix and a tree, on average and by layer.
+    """Gram matrices of pictures, and the distances between them as a matrix and a tree, on average and by layer.
 
     percept visualize gram paintings/ -o styles.png
 
@@ -52,15 +49,7 @@ def gram(
     from percept_cli.core.extractors.geometry import shallow_to_deep
     from percept_cli.core.images.photo import middle_square
     from percept_cli.core.runtime import memory_errors
-    from percept_cli.core.visualization.gram import (
-        MATRICES,
-        THUMBNAIL,
-        distance_records,
-        gram_distances,
-        gram_plot,
-        gram_records,
-        style_grams,
-    )
+    from percept_cli.core.visualization import gram as core
 
     check_matplotlib()
     choice = source.choose()
@@ -73,12 +62,12 @@ def gram(
         for path in paths:
             pixels = load_subject(path, size, console).pixels
             with memory_errors(str(path)):
-                grams += style_grams(extractor, [runtime.place(pixels)])
-            thumbnails.append(middle_square(pixels, THUMBNAIL))
+                grams += core.style_grams(extractor, [runtime.place(pixels)])
+            thumbnails.append(middle_square(pixels, core.THUMBNAIL))
             progress.advance(1)
-    names, distances = unique_names(paths), gram_distances(grams)
-    drawn = gram_records(names, grams) if len(paths) <= MATRICES else ()
+    names, distances = unique_names(paths), core.gram_distances(grams)
+    drawn = core.gram_records(names, grams) if len(paths) <= core.MATRICES else ()
     target.write(
-        gram_plot(names, thumbnails, grams, distances, extractor_title(choice), size),
-        [*distance_records(names, distances), *drawn], styles=len(names), layers=layers,
+        core.gram_plot(names, thumbnails, grams, distances, extractor_title(choice), size),
+        [*core.distance_records(names, distances), *drawn], styles=len(names), layers=layers,
     )  # fmt: skip

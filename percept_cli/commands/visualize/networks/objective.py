@@ -1,4 +1,4 @@
-"""`percept visualize objective`: the image that excites a unit, a channel, a layer or a class."""
+"""`percept visualize objective`: the image that maximizes a unit, a channel, a layer or a class."""
 
 import re
 from typing import Annotated
@@ -23,7 +23,7 @@ def objective(
     output: SheetFile = None,
     size: Annotated[int | None, typer.Option(min=1, help="Side of the image, pixels. Default: 160.")] = None,
     diversity: Annotated[
-        int, typer.Option(min=1, max=16, help="So many images of each, kept from being alike in their textures.")
+        int, typer.Option(min=1, max=16, help="Images of each objective, made different in their textures.")
     ] = 1,
     parametrization: Annotated[
         str,
@@ -31,19 +31,22 @@ def objective(
             "--parametrization",
             "--parametrisation",
             metavar="spectrum|pixels",
-            help="What is moved: frequencies or pixels.",
+            help="What is optimized: frequencies or pixels.",
             rich_help_panel=PANEL,
         ),
     ] = "spectrum",
-    steps: Annotated[int, typer.Option(min=1, help="Updates an image.", rich_help_panel=PANEL)] = 160,
+    steps: Annotated[int, typer.Option(min=1, help="Updates per image.", rich_help_panel=PANEL)] = 160,
     jitter: Annotated[
-        float, typer.Option(min=0.0, help="Each step sees it moved by up to so many pixels,", rich_help_panel=PANEL)
+        float,
+        typer.Option(min=0.0, help="Largest random shift in a step, pixels.", rich_help_panel=PANEL),
     ] = 8,
     scale: Annotated[
-        float, typer.Option(min=0.0, max=0.9, help="scaled by up to this share,", rich_help_panel=PANEL)
+        float,
+        typer.Option(min=0.0, max=0.9, help="Largest random scaling in a step, a fraction.", rich_help_panel=PANEL),
     ] = 0.1,
     rotation: Annotated[
-        float, typer.Option(min=0.0, max=180.0, help="and turned by up to so many degrees.", rich_help_panel=PANEL)
+        float,
+        typer.Option(min=0.0, max=180.0, help="Largest random rotation in a step, degrees.", rich_help_panel=PANEL),
     ] = 10.0,
     data: Numbers = None,
     quality: options.Quality = 95,
@@ -55,7 +58,7 @@ def objective(
     show: options.Show = False,
     report: options.Report,
 ) -> None:
-    """The image that excites a unit, a channel, a layer or a class most, or a weighted sum of them; several on a sheet.
+    """The image that maximizes a unit, a channel, a layer, a class, or a weighted sum of these; several on a sheet.
 
     percept visualize objective relu4_3:12 -o objective.png
 
@@ -75,7 +78,7 @@ def objective(
     asked = [each for text in what for each in parse_objectives(text)]
     if len(asked) * diversity > MOST:
         raise UsageError(f"{len(asked) * diversity} images are more than the {MOST} of one sheet: ask for fewer.")
-    # As a part of a file's name: letters, digits, `_` and `-`.
+    # For the name of the file: letters, digits, `_` and `-`.
     stem = re.sub(r"[^A-Za-z0-9_]+", "-", "_".join(what)).strip("-")[:80] or "image"
     target = plan_picture(stem, "objective", output, data, existing, console, quality=quality, show=show)
     if target.is_done():

@@ -1,4 +1,4 @@
-"""`percept visualize receptive-field`: how much of an image a layer's unit can see, and how much it looks at."""
+"""`percept visualize receptive-field`: the theoretical and the effective receptive fields of layers."""
 
 from typing import Annotated
 
@@ -25,7 +25,7 @@ def receptive_field(
     compute: options.ExactCompute,
     report: options.Report,
 ) -> None:
-    """The effective receptive field of layers: by gradients, over what can reach a unit at all (Luo et al. 2016).
+    """The effective receptive fields of layers, by gradients, within the theoretical ones (Luo et al. 2016).
 
     percept visualize receptive-field relu2_2,relu3_3,relu4_2
 

@@ -1,11 +1,11 @@
-"""`percept visualize reconstructions`: what content and what style is at each layer of a network."""
+"""`percept visualize reconstructions`: an image reconstructed from its content and its style at each layer."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from percept_cli import options
+from percept_cli.commands.visualize.photographs import Photograph
 from percept_cli.commands.visualize.picture import Numbers, SheetFile
 
 STEPS = 100
@@ -13,22 +13,20 @@ SIDE = 176  # pixels
 
 
 def reconstructions(
-    image: Annotated[
-        Path | None, typer.Argument(metavar="IMAGE", help="A photograph. Default: one of scikit-image's.")
-    ] = None,
+    image: Photograph = None,
     output: SheetFile = None,
     layers: Annotated[
         options.Names | None,
-        options.names_option("Of the content's row. Default: the extractor's style layers."),
+        options.names_option("For the content. Default: the extractor's style layers."),
     ] = None,
     style_layers: Annotated[
         options.Names | None,
-        options.names_option("Of the style's row: each picture has all up to one. Default: as above."),
+        options.names_option("For the style: a picture for each, from it and all before. Default: as above."),
     ] = None,
     size: Annotated[
         int | None, typer.Option(min=1, help=f"Side of the image's middle square, pixels. Default: {SIDE}.")
     ] = None,
-    steps: Annotated[int, typer.Option(min=1, help="Updates a picture.")] = STEPS,
+    steps: Annotated[int, typer.Option(min=1, help="Updates per picture.")] = STEPS,
     data: Numbers = None,
     quality: options.Quality = 95,
     *,
@@ -39,7 +37,7 @@ def reconstructions(
     show: options.Show = False,
     report: options.Report,
 ) -> None:
-    """What each layer keeps of an image: its content (Johnson et al. 2016, Figure 3) above its style (Gatys et al. 2016).
+    """An image reconstructed at each layer: its content (Johnson et al. 2016, Figure 3), its style (Gatys et al. 2016).
 
     percept visualize reconstructions photo.jpg -o reconstructions.png
 

@@ -1,1 +1,1 @@
-"""Pictures of what commands made: comparisons, trainings, models."""
+"""Pictures of results: comparisons, trainings, models."""

@@ -1,4 +1,4 @@
-"""`percept visualize compare`: pictures of one thing beside each other, enlarged where they differ most."""
+"""`percept visualize compare`: pictures of one subject side by side, enlarged where they differ most."""
 
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +11,7 @@ from percept_cli.commands.visualize.picture import Numbers, SheetOrPageFile
 
 def compare(
     pictures: Annotated[
-        list[Path], typer.Argument(metavar="A B [C ...]", help="Pictures of one thing; the first is the reference.")
+        list[Path], typer.Argument(metavar="A B [C ...]", help="Pictures of one subject; the first is the reference.")
     ],
     output: SheetOrPageFile = None,
     labels: Annotated[
@@ -21,12 +21,12 @@ def compare(
         int | None, typer.Option(min=0, max=7, help="Places to enlarge. Default: 3, or as many as fit in a row.")
     ] = None,
     crop_size: Annotated[
-        int | None, typer.Option(min=4, help="Their side, pixels. Default: a sixth of the short side.")
+        int | None, typer.Option(min=4, help="Side of these places, pixels. Default: a sixth of the short side.")
     ] = None,
-    heat: Annotated[bool, typer.Option("--heat", help="Maps of the perceptual distance to the first.")] = False,
+    heat: Annotated[bool, typer.Option("--heat", help="Add maps of the perceptual distance to the first.")] = False,
     layers: Annotated[
         options.Names | None,
-        options.names_option("Of --heat. Default: the extractor's own.", rich_help_panel="Losses"),
+        options.names_option("For --heat. Default: the extractor's own.", rich_help_panel="Losses"),
     ] = None,
     data: Numbers = None,
     quality: options.Quality = 95,
@@ -38,7 +38,7 @@ def compare(
     compute: options.ExactCompute,
     report: options.Report,
 ) -> None:
-    """Pictures side by side with the places where they differ most, enlarged, as papers show them.
+    """Pictures side by side, with the places where they differ most enlarged, as in papers.
 
     percept visualize compare original.png bicubic.png upscaled.png
 
@@ -53,7 +53,6 @@ def compare(
     console = report.console()
     if len(pictures) < 2:
         raise UsageError(f"{pictures[0]} alone has nothing to be compared with: give two pictures or more.")
-    # An empty name is refused too, so that none is left out silently.
     names = [part.strip() for part in labels.split(",")] if labels is not None else unique_names(pictures)
     if len(names) != len(pictures) or len(set(names)) < len(names) or "" in names:
         if labels is None:
@@ -78,7 +77,7 @@ def compare(
     from percept_cli.core.visualization.comparison import comparison_page, comparison_sheet, find_places, titled_sheet
     from percept_cli.core.visualization.differences import align_pictures, difference_records, distance_heat
 
-    # Without a network too: it has large pictures' memory reused.
+    # Also without --heat: choosing a runtime makes PyTorch reuse the memory of large pictures.
     runtime = compute.runtime()
     if heat:
         choice = source.choose()

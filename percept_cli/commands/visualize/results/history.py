@@ -1,4 +1,4 @@
-"""`percept visualize history`: how trainings went, every part of their losses."""
+"""`percept visualize history`: the losses of trainings over their steps."""
 
 from pathlib import Path
 from typing import Annotated
@@ -11,17 +11,17 @@ from percept_cli.commands.visualize.picture import Numbers, PlotFile
 
 def history(
     logs: Annotated[
-        list[Path], typer.Argument(metavar="LOG...", help="log.jsonl files, .run folders, or the models beside them.")
+        list[Path], typer.Argument(metavar="LOG...", help="log.jsonl files, .run folders, or their models.")
     ],
     output: PlotFile = None,
     parts: Annotated[
         options.Names | None,
-        options.names_option("Only these: total, or style for all of its layers.", "P1,P2,..."),
+        options.names_option("Parts of the loss; `style` includes all of its layers. Default: all.", "P1,P2,..."),
     ] = None,
     smooth: Annotated[
         int | None, typer.Option(min=1, help="Steps to average. Default: a fiftieth of the training.")
     ] = None,
-    previews: Annotated[bool, typer.Option("--previews/--no-previews", help="The preview strips above.")] = True,
+    previews: Annotated[bool, typer.Option("--previews/--no-previews", help="Preview strips above the curves.")] = True,
     data: Numbers = None,
     quality: options.Quality = 95,
     *,
@@ -29,25 +29,18 @@ def history(
     existing: options.Existing,
     report: options.Report,
 ) -> None:
-    """Every part of the loss of one or several trainings, raw and smoothed, below what their previews became.
+    """Every part of the loss of one or several trainings, raw and smoothed, below their previews.
 
     percept visualize history starry.run
 
     percept visualize history first.run second.run --parts total,style -o both.svg
     """
     from percept_cli.commands.visualize.picture import SVG, plan_picture
-    from percept_cli.core.visualization.history import (
-        choose_parts,
-        find_log,
-        history_plot,
-        history_records,
-        read_history,
-        training_names,
-    )
+    from percept_cli.core.visualization import history as core
 
     console = report.console()
-    files = [find_log(given) for given in logs]
-    names = training_names(files)
+    files = [core.find_log(given) for given in logs]
+    names = core.training_names(files)
     target = plan_picture(
         names[0], "history", output, data, existing, console, sources=files, others=(SVG,), quality=quality, show=show
     )
@@ -57,11 +50,11 @@ def history(
     from percept_cli.core.drawing.plots import check_matplotlib
 
     check_matplotlib()
-    histories = [read_history(file, name) for file, name in zip(files, names, strict=True)]
-    chosen = choose_parts(histories, parts or ())
+    histories = [core.read_history(file, name) for file, name in zip(files, names, strict=True)]
+    chosen = core.choose_parts(histories, parts or ())
     target.write(
-        history_plot(histories, chosen, f"Training history: {', '.join(names)}", smooth, previews),
-        history_records(histories, chosen, smooth),
+        core.history_plot(histories, chosen, f"Training history: {', '.join(names)}", smooth, previews),
+        core.history_records(histories, chosen, smooth),
         trainings=len(histories),
         steps=[int(each.steps[-1]) for each in histories],
     )

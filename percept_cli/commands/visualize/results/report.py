@@ -1,4 +1,4 @@
-"""`percept visualize report`: everything that can be said of a model, on one page that opens from disk."""
+"""`percept visualize report`: a model on one HTML page."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -9,25 +9,23 @@ import typer
 from percept_cli import options
 from percept_cli.commands.visualize.picture import Numbers
 
-SAMPLES = ("astronaut.png", "chelsea.png", "coffee.png")  # a face, fur, things
-MOST = 8  # photographs: a page stays small
+SAMPLES = ("astronaut.png", "chelsea.png", "coffee.png")
+MOST = 8  # photographs
 
 
 def report(
     photos: options.Inputs = None,
-    model: Annotated[
-        str, typer.Option("-m", "--model", help="A shipped style, upscaler, inverter, or a file, of anyone's too.")
-    ] = "",
+    model: Annotated[str, typer.Option("-m", "--model", help="The name of a shipped model, or a file.")] = "",
     output: Annotated[
         str | None, typer.Option("-o", "--output", help="A .html file, or a folder that ends in /.")
     ] = None,
     log: Annotated[
         Path | None,
-        typer.Option(metavar="LOG", help="Of its training: log.jsonl or a .run folder. Default: the one beside it."),
+        typer.Option(metavar="LOG", help="log.jsonl or .run folder of its training. Default: the one beside the file."),
     ] = None,
     metrics: Annotated[
         options.Names,
-        options.names_option("Figures, as `percept compare` has them.", "M1,M2,..."),
+        options.names_option("Metrics of `percept compare`.", "M1,M2,..."),
     ] = "psnr,ssim,ms_ssim,perceptual",  # type: ignore[assignment]  # parsed by Typer
     data: Numbers = None,
     extractor_weights: options.ExtractorWeights = None,
@@ -38,7 +36,7 @@ def report(
     compute: options.Compute,
     report: options.Report,
 ) -> None:
-    """One HTML file about a model: results to swipe, figures, frequencies, speed, training and recipe. It fetches nothing.
+    """One self-contained HTML file about a model: results with sliders, figures, frequencies, speed, training and recipe.
 
     percept visualize report -m starry-night
 
@@ -78,7 +76,7 @@ def report(
     runtime = compute.runtime()
     console.say(runtime.reason)
     trial = load_trial(model, runtime, extractor_weights, seed, console.say)
-    # Figures are those of fp32, whatever the model runs in, as `percept compare` takes them.
+    # Figures are measured in fp32, whatever the precision of the model, as by `percept compare`.
     exact = replace(compute, precision="fp32").runtime()
     border = trial.scale if trial.scale > 1 else 0
     comparison = create_comparison(metrics, exact, border=border, seed=seed, announce=console.say)

@@ -1,4 +1,4 @@
-"""`percept visualize samples`: pictures that a variational autoencoder makes up."""
+"""`percept visualize samples`: pictures drawn from a variational autoencoder."""
 
 from pathlib import Path
 from typing import Annotated
@@ -13,9 +13,7 @@ def samples(
     model: Annotated[str, typer.Option("-m", "--model", help="A file of `percept train autoencoder --variational`.")],
     output: options.Output = None,
     count: Annotated[int, typer.Option("-n", "--count", min=1, help="Pictures on the sheet.")] = 16,
-    size: Annotated[
-        int | None, typer.Option(min=1, help="Side of each in pixels. Default: that of the training.")
-    ] = None,
+    size: Annotated[int | None, typer.Option(min=1, help="Side of each, pixels. Default: as in training.")] = None,
     data: Numbers = None,
     *,
     show: options.Show = False,
@@ -24,7 +22,7 @@ def samples(
     compute: options.Compute,
     report: options.Report,
 ) -> None:
-    """A sheet of pictures drawn from a variational autoencoder: codes of a normal distribution, decoded.
+    """A sheet of pictures that a variational autoencoder decodes from normally distributed codes.
 
     percept visualize samples -m drawn.safetensors -o sheet.png
     """

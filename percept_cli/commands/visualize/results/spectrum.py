@@ -1,4 +1,4 @@
-"""`percept visualize spectrum`: whether an enlargement left a checkerboard, and at which frequencies."""
+"""`percept visualize spectrum`: the frequencies of the checkerboard patterns that enlarging left."""
 
 from pathlib import Path
 from typing import Annotated
@@ -12,8 +12,8 @@ MOST = 9  # pictures
 
 
 def spectrum(
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Pictures, each a panel; nine at most.")],
-    scale: Annotated[int, typer.Option(min=2, max=8, help="What they were enlarged by.")] = 4,
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Pictures, nine at most.")],
+    scale: Annotated[int, typer.Option(min=2, max=8, help="Scale of their enlargement.")] = 4,
     output: PlotFile = None,
     data: Numbers = None,
     *,
@@ -21,7 +21,7 @@ def spectrum(
     existing: options.Existing,
     report: options.Report,
 ) -> None:
-    """The log power of pictures over frequency, with the patterns that strides and enlarging leave marked and counted.
+    """Power spectra of pictures, with the patterns that strides and enlarging leave marked and counted.
 
     percept visualize spectrum restyled.jpg
 

@@ -1,4 +1,4 @@
-"""`percept visualize sweep`: one photograph restyled in a grid over two options; and the same before a training of a style."""
+"""`percept visualize sweep`: one photograph restyled in a grid over two options; also the preview of a style training."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from percept_cli import options
+from percept_cli.commands.visualize.photographs import Photograph
 from percept_cli.commands.visualize.picture import Numbers, SheetFile
 from percept_cli.console import Console
 
@@ -20,9 +21,7 @@ STEPS = 60
 
 
 def sweep(
-    image: Annotated[
-        Path | None, typer.Argument(metavar="IMAGE", help="A photograph. Default: one of scikit-image's.")
-    ] = None,
+    image: Photograph = None,
     rows: Annotated[
         str | None,
         typer.Option(
@@ -36,10 +35,10 @@ def sweep(
     model: Annotated[str | None, typer.Option("-m", "--model", help="A trained style instead.")] = None,
     output: SheetFile = None,
     size: Annotated[
-        int, typer.Option(min=16, help="Short side of each picture, pixels; strokes keep theirs, and so look larger.")
+        int, typer.Option(min=16, help="Short side of each picture, pixels. Smaller pictures have coarser strokes.")
     ] = SIDE,
     steps: Annotated[
-        int | None, typer.Option(min=1, help=f"With --style: updates a picture. Default: {STEPS}.")
+        int | None, typer.Option(min=1, help=f"With --style: updates per picture. Default: {STEPS}.")
     ] = None,
     data: Numbers = None,
     quality: options.Quality = 95,
@@ -62,21 +61,12 @@ def sweep(
     from percept_cli.commands.visualize.photographs import choose_photo, load_subject
     from percept_cli.commands.visualize.picture import follow, plan_picture
     from percept_cli.core.optimization.style_transfer import StyleOptions
-    from percept_cli.core.visualization.sweep import (
-        check_axes,
-        given_pictures,
-        parse_axis,
-        settings,
-        sweep_models,
-        sweep_optimized,
-        sweep_records,
-        sweep_sheet,
-    )
+    from percept_cli.core.visualization import sweep as core
     from percept_cli.errors import refuse_options
 
     console = report.console()
-    down, across = parse_axis("--rows", rows), parse_axis("--columns", columns)
-    trained = check_axes(down, across, style=bool(style), model=model is not None)
+    down, across = core.parse_axis("--rows", rows), core.parse_axis("--columns", columns)
+    trained = core.check_axes(down, across, style=bool(style), model=model is not None)
     if trained:
         refuse_options({"--steps": steps}, "A trained model is not optimized")
     if "steps" in (down.name, across.name):
@@ -87,23 +77,23 @@ def sweep(
     )
     if target.is_done():
         return
-    asked = settings(down, across)
+    asked = core.settings(down, across)
     subject = load_subject(photo, size, console)
     runtime = compute.runtime()
     console.say(runtime.reason)
     if trained:
-        swept = follow(sweep_models(subject.pixels, asked, model, runtime), console, "model", subject.size)
+        swept = follow(core.sweep_models(subject.pixels, asked, model, runtime), console, "model", subject.size)
         how = f"model {model}; " if model else ""
     else:
         choice, base = source.choose(), StyleOptions(steps=steps or STEPS, seed=seed)
-        optimized = sweep_optimized(subject.pixels, asked, styles, base, choice, runtime, console.say)
+        optimized = core.sweep_optimized(subject.pixels, asked, styles, base, choice, runtime, console.say)
         swept = follow(optimized, console, "step", subject.size)
         updates = "" if "steps" in (down.name, across.name) else f", {base.steps} steps"
         how = f"optimized on {choice.name}{updates}; "
-    note = f"{how}{'; '.join(subject.notes)}; what is not on an axis is as percept stylize has it"
-    given = given_pictures(photo.name, subject.pixels, styles)
-    sheet = sweep_sheet(f"Sweep of {photo.name}", [note], given, down, across, swept)
-    records = sweep_records(asked, swept, subject.pixels)
+    note = f"{how}{subject.note}; what is not on an axis is as percept stylize has it"
+    given = core.given_pictures(photo.name, subject.pixels, styles)
+    sheet = core.sweep_sheet(f"Sweep of {photo.name}", [note], given, down, across, swept)
+    records = core.sweep_records(asked, swept, subject.pixels)
     target.write(sheet, records, rows=down.name, columns=across.name, pictures=len(records))
 
 
@@ -118,35 +108,29 @@ def preview_style(
     *,
     overwrite: bool,
 ) -> None:
-    """Writes `OUTPUT.preview.png`: a photograph optimized with style weights and style sizes about those of `base`.
+    """Write `OUTPUT.preview.png`: a photograph optimized with style weights and style sizes around those of `base`.
 
-    Raises UsageError where it exists, unless `overwrite`, and ImageError for a photograph that cannot be read.
+    Raises UsageError where the file exists, unless `overwrite`, and ImageError for an unreadable photograph.
     """
     from percept_cli.commands.visualize.photographs import load_subject
     from percept_cli.commands.visualize.picture import follow, plan_picture
-    from percept_cli.core.visualization.sweep import (
-        given_pictures,
-        preview_axes,
-        settings,
-        sweep_optimized,
-        sweep_sheet,
-    )
+    from percept_cli.core.visualization import sweep as core
 
     place = str(output.with_name(f"{output.stem}.preview.png"))
     existing = options.Existing(overwrite)
     target = plan_picture(photo.stem, "preview", place, None, existing, console, sources=[photo, *styles])
-    rows, columns = preview_axes(base)
+    rows, columns = core.preview_axes(base)
     subject = load_subject(photo, SIDE, console)
-    asked = settings(rows, columns)
-    optimized = sweep_optimized(subject.pixels, asked, styles, base, extractor, runtime, console.say)
+    asked = core.settings(rows, columns)
+    optimized = core.sweep_optimized(subject.pixels, asked, styles, base, extractor, runtime, console.say)
     swept = follow(optimized, console, "step", subject.size)
     note = (
-        f"optimized on {extractor.name}, {base.steps} steps; {'; '.join(subject.notes)}. A training lowers the same loss; "
+        f"optimized on {extractor.name}, {base.steps} steps; {subject.note}. A training lowers the same loss; "
         "strokes keep their size in pixels, so on larger photographs they look smaller."
     )
     title = f"Before training {output.name}: which style weight and size?"
-    given = given_pictures(photo.name, subject.pixels, styles)
-    target.write(sweep_sheet(title, [note], given, rows, columns, swept), (), preview=place)
+    given = core.given_pictures(photo.name, subject.pixels, styles)
+    target.write(core.sweep_sheet(title, [note], given, rows, columns, swept), (), preview=place)
     named = " ".join(f"--style {path}" for path in styles)
     console.say(
         f"nothing was trained; with what you choose: percept train style {named} --style-weight W --style-size N"
