@@ -1,4 +1,4 @@
-"""Device, precision, memory layout, threads and seeds: the one place that decides them."""
+"""Device, number format, memory layout, threads and seeds of all computation, and errors of memory."""
 
 import contextlib
 import ctypes
@@ -24,10 +24,10 @@ Network = TypeVar("Network", bound=nn.Module)
 
 @dataclass(frozen=True)
 class Runtime:
-    """Where and in which number format the networks run.
+    """The device and the number format in which networks run.
 
-    `dtype` is the type of convolutions and of frozen weights; trained weights, images and losses stay float32.
-    `reason` is one sentence for the user.
+    dtype: of convolutions and frozen weights; trained weights, images and losses stay float32. reason: why these were
+    chosen, one sentence for the user.
     """
 
     device: torch.device
@@ -36,26 +36,26 @@ class Runtime:
 
     @property
     def precision(self) -> str:
-        """The name of `dtype` as `--precision` spells it."""
+        """The name of `dtype` in `--precision`."""
         return next(name for name, dtype in PRECISIONS.items() if dtype == self.dtype)
 
     @property
     def memory_format(self) -> torch.memory_format:
-        """Channels last, which oneDNN and tensor cores convolve without reordering; plain order on MPS."""
+        """Channels last, which oneDNN and tensor cores convolve without reordering; contiguous on MPS."""
         return torch.contiguous_format if self.device.type == "mps" else torch.channels_last
 
     def place(self, images: Tensor) -> Tensor:
-        """A tensor on the device, images (4-d) in the memory layout of the networks."""
+        """Moves a tensor to the device; one of 4 dimensions also to the memory layout of the networks."""
         placed = images.to(self.device, non_blocking=True)
         return placed.contiguous(memory_format=self.memory_format) if placed.ndim == 4 else placed
 
     def freeze(self, network: Network) -> Network:
-        """A network that is never trained, on the device: weights in `dtype` and without gradients, evaluation mode."""
+        """Moves a network to the device for use without training: weights in `dtype`, no gradients, evaluation mode."""
         network = network.to(self.device, self.dtype).to(memory_format=self.memory_format)  # type: ignore[call-overload]
         return network.eval().requires_grad_(False)
 
     def place_network(self, network: Network) -> Network:
-        """A network on the device and in the memory layout, with its float32 weights: to be trained, or run by `autocast`."""
+        """Moves a network to the device and the memory layout; its weights stay float32, for training or `autocast`."""
         return network.to(self.device).to(memory_format=self.memory_format)  # type: ignore[call-overload]
 
     def autocast(self) -> contextlib.AbstractContextManager:
@@ -66,11 +66,11 @@ class Runtime:
 
 
 def choose_runtime(device: str = "auto", precision: str = "auto", threads: int | None = None) -> Runtime:
-    """The device and the number format to run in, with the number of processor threads set for this process.
+    """Chooses the device and the number format, and sets the number of processor threads of this process.
 
-    device: auto, cpu, cuda, cuda:N or mps. precision: auto, fp32, bf16 or fp16; auto takes bf16 where the processor
+    device: auto, cpu, cuda, cuda:N or mps. precision: auto, fp32, bf16 or fp16; auto is bf16 where the processor
     (AMX, AVX512-BF16) or the GPU multiplies it natively, else fp32. threads: all if None. Raises DeviceError for a device
-    that is not there, UsageError for an unknown name and for fp16 on a processor.
+    that does not exist, UsageError for an unknown name and for fp16 on a processor.
     """
     if threads is not None:
         if threads < 1:
@@ -80,9 +80,9 @@ def choose_runtime(device: str = "auto", precision: str = "auto", threads: int |
     if chosen.type == "cpu":
         _keep_freed_memory()
     if precision == "auto":
-        native = has_native_bf16(chosen)
-        dtype = torch.bfloat16 if native else torch.float32
-        why = f"{_bf16_unit(chosen)}: bf16, channels last" if native else "no native bf16: fp32"
+        unit = _bf16_unit(chosen)
+        dtype = torch.bfloat16 if unit else torch.float32
+        why = f"{unit}: bf16, channels last" if unit else "no native bf16: fp32"
     elif precision in PRECISIONS:
         dtype, why = PRECISIONS[precision], f"{precision}, as asked"
     else:
@@ -93,39 +93,34 @@ def choose_runtime(device: str = "auto", precision: str = "auto", threads: int |
 
 
 def _keep_freed_memory() -> None:
-    """Makes glibc reuse the memory of feature maps instead of giving it back after each.
+    """Makes glibc keep and reuse the memory of feature maps; other C libraries are not changed.
 
-    By default the memory of every map of some megabytes is mapped afresh and filled page by page, which takes a third of a
-    training step. Larger maps get huge pages. Other C libraries are left as they are.
+    By default glibc maps and clears new memory for every map of some megabytes, which takes a third of a training step.
     """
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # read by torch at its first large allocation
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # huge pages; read by torch at its first large allocation
     if sys.platform != "linux":
         return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
-        mallopt(M_MMAP_THRESHOLD, 32 << 20)  # the most that glibc takes
+        mallopt(M_MMAP_THRESHOLD, 32 << 20)  # glibc's maximum
         mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
-def has_native_bf16(device: torch.device) -> bool:
-    """Whether bf16 convolutions are faster than fp32 ones on this device, by asking the hardware."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_capability(device) >= (8, 0)
-    return device.type == "cpu" and _bf16_unit(device) != ""
-
-
 def _bf16_unit(device: torch.device) -> str:
+    """The name of the hardware that convolves bf16 faster than fp32; empty where there is none."""
     if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    # Both functions ask the processor itself; older releases of torch do not have them under these names.
-    if getattr(torch.cpu, "_is_amx_tile_supported", bool)():
-        return "AMX"
-    if getattr(torch.cpu, "_is_avx512_bf16_supported", bool)():
-        return "AVX512-BF16"
+        return torch.cuda.get_device_name(device) if torch.cuda.get_device_capability(device) >= (8, 0) else ""
+    if device.type == "cpu":
+        # Both functions query the processor; older releases of torch do not have them under these names.
+        if getattr(torch.cpu, "_is_amx_tile_supported", bool)():
+            return "AMX"
+        if getattr(torch.cpu, "_is_avx512_bf16_supported", bool)():
+            return "AVX512-BF16"
     return ""
 
 
 def _choose_device(name: str) -> torch.device:
+    unknown = UsageError(unknown_name("device", name, ["auto", "cpu", "cuda", "cuda:0", "mps"]))
     if name == "auto":
         if torch.cuda.is_available():
             # Under torchrun or accelerate each process owns one GPU.
@@ -134,7 +129,7 @@ def _choose_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise UsageError(unknown_name("device", name, ["auto", "cpu", "cuda", "cuda:0", "mps"])) from error
+        raise unknown from error
     if device.type == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if count == 0:
@@ -147,12 +142,12 @@ def _choose_device(name: str) -> torch.device:
         if not torch.backends.mps.is_available():
             raise DeviceError("--device mps: no Apple GPU is usable here. Use --device cpu.")
     elif device.type != "cpu":
-        raise UsageError(unknown_name("device", name, ["auto", "cpu", "cuda", "cuda:0", "mps"]))
+        raise unknown
     return device
 
 
 def seed_everything(seed: int) -> None:
-    """Seeds every random source and asks for deterministic kernels: same seed, same device, same result."""
+    """Seeds every random source and selects deterministic kernels: same seed, same device, same result."""
     random.seed(seed)
     torch.manual_seed(seed)
     if torch.cuda.is_available():
@@ -170,7 +165,7 @@ def random_state() -> dict[str, object]:
 
 
 def restore_random_state(state: dict) -> None:
-    """Puts back what `random_state` returned."""
+    """Restores what `random_state` returned."""
     torch.set_rng_state(state["torch"])
     version, words, gauss = state["python"]
     random.setstate((version, tuple(words), gauss))
@@ -180,7 +175,7 @@ def restore_random_state(state: dict) -> None:
 
 @contextlib.contextmanager
 def memory_errors(what: str, advice: str = "Use a smaller --size") -> Iterator[None]:
-    """A context that turns running out of memory into a DeviceError that says what to do."""
+    """A context that turns errors of too little memory into a DeviceError with advice."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:
@@ -192,7 +187,7 @@ def memory_errors(what: str, advice: str = "Use a smaller --size") -> Iterator[N
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether a GPU's or the processor's memory was not enough; torch's own allocator has no class for the latter."""
+    """Whether the error means too little memory, of a GPU or the processor; torch has no class for the latter."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     text = str(error)

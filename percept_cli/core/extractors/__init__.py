@@ -1,4 +1,4 @@
-"""Extractors: frozen networks that return `{layer name: features}`, in which perceptual losses compare images."""
+"""Extractors: frozen networks that return `{layer name: features}`, on which perceptual losses compare images."""
 
 from collections.abc import Callable
 

@@ -18,13 +18,15 @@ CONVOLUTIONS = (
 
 
 def alexnet() -> Architecture:
-    """The architecture of `alexnet`: conv1 to conv5, relu, pool, fc6 to fc8 and `prob`."""
+    """The architecture of `alexnet`: conv1 to conv5, with relu and pool of these numbers, fc6 to fc8 and `prob`."""
     layers: list[Layer] = []
     channels, previous = 3, IMAGE
     for number, (outputs, kernel, stride, padding, index, pooled) in enumerate(CONVOLUTIONS, start=1):
         build = partial(nn.Conv2d, channels, outputs, kernel, stride=stride, padding=padding)
-        layers.append(Layer(f"conv{number}", build, (previous,), f"features.{index}"))
-        layers.append(Layer(f"relu{number}", nn.ReLU, (f"conv{number}",)))
+        layers += [
+            Layer(f"conv{number}", build, (previous,), f"features.{index}"),
+            Layer(f"relu{number}", nn.ReLU, (f"conv{number}",)),
+        ]
         previous, channels = f"relu{number}", outputs
         if pooled:
             layers.append(Layer(f"pool{number}", partial(nn.MaxPool2d, 3, 2), (previous,)))

@@ -1,9 +1,9 @@
-"""`compact`, the extractor percept ships: VGG's layer names at a fifth of VGG-19's cost, distilled from real networks.
+"""`compact`, the extractor shipped with percept: VGG's layer names at a fifth of VGG-19's cost, by distillation.
 
-A narrow trunk of 3x3 convolutions is shared by all layers. For each named layer a 1x1 convolution of the trunk predicts
-the teacher's features before their activation, in the teacher's own channels. So `relu3_4` of `compact` has the 256
-channels of VGG-19's `relu3_4`, and a Gram matrix or a distance means the same as there. Blocks 1 to 3 follow VGG-19,
-blocks 4 and 5 the fire modules 5 to 9 and the last convolution of SqueezeNet 1.0.
+All layers share a narrow trunk of 3x3 convolutions. For each named layer a 1x1 convolution of the trunk predicts the
+teacher's features before their activation, in the teacher's channels: `relu3_4` of `compact` has the 256 channels of
+VGG-19's `relu3_4`, so that Gram matrices and distances mean the same. The teacher of blocks 1 to 3 is VGG-19, that of
+blocks 4 and 5 SqueezeNet 1.0, its fire modules 5 to 9 and last convolution.
 """
 
 from functools import partial
@@ -33,7 +33,7 @@ BLOCKS: tuple[tuple[tuple[int, str, str, int], ...], ...] = (
 
 
 def compact() -> Architecture:
-    """The architecture of `compact`: conv1_1 to conv5_2 (before), relu1_1 to relu5_2 (after the ReLU), pool1 to pool5."""
+    """The architecture of `compact`: conv1_1 to conv5_2 (before the ReLU), relu1_1 to relu5_2, pool1 to pool5."""
     layers: list[Layer] = []
     channels, trunk = 3, IMAGE
     for block, convolutions in enumerate(BLOCKS, start=1):
@@ -51,7 +51,7 @@ def compact() -> Architecture:
                 Layer(
                     f"conv{suffix}",
                     partial(nn.Conv2d, width, outputs, 1),
-                    # The teacher's first layer is linear in the image, so it is read before the trunk's ReLU.
+                    # The teacher's first layer is linear in the image, so its source is before the trunk's ReLU.
                     (f"trunk{suffix}" if suffix == "1_1" else f"trunk{suffix}_relu",),
                     f"readout.{suffix}",
                 ),
@@ -74,7 +74,7 @@ def compact() -> Architecture:
 
 
 def teacher_layers() -> dict[str, tuple[str, str]]:
-    """For every `convB_D` of `compact`: the teacher network and its layer, both before the activation."""
+    """The teacher network and its layer, before the activation, for every `convB_D` of `compact`."""
     return {
         f"conv{block}_{position}": (teacher, layer)
         for block, convolutions in enumerate(BLOCKS, start=1)

@@ -1,4 +1,4 @@
-"""Which image sizes layers take, how much of an image they see, and which of them go together."""
+"""Image sizes of layers, their receptive fields, and pairs of layers before and after an activation."""
 
 from collections.abc import Callable, Sequence
 
@@ -8,14 +8,14 @@ from torch import nn
 from percept_cli.core.extractors.graph import Architecture, FeatureExtractor
 from percept_cli.errors import UsageError
 
-USUAL_SIDE = 224  # pixels; what the classification networks were trained on
+USUAL_SIDE = 224  # pixels; side of the images that the classification networks were trained on
 
 
 def fixed_side(extractor: FeatureExtractor) -> int | None:
-    """The one side in pixels that the tapped layers take: 224 for fully connected ones, None where any will do.
+    """The only image side in pixels of the tapped layers: 224 for fully connected ones, None for any.
 
-    The weights of fully connected layers belong to places in the image. The pooling before them would fit other sizes,
-    but the network has not learned their codes.
+    The weights of fully connected layers belong to positions in the image. The pooling before them allows other sizes,
+    but the network was not trained on them.
     """
     return USUAL_SIDE if any(isinstance(module, nn.Linear) for module in extractor.modules()) else None
 
@@ -27,10 +27,10 @@ def choose_side(
     usual: int = USUAL_SIDE,
     announce: Callable[[str], None] | None = None,
 ) -> int:
-    """The side in pixels of square pictures for layers: as asked, else the usual one or the only one they take.
+    """The side in pixels of square images for layers: `asked`, or if None the only possible or the usual one.
 
-    No weights are loaded. announce: gets a sentence about the latter. Raises UsageError for a side that the layers do not
-    take.
+    announce: called with a message where only one is possible. Loads no weights. Raises UsageError for a side that is
+    not possible.
     """
     with torch.device("meta"):
         outline = FeatureExtractor(architecture, layers)
@@ -53,13 +53,13 @@ def choose_side(
 
 
 def shallow_to_deep(architecture: Architecture, layers: Sequence[str]) -> list[str]:
-    """The full names of layers, each once, in the order of the network. Raises UsageError for one that is not there."""
+    """The full names of layers, each once, in the order of the network. Raises UsageError for unknown names."""
     wanted = {architecture.resolve(layer) for layer in layers}
     return [name for name in architecture.layer_names if name in wanted]
 
 
 def check_spatial(architecture: Architecture, layers: Sequence[str], what: str) -> None:
-    """Raises UsageError for layers whose features have no places, as fully connected ones; what: needs them."""
+    """Raises UsageError for layers without spatial features, such as fully connected ones; what: subject of the message."""
     with torch.device("meta"):
         outline = FeatureExtractor(architecture, layers)
     for layer in layers:
@@ -71,7 +71,7 @@ def check_spatial(architecture: Architecture, layers: Sequence[str], what: str) 
 
 
 def theoretical_side(extractor: FeatureExtractor, layer: str) -> int:
-    """How many pixels in a row can reach a unit at all. Raises UsageError for layers that see the whole picture."""
+    """Side in pixels of the theoretical receptive field. Raises UsageError for layers that depend on the whole image."""
     grid = extractor.grid(layer)
     if grid is None:
         raise UsageError(
@@ -81,9 +81,9 @@ def theoretical_side(extractor: FeatureExtractor, layer: str) -> int:
 
 
 def activation_pair(architecture: Architecture, layer: str) -> tuple[str, str]:
-    """The names of a layer before and after its activation, whichever of them is given.
+    """The names of the layers before and after a ReLU, of which `layer` is either.
 
-    Raises UsageError for a layer that belongs to no ReLU, as a pooling.
+    Raises UsageError for a layer without a ReLU, such as a pooling.
     """
     name = architecture.resolve(layer)
     for pair in activation_pairs(architecture):
@@ -93,7 +93,7 @@ def activation_pair(architecture: Architecture, layer: str) -> tuple[str, str]:
 
 
 def activation_pairs(architecture: Architecture) -> list[tuple[str, str]]:
-    """Every layer that goes through a ReLU: the names (before, after), from shallow to deep."""
+    """The names (before, after) of the layers around each ReLU, from shallow to deep."""
     known = architecture.layer_names
     return [
         (each.sources[0], each.name)

@@ -1,4 +1,4 @@
-"""Networks as a list of named layers, and the extractor that runs just the part a caller taps."""
+"""Networks as lists of named layers, and the extractor that runs only what leads to the tapped layers."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,8 +19,8 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 class Layer:
     """One operation of a network.
 
-    build: creates its module. sources: the layers whose outputs it takes. key: the prefix of its parameters in a weights
-    file (`features.0`), None without parameters. tappable: False for a part of the network without a name in the papers.
+    build: creates its module. sources: the layers whose outputs are its inputs. key: prefix of its parameters in a weights
+    file (`features.0`), None without parameters. tappable: False for parts without a name in the papers.
     """
 
     name: str
@@ -32,16 +32,16 @@ class Layer:
 
 @dataclass(frozen=True)
 class Architecture:
-    """A network's layers from shallow to deep, with the input normalization that its weights expect."""
+    """The layers of a network from shallow to deep, its input normalization and default layers."""
 
     name: str
     layers: tuple[Layer, ...]
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
-    blocks: bool = False  # VGG-shaped: names carry block and depth, `conv3_2`
+    blocks: bool = False  # names of layers have block and depth as in VGG, `conv3_2`
     content_layer: str = ""
     style_layers: tuple[str, ...] = ()
-    comparator_layers: tuple[str, ...] = ()  # of a comparator (Dosovitskiy & Brox 2016): AlexNet's relu5, or its like
+    comparator_layers: tuple[str, ...] = ()  # as comparator (Dosovitskiy & Brox 2016, AlexNet's relu5)
     aliases: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -50,10 +50,9 @@ class Architecture:
         return tuple(layer.name for layer in self.layers if layer.tappable)
 
     def resolve(self, name: str) -> str:
-        """The full name of the layer a user means.
+        """The full name of a layer. Raises UsageError, with a suggestion and the list, for an unknown one.
 
-        A bare `conv5` or `relu5` on a VGG-shaped network is the last convolution or activation of that block, as the
-        papers write it. Raises UsageError, with a suggestion and the list, for a name that is not there.
+        With `blocks`, a bare `conv5` or `relu5` is the last convolution or activation of that block, as in the papers.
         """
         if name in self.layer_names:
             return name
@@ -68,11 +67,10 @@ class Architecture:
     def choose_layers(
         self, given: Sequence[str] | None, paper: Sequence[str] = (), own: Sequence[str] | None = None
     ) -> tuple[str, ...]:
-        """The full names of the layers that a loss or a measure uses: those given, else the paper's, else the network's own.
+        """The full names of the layers for a loss or a measure: `given`, else `paper`, else `own`.
 
-        given: the user's, None or empty for no choice. paper: used where the network has all of them. own: used where it
-        has not; if None, its `style_layers`, of which the deepest as many as the paper has. Raises UsageError for a given
-        layer that is not there.
+        given: the user's, None or empty for no choice. paper: used if the network has all of them. own: if None, the
+        deepest of `style_layers`, as many as in `paper`. Raises UsageError for a given layer that is unknown.
         """
         if given:
             return tuple(self.resolve(name) for name in given)
@@ -83,10 +81,10 @@ class Architecture:
 
 @dataclass(frozen=True)
 class Grid:
-    """Where the units of a layer lie in the image and how much of it they see, in pixels, alike in both directions.
+    """The receptive fields of the units of a layer, in pixels, the same in both directions.
 
-    Unit j sees the pixels from `j * stride - before` up to `(j + 1) * stride + after`, and stands for the `stride` pixels
-    in their middle.
+    The field of unit j is the pixels from `j * stride - before` to `(j + 1) * stride + after`; the `stride` pixels in its
+    middle belong to the unit.
     """
 
     stride: int = 1
@@ -95,22 +93,21 @@ class Grid:
 
     @property
     def offset(self) -> float:
-        """Where the pixels begin that the first unit stands for."""
+        """The first of the pixels that belong to the first unit."""
         return (self.after - self.before) / 2
 
     @property
     def side(self) -> int:
-        """How many pixels in a row a unit sees: the theoretical receptive field."""
+        """The side of the theoretical receptive field."""
         return self.before + self.stride + self.after
 
 
 class FeatureExtractor(nn.Module):
-    """A frozen network that turns images into `{layer name: features}` for the layers asked for.
+    """A frozen network from images to `{layer name: features}` of the tapped layers.
 
-    Only the layers that lead to a tap are built, so nothing deeper runs and a weights file holding just those loads.
-
-    Images: (N, 3, H, W) RGB in [0, 1], any float type. Features: (N, C, h, w), or (N, C) for fully connected layers,
-    in the type of the extractor's weights.
+    Images: (N, 3, H, W) RGB in [0, 1], any float type. Features: (N, C, h, w), or (N, C) for fully connected layers, in
+    the type of the extractor's weights. Only layers that lead to a tap are built, and their weights suffice. Raises
+    UsageError for no layers or unknown ones.
     """
 
     mean: Tensor
@@ -126,17 +123,15 @@ class FeatureExtractor(nn.Module):
             )
         self._plan = _ancestors(architecture.layers, self.layers)
         self._plans: dict[tuple[str, ...], tuple[tuple[str, ...], list[Layer], int]] = {}
-        # Module names may not hold dots; layer names hold none.
         self.network = nn.ModuleDict({layer.name: layer.build() for layer in self._plan})
         self.register_buffer("mean", torch.tensor(architecture.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(architecture.std).view(1, 3, 1, 1), persistent=False)
         self.eval().requires_grad_(False)
 
     def forward(self, images: Tensor, layers: Iterable[str] | None = None) -> dict[str, Tensor]:
-        """The features of every tapped layer, or of some of them, running no deeper than the deepest of those.
+        """The features of all tapped layers, or of `layers` by the names given, computed no deeper than needed.
 
-        The result's keys are the names as given. Raises UsageError for images smaller than the deepest of the layers
-        allows, and for a layer that is not there.
+        Raises UsageError for images that are too small for the deepest layer, and for a layer that is not tapped.
         """
         asked = self.layers if layers is None else tuple(layers)
         if asked not in self._plans:
@@ -149,13 +144,12 @@ class FeatureExtractor(nn.Module):
                 f"{smallest}x{smallest}. Use a larger image or a shallower layer."
             )
         dtype = next((p.dtype for p in self.network.parameters()), images.dtype)
-        # Normalized in the image's own precision: a bf16 weight type must not round the image before it is centered.
+        # Normalized in the precision of the image: rounding to bf16 before would lose gray levels.
         values = {IMAGE: ((images - self.mean.to(images.dtype)) / self.std.to(images.dtype)).to(dtype)}
         last_use = {source: layer.name for layer in plan for source in layer.sources}
         features = {}
         for layer in plan:
-            inputs = [values[source] for source in layer.sources]
-            values[layer.name] = self.network[layer.name](*inputs)
+            values[layer.name] = self.network[layer.name](*(values[source] for source in layer.sources))
             if layer.name in names:
                 features[layer.name] = values[layer.name]
             for source in layer.sources:
@@ -172,16 +166,16 @@ class FeatureExtractor(nn.Module):
         return names, plan, _smallest_side(plan, self.network)
 
     def train(self, mode: bool = True) -> "FeatureExtractor":
-        """Leaves the extractor in evaluation mode, as it is never trained."""
+        """Does nothing: an extractor is never trained and stays in evaluation mode."""
         return super().train(False)
 
     @property
     def smallest_side(self) -> int:
-        """The smallest image side, in pixels, that reaches every tapped layer."""
+        """The smallest side of images, in pixels, that all tapped layers allow."""
         return self._plan_for(self.layers)[2]
 
     def grid(self, layer: str) -> Grid | None:
-        """How the units of a layer divide the image; None for a code of the whole image, as fully connected ones are."""
+        """The receptive fields of a layer; None for a code of the whole image, such as fully connected ones."""
         name = self.architecture.resolve(layer)
         grids = {IMAGE: Grid()}
         for part in _ancestors(self.architecture.layers, (name,)):
@@ -198,9 +192,9 @@ class FeatureExtractor(nn.Module):
         return grids[name]
 
     def fingerprint(self, layer: str) -> str:
-        """A digest of the weights that lead to a layer: the same for two extractors whose features there are the same.
+        """A digest of the weights that lead to a layer, 16 hexadecimal digits.
 
-        Taken of the weights in bf16, so that one that is frozen in bf16 has that of the float32 one.
+        Weights are rounded to bf16 first, so that it does not depend on the type in which they are frozen.
         """
         digest = hashlib.sha256()
         for part in _ancestors(self.architecture.layers, (self.architecture.resolve(layer),)):
@@ -209,9 +203,9 @@ class FeatureExtractor(nn.Module):
         return digest.hexdigest()[:16]
 
     def load_weights(self, weights: Mapping[str, Tensor], source: str) -> None:
-        """Fills the built layers from a state dict in torchvision's keys; further keys are ignored.
+        """Loads the weights of the built layers from a state dict with torchvision's keys; other keys are ignored.
 
-        Raises ModelError, naming the layer, when one is missing or has another shape.
+        Raises ModelError, with the name of the layer, for weights that are missing or have another shape.
         """
         for layer in self._plan:
             if layer.key is None:
@@ -231,7 +225,7 @@ class FeatureExtractor(nn.Module):
                 parameter.data.copy_(weights[key])
 
     def named_weights(self) -> dict[str, Tensor]:
-        """The weights of the built layers in the keys that `load_weights` reads."""
+        """The weights of the built layers by the keys that `load_weights` reads."""
         return {
             f"{layer.key}.{name}": parameter.detach()
             for layer in self._plan
@@ -248,6 +242,7 @@ class Concatenate(nn.Module):
 
 
 def _ancestors(layers: tuple[Layer, ...], taps: tuple[str, ...]) -> list[Layer]:
+    """The layers that lead to the taps, and these, from shallow to deep."""
     wanted = set(taps)
     for layer in reversed(layers):
         if layer.name in wanted:
@@ -256,7 +251,7 @@ def _ancestors(layers: tuple[Layer, ...], taps: tuple[str, ...]) -> list[Layer]:
 
 
 def _smallest_side(plan: list[Layer], network: nn.ModuleDict) -> int:
-    """The smallest image side, in pixels, that leaves every layer of the plan at least one value."""
+    """The smallest side of images, in pixels, for which all layers of the plan have at least one value."""
     side = 1
     while not _fits(side, plan, network):
         side += 1
@@ -278,7 +273,7 @@ def _fits(side: int, plan: list[Layer], network: nn.ModuleDict) -> bool:
 
 
 def _window(module: nn.Conv2d | nn.MaxPool2d) -> tuple[int, int, int]:
-    """Kernel, stride and padding in pixels: percept's networks are alike in both directions."""
+    """Kernel, stride and padding in pixels, the same in both directions in all networks here."""
     sizes = (module.kernel_size, module.stride, module.padding)
     kernel, stride, padding = (size[0] if isinstance(size, tuple) else size for size in sizes)
     assert isinstance(kernel, int) and isinstance(stride, int) and isinstance(padding, int)

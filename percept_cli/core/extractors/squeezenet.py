@@ -1,4 +1,4 @@
-"""SqueezeNet 1.0 and 1.1 (Iandola et al. 2016) with every part of its fire modules by name."""
+"""SqueezeNet 1.0 and 1.1 (Iandola et al. 2016) with names for all parts of the fire modules."""
 
 from functools import partial
 
@@ -6,7 +6,7 @@ from torch import nn
 
 from percept_cli.core.extractors.graph import IMAGE, Architecture, Concatenate, Layer
 
-# fire number: (squeeze, expand); the widths are the same in both versions, the pooling is not.
+# number of the fire module: channels of (squeeze, each expand); the same in both versions, unlike the pooling
 FIRES = {2: (16, 64), 3: (16, 64), 4: (32, 128), 5: (32, 128), 6: (48, 192), 7: (48, 192), 8: (64, 256), 9: (64, 256)}
 FIRST = {"squeezenet1_0": (96, 7), "squeezenet1_1": (64, 3)}
 POOL_AFTER = {"squeezenet1_0": (1, 4, 8), "squeezenet1_1": (1, 3, 5)}
@@ -15,8 +15,8 @@ POOL_AFTER = {"squeezenet1_0": (1, 4, 8), "squeezenet1_1": (1, 3, 5)}
 def squeezenet(name: str) -> Architecture:
     """The architecture of `squeezenet1_0` or `squeezenet1_1`.
 
-    `fire5` is the module's output after the ReLU, `fire5_expand` the same before it (both expansions joined), and
-    `fire5_squeeze`, `fire5_squeeze_relu`, `fire5_expand1x1`, `fire5_expand3x3` its parts.
+    `fire5` is the module's output after the ReLU and `fire5_expand` before it (both expansions concatenated); the other
+    parts are `fire5_squeeze`, `fire5_squeeze_relu`, `fire5_expand1x1` and `fire5_expand3x3`.
     """
     outputs, kernel = FIRST[name]
     layers = [

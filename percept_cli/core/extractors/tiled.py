@@ -1,8 +1,8 @@
-"""Features of a large picture in the memory of one tile, and the gradient of whatever is made of them.
+"""Features of a large image and their gradient, computed tile by tile in the memory of one tile.
 
-A network keeps every map that it passes through for its gradient: of four megapixels they are gigabytes. Here only the
-tapped layers are kept. The gradient that a loss gives for them is carried down to the pixels tile by tile. Each tile is
-run with so many pixels around it that its features, and what becomes of them, equal the whole picture's.
+A network keeps all its maps for the gradient: for four megapixels they are gigabytes. Here only the tapped features are
+kept, and the maps of each tile are computed again for its gradient. Each tile is run with as many pixels around it as its
+features need to equal those of the whole image.
 """
 
 import math
@@ -18,17 +18,17 @@ from percept_cli.core.extractors.graph import FeatureExtractor, Grid
 from percept_cli.core.images.tiles import AUTO, OFF, Region, plan_tiles
 
 USUAL_TILE = 512  # pixels
-LARGEST_WHOLE = 1 << 20  # pixels; beyond, `auto` takes tiles
-
+LARGEST_WHOLE = 1 << 20  # pixels; `auto` takes tiles for larger images
 
 Slices = tuple[slice, slice]  # rows and columns
 
 
 @dataclass(frozen=True)
 class FeatureTile:
-    """One tile of a picture: the pixels that the network sees, and by layer which of its units are kept.
+    """A tile of an image and its units that are kept, by layer.
 
-    units: the rows and columns among the tile's own features. places: those in the features of the whole picture.
+    source: the pixels that are the network's input. units: rows and columns in the tile's features. places: the same in
+    the features of the whole image.
     """
 
     source: Region
@@ -39,10 +39,9 @@ class FeatureTile:
 def plan_feature_tiles(
     extractor: FeatureExtractor, layers: Sequence[str], size: Sequence[int], tile: int
 ) -> list[FeatureTile]:
-    """Tiles of at most `tile` pixels a side whose features together are those of a picture, row by row.
+    """Tiles of at most `tile` pixels a side, row by row, whose kept features together are those of the image.
 
-    size: (height, width) of the picture. Where one of the layers sees all of it, as fully connected ones do, it is the
-    one tile.
+    size: (height, width) of the image. It is the only tile if a layer depends on all of it, as fully connected ones do.
     """
     height, width = size
     found = {layer: extractor.grid(layer) for layer in layers}
@@ -54,30 +53,30 @@ def plan_feature_tiles(
     planned = []
     for each in plan_tiles(height, width, tile, halo, multiple=multiple):
         inside = each.target.within(each.source)
-        # A layer may be longer than the image's size over its stride: the last tiles reach to its end.
+        # A layer may have more units than the side of the image over its stride: the last tiles keep them.
         ends = each.target.bottom == height, each.target.right == width
-        units = {layer: _units(inside, grid, ends) for layer, grid in grids.items()}
-        planned.append(
-            FeatureTile(each.source, units, {layer: _units(each.target, grid, ends) for layer, grid in grids.items()})
+        units, places = (
+            {layer: _units(region, grid, ends) for layer, grid in grids.items()} for region in (inside, each.target)
         )
+        planned.append(FeatureTile(each.source, units, places))
     return planned
 
 
 def _units(region: Region, grid: Grid, ends: tuple[bool, bool]) -> Slices:
-    """The units of a layer in a region of pixels, up to the layer's last where the tile ends with the picture."""
+    """The units of a layer in a region of pixels; ends: whether it reaches the bottom and the right of the image."""
     bottom = None if ends[0] else region.bottom // grid.stride
     right = None if ends[1] else region.right // grid.stride
     return slice(region.top // grid.stride, bottom), slice(region.left // grid.stride, right)
 
 
 class MapBuilder:
-    """Puts maps (N, C, h, w) by layer together from parts. The first part has to be that of the last tile."""
+    """Assembles maps (N, C, h, w) by layer from parts, of which that of the last tile comes first."""
 
     def __init__(self) -> None:
         self.maps: dict[str, Tensor] = {}
 
     def add(self, layer: str, places: Slices, part: Tensor) -> None:
-        """Writes a part at its places; the end of the first one is that of the map."""
+        """Writes a part at its places; the end of the first part is the end of the map."""
         if layer not in self.maps:
             size = places[0].start + part.shape[2], places[1].start + part.shape[3]
             self.maps[layer] = part.new_empty((*part.shape[:2], *size)).to(memory_format=torch.channels_last)
@@ -85,10 +84,9 @@ class MapBuilder:
 
 
 class TiledExtractor(nn.Module):
-    """An extractor that runs tile by tile, forward and backward, with the features and gradients of the whole picture.
+    """An extractor that runs tile by tile, with the features and first-order gradients of the whole image.
 
-    tile: the side in pixels of what is kept of a tile; smaller pictures are seen whole. Called as the extractor is.
-    There are no gradients of the second order.
+    tile: side of a tile in pixels, without its margin; smaller images are not divided. Called like `FeatureExtractor`.
     """
 
     def __init__(self, extractor: FeatureExtractor, tile: int = USUAL_TILE):
@@ -97,7 +95,7 @@ class TiledExtractor(nn.Module):
         self.layers, self.architecture = extractor.layers, extractor.architecture
 
     def forward(self, images: Tensor, layers: Iterable[str] | None = None) -> dict[str, Tensor]:
-        """The features of the layers, or of all that are tapped, of images (N, 3, H, W) in [0, 1]."""
+        """The features of the given layers, or of all tapped ones, of images (N, 3, H, W) in [0, 1]."""
         asked = self.layers if layers is None else tuple(layers)
         if max(images.shape[-2:]) <= self.tile:
             return self.extractor(images, asked)
@@ -109,17 +107,17 @@ AnyExtractor = FeatureExtractor | TiledExtractor
 
 
 def tile_extractor(extractor: FeatureExtractor, tile: int | str, height: int, width: int) -> AnyExtractor:
-    """An extractor for pictures of that size: in tiles of so many pixels, `off`, or by their number (`auto`).
+    """The extractor for images of height x width pixels, tiled if they need it.
 
-    Never in tiles with a layer that sees all of a picture, as fully connected ones do.
+    tile: side of tiles in pixels, `off`, or `auto`: tiles for more than a megapixel. Never tiled with a layer that
+    depends on all of an image, as fully connected ones do.
     """
     if tile == AUTO:
         tile = USUAL_TILE if height * width > LARGEST_WHOLE else OFF
-    if isinstance(tile, str) or tile >= max(height, width):
+    untiled = isinstance(tile, str) or tile >= max(height, width)
+    if untiled or any(extractor.grid(layer) is None for layer in extractor.layers):
         return extractor
-    if any(extractor.grid(layer) is None for layer in extractor.layers):
-        return extractor
-    return TiledExtractor(extractor, tile)
+    return TiledExtractor(extractor, int(tile))
 
 
 class _TiledFeatures(torch.autograd.Function):

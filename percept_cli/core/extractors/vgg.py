@@ -1,4 +1,4 @@
-"""VGG-16 and VGG-19 (Simonyan & Zisserman 2015) with layer names as the papers write them."""
+"""VGG-16 and VGG-19 (Simonyan & Zisserman 2015) with the layer names of the papers."""
 
 from functools import partial
 
@@ -11,7 +11,7 @@ CHANNELS = (64, 128, 256, 512, 512)
 
 
 def vgg(name: str) -> Architecture:
-    """The architecture of `vgg16` or `vgg19`, keys as torchvision's: `conv3_3` before, `relu3_3` after the ReLU."""
+    """The architecture of `vgg16` or `vgg19` with torchvision's keys; `conv3_3` is before the ReLU, `relu3_3` after it."""
     layers: list[Layer] = []
     index, channels, previous = 0, 3, IMAGE
 
@@ -32,7 +32,7 @@ def vgg(name: str) -> Architecture:
         name,
         tuple(layers),
         blocks=True,
-        # Johnson et al. 2016: relu3_3 of VGG-16 for content. VGG-19's counterpart at that depth has the same name.
+        # Johnson et al. 2016's content layer of VGG-16; VGG-19's at that depth has the same name.
         content_layer="relu3_3",
         style_layers=("relu1_2", "relu2_2", "relu3_3", "relu4_3")
         if name == "vgg16"
@@ -42,17 +42,14 @@ def vgg(name: str) -> Architecture:
 
 
 def add_classifier(layers: list[Layer], previous: str, channels: int, pooled: int, dropout_first: bool) -> None:
-    """Appends fc6 to fc8 and `prob`; torchvision's AlexNet and VGG differ in where their dropouts (no-ops here) stand."""
+    """Appends fc6 to fc8 and `prob`; dropout_first: the order of torchvision's dropouts, which only changes the keys."""
     sizes = ((channels * pooled * pooled, 4096), (4096, 4096), (4096, 1000))
     positions = (1, 4, 6) if dropout_first else (0, 3, 6)
     layers.append(Layer("avgpool", partial(nn.AdaptiveAvgPool2d, pooled), (previous,)))
     layers.append(Layer("flat", nn.Flatten, ("avgpool",), tappable=False))
-    previous = "flat"
-    for number, (inputs, outputs), position in zip((6, 7, 8), sizes, positions, strict=True):
-        key = f"classifier.{position}"
-        layers.append(Layer(f"fc{number}", partial(nn.Linear, inputs, outputs), (previous,), key))
-        previous = f"fc{number}"
+    sources = ("flat", "relu6", "relu7")
+    for number, source, (inputs, outputs), position in zip((6, 7, 8), sources, sizes, positions, strict=True):
+        layers.append(Layer(f"fc{number}", partial(nn.Linear, inputs, outputs), (source,), f"classifier.{position}"))
         if number < 8:
-            layers.append(Layer(f"relu{number}", nn.ReLU, (previous,)))
-            previous = f"relu{number}"
-    layers.append(Layer("prob", partial(nn.Softmax, dim=1), (previous,)))
+            layers.append(Layer(f"relu{number}", nn.ReLU, (f"fc{number}",)))
+    layers.append(Layer("prob", partial(nn.Softmax, dim=1), ("fc8",)))

@@ -1,4 +1,4 @@
-"""Networks that make images: one module an architecture, and the one dictionary of their names."""
+"""Generators: networks that make images, by role and name."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -41,16 +41,16 @@ ARCHITECTURES: Mapping[str, Mapping[str, Callable[..., Generator]]] = {
     "autoencoder": {"lean": Autoencoder},
     "translation": {"unet": TranslationGenerator, **STYLES},
 }
-"""Every architecture by its role and name. A file of weights names both, so a name that was released stays."""
+"""Every architecture by role and name. Files of weights hold both, so a released name never changes."""
 
 __all__ = ["ARCHITECTURES", "Generator", "create_generator"]
 
 
 def create_generator(role: str, name: str, **arguments: Any) -> Generator:
-    """An untrained generator of a role by name; an argument that is None takes the default of its class.
+    """An untrained generator by role and name; arguments that are None take the default of its class.
 
-    Raises UsageError for an unknown name, for arguments out of range, and for `inputs=4`, a mask beside the image, where
-    the network takes images alone.
+    Raises UsageError for an unknown name, for arguments out of range, and for `inputs=4` (image and mask) where the
+    network takes only images.
     """
     known = ARCHITECTURES[role]
     if name not in known:
@@ -61,5 +61,5 @@ def create_generator(role: str, name: str, **arguments: Any) -> Generator:
     elif "inputs" in given and "inputs" not in inspect.signature(known[name]).parameters:
         raise UsageError(f"--generator {name} does not see a mask: leave it out for --degrade mask.")
     if role == "style":
-        known[name]()  # draws as many random numbers as ever, so that a seed gives the same untrained style as before
+        known[name]()  # earlier versions created it twice; drawing the same numbers keeps the results of a seed
     return known[name](**given)

@@ -5,20 +5,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from percept_cli.core.generators.base import Generator
-from percept_cli.core.generators.inversion import SLOPE, Inverter, LeakyBlock, create_lean_layers
+from percept_cli.core.generators.inversion import SLOPE, Inverter, create_lean_layers, leaky_block
 
 STRIDE = 8
 WIDTHS = (32, 64, 128)
-# Of log variances: an untrained encoder must not make infinite ones.
-LARGEST = 10.0
+LARGEST_LOG_VARIANCE = 10.0  # so that the variances of an untrained encoder are finite
 
 
 class Autoencoder(Generator):
-    """Images (N, 3, H, W) in [0, 1] to a code (N, channels, ⌈H/8⌉, ⌈W/8⌉) and back; 8 channels in the paper.
+    """A network from images (N, 3, H, W) in [0, 1] to a code (N, channels, ⌈H/8⌉, ⌈W/8⌉) and back.
 
-    The decoder is a `lean` inverter of that code. variational: the code is a Gaussian (Kingma & Welling 2014), whose
-    mean is the code in evaluation mode; pictures are drawn by decoding values of a standard normal distribution.
-    width: channels of the layers as a share of the usual.
+    channels: 8 in the paper. variational: the code is Gaussian (Kingma & Welling 2014); its mean is the code in
+    evaluation mode, and decoded values of a standard normal distribution are new images. width: multiplies the channels
+    of all layers. The decoder is a `lean` inverter of the code.
     """
 
     stride = STRIDE
@@ -28,28 +27,27 @@ class Autoencoder(Generator):
         self.arguments = {"channels": channels, "variational": variational, "width": width}
         self.channels, self.variational = channels, variational
         layers: list[nn.Module] = []
-        here = 3
+        inputs = 3
         for outputs in (max(4, round(width * count)) for count in WIDTHS):
-            layers += [nn.Conv2d(here, outputs, 4, stride=2, padding=1), nn.LeakyReLU(SLOPE)]
-            here = outputs
-        layers += [LeakyBlock(here), LeakyBlock(here), nn.Conv2d(here, channels * (2 if variational else 1), 1)]
-        for part in layers:
-            if isinstance(part, nn.Conv2d):
-                nn.init.kaiming_normal_(part.weight, a=SLOPE)
-                nn.init.zeros_(part.bias)  # type: ignore[arg-type]
+            layers += [nn.Conv2d(inputs, outputs, 4, stride=2, padding=1), nn.LeakyReLU(SLOPE)]
+            inputs = outputs
+        layers += [leaky_block(inputs), leaky_block(inputs), nn.Conv2d(inputs, channels * (2 if variational else 1), 1)]
+        for layer in layers:
+            if isinstance(layer, nn.Conv2d):
+                nn.init.kaiming_normal_(layer.weight, a=SLOPE)
+                nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
         self.encoder = nn.Sequential(*layers)
         self.decoder = Inverter(create_lean_layers, channels, stride=STRIDE, width=width)
 
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
-        """The code of images, and the logarithm of its variance where it is a Gaussian; float32."""
+        """The code of images in float32, and the logarithm of its variance, None where it is not variational."""
         height, width = images.shape[-2:]
-        # The last row and column are repeated until the code covers them.
         padded = F.pad(2 * images - 1, (0, -width % STRIDE, 0, -height % STRIDE), mode="replicate")
         code = self.encoder(padded).float()
         if not self.variational:
             return code, None
-        mean, spread = code.chunk(2, dim=1)
-        return mean, spread.clamp(-LARGEST, LARGEST)
+        mean, log_variance = code.chunk(2, dim=1)
+        return mean, log_variance.clamp(-LARGEST_LOG_VARIANCE, LARGEST_LOG_VARIANCE)
 
     def decode(self, code: Tensor, size: tuple[int, int] | None = None) -> Tensor:
         """The image of a code, not clamped; size: its height and width, by default 8 times the code's."""
@@ -57,18 +55,18 @@ class Autoencoder(Generator):
         return images
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        """The image again, the code's mean and its log variance; in training a Gaussian code is drawn."""
-        mean, spread = self.encode(images)
+        """The decoded images, the code's mean and its log variance; in training a variational code is sampled."""
+        mean, log_variance = self.encode(images)
         code = mean
-        if spread is not None and self.training:
-            code = mean + (spread / 2).exp() * torch.randn_like(mean)
+        if log_variance is not None and self.training:
+            code = mean + (log_variance / 2).exp() * torch.randn_like(mean)
         height, width = images.shape[-2:]
-        return self.decode(code, (height, width)), mean, spread
+        return self.decode(code, (height, width)), mean, log_variance
 
 
-def divergence(mean: Tensor, spread: Tensor) -> Tensor:
-    """KL divergence of a Gaussian from the standard one, in nats a value: mean and log variance of any shape.
+def divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """KL divergence of a Gaussian from the standard normal distribution, in nats per value; arguments of any one shape.
 
     ½ (μ² + σ² − log σ² − 1) (Kingma & Welling 2014, appendix B; the mean over values, where theirs is the sum).
     """
-    return 0.5 * (mean.square() + spread.exp() - spread - 1).mean()
+    return 0.5 * (mean.square() + log_variance.exp() - log_variance - 1).mean()

@@ -1,4 +1,4 @@
-"""The base class of every generator: the facts by which a generator is run in tiles, padded and saved."""
+"""The base class of every generator: what padding, tiling and saving need to know of it."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -8,42 +8,42 @@ from torch import nn
 
 
 class Generator(nn.Module):
-    """A feed-forward network that makes images: (N, C, h, w) to (N, 3, s·h, s·w), RGB in [0, 1], perhaps a little beyond.
+    """A feed-forward network from (N, C, h, w) to images (N, 3, s·h, s·w), RGB in [0, 1] or slightly beyond.
 
-    Its attributes are facts about it that hold for any weights. A subclass states those for which the default is wrong,
-    as class attributes or, where they depend on its arguments, in `__init__`.
+    Its attributes hold for any weights. A subclass states those that differ from the defaults, as class attributes or,
+    where they depend on its arguments, in `__init__`.
     """
 
     scale: int = 1
-    """How many times wider and higher the result is than what it is made of."""
+    """s, the factor by which the result is wider and higher than the input."""
 
     size_multiple: int = 1
-    """Tiles of a picture must begin and end at multiples of so many pixels, except at the picture's own edges."""
+    """Tiles must begin and end at multiples of this many pixels, except at the edges of the picture."""
 
     smallest: int = 1
-    """The smallest side in pixels that the network takes; smaller pictures are padded (see `run_whole`)."""
+    """Smallest side of the input in pixels; smaller pictures are padded (see `run_whole`)."""
 
     receptive_radius: int | None = None
-    """How many pixels of the input, in each direction, an output pixel depends on beyond its own; None: not known."""
+    """How far an output pixel depends on input pixels around its own, in pixels of each direction; None if unknown."""
 
     tiles_exactly: bool = True
-    """Whether a tile with `receptive_radius` pixels around it gives what the whole picture gives.
+    """Whether a tile with `receptive_radius` pixels around it equals that part of the whole picture.
 
-    False for a network with statistics over the picture, such as instance norm: they make every pixel depend on all.
+    False for networks with statistics over the picture, such as instance norm, where every pixel depends on all others.
     """
 
     inputs: int = 3
-    """Channels of the input: 3 are RGB, 4 are RGB and a mask, other numbers are features."""
+    """Channels of the input: 3 for RGB, 4 for RGB and a mask, other numbers for features."""
 
     arguments: Mapping[str, Any] = MappingProxyType({})
-    """What its class is called with to build it again; saved beside its weights."""
+    """Arguments of its class with which it can be created again; saved with its weights."""
 
     @property
     def exact_halo(self) -> int | None:
-        """Pixels around a tile with which it gives what the whole picture gives; None: no number of them, or not known."""
+        """Pixels needed around a tile so that it equals the whole picture; None if no number suffices or is known."""
         return self.receptive_radius if self.tiles_exactly else None
 
     @property
     def fills_holes(self) -> bool:
-        """Whether it needs a mask behind the three channels of the image, and fills what is masked."""
+        """Whether its input has a mask as fourth channel, whose pixels it fills."""
         return self.inputs == 4

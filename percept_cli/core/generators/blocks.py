@@ -1,6 +1,7 @@
 """Residual, upsampling and normalization blocks."""
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -13,8 +14,8 @@ from percept_cli.core.images.resize import cubic_kernel
 class InstanceNorm(nn.Module):
     """Instance normalization with affine parameters (Ulyanov et al. 2016), (N, C, H, W) to the same.
 
-    Each image alone through batch normalization is the same arithmetic, and unlike `F.instance_norm` it keeps the
-    channels-last layout: 4 times as fast on a processor, forward and backward.
+    Computed as batch normalization of one image at a time: unlike `F.instance_norm` it keeps the channels-last layout,
+    which is 4 times as fast on a processor.
     """
 
     def __init__(self, channels: int):
@@ -38,10 +39,9 @@ def create_norm(norm: str, channels: int) -> nn.Module:
 
 
 class ConvNorm(nn.Module):
-    """Reflection-padded convolution, normalization and, unless `relu` is False, ReLU.
+    """Reflection-padded convolution, normalization and, unless `relu` is False, ReLU; large maps in strips (see `strips`).
 
-    enlargement: the factor by which nearest neighbors enlarge the features first. Large maps are computed in strips (see
-    `strips`).
+    enlargement: factor of a nearest-neighbor enlargement before the convolution.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class ConvNorm(nn.Module):
         enlargement: int = 1,
     ):
         super().__init__()
-        # A normalization takes the mean away, so the convolution before one needs no bias.
+        # A normalization subtracts the mean, and with it any bias of the convolution before it.
         self.conv = nn.Conv2d(inputs, outputs, kernel, stride, bias=norm == "none")
         self.norm = create_norm(norm, outputs)
         self.relu = relu
@@ -64,8 +64,7 @@ class ConvNorm(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         features = convolve(features, self.conv, self.enlargement)
         if isinstance(self.norm, InstanceNorm) and takes_strips(features):
-            norm = self.norm
-            return normalize_in_strips(features, norm.weight, norm.bias, relu=self.relu)
+            return normalize_in_strips(features, self.norm.weight, self.norm.bias, relu=self.relu)
         features = self.norm(features)
         return F.relu(features) if self.relu else features
 
@@ -81,15 +80,33 @@ class ResidualBlock(nn.Module):
         self.first = ConvNorm(channels, channels, 3, norm=norm)
         self.second = ConvNorm(channels, channels, 3, norm=closing_norm or norm, relu=False)
         if closing_norm == "none":
-            # Small at first: nothing else keeps a chain of such sums from growing.
-            nn.init.kaiming_normal_(self.second.conv.weight, a=math.sqrt(99))
+            shrink(self.second.conv)  # nothing else keeps a chain of such sums from growing
 
     def forward(self, features: Tensor) -> Tensor:
         return features + self.second(self.first(features))
 
 
+class PlainBlock(nn.Module):
+    """Two 3x3 convolutions with an activation between them, added to their input (EDSR's block, Lim et al. 2017)."""
+
+    def __init__(self, channels: int, activate: Callable[[Tensor], Tensor] = F.relu):
+        super().__init__()
+        self.first = nn.Conv2d(channels, channels, 3, padding=1)
+        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+        self.activate = activate
+        shrink(self.second)  # the chain begins as the identity, and so takes high learning rates
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features + self.second(self.activate(self.first(features)))
+
+
+def shrink(convolution: nn.Conv2d) -> None:
+    """Initializes the weights of a convolution at a tenth of the scale of He et al. 2015."""
+    nn.init.kaiming_normal_(convolution.weight, a=math.sqrt(99))
+
+
 class UnpaddedResidualBlock(nn.Module):
-    """Johnson's residual block: unpadded convolutions, which lose 2 pixels at each side, and the identity cropped as much."""
+    """Johnson's residual block: two unpadded 3x3 convolutions, which crop 2 pixels at each side, and the cropped input."""
 
     def __init__(self, channels: int, norm: str):
         super().__init__()
@@ -101,7 +118,7 @@ class UnpaddedResidualBlock(nn.Module):
 
 
 class ResizeConvNorm(nn.Module):
-    """Nearest-neighbor enlargement by 2, then a convolution (Odena et al. 2016): no checkerboard."""
+    """Nearest-neighbor enlargement by 2, then a convolution (Odena et al. 2016), which makes no checkerboard."""
 
     def __init__(self, inputs: int, outputs: int, norm: str = "instance"):
         super().__init__()
@@ -114,8 +131,8 @@ class ResizeConvNorm(nn.Module):
 class BicubicBase(nn.Module):
     """Bicubic enlargement by a whole factor as one convolution with fixed weights, (N, 3, h, w) to (N, 3, s·h, s·w).
 
-    Every output pixel of one phase uses the same weights wherever it lies, so a tile gives what the whole gives.
-    `F.interpolate` computes its weights from float32 coordinates: for a factor of 3, at 5,000 pixels, a tile is 5e-4 off.
+    The weights do not depend on the position, so a tile equals that part of the whole. `F.interpolate` computes its
+    weights from float32 coordinates: for a factor of 3, at 5,000 pixels, a tile differs by 5e-4.
     """
 
     radius = 2
@@ -135,10 +152,10 @@ class BicubicBase(nn.Module):
         return F.pixel_shuffle(F.conv2d(padded, kernel, groups=3), self.scale)
 
     def reach(self, margin: int) -> int:
-        """How many small pixels beyond its own an output pixel depends on, with the `margin` output pixels around it.
+        """The radius in small pixels on which an output pixel and the `margin` output pixels around it depend.
 
-        An output pixel depends on two small pixels on the side that it is nearer to and on one on the other side; in the
-        very center of a small pixel it depends on that one alone.
+        An output pixel depends on two small pixels on the nearer side of its own and on one on the other side; in the
+        exact center of a small pixel it depends on that pixel alone.
         """
         s = self.scale
         return max(

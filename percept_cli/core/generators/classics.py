@@ -1,7 +1,7 @@
-"""The papers' upscaling networks, each as its paper describes it, to measure percept's own against.
+"""The papers' upscaling networks, each as its paper describes it, to compare percept's own with.
 
-All take images (N, 3, h, w) RGB in [0, 1] of any size and return (N, 3, s·h, s·w), not clamped. Those with batch norm
-work in tiles as on the whole in evaluation mode only, where its statistics are fixed.
+All take images (N, 3, h, w) RGB in [0, 1] of any size and return (N, 3, s·h, s·w), not clamped. Tiles of those with
+batch norm equal the whole only in evaluation mode, where its statistics are fixed.
 """
 
 from collections.abc import Sequence
@@ -16,10 +16,7 @@ from percept_cli.errors import UsageError
 
 
 class SrcnnGenerator(Generator):
-    """SRCNN (Dong et al. 2014): three convolutions of 9, 1 and 5 pixels on the bicubic enlargement.
-
-    The radius is that of the three convolutions, 6 pixels of the large image, seen through the bicubic enlargement.
-    """
+    """SRCNN (Dong et al. 2014): three convolutions of 9, 1 and 5 pixels on the bicubic enlargement."""
 
     def __init__(self, scale: int = 4):
         super().__init__()
@@ -29,7 +26,7 @@ class SrcnnGenerator(Generator):
         self.base = BicubicBase(scale)
         self.receptive_radius = self.base.reach(4 + 0 + 2)
         # Departs from the paper, whose one channel is luma with bicubic colors: here RGB, three channels in and out.
-        # Its convolutions are unpadded while it trains; its released program repeats the edge, as these do always.
+        # Its convolutions are unpadded in training, and its released program repeats the edge; these always repeat it.
         self.first = nn.Conv2d(3, 64, 9, padding=4, padding_mode="replicate")
         self.middle = nn.Conv2d(64, 32, 1)
         self.last = nn.Conv2d(32, 3, 5, padding=2, padding_mode="replicate")
@@ -47,12 +44,12 @@ class SrResNetGenerator(Generator):
         stages = enlargement_stages("srresnet", scale)
         self.scale = scale
         self.arguments = {"scale": scale, "channels": channels, "blocks": blocks}
-        # A stage convolves before it enlarges, so its pixel of reach is one of the smaller map.
+        # The convolution of a stage comes before its enlargement, so it reaches a pixel of the smaller map.
         tail = [4, *(step for factor in reversed(stages) for step in (-factor, 1))]
         self.receptive_radius = reach_through(scale, tail) + 4 + 2 * blocks + 1
         self.first = nn.Sequential(nn.Conv2d(3, channels, 9, padding=4), nn.PReLU())
-        self.body = nn.Sequential(*(NormedBlock(channels, nn.PReLU()) for _ in range(blocks)))
-        # A normalization takes the mean away, so the convolutions before one need no bias.
+        self.body = nn.Sequential(*(normed_block(channels, nn.PReLU()) for _ in range(blocks)))
+        # A normalization subtracts the mean, and with it any bias of the convolution before it.
         self.joint = nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels))
         self.enlargement = nn.Sequential(
             *(
@@ -71,42 +68,26 @@ class SrResNetGenerator(Generator):
         return 0.5 + 0.5 * in_float32(self.last(self.enlargement(features)))
 
 
-class NormedBlock(nn.Module):
-    """Convolution, batch norm, activation, convolution, batch norm, added to its input (Gross & Wilber 2016)."""
-
-    def __init__(self, channels: int, activation: nn.Module):
-        super().__init__()
-        self.residual = nn.Sequential(
-            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
-            nn.BatchNorm2d(channels),
-            activation,
-            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
-            nn.BatchNorm2d(channels),
-        )
-
-    def forward(self, features: Tensor) -> Tensor:
-        return features + self.residual(features)
-
-
 class EnhanceNetGenerator(Generator):
-    """EnhanceNet (Sajjadi et al. 2017, table 1): residual blocks, nearest-neighbor stages, detail on top of bicubic."""
+    """EnhanceNet (Sajjadi et al. 2017, table 1): residual blocks, nearest-neighbor stages, added to the bicubic image."""
 
     def __init__(self, scale: int = 4, channels: int = 64, blocks: int = 10):
         super().__init__()
-        # The paper enlarges 4 times only: 2 and 8 take a stage less or more, 3 a single one.
+        # The paper enlarges only 4 times: here 2 and 8 have one stage less or more, 3 has a single one.
         stages = enlargement_stages("enhancenet", scale)
         self.scale = scale
         self.arguments = {"scale": scale, "channels": channels, "blocks": blocks}
-        tail = [1, 1, *(step for factor in reversed(stages) for step in (1, -factor))]
-        self.receptive_radius = max(BicubicBase.radius, reach_through(scale, tail) + 2 * blocks + 1)
+        self.receptive_radius = max(BicubicBase.radius, nearest_reach(scale, stages) + 2 * blocks + 1)
         self.first = nn.Conv2d(3, channels, 3, padding=1)
-        self.body = nn.Sequential(*(RectifiedBlock(channels) for _ in range(blocks)))
-        self.enlargement = nn.Sequential(
+        self.body = nn.Sequential(
             *(
-                nn.Sequential(nn.Upsample(scale_factor=factor), nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU())
-                for factor in stages
+                Residual(
+                    nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU(), nn.Conv2d(channels, channels, 3, padding=1)
+                )
+                for _ in range(blocks)
             )
         )
+        self.enlargement = nearest_enlargement(channels, stages, nn.ReLU())
         self.last = nn.Sequential(
             nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU(), nn.Conv2d(channels, 3, 3, padding=1)
         )
@@ -116,19 +97,6 @@ class EnhanceNetGenerator(Generator):
         # The release subtracts the mean of each channel over its data set.
         features = self.body(F.relu(self.first(images - 0.5)))
         return bicubic(self.base, images) + in_float32(self.last(self.enlargement(features)))
-
-
-class RectifiedBlock(nn.Module):
-    """EnhanceNet's block: convolution, ReLU, convolution, added to its input."""
-
-    def __init__(self, channels: int):
-        super().__init__()
-        self.residual = nn.Sequential(
-            nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU(), nn.Conv2d(channels, channels, 3, padding=1)
-        )
-
-    def forward(self, features: Tensor) -> Tensor:
-        return features + self.residual(features)
 
 
 class RrdbGenerator(Generator):
@@ -142,19 +110,11 @@ class RrdbGenerator(Generator):
         stages = enlargement_stages("rrdb", scale)
         self.scale = scale
         self.arguments = {"scale": scale, "channels": channels, "blocks": blocks, "growth": growth}
-        tail = [1, 1, *(step for factor in reversed(stages) for step in (1, -factor))]
-        self.receptive_radius = reach_through(scale, tail) + 1 + 3 * 5 * blocks + 1
+        self.receptive_radius = nearest_reach(scale, stages) + 1 + 3 * 5 * blocks + 1
         self.first = nn.Conv2d(3, channels, 3, padding=1)
         self.body = nn.Sequential(*(DenseGroup(channels, growth) for _ in range(blocks)))
         self.joint = nn.Conv2d(channels, channels, 3, padding=1)
-        self.enlargement = nn.Sequential(
-            *(
-                nn.Sequential(
-                    nn.Upsample(scale_factor=factor), nn.Conv2d(channels, channels, 3, padding=1), nn.LeakyReLU(0.2)
-                )
-                for factor in stages
-            )
-        )
+        self.enlargement = nearest_enlargement(channels, stages, nn.LeakyReLU(0.2))
         self.last = nn.Sequential(
             nn.Conv2d(channels, channels, 3, padding=1), nn.LeakyReLU(0.2), nn.Conv2d(channels, 3, 3, padding=1)
         )
@@ -165,8 +125,7 @@ class RrdbGenerator(Generator):
         return in_float32(self.last(self.enlargement(features)))
 
 
-# Wang et al. 2018, section 3.1: what a residual is multiplied by before it is added
-RESIDUAL_SCALING = 0.2
+RESIDUAL_SCALING = 0.2  # multiplies a residual before it is added (Wang et al. 2018, section 3.1)
 
 
 class DenseGroup(nn.Module):
@@ -205,26 +164,26 @@ class DenseBlock(nn.Module):
 class JohnsonUpscaleGenerator(Generator):
     """Johnson et al. 2016's super-resolution network (supplement, table 2): batch norm, transposed convolutions, tanh.
 
-    The results are in [0, 1]. The transposed convolutions see one pixel more to the right and below than to the left.
+    The results are in [0, 1].
     """
 
     def __init__(self, scale: int = 4, channels: int = 64, blocks: int = 4):
         super().__init__()
-        # The paper's are 4 and 8; 2 takes one stage by the same rule, log2 of the scale.
+        # The paper's scales are 4 and 8; 2 has one stage by the same rule, log2 of the scale.
         stages = enlargement_stages("johnson-upscale", scale, scales=(2, 4, 8))
         self.scale = scale
         self.arguments = {"scale": scale, "channels": channels, "blocks": blocks}
         reach = scale - 1 + 4
         for _ in stages:
-            reach = (reach + 1) // 2  # an odd pixel of a transposed convolution also sees the next small one
+            reach = (reach + 1) // 2  # an odd pixel of a transposed convolution also depends on the next small one
         self.receptive_radius = reach + 2 * blocks + 4
 
-        # Unlike the style network's, the blocks keep their padding: the table's maps stay 72 x 72 throughout. It names
-        # no kind of padding; zeros here. Before a normalization the convolutions need no bias.
+        # Unlike in the style network, the blocks are padded: the table's maps stay 72 x 72 throughout. The table does not
+        # say how; zeros here. Before a normalization the convolutions need no bias.
         self.first = nn.Sequential(
             nn.Conv2d(3, channels, 9, padding=4, bias=False), nn.BatchNorm2d(channels), nn.ReLU()
         )
-        self.body = nn.Sequential(*(NormedBlock(channels, nn.ReLU()) for _ in range(blocks)))
+        self.body = nn.Sequential(*(normed_block(channels, nn.ReLU()) for _ in range(blocks)))
         self.enlargement = nn.Sequential(
             *(
                 nn.Sequential(
@@ -242,8 +201,40 @@ class JohnsonUpscaleGenerator(Generator):
         return 0.5 + 0.5 * torch.tanh(in_float32(self.last(features)))
 
 
+class Residual(nn.Module):
+    """Layers whose result is added to their input."""
+
+    def __init__(self, *layers: nn.Module):
+        super().__init__()
+        self.residual = nn.Sequential(*layers)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features + self.residual(features)
+
+
+def normed_block(channels: int, activation: nn.Module) -> Residual:
+    """Convolution, batch norm, activation, convolution, batch norm, added to the input (Gross & Wilber 2016)."""
+    return Residual(
+        nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+        nn.BatchNorm2d(channels),
+        activation,
+        nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+        nn.BatchNorm2d(channels),
+    )
+
+
+def nearest_enlargement(channels: int, stages: Sequence[int], activation: nn.Module) -> nn.Sequential:
+    """For each factor in `stages`: nearest-neighbor enlargement, a 3x3 convolution and the activation."""
+    return nn.Sequential(
+        *(
+            nn.Sequential(nn.Upsample(scale_factor=factor), nn.Conv2d(channels, channels, 3, padding=1), activation)
+            for factor in stages
+        )
+    )
+
+
 def enlargement_stages(name: str, scale: int, scales: Sequence[int] = (2, 3, 4, 8)) -> list[int]:
-    """The factors by which a network enlarges one after another: 8 is [2, 2, 2], 3 is [3]. UsageError for others."""
+    """The factors of a network's successive enlargements: 8 is [2, 2, 2], 3 is [3]. UsageError for other scales."""
     if scale not in scales:
         known = f"{', '.join(map(str, scales[:-1]))} or {scales[-1]}"
         raise UsageError(f"'{name}' does not enlarge {scale} times: give {known}.")
@@ -251,15 +242,20 @@ def enlargement_stages(name: str, scale: int, scales: Sequence[int] = (2, 3, 4, 
 
 
 def reach_through(scale: int, steps: Sequence[int]) -> int:
-    """How many small pixels beyond its own an output pixel sees through `steps`, from the output inwards.
+    """The radius in small pixels on which an output pixel depends through `steps`, from the output to the input.
 
-    A step of r >= 0 is a convolution that reaches r pixels, one of -f an enlargement by f. Taken for the last of the
-    `scale` output pixels in a small one, to the right; mirrored, it is that of the first to the left.
+    A step r >= 0 is a convolution that reaches r pixels, a step -f an enlargement by f. Computed to the right for the
+    last of the `scale` output pixels of a small one; by symmetry it is that to the left of the first.
     """
     position = scale - 1
     for step in steps:
         position = position + step if step >= 0 else position // -step
     return position
+
+
+def nearest_reach(scale: int, stages: Sequence[int]) -> int:
+    """As `reach_through`, through `nearest_enlargement` and the two 3x3 convolutions after it."""
+    return reach_through(scale, [1, 1, *(step for factor in reversed(stages) for step in (1, -factor))])
 
 
 def bicubic(base: BicubicBase, images: Tensor) -> Tensor:
@@ -269,5 +265,5 @@ def bicubic(base: BicubicBase, images: Tensor) -> Tensor:
 
 
 def in_float32(images: Tensor) -> Tensor:
-    """Images, or what is added to them, in float32 or finer: bf16 has too few gray levels."""
+    """Images in float32 or finer: bf16 has too few gray levels."""
     return images.to(torch.promote_types(images.dtype, torch.float32))

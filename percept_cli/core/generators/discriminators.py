@@ -1,6 +1,6 @@
-"""Discriminators: networks that tell real images from generated ones while a generator trains; images in, logits out.
+"""Discriminators: networks that classify images as real (logit above 0) or generated, for adversarial training.
 
-A logit above 0 means real. `smallest` is the smallest side of the images that each takes.
+`smallest` is the smallest side, in pixels, of the images that each takes.
 """
 
 from typing import Any
@@ -19,10 +19,10 @@ class SrganDiscriminator(nn.Module):
     """SRGAN's discriminator (Ledig et al. 2017, figure 4): images (N, 3, H, W) in [0, 1] to one logit each, (N, 1).
 
     Eight 3x3 convolutions, every second with a stride of 2, batch norm on all but the first, two dense layers.
-    channels: of the first convolution, 64 in the paper; the others have up to 8 times that.
+    channels: of the first convolution, 64 in the paper; the last has 8 times as many.
     """
 
-    smallest = 17  # of 16 a single pixel is left, too few for the batch norm of a single image
+    smallest = 17  # 16 pixels become one, and the batch norm of a single image needs more
 
     def __init__(self, channels: int = 64):
         super().__init__()
@@ -31,7 +31,6 @@ class SrganDiscriminator(nn.Module):
         inputs = channels
         for factor, stride in ((1, 2), (2, 1), (2, 2), (4, 1), (4, 2), (8, 1), (8, 2)):
             outputs = factor * channels
-            # A normalization takes the mean away, so the convolution needs no bias.
             convolution = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
             layers += [convolution, nn.BatchNorm2d(outputs), nn.LeakyReLU(SLOPE)]
             inputs = outputs
@@ -40,17 +39,17 @@ class SrganDiscriminator(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         features = self.features(2 * images - 1)
-        # Departs from the paper, whose first dense layer takes every pixel of the last map and so one size of crop
-        # only: here it takes the mean of the map, and the crops may have any size. The sigmoid is left to the losses.
+        # Departs from the paper, whose first dense layer takes every pixel of the last map, so that crops have one size:
+        # here it takes the mean of the map, so that they have any size. The losses compute the sigmoid.
         return self.dense(features.mean(dim=(2, 3)))
 
 
 class PatchDiscriminator(nn.Module):
     """pix2pix's 70 x 70 PatchGAN (Isola et al. 2017, section 6.1.2): images (N, 3, H, W) in [0, 1] to (N, 1, h, w) logits.
 
-    Each logit is of the 70 x 70 pixels that it sees. channels: of the first of five 4x4 convolutions, 64 in the paper.
-    spectral: spectral norm (Miyato et al. 2018) on every convolution instead of batch norm. inputs: 6 or 7 where the
-    image that was translated is put before its translation, as in the paper.
+    Each logit depends on 70 x 70 pixels. channels: of the first of five 4x4 convolutions, 64 in the paper. spectral:
+    spectral norm (Miyato et al. 2018) of every convolution instead of batch norm. inputs: channels of the images; 6 or 7
+    for a source image (and its mask) concatenated with its translation, as in the paper.
     """
 
     smallest = 24
@@ -71,7 +70,7 @@ class PatchDiscriminator(nn.Module):
         return self.network(2 * images - 1)
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """The features of every hidden layer after its ReLU, (N, C, h, w) each, and the logits last."""
+        """The features of every hidden layer after its leaky ReLU, (N, C, h, w) each, followed by the logits."""
         features, found = 2 * images - 1, []
         for layer in self.network:
             features = layer(features)
@@ -81,19 +80,19 @@ class PatchDiscriminator(nn.Module):
 
 
 class MultiscaleDiscriminator(nn.Module):
-    """pix2pixHD's discriminators of one image at several sizes (Wang et al. 2018, section 3.2), each a `PatchDiscriminator`.
+    """pix2pixHD's discriminators of an image at several sizes (Wang et al. 2018, section 3.2), each a `PatchDiscriminator`.
 
-    The first sees the image, each further one it at half the size of the last. Called with images, and with what they
-    were translated from where it is conditional, it returns a list for each: its features and its logits last. scales: 3
-    in the paper. inputs: channels of both.
+    The first takes the image, each further one half the size of the one before. Called with images (N, 3, H, W) in
+    [0, 1] and, if conditional, the sources of their translation, it returns the list of `PatchDiscriminator.features` of
+    each. scales: 3 in the paper. inputs: channels of images and sources together.
     """
 
-    smallest = 2 * PatchDiscriminator.smallest  # of two scales
+    smallest = 2 * PatchDiscriminator.smallest  # for two scales
 
     def __init__(self, channels: int = 64, scales: int = 2, inputs: int = 3):
         super().__init__()
         self.arguments: dict[str, Any] = {"channels": channels, "scales": scales, "inputs": inputs}
-        # Departs from the paper, which has instance norms: spectral norms keep what brightness and color tell.
+        # Departs from the paper, which has instance norms: these would remove differences of brightness and color.
         self.networks = nn.ModuleList(PatchDiscriminator(channels, spectral=True, inputs=inputs) for _ in range(scales))
 
     def forward(self, images: Tensor, source: Tensor | None = None) -> list[list[Tensor]]:
@@ -111,8 +110,8 @@ class DeepsimDiscriminator(nn.Module):
     """DeePSiM's discriminator (Dosovitskiy & Brox 2016): images (N, 3, H, W) in [0, 1] to one logit each, (N, 1).
 
     Five unpadded convolutions, their mean over the image (the paper pools the 11x11 that 227 pixels leave), dropout and
-    two dense layers. code_channels: of the code that the image is made from, which a branch of its own sees too, (N, C)
-    or the mean of (N, C, h, w); 0 leaves the branch out. channels: of the first convolution, 32 in the paper.
+    two dense layers. channels: of the first convolution, 32 in the paper. code_channels: of the code that the image is
+    generated from, (N, C) or the mean of (N, C, h, w), which is the input of a second branch; 0 for no such branch.
     """
 
     smallest = 63
@@ -129,23 +128,21 @@ class DeepsimDiscriminator(nn.Module):
         width = 8 * channels
         self.code = nn.Sequential()
         if code_channels:
-            # Departs from the paper, whose branch is larger: as wide as the image's own means.
-            self.code = nn.Sequential(
-                nn.Linear(code_channels, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU()
-            )  # fmt: skip
+            # Departs from the paper, whose branch is wider than the image's.
+            self.code.extend((nn.Linear(code_channels, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU()))
         joint = 2 * width if code_channels else width
         # Departs from the paper in form only: the difference of its two softmax inputs is this one logit.
         self.dense = nn.Sequential(
             nn.Dropout(0.5), nn.Linear(joint, width), nn.ReLU(), nn.Dropout(0.5), nn.Linear(width, 1)
         )
-        # As in the released training code: it begins undecided.
+        # As in the released training code: the first logits are near 0.
         small = {self.convolutions[0], self.dense[1], self.dense[4]}
-        for part in self.modules():
-            if isinstance(part, nn.Conv2d | nn.Linear):
-                nn.init.kaiming_normal_(part.weight, nonlinearity="relu")
-                nn.init.zeros_(part.bias)  # type: ignore[arg-type]
-                if part in small:
-                    part.weight.data.mul_(0.1)
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d | nn.Linear):
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+                nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+                if layer in small:
+                    layer.weight.data.mul_(0.1)
 
     def features(self, images: Tensor) -> dict[str, Tensor]:
         """The features of each convolution after its ReLU: `conv1` to `conv5`, (N, C, h, w) each."""

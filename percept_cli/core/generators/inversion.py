@@ -1,38 +1,39 @@
-"""Inverters: networks that turn the features of one layer back into the image (Dosovitskiy & Brox 2015, 2016)."""
+"""Inverters: networks that reconstruct an image from its features at one layer (Dosovitskiy & Brox 2015, 2016)."""
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from percept_cli.core.generators.base import Generator
+from percept_cli.core.generators.blocks import PlainBlock
 from percept_cli.errors import UsageError
 
 SLOPE = 0.3  # of the leaky ReLUs (Dosovitskiy & Brox 2016, section 3.3)
-# Departs from the paper, whose images have the mean image subtracted: here an output of 0 is the mean gray of photographs.
+# The image of an output of 0, the mean gray of photographs. Departs from the paper, which subtracts the mean image.
 GRAY = 0.43
-# Of the root mean square of the channels' deviations: a channel that varies less would become all noise if it were
-# scaled up to the others.
+# As a share of the root mean square of all channels' deviations: channels that vary less are scaled up no further, as
+# they would be mostly noise.
 SMALLEST_DEVIATION = 0.1
 # lean: channels at strides 1, 2, 4, 8, 16 and 32 or more; 4 MB in 16 bits for 1,000 channels at stride 32
 WIDTHS = (16, 64, 96, 128, 160, 176)
 DENSE_UNITS = 512
-# deepsim-2016: the enlargements, each by 2, from deep to shallow, and the 3x3 convolution that follows the first three
-LADDER = ((256, 512), (256, 256), (128, 128), (64, 0), (32, 0), (3, 0))
-BASE = 4  # side of the map that a code of the whole image becomes first
-# The first layer, the layers between, and the layer that gives RGB: `Muon` trains the first and the last otherwise.
+# deepsim-2016: channels of the enlargements, each by 2, from deep to shallow, and of the 3x3 convolution after each or 0
+STAGES = ((256, 512), (256, 256), (128, 128), (64, 0), (32, 0), (3, 0))
+BASE = 4  # side of the first map made from a code of the whole image
+# The first layer, the layers between, and the layer that gives RGB: apart, as `Muon` does not train the first and last.
 Layers = tuple[nn.Module, nn.Module, nn.Module]
 
 
 class Inverter(Generator):
-    """Features of one layer to images, (N, C, h, w) or (N, C) to (N, 3, H, W): RGB in [0, 1], not clamped.
+    """A network from raw features of one layer, (N, C, h, w) or (N, C), to images (N, 3, H, W) RGB in [0, 1], not clamped.
 
-    Features are taken raw: their mean and standard deviation by channel over photographs are kept in `mean` and `std`
-    (see `calibrate`). channels: C. stride, offset: where units lie in the image (see `Grid`); stride 0 is a code of the
-    whole image, for which an image of `side` pixels is made. The stride is a power of 2. width: channels of the layers
-    as a share of the architecture's.
+    channels: C. stride, offset: position of the layer's units in the image (see `Grid`); stride is a power of 2, or 0 for
+    a code of the whole image, which becomes an image of `side` pixels. width: multiplies the channels of all layers.
+    `mean` and `std` are those of each channel over photographs (see `calibrate`). Raises UsageError for another stride.
     """
 
     mean: Tensor
@@ -62,31 +63,30 @@ class Inverter(Generator):
 
     @torch.no_grad()
     def calibrate(self, features: Tensor) -> None:
-        """Measures the layer's scale on the features of photographs, (N, C, h, w) or (N, C)."""
+        """Sets `mean` and `std` from the features of photographs, (N, C, h, w) or (N, C)."""
         rows = self._flat(features).float().movedim(1, -1).flatten(0, -2)
         std = rows.std(0, correction=0)
         self.mean.copy_(rows.mean(0))
         self.std.copy_(std.clamp_min(SMALLEST_DEVIATION * std.square().mean().sqrt().item()).clamp_min(1e-6))
 
     def normalize(self, features: Tensor) -> Tensor:
-        """Features with a mean of 0 and a standard deviation of 1 in every channel of photographs, in float32."""
+        """Features in float32, scaled so that each channel over photographs has mean 0 and standard deviation 1."""
         features = self._flat(features)
         shape = (1, -1, *[1] * (features.ndim - 2))
         return (features.float() - self.mean.view(shape)) / self.std.view(shape)
 
     def forward(self, features: Tensor, size: tuple[int, int] | None = None) -> Tensor:
-        """size: height and width of the image that the features are of; by default what their own size suggests."""
+        """The images of features; size: their height and width, by default h and w times the stride, or `side`."""
         code = self.normalize(features)
         if self.stride:
             size = size or (code.shape[2] * self.stride, code.shape[3] * self.stride)
-            code, top, left = self._cover(code, size)
-            images = self._run(code)[..., top : top + size[0], left : left + size[1]]
-        else:
-            images = self._run(code)
-            size = size or (self.side, self.side)
-            if images.shape[-2:] != size:
-                # Departs from the paper, which crops: a code of the whole image should give all of it.
-                images = F.interpolate(images, size=size, mode="bilinear", antialias=True)
+            code, start = self._cover(code, size)
+            return self._run(code)[..., start : start + size[0], start : start + size[1]]
+        images = self._run(code)
+        size = size or (self.side, self.side)
+        if images.shape[-2:] != size:
+            # Departs from the paper, which crops: a code of the whole image should give all of it.
+            images = F.interpolate(images, size=size, mode="bilinear", antialias=True)
         return images
 
     def _run(self, code: Tensor) -> Tensor:
@@ -95,8 +95,8 @@ class Inverter(Generator):
     def _flat(self, features: Tensor) -> Tensor:
         return features if self.stride else features.flatten(1)  # SqueezeNet's last pooling leaves (N, C, 1, 1)
 
-    def _cover(self, code: Tensor, size: tuple[int, int]) -> tuple[Tensor, int, int]:
-        """The code with its outer units repeated until they cover the image, and the image's first row and column."""
+    def _cover(self, code: Tensor, size: tuple[int, int]) -> tuple[Tensor, int]:
+        """The code, its outer units repeated so that they cover the image, and the first row and column of the image."""
         offset = math.floor(self.offset)
         before = max(0, math.ceil(offset / self.stride))
         after = [
@@ -105,28 +105,19 @@ class Inverter(Generator):
         ]
         if before or any(after):
             code = F.pad(code, (before, after[1], before, after[0]), mode="replicate")
-        start = before * self.stride - offset
-        return code, start, start
+        return code, before * self.stride - offset
 
 
-class LeakyBlock(nn.Module):
-    """Two 3x3 convolutions with a leaky ReLU between them, added to their input."""
-
-    def __init__(self, channels: int):
-        super().__init__()
-        self.first = nn.Conv2d(channels, channels, 3, padding=1)
-        self.second = nn.Conv2d(channels, channels, 3, padding=1)
-        nn.init.kaiming_normal_(self.second.weight, a=math.sqrt(99))  # small: the chain begins as the identity
-
-    def forward(self, features: Tensor) -> Tensor:
-        return features + self.second(F.leaky_relu(self.first(features), SLOPE))
+def leaky_block(channels: int) -> PlainBlock:
+    """A `PlainBlock` with a leaky ReLU."""
+    return PlainBlock(channels, partial(F.leaky_relu, negative_slope=SLOPE))
 
 
 class Doubling(nn.Module):
-    """Bilinear enlargement by 2; by nearest neighbors the units of the code would be seen as squares."""
+    """Bilinear enlargement by 2; with nearest neighbors the units of the code would be visible as squares."""
 
     def forward(self, features: Tensor) -> Tensor:
-        if features.device.type == "cuda":  # its bilinear gradient is summed in another order each time
+        if features.device.type == "cuda":  # whose bilinear gradient is summed in a varying order
             return double_by_pooling(features)
         return F.interpolate(features, scale_factor=2, mode="bilinear")
 
@@ -134,15 +125,14 @@ class Doubling(nn.Module):
 def double_by_pooling(features: Tensor) -> Tensor:
     """Bilinear enlargement by 2, (N, C, H, W) to (N, C, 2H, 2W), by operations with reproducible gradients."""
     for axis in (2, 3):
-        count = features.shape[axis]
-        ends = features.narrow(axis, 0, 1), features.narrow(axis, count - 1, 1)
-        features = torch.cat((ends[0], features, ends[1]), dim=axis)
+        first, last = features.narrow(axis, 0, 1), features.narrow(axis, features.shape[axis] - 1, 1)
+        features = torch.cat((first, features, last), dim=axis)
     doubled = F.interpolate(features, scale_factor=2)[..., 1:-1, 1:-1]
-    return F.avg_pool2d(F.avg_pool2d(doubled, 2, 1), 2, 1)  # 1/4, 1/2, 1/4 either way
+    return F.avg_pool2d(F.avg_pool2d(doubled, 2, 1), 2, 1)  # weights 1/4, 1/2, 1/4 along both axes
 
 
 def create_lean_layers(channels: int, doublings: int, width: float, dense: bool) -> Layers:
-    """percept's own: most of the work at the size of the code, one convolution per doubling."""
+    """The layers of percept's own inverter: most of the work at the size of the code, one convolution per doubling."""
     widths = [max(4, round(width * WIDTHS[min(step, len(WIDTHS) - 1)])) for step in range(doublings + 1)]
     here = widths[-1]
     if dense:
@@ -151,31 +141,31 @@ def create_lean_layers(channels: int, doublings: int, width: float, dense: bool)
         head = [nn.LeakyReLU(SLOPE), nn.Linear(units, here * BASE**2), nn.Unflatten(1, (here, BASE, BASE))]
     else:
         first, head = nn.Conv2d(channels, here, 1), []
-    inner = [*head, nn.LeakyReLU(SLOPE), LeakyBlock(here), LeakyBlock(here)]
+    inner = [*head, nn.LeakyReLU(SLOPE), leaky_block(here), leaky_block(here)]
     for below in reversed(widths[:-1]):
         inner += [Doubling(), nn.Conv2d(here, below, 3, padding=1), nn.LeakyReLU(SLOPE)]
         here = below
     last = nn.Conv2d(here, 3, 3, padding=1)
-    layers = first, nn.Sequential(*inner), last
-    for convolution in (first, *(part for part in layers[1] if isinstance(part, nn.Conv2d | nn.Linear)), last):
-        nn.init.kaiming_normal_(convolution.weight, a=SLOPE)  # type: ignore[arg-type]
-        nn.init.zeros_(convolution.bias)  # type: ignore[arg-type]
-    last.weight.data.mul_(0.1)  # it begins near gray
-    return layers
+    for layer in (first, *inner, last):
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(layer.weight, a=SLOPE)
+            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+    last.weight.data.mul_(0.1)  # the first images are nearly gray
+    return first, nn.Sequential(*inner), last
 
 
 def create_paper_layers(
     channels: int, doublings: int, width: float, dense: bool, upsampling: str = "deconvolution"
 ) -> Layers:
-    """Dosovitskiy & Brox 2016 (their released generators): three layers, then the last `doublings` steps of a ladder.
+    """The layers of Dosovitskiy & Brox 2016's released generators: three layers, then the last `doublings` of `STAGES`.
 
-    Codes of the whole image: three dense layers of 4096, 256 maps of 4x4, 6 doublings to 256 pixels in the paper.
-    Convolutional codes: three 3x3 convolutions of 512. upsampling: `deconvolution`, 4x4 with a stride of 2, as in the
-    released weights, or `linear`, bilinear enlargement and a 3x3 convolution.
+    dense: for codes of the whole image, three dense layers of 4096 units, as 256 maps of 4x4; else three 3x3 convolutions
+    of 512 channels. upsampling: `deconvolution`, 4x4 with a stride of 2, as in the released weights, or `linear`, bilinear
+    enlargement and a 3x3 convolution. Raises UsageError for more doublings than there are stages.
     """
-    steps = LADDER[len(LADDER) - doublings :]
-    if len(steps) < doublings:
-        raise UsageError(f"deepsim-2016 enlarges {2 ** len(LADDER)} times at most: give a --size of 256 or less.")
+    stages = STAGES[len(STAGES) - doublings :]
+    if len(stages) < doublings:
+        raise UsageError(f"deepsim-2016 enlarges {2 ** len(STAGES)} times at most: give a --size of 256 or less.")
 
     def scaled(count: int) -> int:
         return count if count == 3 else max(4, round(width * count))
@@ -192,21 +182,21 @@ def create_paper_layers(
         here = scaled(512)
         first = nn.Conv2d(channels, here, 3, padding=1, bias=False)
         for _ in range(2):
-            # Departs from the paper, whose third does not pad, to get from 6x6 units to 4x4.
+            # Departs from the paper, whose third is unpadded, from 6x6 units to 4x4.
             inner += [nn.Conv2d(here, here, 3, padding=1, bias=False), nn.LeakyReLU(SLOPE)]
-    for enlarged, convolved in steps[:-1]:
+    for enlarged, convolved in stages[:-1]:
         inner += [_enlarge(here, scaled(enlarged), upsampling), nn.LeakyReLU(SLOPE)]
         here = scaled(enlarged)
         if convolved:
             inner += [nn.Conv2d(here, scaled(convolved), 3, padding=1, bias=False), nn.LeakyReLU(SLOPE)]
             here = scaled(convolved)
-    last = _enlarge(here, 3, upsampling) if steps else nn.Conv2d(here, 3, 3, padding=1, bias=False)
+    last = _enlarge(here, 3, upsampling) if stages else nn.Conv2d(here, 3, 3, padding=1, bias=False)
     layers = first, nn.Sequential(*inner), last
     for module in nn.ModuleList(layers).modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             nn.init.kaiming_normal_(module.weight, a=SLOPE)
         elif isinstance(module, nn.ConvTranspose2d):
-            # Each output pixel is the sum of 2x2 of the 4x4 taps over all inputs.
+            # Each output pixel is a sum over 2x2 of the 4x4 weights of all inputs.
             nn.init.normal_(module.weight, std=math.sqrt(2 / (1 + SLOPE**2) / (4 * module.in_channels)))
         if isinstance(module, nn.Linear):
             nn.init.zeros_(module.bias)

@@ -1,23 +1,35 @@
-"""Measurements of a generator that does not state its receptive radius: by its convolutions, and by what a cut changes."""
+"""Measurements of generators: receptive radius by their convolutions, errors near a cut, size of the largest map."""
 
+import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
 
-# The most that a tile is given around it: of a network that sees farther, tiles equal the whole within about a gray level.
+# Most pixels computed around a tile. Tiles of networks with a larger receptive radius equal the whole within about a
+# gray level.
 WIDEST_HALO = 64
-# Small pixels on each side of the cut, and the rows of the strip that is cut
-CUT, ROWS = 72, 24
+CUT, ROWS = 72, 24  # small pixels on each side of the cut, and rows of the strip that is cut
+
+
+@contextlib.contextmanager
+def forward_hooks(modules: Iterable[nn.Module], hook: Callable[..., None]) -> Iterator[None]:
+    """A context in which `hook(module, inputs, output)` is called after every forward pass of the modules."""
+    handles = [module.register_forward_hook(hook) for module in modules]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 @torch.inference_mode()
 def cut_errors(enlarge: Callable[[Tensor], Tensor], multiple: int = 1) -> Tensor:
-    """How much a cut through the image changes the result 0, 1, ... small pixels from it: the largest differences, (d,).
+    """The largest difference that a cut through an image makes 0, 1, ... small pixels from it, (d,).
 
     enlarge: from images (1, 3, h, w) in [0, 1] to s times their size. A strip of noise, which has every frequency, is
-    enlarged as a whole and from its middle on. The results differ as those of the whole and of a tile that ends there.
+    enlarged once as a whole and once from its middle on, as a tile that begins there.
     """
     side, rows = (-(-length // multiple) * multiple for length in (CUT, ROWS))
     strip = torch.rand((1, 3, rows, 2 * side), generator=torch.Generator().manual_seed(0))
@@ -31,8 +43,8 @@ def cut_errors(enlarge: Callable[[Tensor], Tensor], multiple: int = 1) -> Tensor
 def convolution_radius(network: nn.Module, enlarge: Callable[[Tensor], Tensor], side: int) -> int:
     """The receptive radius in small pixels of all convolutions of a network, as if they were applied one after another.
 
-    Counted are those that the network runs for an image of `side` pixels. With parallel branches this is more than any
-    of them sees. Attention and pooling are not counted.
+    Counted are those that run for an image of `side` pixels: for parallel branches this is an upper bound. Attention and
+    pooling are not counted.
     """
     reach = 0.0
 
@@ -42,23 +54,16 @@ def convolution_radius(network: nn.Module, enlarge: Callable[[Tensor], Tensor], 
         kernel, dilation = max(module.kernel_size), max(int(step) for step in module.dilation)
         reach += dilation * (kernel - 1) / 2 * side / inputs[0].shape[-1]
 
-    hooks = [
-        module.register_forward_hook(count)
-        for module in network.modules()
-        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d)
-    ]
-    try:
+    convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d | nn.ConvTranspose2d)]
+    with forward_hooks(convolutions, count):
         enlarge(torch.zeros(1, 3, side, side))
-    finally:
-        for hook in hooks:
-            hook.remove()
-    # A convolution of the enlarged image sees parts of small pixels, and which ones depends on the pixel it is for.
+    # A convolution of the enlarged image reaches parts of small pixels; which ones depends on the output pixel.
     return math.ceil(reach) + (1 if reach % 1 else 0)
 
 
 @torch.inference_mode()
 def largest_map(network: nn.Module, enlarge: Callable[[Tensor], Tensor], side: int) -> int:
-    """The size of the largest map that one layer of a network makes, in values per small pixel: its memory depends on it."""
+    """The size of the largest output of a layer, in values per small pixel, for an image of `side` pixels."""
     largest = 0
 
     def measure(_: nn.Module, __: object, output: object) -> None:
@@ -66,10 +71,6 @@ def largest_map(network: nn.Module, enlarge: Callable[[Tensor], Tensor], side: i
         if isinstance(output, Tensor):
             largest = max(largest, output.numel())
 
-    hooks = [module.register_forward_hook(measure) for module in network.modules()]
-    try:
+    with forward_hooks(network.modules(), measure):
         enlarge(torch.zeros(1, 3, side, side))
-    finally:
-        for hook in hooks:
-            hook.remove()
     return -(-largest // side**2)

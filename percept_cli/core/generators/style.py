@@ -1,6 +1,7 @@
-"""Johnson et al. 2016's image transformation network, as percept trains it and as the paper describes it."""
+"""Johnson et al. 2016's image transformation network: percept's version and the paper's."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -20,26 +21,25 @@ from percept_cli.errors import UsageError, unknown_name
 
 CHANNELS = (32, 64, 128)  # the paper's; its released instance-norm models have half
 RESIDUAL_BLOCKS = 5
-# A little past [0, 1], so that pure black and white lie where the gradient of tanh has not gone.
-OUTPUT_RANGE = 1.1
+OUTPUT_RANGE = 1.1  # wider than [0, 1], so that tanh has a gradient at pure black and white
 
 
 class StyleGenerator(Generator):
-    """Johnson's network with instance norm, reflection padding and resize-convolutions: images to images of one size.
+    """Johnson's network with instance norm, reflection padding and resize-convolutions, between images of one size.
 
-    Images (N, 3, H, W) RGB in [0, 1] of any size from 16 pixels on; the result may pass the range by a few percent.
+    Images (N, 3, H, W) RGB in [0, 1] with sides of at least 16 pixels; the result may exceed the range by a few percent.
     Departs from the paper, which has batch norm, one padding at the input and transposed convolutions (see
     `JohnsonGenerator`): instance norm makes better styles (Ulyanov et al. 2016), resizing leaves no checkerboard.
 
-    norm: `inner` is instance norm in the encoder and after each block's first convolution alone; `instance` and `batch`
-    are after every convolution but the last.
+    width: multiplies the paper's channels. norm: `inner` is instance norm in the encoder and after the first convolution
+    of each block; `instance` and `batch` are after every convolution but the last. Raises UsageError for others.
     """
 
     norms = ("inner", "instance", "batch")
     size_multiple = 4
     smallest = 16
-    # Of the convolutions alone. Measured by gradients in the tests: 54 to the right and below, 57 to the left and above,
-    # where strided convolutions and nearest neighbors round the other way.
+    # Of the convolutions. The tests measure it by gradients: 54 to the right and below, 57 to the left and above, as
+    # strided convolutions and nearest neighbors round differently there.
     receptive_radius = 57
     tiles_exactly = False
 
@@ -47,10 +47,10 @@ class StyleGenerator(Generator):
         super().__init__()
         first, second, third = _channels(width, norm, self.norms)
         self.arguments = {"width": width, "norm": norm}
-        # With a norm after every convolution, a network learns to make one huge value in the smoothest bright place of a
-        # picture. It rules the statistics of the norm, so that everywhere else the norm does next to nothing; it is seen
-        # as a white blotch in the sky (StyleGAN's droplets, Karras et al. 2020). Without norms after the sums of the
-        # residual blocks and in the decoder, such a value gains nothing.
+        # With a norm after every convolution, a network learns to make one huge value in the smoothest bright area of a
+        # picture. It dominates the statistics of the norm, so that all other values are scaled down, and is visible as a
+        # white blotch in the sky (StyleGAN's droplets, Karras et al. 2020). Without norms after the sums of the residual
+        # blocks and in the decoder, such a value does not lower the loss.
         opening, closing = ("instance", "none") if norm == "inner" else (norm, norm)
         self.encoder = nn.Sequential(
             ConvNorm(3, first, 9, norm=opening),
@@ -71,11 +71,11 @@ class StyleGenerator(Generator):
             features = self.residual(self.encoder(features))
             output = convolve(self.decoder(features), self.last)
         else:
-            # Under bf16 autocast the ends and the sum that runs through the residual blocks stay in float32: with all
-            # of it rounded, single pixels came out up to 8 gray levels off.
+            # Under bf16 autocast the first and last layers and the sums of the residual blocks stay in float32:
+            # otherwise single pixels differ by up to 8 gray levels.
             with torch.autocast(images.device.type, enabled=False):
                 features = self.encoder[0](features)
-            for layer in self.encoder[1:]:  # one by one, so that the full-size map is let go
+            for layer in self.encoder[1:]:  # one by one, which frees the full-size map
                 features = layer(features)
             features = self.decoder(self.residual(features.to(images.dtype)))
             with torch.autocast(images.device.type, enabled=False):
@@ -86,10 +86,10 @@ class StyleGenerator(Generator):
 
 @torch.no_grad()
 def fold_norms(trained: StyleGenerator, photographs: Tensor) -> StyleGenerator:
-    """Turns a generator of `instance` norms into one of `inner` norms, from which training can go on.
+    """Converts a generator with `instance` norms to one with `inner` norms, whose training can continue.
 
-    Each norm that is left out becomes a part of the convolution before it: the scale and shift that it has on
-    photographs (N, 3, H, W) in [0, 1], taken together.
+    Each norm that is left out becomes part of the convolution before it, with the scale and shift that it has over all
+    the photographs (N, 3, H, W) in [0, 1].
     """
     folded = StyleGenerator(trained.arguments["width"], "inner")
     state = folded.state_dict()
@@ -120,13 +120,13 @@ def fold_norms(trained: StyleGenerator, photographs: Tensor) -> StyleGenerator:
 class JohnsonGenerator(Generator):
     """The network of the paper's supplement: reflection padding of 40 once, unpadded residual blocks, scaled tanh.
 
-    Batch norm by default (`norm="instance"` is the released models' form), transposed convolutions. Images (N, 3, H, W)
-    RGB in [0, 1], H and W multiples of 4 inside, any size outside.
+    Images (N, 3, H, W) RGB in [0, 1] to images of one size. Transposed convolutions; norm: `batch`, or `instance` as in
+    the released models.
     """
 
     norms = ("batch", "instance")
     size_multiple = 4
-    smallest = 48  # the reflection of 40 needs more pixels than that
+    smallest = 48  # reflection of 40 pixels needs more than 40
     padding = 40
 
     def __init__(self, width: float = 1.0, norm: str = "batch"):
@@ -134,21 +134,17 @@ class JohnsonGenerator(Generator):
         first, second, third = _channels(width, norm, self.norms)
         self.arguments = {"width": width, "norm": norm}
 
-        def down(inputs: int, outputs: int, kernel: int, stride: int) -> list[nn.Module]:
-            convolution = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
-            return [convolution, create_norm(norm, outputs), nn.ReLU()]
+        def normed(convolution: nn.Conv2d | nn.ConvTranspose2d) -> list[nn.Module]:
+            return [convolution, create_norm(norm, convolution.out_channels), nn.ReLU()]
 
-        def up(inputs: int, outputs: int) -> list[nn.Module]:
-            convolution = nn.ConvTranspose2d(inputs, outputs, 3, 2, padding=1, output_padding=1, bias=False)
-            return [convolution, create_norm(norm, outputs), nn.ReLU()]
-
+        up = partial(nn.ConvTranspose2d, kernel_size=3, stride=2, padding=1, output_padding=1, bias=False)
         self.network = nn.Sequential(
-            *down(3, first, 9, 1),
-            *down(first, second, 3, 2),
-            *down(second, third, 3, 2),
+            *normed(nn.Conv2d(3, first, 9, padding=4, bias=False)),
+            *normed(nn.Conv2d(first, second, 3, 2, padding=1, bias=False)),
+            *normed(nn.Conv2d(second, third, 3, 2, padding=1, bias=False)),
             *(UnpaddedResidualBlock(third, norm) for _ in range(RESIDUAL_BLOCKS)),
-            *up(third, second),
-            *up(second, first),
+            *normed(up(third, second)),
+            *normed(up(second, first)),
             nn.Conv2d(first, 3, 9, padding=4),
         )
 
@@ -161,14 +157,14 @@ class JohnsonGenerator(Generator):
 
 
 def pad_to_multiple(images: Tensor, multiple: int) -> Tensor:
-    """Reflects the right and bottom edge until both sides are multiples; the top left pixel stays where it is."""
+    """Pads the right and bottom edge by reflection until both sides are multiples of `multiple` pixels."""
     height, width = images.shape[-2:]
     right, bottom = -width % multiple, -height % multiple
     return F.pad(images, [0, right, 0, bottom], mode="reflect") if right or bottom else images
 
 
 def _channels(width: float, norm: str, norms: Sequence[str]) -> tuple[int, int, int]:
-    """The channels of the three levels. Raises UsageError for a norm that is not among `norms` and for an odd width."""
+    """The channels of the three levels. Raises UsageError for a norm that is not in `norms` or a width out of range."""
     if norm not in norms:
         raise UsageError(unknown_name("norm", norm, norms))
     if not 0.1 <= width <= 4:

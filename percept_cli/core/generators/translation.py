@@ -1,4 +1,4 @@
-"""The network of `percept train translate`: an image and what to change of it."""
+"""The network of `percept train translate`, which adds a change to its input."""
 
 import itertools
 
@@ -16,18 +16,16 @@ RESIDUAL_BLOCKS = 4
 
 
 class TranslationGenerator(Generator):
-    """A U-Net (Ronneberger et al. 2015) without norms that adds to its input: images to images of one size.
+    """A U-Net (Ronneberger et al. 2015) without norms whose output is added to its input, between images of one size.
 
-    Images (N, 3, H, W) RGB in [0, 1] of any size from 16 pixels on, and with `inputs=4` a mask (N, 1, H, W) behind them
-    that is 1 where the image is hidden; the result may pass the range. Untrained it changes next to nothing. Without
-    norms an output pixel depends on what lies around it and on nothing else, so brightness and color of a picture are
-    not made to fit another's statistics. width: channels as a share of 32, 64, 96 and 128.
+    Images (N, 3, H, W) RGB in [0, 1] with sides of at least 16 pixels; with `inputs=4` a fourth channel is a mask, 1
+    where the image is hidden. The result may exceed the range. Without norms an output pixel depends only on nearby
+    pixels, so brightness and color are not forced to the statistics of other pictures. width: multiplies the channels.
     """
 
     size_multiple = 8
     smallest = 16
-    # Measured by gradients in the tests.
-    receptive_radius = 101
+    receptive_radius = 101  # the tests measure it by gradients
 
     def __init__(self, width: float = 1.0, inputs: int = 3):
         super().__init__()
@@ -46,7 +44,7 @@ class TranslationGenerator(Generator):
         )
         self.blocks = nn.ModuleList(ResidualBlock(count, "none", "none") for count in reversed(channels[:-1]))
         self.last = nn.Conv2d(channels[0], 3, 3)
-        self.last.weight.data.mul_(0.1)
+        self.last.weight.data.mul_(0.1)  # the first changes are small
         nn.init.zeros_(self.last.bias)  # type: ignore[arg-type]
 
     def forward(self, images: Tensor) -> Tensor:
@@ -59,8 +57,7 @@ class TranslationGenerator(Generator):
         features = self.bottom(features)
         for up, block in zip(self.up, self.blocks, strict=True):
             features = block(up(features) + finer.pop())
-        with torch.autocast(
-            images.device.type, enabled=self.training and torch.is_autocast_enabled(images.device.type)
-        ):
+        device = images.device.type
+        with torch.autocast(device, enabled=self.training and torch.is_autocast_enabled(device)):
             change = convolve(features, self.last, dtype=None if self.training else images.dtype)
         return images[:, :3] + change[..., :height, :width].float()

@@ -1,25 +1,22 @@
 """percept's own upscaling generators, `swift` and `swift-even`."""
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from percept_cli.core.generators.base import Generator
-from percept_cli.core.generators.blocks import BicubicBase
+from percept_cli.core.generators.blocks import BicubicBase, PlainBlock
 
 SCALES = (2, 3, 4, 8)
-EVEN_WINDOW = 5  # small pixels; with 3 edges became ragged, with 9 some dots were left
+EVEN_WINDOW = 5  # small pixels; with 3 edges become ragged, with 9 some dots remain
 
 
 class SwiftGenerator(Generator):
-    """percept's own upscaler: a plain chain of 3x3 convolutions on the small image, (N, 3, h, w) to (N, 3, s·h, s·w).
+    """percept's own upscaler: a chain of 3x3 convolutions on the small image, (N, 3, h, w) to (N, 3, s·h, s·w).
 
-    Images RGB in [0, 1]; the result is not clamped. All the work is done at the small size and in one shape of
-    convolution, which is what processors and GPUs run fastest; the network adds detail to the bicubic enlargement, so
-    it can shift no color. Residual blocks of two convolutions without normalization (Lim et al. 2017, EDSR), one long
-    skip, sub-pixel convolution at the end (Shi et al. 2016).
+    Images RGB in [0, 1]; the result is not clamped. Residual blocks of two convolutions without normalization (Lim et al.
+    2017, EDSR), one long skip, sub-pixel convolution at the end (Shi et al. 2016), added to the bicubic enlargement. All
+    convolutions have one shape at the small size, which processors and GPUs run fastest.
     """
 
     receptive_radius: int
@@ -34,7 +31,7 @@ class SwiftGenerator(Generator):
         self.joint = nn.Conv2d(channels, channels, 3, padding=1)
         self.last = nn.Conv2d(channels, 3 * scale**2, 3, padding=1)
         self.base = BicubicBase(scale)
-        # The untrained network is bicubic enlargement.
+        # The untrained network is the bicubic enlargement.
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)  # type: ignore[arg-type]
 
@@ -51,9 +48,9 @@ class SwiftGenerator(Generator):
 
 
 class SwiftEvenGenerator(SwiftGenerator):
-    """`swift` that can make neither a grid of dots, one to each small pixel, nor another color (see `even_out`).
+    """`swift` whose detail cannot contain a grid of dots, one per small pixel, or another color (see `even_out`).
 
-    For losses that would reward dots: of features, of textures, of a discriminator.
+    For losses that reward such dots: of features, textures and discriminators.
     """
 
     def __init__(self, scale: int = 4, channels: int = 64, blocks: int = 8):
@@ -65,25 +62,10 @@ class SwiftEvenGenerator(SwiftGenerator):
 
 
 def even_out(places: Tensor, window: int = EVEN_WINDOW) -> Tensor:
-    """Detail for a sub-pixel convolution, (N, C·s², h, w), minus its averages over squares of `window` small pixels.
+    """Detail for a pixel shuffle, (N, C·s², h, w), minus its averages over squares of `window` small pixels.
 
-    The s² channels of a color become the s x s output pixels of each small pixel. Where the averages of these channels
-    differ, every small pixel of the square gets the same pattern: a grid of dots, which no photograph has, and which
-    losses of features, textures and discriminators reward for being as rough as a texture. What the averages have in
-    common would shift the color, which the small image tells better.
+    The s² channels of a color become the s x s output pixels of each small pixel. Differences between the averages of
+    these channels repeat one pattern in every small pixel: a grid of dots, which photographs do not have, and which losses
+    of features, textures and discriminators reward as texture. Their common part would change the color.
     """
     return places - F.avg_pool2d(places, window, stride=1, padding=window // 2, count_include_pad=False)
-
-
-class PlainBlock(nn.Module):
-    """Two 3x3 convolutions with a ReLU between them, added to their input (EDSR's block)."""
-
-    def __init__(self, channels: int):
-        super().__init__()
-        self.first = nn.Conv2d(channels, channels, 3, padding=1)
-        self.second = nn.Conv2d(channels, channels, 3, padding=1)
-        # Small at first, so that the chain begins as the identity and takes high learning rates.
-        nn.init.kaiming_normal_(self.second.weight, a=math.sqrt(99))
-
-    def forward(self, features: Tensor) -> Tensor:
-        return features + self.second(F.relu(self.first(features)))

@@ -1,1 +1,1 @@
-"""Trained networks on photographs: a photograph in, a photograph out."""
+"""Trained generators applied to photographs."""

@@ -1,4 +1,4 @@
-"""How much larger a picture is to become, and which network's factor that takes; needs no torch."""
+"""The wanted enlargement of a picture, and the scale of network that it needs; imports no torch."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -9,7 +9,7 @@ from percept_cli.errors import ImageError, ModelError, UsageError
 
 @dataclass(frozen=True)
 class Enlargement:
-    """A factor, a width or a height in pixels, one of the three; `exact`: by a network of just that factor."""
+    """A factor, or a width or height in pixels (one of the three); exact: only by a network of exactly this factor."""
 
     factor: float | None = None
     width: int | None = None
@@ -18,32 +18,30 @@ class Enlargement:
 
     @property
     def label(self) -> str:
-        """Its name in the names of outputs: x4, x2.5, w3000, h2000."""
+        """Its part of output file names: x4, x2.5, w3000, h2000."""
         if self.factor is not None:
             return f"x{self.factor:g}"
         return f"w{self.width}" if self.width is not None else f"h{self.height}"
 
     def factor_for(self, height: int, width: int) -> float:
-        """How many times larger a picture of this size becomes. ImageError for one that is as large already."""
+        """The factor for a picture of height x width pixels. Raises ImageError for one that is already large enough."""
         if self.factor is not None:
             return self.factor
-        wanted, given, side = (
-            (self.width, width, "wide") if self.width is not None else (self.height, height, "high")
-        )  # fmt: skip
-        assert wanted is not None
-        if wanted <= given:
+        target, given, side = (self.height, height, "high") if self.width is None else (self.width, width, "wide")
+        assert target is not None
+        if target <= given:
             raise ImageError(f"It is {given} pixels {side} already; only enlarging to more is done here.")
-        return wanted / given
+        return target / given
 
     def size(self, height: int, width: int) -> tuple[int, int]:
-        """The (height, width) of the result."""
+        """The (height, width) of the result for a picture of height x width pixels."""
         factor = self.factor_for(height, width)
         return self.height or max(1, round(height * factor)), self.width or max(1, round(width * factor))
 
     def network_scale(self, factor: float, scales: Iterable[int]) -> int:
-        """The smallest of the networks' `scales` that reaches a factor (see `factor_for`).
+        """The smallest of the networks' `scales` that is at least a factor (see `factor_for`).
 
-        Raises UsageError if none does, ImageError where that depends on the picture.
+        Raises ModelError for no scales; where all are smaller, UsageError, or ImageError if that depends on the picture.
         """
         scales = sorted(scales)
         for scale in scales:
@@ -58,22 +56,15 @@ class Enlargement:
 def choose_enlargement(
     scales: Sequence[int], factor: float | None, width: int | None, height: int | None
 ) -> Enlargement | None:
-    """The enlargement that options ask for, None for none; scales: of the options that are a factor each (`--x4`).
+    """The enlargement given by options, None for none; scales: of the options `--x4` and the like that are given.
 
-    Raises UsageError for several, and for a factor of 1 or less.
+    Raises UsageError for more than one option, and for a factor of 1 or less.
     """
-    named = [f"--x{scale}" for scale in scales]
-    given = [
-        *named,
-        *(
-            option
-            for option, value in (("--scale", factor), ("--width", width), ("--height", height))
-            if value is not None
-        ),
-    ]
+    options = {"--scale": factor, "--width": width, "--height": height}
+    given = [*(f"--x{scale}" for scale in scales), *(name for name, value in options.items() if value is not None)]
     if len(given) > 1:
         raise UsageError(f"{' and '.join(given)} exclude each other: give one of them.")
-    if named:
+    if scales:
         return Enlargement(factor=scales[0], exact=True)
     if factor is not None and not 1 < factor < math.inf:
         raise UsageError(f"--scale is {factor:g}; give more than 1.")

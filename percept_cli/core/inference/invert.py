@@ -1,4 +1,4 @@
-"""Inverters and autoencoders in one pass: features or a code to images."""
+"""Images from features by an inverter, or from a code by an autoencoder, in one pass."""
 
 from collections.abc import Iterator
 
@@ -14,27 +14,27 @@ from percept_cli.core.runtime import Runtime
 
 @torch.inference_mode()
 def invert(photos: Tensor, layer: str, extractor: FeatureExtractor, inverter: Generator, runtime: Runtime) -> Tensor:
-    """The images that an inverter makes of the features of photographs at a layer, both (N, 3, H, W) in [0, 1].
+    """Photographs reconstructed by an inverter from their features at a layer, both (N, 3, H, W) in [0, 1].
 
-    extractor: frozen by the runtime, tapped at the layer. inverter: one that `check_inverter` lets pass for these, on the
-    runtime's device by `Runtime.place_network`. The result is on the processor.
+    extractor: frozen by the runtime, tapped at the layer. inverter: passes `check_inverter` for these; placed by
+    `Runtime.place_network`. The result is on the processor.
     """
     features = extractor(runtime.place(photos), [layer])[layer]
     return run_inverter(inverter, features, (photos.shape[-2], photos.shape[-1]), runtime)
 
 
 def run_inverter(network: Generator, features: Tensor, size: tuple[int, int], runtime: Runtime) -> Tensor:
-    """The image that an inverter makes of raw features, (N, 3, H, W) in [0, 1] on the processor; size: (H, W).
+    """Images (N, 3, H, W) in [0, 1] on the processor, reconstructed by an inverter from raw features; size: (H, W).
 
-    network: on the runtime's device by `Runtime.place_network`.
+    network: placed by `Runtime.place_network`.
     """
     return forward(network, features, runtime, size).clamp(0, 1)
 
 
 def run_autoencoder(network: Autoencoder, images: Tensor, runtime: Runtime) -> tuple[Tensor, Tensor]:
-    """What images (N, 3, H, W) in [0, 1] become by way of their code, in [0, 1], and the code; on the processor.
+    """Images (N, 3, H, W) in [0, 1] encoded and decoded, in [0, 1], and their code; both on the processor.
 
-    network: on the runtime's device by `Runtime.place_network`, in evaluation mode.
+    network: placed by `Runtime.place_network`, in evaluation mode.
     """
     code = forward(lambda placed: network.encode(placed)[0], images, runtime)
     return forward(network.decode, code, runtime, tuple(images.shape[-2:])).clamp(0, 1), code
@@ -43,13 +43,13 @@ def run_autoencoder(network: Autoencoder, images: Tensor, runtime: Runtime) -> t
 def draw_images(
     network: Autoencoder, count: int, side: int, seed: int, runtime: Runtime
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Images (1, 3, side, side) in [0, 1] decoded from draws of a standard normal distribution, each with its code.
+    """Images (1, 3, side, side) in [0, 1] decoded from samples of a standard normal distribution, each with its code.
 
-    For a variational autoencoder on the runtime's device by `Runtime.place_network`. The codes are drawn on the processor, one
-    after the other: the first images of a seed do not depend on `count`, nor their codes on the device.
+    network: variational, placed by `Runtime.place_network`. The codes are drawn on the processor one at a time: the first
+    images of a seed do not depend on `count`, nor do their codes depend on the device.
     """
-    chance = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
     units = -(-side // STRIDE)
     for _ in range(count):
-        code = torch.randn(1, network.channels, units, units, generator=chance)
+        code = torch.randn(1, network.channels, units, units, generator=generator)
         yield forward(network.decode, code, runtime, (side, side)).clamp(0, 1), code

@@ -1,21 +1,19 @@
-"""How large a tile may be for the memory at hand."""
+"""The size of tiles that the free memory allows."""
 
 import math
 
 import psutil
 import torch
 
-SMALLEST_TILE = 32  # pixels of the input, as all here
-LARGEST_TILE = 1024
-# The least for which the halo is not most of the work
-EFFICIENT_TILE = 96
-# For a tile's maps on a processor, `swift`'s at 240 pixels a side: tiles of 384 are 5 % faster, and the C library keeps
-# up to half a gigabyte of their maps
+SMALLEST_TILE, LARGEST_TILE = 32, 1024  # pixels of the input
+EFFICIENT_TILE = 96  # pixels; for smaller tiles the halo is most of the work
+# For the maps of a tile on a processor, which is `swift` at 240 pixels a side. Tiles of 384 are 5 % faster, but the C
+# library keeps up to half a gigabyte of their maps.
 PROCESSOR_BYTES = 96 << 20
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that can be had at once: of a GPU, with those that torch keeps for reuse; else of main memory."""
+    """Free bytes: of a GPU, including those that torch keeps for reuse; else of main memory."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
@@ -23,15 +21,15 @@ def free_memory(device: torch.device) -> int:
 
 
 def comfortable_memory(device: torch.device) -> int:
-    """Bytes that one tile may take without crowding out what else is running."""
+    """Bytes that a tile may take so that enough is left for other programs."""
     free = free_memory(device)
     return free // 2 if device.type == "cuda" else min(PROCESSOR_BYTES, free // 4)
 
 
 def largest_tile(device: torch.device, bytes_per_pixel: int, halo: int) -> int:
-    """The side in pixels of tiles that fit the memory with a halo around them, each pixel taking so many bytes.
+    """The side in pixels of tiles that fit the memory together with their halo.
 
-    Where comfortable memory is little, tiles may take half of what is free, up to a side at which they are efficient.
+    Tiles too small to be efficient in `comfortable_memory` may take half of the free memory, up to an efficient side.
     """
 
     def side(memory: int) -> int:

@@ -1,4 +1,4 @@
-"""A trained generator on a photograph: any size, transparency, strength, original colors, a mask."""
+"""Photographs restyled by a trained generator, with transparency, strength, original colors and a mask."""
 
 import torch
 from torch import Tensor
@@ -23,22 +23,22 @@ def restyle(
     mask: Tensor | None = None,
     tile: int | str = AUTO,
 ) -> Photo:
-    """The photograph in a generator's style, of exactly its own size or with a short side of `size` pixels.
+    """The photograph restyled by a generator, of its own size or with a short side of `size` pixels.
 
-    generator: on the runtime's device by `Runtime.place_network`. strength: 0 is the photograph, 1 the style, between them a
-    mixture of the pixels. keep_colors: only brightness is restyled. mask: (1, 1, H, W) in [0, 1], not with a `size`;
-    pixels where it is 0 stay as they are, and a generator that fills holes does not see the others. tile: as for
-    `run_generator`. Transparency is kept; colors are premultiplied through the network, so that hidden ones do not bleed.
+    generator: placed by `Runtime.place_network`. strength: share of the style in the mixture of pixels, 0 to 1.
+    keep_colors: only brightness is restyled. mask: (1, 1, H, W) in [0, 1], not with a `size`; pixels where it is 0 do not
+    change, and the others are hidden from a generator that fills holes. tile: as for `run_generator`. Transparency is
+    kept; the network gets premultiplied colors, so that hidden ones have no effect.
     """
     pixels = photo.visible(size)
-    seen = hide(pixels, mask) if mask is not None and generator.fills_holes else pixels
-    restyled = run_generator(generator, seen, runtime, tile)
+    inputs = hide(pixels, mask) if mask is not None and generator.fills_holes else pixels
+    restyled = run_generator(generator, inputs, runtime, tile)
     result = photo.with_visible(finish(restyled, pixels, strength=strength, keep_colors=keep_colors))
     return result if mask is None else keep_outside(result, photo, mask)
 
 
 def finish(restyled: Tensor, pixels: Tensor, *, strength: float, keep_colors: bool) -> Tensor:
-    """Strength and original colors, on images (N, 3, H, W) of one size in [0, 1]."""
+    """Applies strength and original colors to images (N, 3, H, W) of one size in [0, 1]."""
     if keep_colors:
         restyled = keep_original_colors(restyled, pixels)
     return restyled if strength == 1.0 else torch.lerp(pixels, restyled, strength)

@@ -1,4 +1,4 @@
-"""Running a generator: its input is padded and placed on the device, its result checked, cropped and brought back."""
+"""Forward passes of generators: padding, precision, checks of the result, cropping, tiles."""
 
 from collections.abc import Callable
 
@@ -23,10 +23,10 @@ def forward(
     *further: object,
     on_overflow: Callable[[], None] | None = None,
 ) -> Tensor:
-    """One forward pass in the runtime's precision: inputs of any shape, the result in float32 on the processor.
+    """The result of a forward pass in the runtime's precision, in float32 on the processor; inputs of any shape.
 
-    further: handed to the network behind the inputs. A result that half precision makes infinite is computed again in
-    float32, after `on_overflow` is called. Raises ImageError for one that is not finite in float32 either.
+    further: further arguments of the network. A result that is not finite in half precision is computed again in float32,
+    after a call of `on_overflow`. Raises ImageError for one that is not finite in float32 either.
     """
     placed = runtime.place(inputs)
     with runtime.autocast():
@@ -43,25 +43,25 @@ def forward(
 def run_whole(
     generator: Generator, images: Tensor, runtime: Runtime, *, on_overflow: Callable[[], None] | None = None
 ) -> Tensor:
-    """What a generator makes of images (N, C, h, w) in [0, 1]: (N, 3, s·h, s·w) on the processor, not clamped.
+    """The result of a generator for images (N, C, h, w) in [0, 1]: (N, 3, s·h, s·w) on the processor, not clamped.
 
-    generator: on the runtime's device by `Runtime.place_network`. Images smaller than it takes are padded, and the result is
-    cropped. The rest as `forward`.
+    generator: placed by `Runtime.place_network`. Images smaller than `Generator.smallest` are padded, and the result is
+    cropped. Precision, `on_overflow` and errors as for `forward`.
     """
     height, width = images.shape[-2:]
     missing = max(0, generator.smallest - height), max(0, generator.smallest - width)
-    # Reflection needs more pixels than a thumbnail has: its edge is repeated.
+    # The edge is repeated: reflection needs more pixels than such images have.
     padded = F.pad(images, [0, missing[1], 0, missing[0]], mode="replicate") if any(missing) else images
     result = forward(generator, padded, runtime, on_overflow=on_overflow)
     return result[..., : height * generator.scale, : width * generator.scale]
 
 
 def run_generator(generator: Generator, images: Tensor, runtime: Runtime, tile: int | str = AUTO) -> Tensor:
-    """What a generator makes of images (N, C, H, W) in [0, 1]: images (N, 3, H, W) in [0, 1] on the processor.
+    """The result of a generator of scale 1 for images (N, C, H, W) in [0, 1]: (N, 3, H, W) in [0, 1] on the processor.
 
-    For a generator of scale 1, on the runtime's device. tile: the side in pixels of the tiles that it works in, `off`, or
-    `auto`: of 1024 pixels for images of more than four megapixels. A generator whose tiles would not equal the whole (see
-    `Generator.exact_halo`) always gets the whole.
+    generator: placed by `Runtime.place_network`. tile: side of tiles in pixels, `off`, or `auto`, which is 1024 for images
+    of more than four megapixels. A generator whose tiles would not equal the whole (see `Generator.exact_halo`) always
+    runs without tiles.
     """
     height, width = images.shape[-2:]
     halo = generator.exact_halo

@@ -1,7 +1,6 @@
-"""Photographs of any size enlarged by a generator, tile by tile, in a memory that does not grow with them.
+"""Photographs of any size enlarged by a generator tile by tile, so that device memory does not depend on their size.
 
-The picture stays in main memory; a tile at a time is on the device. Transparent pictures go premultiplied through the
-network; their transparency is enlarged by bicubic interpolation.
+The network gets premultiplied colors; transparency is enlarged by bicubic interpolation.
 """
 
 from collections.abc import Iterator
@@ -29,18 +28,17 @@ from percept_cli.core.runtime import Runtime, is_out_of_memory
 from percept_cli.errors import DeviceError
 
 NARROWEST_HALO = 16
-# Half a gray level: what a halo that is measured may leave of a cut
-INVISIBLE = 0.5 / 255
-# What a network holds at a time, in maps of its largest layer: 1.2 (RRDB in bf16) to 4.1 (swift in fp32) were measured
+INVISIBLE = 0.5 / 255  # half a gray level; the largest error at the edge of a tile with a measured halo
+# Memory of a network at a time, in maps of its largest layer: 1.2 (RRDB in bf16) to 4.1 (swift in fp32) were measured
 MAPS_HELD = 5
 
 
 @dataclass(frozen=True)
 class TileStep:
-    """Progress of an enlargement: tiles done of how many, a note for the user, and at the end the result.
+    """Progress of an enlargement: tiles done and in total, a note for the user, and in the last step the result.
 
-    `photo` holds levels (see `Photo`), of as many bits as the picture given; `verification` is there if it was asked
-    for and the picture took more than one tile.
+    photo: holds levels (see `Photo`), with the bits of the input. verification: None if it was not requested or there is
+    only one tile.
     """
 
     done: int
@@ -63,11 +61,10 @@ def upscale(
 ) -> Photo:
     """The photograph enlarged `generator.scale` times; the result holds levels (see `Photo`).
 
-    generator: an upscaler on the runtime's device by `Runtime.place_network`. One of scale, width and height: another factor
-    above 1, or the side in pixels, for which the result is resampled. match_histogram: with the photograph's own
-    distribution of each color (Johnson et al. 2016). tile: `auto`, `off` or a side, as for `Upscaler`. Raises UsageError
-    or ImageError for a size that is not larger than the photograph's or larger than the generator makes it, and what
-    `Upscaler.enlarge` raises.
+    generator: an upscaler placed by `Runtime.place_network`. scale, width, height: at most one; another factor above 1 or
+    a side in pixels, to which the result is resampled. match_histogram: gives each color the photograph's distribution
+    (Johnson et al. 2016). tile: as for `Upscaler`. Raises UsageError or ImageError for a size not larger than the
+    photograph's or beyond the generator's scale, and the errors of `Upscaler.enlarge`.
     """
     size: tuple[int, int] | tuple[()] = ()
     if wanted := choose_enlargement([], scale, width, height):
@@ -81,37 +78,37 @@ def upscale(
 
 
 class Upscaler:
-    """A generator with the tiles in which it enlarges pictures.
+    """Enlarges pictures with a generator, in tiles.
 
-    generator: on the runtime's device by `Runtime.place_network`. tile: the side of a tile in pixels of the input, without the
-    halo; `auto` goes by the memory at hand, `off` takes the picture as a whole.
+    generator: placed by `Runtime.place_network`. tile: side of a tile in pixels of the input without its halo; `auto`
+    chooses it by the free memory, `off` takes the picture as a whole.
     """
 
     def __init__(self, generator: Generator, runtime: Runtime, tile: int | str = AUTO):
         self.generator, self.runtime, self.tile = generator, runtime, tile
         self.scale, self.multiple = generator.scale, generator.size_multiple
         self._alpha_base = BicubicBase(self.scale)
-        self._largest_tile: int | None = None  # once the memory was not enough for more
+        self._largest_tile: int | None = None  # set when memory did not suffice for larger tiles
         self._overflowed = False
 
     @property
     def is_exact(self) -> bool:
-        """Whether tiles equal the whole, within 1e-5 in float32: if their halo covers all that the generator sees."""
+        """Whether tiles equal the whole within 1e-5 in float32, as their halo covers the generator's receptive field."""
         return self.generator.exact_halo is not None and self.generator.exact_halo <= WIDEST_HALO
 
     @cached_property
     def halo(self) -> int:
-        """Pixels of the input around a tile; measured where the generator sees too far or does not say how far."""
+        """Pixels of the input around a tile; measured where the receptive radius is too large or unknown."""
         if self.is_exact:
             return self.generator.exact_halo or 0
         visible = (cut_errors(self.run, self.multiple) > INVISIBLE).nonzero()
         reach = int(visible.max()) + 1 if len(visible) else 0
-        # Noise is one picture of many: a quarter more.
+        # A quarter more, as other pictures may differ from the noise that it was measured with.
         return min(max(reach + reach // 4, NARROWEST_HALO), WIDEST_HALO)
 
     @cached_property
     def bytes_per_pixel(self) -> int:
-        """The bytes of memory that the network takes for a pixel of the input, about."""
+        """About how many bytes of memory the network takes per pixel of the input."""
         side = -(-max(16, self.generator.smallest) // self.multiple) * self.multiple
         return MAPS_HELD * 4 * largest_map(self.generator, self.run, side)
 
@@ -120,15 +117,15 @@ class Upscaler:
     ) -> Iterator[TileStep]:
         """Enlarges a photograph, yielding a step at the start, after every tile, and with the result at the end.
 
-        height, width: the size of the result, resampled from `scale` times the photograph's; None: just that. verify:
-        compute places of it another way and compare. Memory that is not enough makes the tiles smaller, with a note;
-        DeviceError when there is not even enough for the smallest, or for a whole picture that was asked for.
+        height, width: size to which the result is resampled; `scale` times the photograph's if None. verify: compares
+        parts of the result with other tiles. Where memory is not enough, tiles become smaller, with a note. Raises
+        DeviceError if it is not enough for the smallest tiles, or for the whole picture without tiles.
         """
         exact_size = photo.height * self.scale, photo.width * self.scale
         size = (height or exact_size[0], width or exact_size[1])
         depth = np.uint16 if photo.bits > 8 else np.uint8
         resampled = size != exact_size
-        # Resampled and only then rounded to 8 bits and divided by alpha.
+        # A resampled result is rounded to 8 bits and divided by alpha only afterwards.
         canvas = np.empty((*exact_size, 3 if photo.alpha is None else 4), np.uint16 if resampled else depth)
 
         side = self._tile_side(photo)
@@ -139,18 +136,19 @@ class Upscaler:
         while tiles:
             overflowed, fits = self._overflowed, True
             try:
-                self._paint(canvas, photo, tiles[0], keep_premultiplied=resampled)
+                levels = self._window(photo, tiles[0], canvas.dtype.type, keep_premultiplied=resampled)
+                canvas[tiles[0].target.scaled(self.scale).slices] = levels
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
-                fits = False  # what follows waits until the error is gone, whose traceback holds the tile's maps
+                fits = False  # smaller tiles come after this block, when the traceback holds the tile's maps no more
             if fits:
                 tiles, done = tiles[1:], done + 1
                 note = "half precision overflowed: such tiles are computed again in fp32"
                 yield TileStep(done, total, note if self._overflowed > overflowed else "")
             else:
                 side = self._smaller(side, photo)
-                tiles = self.plan(photo, side, top=tiles[0].target.top)  # the rows above are done
+                tiles = self.plan(photo, side, top=tiles[0].target.top)  # rows above are done
                 total = done + len(tiles)
                 yield TileStep(done, total, f"not enough memory: going on with tiles of {side} pixels")
 
@@ -164,23 +162,23 @@ class Upscaler:
         yield TileStep(done, total, photo=result, verification=verification)
 
     def plan(self, photo: Photo, side: int, top: int = 0) -> list[Tile]:
-        """The tiles of at most `side` pixels, or the fewest the generator takes, for a photograph's rows from `top`."""
+        """The tiles for a photograph's rows from `top`, of at most `side` pixels or the generator's smallest side."""
         return plan_tiles(
             photo.height,
             photo.width,
             max(side, self.generator.smallest, self.multiple),
-            0 if side >= max(photo.height, photo.width) else self.halo,  # it may have to be measured
+            0 if side >= max(photo.height, photo.width) else self.halo,  # measured only if needed
             multiple=self.multiple,
             top=top,
         )
 
     def run(self, pixels: Tensor) -> Tensor:
-        """Pixels (1, 3, h, w) in [0, 1] enlarged as `run_whole` does, not clamped; an overflow is remembered."""
+        """Pixels (1, 3, h, w) in [0, 1] enlarged by `run_whole`, not clamped; records an overflow of half precision."""
 
-        def remember() -> None:
+        def record() -> None:
             self._overflowed = True
 
-        return run_whole(self.generator, pixels, self.runtime, on_overflow=remember)
+        return run_whole(self.generator, pixels, self.runtime, on_overflow=record)
 
     @property
     def _inexactness(self) -> str:
@@ -205,7 +203,7 @@ class Upscaler:
         what = f"{photo.width}x{photo.height} pixels"
         if self.tile == OFF:
             raise DeviceError(f"Not enough memory for {what} as a whole. Leave --tile at auto.")
-        # A picture that was one tile may be much smaller than the side that was planned.
+        # The picture may be smaller than the planned side.
         smaller = min(side, max(photo.height, photo.width)) // 2
         if smaller < memory.SMALLEST_TILE:
             advice = "Close other programs" if self.runtime.device.type == "cpu" else "Use --device cpu"
@@ -215,12 +213,8 @@ class Upscaler:
             torch.cuda.empty_cache()
         return smaller
 
-    def _paint(self, canvas: NDArray[Any], photo: Photo, tile: Tile, *, keep_premultiplied: bool) -> None:
-        levels = self._window(photo, tile, canvas.dtype.type, keep_premultiplied)
-        canvas[tile.target.scaled(self.scale).slices] = levels
-
     @torch.inference_mode()
-    def _window(self, photo: Photo, tile: Tile, dtype: Any, keep_premultiplied: bool) -> NDArray[Any]:
+    def _window(self, photo: Photo, tile: Tile, dtype: Any, *, keep_premultiplied: bool) -> NDArray[Any]:
         """The levels (s·h, s·w, 3 or 4) of a tile's target."""
         rows, columns = tile.source.slices
         pixels = photo.pixels[..., rows, columns]
@@ -236,7 +230,7 @@ class Upscaler:
         return quantize(enlarged, dtype)
 
     def _verify(self, canvas: NDArray[Any], photo: Photo, side: int, *, keep_premultiplied: bool) -> Verification:
-        """Compares the canvas with the untiled picture if that fits, else with tiles that lie across its seams."""
+        """Compares the canvas with the untiled picture if memory suffices, else with tiles across its seams."""
         height, width = photo.height, photo.width
         whole = Region(0, 0, height, width)
         fits = whole.area * self.bytes_per_pixel <= memory.free_memory(self.runtime.device) // 4
@@ -247,7 +241,7 @@ class Upscaler:
         differences = [
             level_difference(
                 canvas[place.target.scaled(self.scale).slices],
-                self._window(photo, place, canvas.dtype.type, keep_premultiplied),
+                self._window(photo, place, canvas.dtype.type, keep_premultiplied=keep_premultiplied),
                 by_opacity=by_opacity,
             )
             for place in places

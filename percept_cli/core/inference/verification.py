@@ -1,4 +1,4 @@
-"""Whether a picture made in tiles is what the untiled one would be: places of it are computed another way and compared."""
+"""Verification that a picture made in tiles equals the untiled one, by comparing parts of it with other tiles."""
 
 import random
 from dataclasses import dataclass
@@ -14,11 +14,11 @@ VERIFIED_PLACES = 8
 
 @dataclass(frozen=True)
 class Verification:
-    """How far tiles are from the whole: the largest difference in gray levels of 256, at so many places.
+    """The largest difference of tiles from the whole, in gray levels of 256, and the number of places compared.
 
-    A tile may be convolved by another algorithm than the whole, so that sums are rounded in another order. In float32
-    this moves values of an exact generator (see `Upscaler.is_exact`) by less than 1e-5: no level of 8 bits, but where a
-    value falls within that of the edge between two, and no level of 16 bits by more than one.
+    whole: whether the whole picture was compared. A tile and the whole may be convolved by different algorithms, which
+    round sums in another order. In float32 this changes values of an exact generator (see `Upscaler.is_exact`) by less
+    than 1e-5: levels of 16 bits by one at most, and levels of 8 bits only next to a rounding boundary.
     """
 
     difference: float
@@ -33,8 +33,8 @@ class Verification:
 def level_difference(written: NDArray[Any], again: NDArray[Any], *, by_opacity: bool) -> float:
     """The largest difference of levels (H, W, C) of one type, in gray levels of 256.
 
-    by_opacity: the fourth channel is alpha, by which the colors were divided: weighted with it, for divided by hardly any
-    alpha a rounding becomes many levels of a color that nobody sees.
+    by_opacity: multiplies differences of color by alpha, the fourth channel. The colors were divided by it, which makes
+    rounding errors large where alpha is small and the color invisible.
     """
     most = np.iinfo(written.dtype).max
     apart = np.abs(again.astype(np.float32) - written)
@@ -44,9 +44,10 @@ def level_difference(written: NDArray[Any], again: NDArray[Any], *, by_opacity: 
 
 
 def places_across_seams(tiles: list[Tile], height: int, width: int, margin: int, multiple: int) -> list[Tile]:
-    """Tiles that have the corners of some of the `tiles` in their middle, of a picture of height x width.
+    """Tiles of a picture of height x width pixels whose centers are corners of some of the `tiles`.
 
-    Each is as large as that tile and sees `margin` pixels around it, within the picture and from multiple to multiple.
+    Each has the size of that tile and a source with `margin` pixels around it, within the picture and aligned to
+    `multiple`.
     """
 
     def span(edge: int, length: int, limit: int) -> tuple[int, int, int, int]:

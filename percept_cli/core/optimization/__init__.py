@@ -1,1 +1,1 @@
-"""Images that are optimized: style transfer, inversion, textures, activation maximization."""
+"""Optimization of images: style transfer, inversion, textures, activation maximization."""

@@ -1,4 +1,4 @@
-"""The loop that optimizes an image. It yields steps; the caller prints, saves and stops."""
+"""The loop that optimizes an image and yields every step."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -11,11 +11,9 @@ from percept_cli.core.optimization.parametrization import Parametrization, Pixel
 from percept_cli.errors import UsageError, unknown_name
 
 OPTIMIZERS = ("adam", "lbfgs", "sgd")
-# In units of the full range of a pixel; most of a restyling is done by steps of this size.
-ADAM_RATE = 0.03
+ADAM_RATE = 0.03  # in units of the range of a pixel
 SGD_MOMENTUM = 0.9
-# Of the squared excess of pixels outside [0, 1]: losses see the clamped image, so it only has to bring them back.
-RANGE_WEIGHT = 1.0
+RANGE_WEIGHT = 1.0  # of the squared excess of pixels outside [0, 1]; losses get the clamped image
 
 Loss = Callable[[Tensor], tuple[Tensor, dict[str, Tensor]]]
 
@@ -24,7 +22,7 @@ Loss = Callable[[Tensor], tuple[Tensor, dict[str, Tensor]]]
 class OptimizationStep:
     """One update of the image.
 
-    index: its number, from 1 over all sizes. total, parts: the loss before it. image: (N, 3, H, W) in [0, 1], after it.
+    index: its number from 1, over all sizes. total, parts: the loss before it. image: (N, 3, H, W) in [0, 1], after it.
     """
 
     index: int
@@ -45,16 +43,15 @@ def optimize_image(
 ) -> Iterator[OptimizationStep]:
     """Minimizes a loss over a copy of the image (N, 3, H, W) in [0, 1], yielding every step.
 
-    optimizer: adam is fast and good with bf16 features; lbfgs is the papers' choice, with a few evaluations a step; sgd
-    has a momentum of 0.9, zeroed where the rate changes, as Mahendran & Vedaldi 2015 do. parametrization: what is
-    optimized, the pixels if None; where its parameters cannot be clamped, the loss gets an image that is not clamped.
-    rates: the learning rate of each step; adam has its own if None, sgd needs them, lbfgs has none. Raises UsageError
-    for an unknown optimizer.
+    optimizer: adam, fast and robust with bf16 features; lbfgs, as in the papers, with several evaluations per step; sgd
+    with a momentum of 0.9 that is reset when the rate changes (Mahendran & Vedaldi 2015). parametrization: pixels if
+    None; if its parameters cannot be clamped, the loss gets images that are not clamped. rates: the learning rate of each
+    step; None for adam's default, required for sgd, unused by lbfgs. Raises UsageError for an unknown optimizer.
     """
     if optimizer not in OPTIMIZERS:
         raise UsageError(unknown_name("optimizer", optimizer, OPTIMIZERS))
     space = parametrization or Pixels()
-    # L-BFGS flattens gradients, which has to be a view.
+    # L-BFGS flattens gradients, which must be possible without a copy.
     layout = torch.contiguous_format if optimizer == "lbfgs" else torch.preserve_format
     parameters = space.encode(image.detach()).clone(memory_format=layout).requires_grad_()
     evaluation = _Evaluation(parameters, space, loss)
@@ -75,19 +72,19 @@ def optimize_image(
             with torch.no_grad():
                 parameters.clamp_(0, 1)
         if optimizer == "lbfgs" and evaluation.is_at(parameters, evaluation.start):
-            # In low precision a direction may lead uphill. L-BFGS would not move again, so it starts afresh.
+            # In low precision the loss may increase along its direction. L-BFGS would not move again, so it is reset.
             updater.state.clear()
         with torch.no_grad():
             now = space.decode(parameters).detach().clamp(0, 1)
-        # The loss a step reports is that of its start; a line search goes on from there.
+        # The loss at the start of the step, not at the end of its line search.
         yield OptimizationStep(first_index + index, float(total), evaluation.take_parts(), now)
 
 
 def penalize_range(loss: Loss, weight: float = RANGE_WEIGHT) -> Loss:
     """The loss of an image clamped to [0, 1], plus a penalty on the pixels outside, for parameters that cannot be clamped.
 
-    The penalty is `weight` times the mean square of what was cut off: a part named `range`. The gradient of the loss
-    passes as if nothing had been clamped, so that pixels outside the range go on learning.
+    The penalty, a part named `range`, is `weight` times the mean square of the excess. The gradient of the loss is as
+    without clamping, so that pixels outside the range are still optimized.
     """
 
     def penalized(image: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
@@ -101,9 +98,9 @@ def penalize_range(loss: Loss, weight: float = RANGE_WEIGHT) -> Loss:
 
 @dataclass
 class _Evaluation:
-    """The loss and its gradient at the parameters; what is asked for twice at the same parameters is computed once.
+    """Evaluates the loss and its gradient; a repeated call at the same parameters returns the stored results.
 
-    L-BFGS asks at the start of a step for what its last line search computed at its end.
+    L-BFGS begins a step by evaluating the parameters at which its last line search ended.
     """
 
     parameters: Tensor
@@ -133,14 +130,14 @@ class _Evaluation:
         return self._total
 
     def take_parts(self) -> dict[str, float]:
-        """The parts of the loss where the step began; the next evaluation begins the next step."""
+        """The parts of the loss at the start of the step, which this call ends."""
         parts = {name: part.item() for name, part in (self._first_parts or {}).items()}
         self._first_parts = None
         return parts
 
     @staticmethod
     def is_at(parameters: Tensor, place: Tensor | None) -> bool:
-        """Whether the parameters are bit for bit those of a place."""
+        """Whether the parameters equal those of a place."""
         return place is not None and torch.equal(parameters.detach(), place)
 
 
@@ -149,7 +146,7 @@ def _create_updater(optimizer: str, parameters: Tensor) -> torch.optim.Optimizer
         return torch.optim.Adam([parameters], betas=(0.9, 0.99))
     if optimizer == "sgd":
         return torch.optim.SGD([parameters], lr=0.0, momentum=SGD_MOMENTUM)
-    # One direction a step; the evaluations beyond the first are its line search.
+    # One direction per step; further evaluations are its line search.
     return torch.optim.LBFGS(
         [parameters],
         max_iter=1,

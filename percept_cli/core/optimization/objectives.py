@@ -19,7 +19,7 @@ FORMS = (
     "LAYER, LAYER:CHANNEL or LAYER:CHANNEL@X,Y (or @center), with weights and sums as in 0.2*relu3_1:5 + relu4_3:12, and "
     "several channels of one layer as 0-15 or 1,5,9"
 )
-MOST = 256  # pictures of one command
+MOST = 256  # images of one command
 _CHANNELS = r"\d+(?:-\d+)?(?:,\d+(?:-\d+)?)*"
 _TERM = re.compile(
     r"\s*(?:(?P<weight>\d+\.?\d*|\.\d+)\s*\*\s*)?(?P<layer>[A-Za-z]\w*)"
@@ -70,9 +70,9 @@ class Objective:
 
 
 def parse_objectives(text: str) -> list[Objective]:
-    """The objectives that a text names: one, or one for each of several channels.
+    """The objectives of a text (see `FORMS`): one, or one for each of several channels.
 
-    Raises UsageError, with what is allowed, for a text that cannot be read.
+    Raises UsageError, with the allowed forms, for a text that cannot be read.
     """
     terms: list[ObjectiveTerm] = []
     listed: list[int] = []
@@ -123,6 +123,7 @@ def _unreadable(text: str, position: int) -> UsageError:
 
 
 def _numbers(channels: str, text: str) -> list[int]:
+    """The numbers of a list with ranges such as `0-3,7`, each once."""
     numbers: list[int] = []
     for part in channels.split(","):
         first, _, last = part.partition("-")
@@ -138,7 +139,7 @@ def _numbers(channels: str, text: str) -> list[int]:
 
 
 def resolve_layers(objectives: Sequence[Objective], architecture: Architecture) -> list[Objective]:
-    """The same with full names of layers. Raises UsageError, with a suggestion, for a layer that is not there."""
+    """Objectives with the full names of their layers. Raises UsageError, with a suggestion, for an unknown layer."""
     return [
         Objective(tuple(replace(term, layer=architecture.resolve(term.layer)) for term in objective.terms))
         for objective in objectives
@@ -147,9 +148,9 @@ def resolve_layers(objectives: Sequence[Objective], architecture: Architecture) 
 
 @torch.no_grad()
 def check_ranges(objectives: Sequence[Objective], extractor: FeatureExtractor, side: int) -> None:
-    """Raises UsageError, with the range, for a channel or a unit that a layer lacks; the network sees `side` pixels.
+    """Raises UsageError, with the range, for a channel or a unit that a layer does not have.
 
-    The extractor has to tap what `tapped_layers` names.
+    extractor: tapped at `tapped_layers`. side: of its input, in pixels.
     """
     architecture = extractor.architecture
     taps = {layer: tap for each in objectives for layer, tap in tapped_layers(each, architecture).items()}
@@ -177,20 +178,20 @@ def check_ranges(objectives: Sequence[Objective], extractor: FeatureExtractor, s
 
 
 def tapped_layers(objective: Objective, architecture: Architecture) -> dict[str, str]:
-    """The layer to tap for each layer of an objective: for a ReLU or softmax the one before it, else itself."""
+    """The layer to tap for each layer of an objective: the one before a ReLU or softmax, else itself."""
     before = {after: before for before, after in activation_pairs(architecture)}
     known = architecture.layer_names
     sources = {layer.name: layer.sources[0] for layer in architecture.layers}
     if PROBABILITIES in known:
         scores = sources[PROBABILITIES]
-        while scores not in known:  # past what only changes the shape
+        while scores not in known:  # skips layers that only change the shape
             scores = sources[scores]
         before[PROBABILITIES] = scores
     return {layer: before.get(layer, layer) for layer in objective.layers}
 
 
 def objective_parts(objective: Objective, features: Mapping[str, Tensor], taps: Mapping[str, str]) -> dict[str, Tensor]:
-    """The weighted value of each term, (N,) for N images: they sum to the objective.
+    """The weighted value (N,) of each term for N images; their sum is the objective.
 
     features: of the layers in `taps` (see `tapped_layers`), (N, C, h, w) or (N, C).
     """
@@ -203,11 +204,11 @@ def objective_parts(objective: Objective, features: Mapping[str, Tensor], taps: 
 def term_value(term: ObjectiveTerm, features: Tensor, *, rectify: bool = False) -> Tensor:
     """The activation of a unit, the mean of a channel or the root mean square of a layer, without weight: (N,).
 
-    features: (N, C, h, w) or (N, C). rectify: they are those before the ReLU. A class is measured by the log-odds of its
-    probability, from the scores before the softmax, as a probability near 0 or 1 has hardly a gradient. Departs from
-    Simonyan et al. 2014, who take the score itself, which rises with those of all other classes. Departs from Olah et al.
-    2017, who replace the gradient of every ReLU in the first 16 steps: here the gradient from before the ReLU is taken
-    only where all that a term reads is 0 behind it.
+    features: (N, C, h, w) or (N, C). rectify: they are before the ReLU that the term is after. For a class the value is
+    the log-odds of its probability, as probabilities near 0 or 1 have almost no gradient. Departs from Simonyan et al.
+    2014, who maximize the score, which can rise together with the scores of all other classes. Departs from Olah et al.
+    2017, who replace the gradient of every ReLU in the first 16 steps: here the gradient skips the ReLU only where all
+    values of the term are 0 after it.
     """
     features = at_least_float32(features)
     if term.layer == PROBABILITIES:
@@ -224,6 +225,6 @@ def term_value(term: ObjectiveTerm, features: Tensor, *, rectify: bool = False) 
         values = values[:, term.place[1], term.place[0]]
     values = values.reshape(len(values), -1)
     if rectify:
-        silent = (values <= 0).all(dim=1, keepdim=True)
-        values = torch.where(silent, values - values.detach(), F.relu(values))
+        inactive = (values <= 0).all(dim=1, keepdim=True)
+        values = torch.where(inactive, values - values.detach(), F.relu(values))
     return values.mean(1)

@@ -1,18 +1,18 @@
-"""Parametrizations of an image that is optimized: its pixels, or its frequencies with decorrelated colors."""
+"""Parametrizations of an optimized image: its pixels, or its frequencies with decorrelated colors."""
 
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-# Principal axes of the colors of photographs in columns, each as long as colors spread along it, the longest 1:
-# brightness, blue against orange, green against magenta (the figures of Olah et al. 2017, Feature Visualization).
+# Columns are the principal axes of the colors of photographs, with lengths in proportion to the deviation along them:
+# brightness, blue against orange, green against magenta (Olah et al. 2017, Feature Visualization).
 COLOR_AXES = ((0.26, 0.09, 0.02), (0.27, 0.00, -0.05), (0.27, -0.09, 0.03))
 GRAY = 0.5
 
 
 class Parametrization(Protocol):
-    """Images (N, 3, H, W) as other numbers, and back."""
+    """A map from images (N, 3, H, W) to parameters, and back."""
 
     def encode(self, images: Tensor) -> Tensor:
         """The parameters of images (N, 3, H, W)."""
@@ -24,12 +24,12 @@ class Parametrization(Protocol):
 
     @property
     def clamps(self) -> bool:
-        """Whether parameters clamped to [0, 1] are those of a clamped image."""
+        """Whether clamping the parameters to [0, 1] clamps the image."""
         ...
 
 
 class Pixels:
-    """The image itself."""
+    """The image itself as parameters."""
 
     clamps = True
 
@@ -41,11 +41,11 @@ class Pixels:
 
 
 class Frequencies:
-    """The spectrum of an image in units of what photographs have at each frequency, on decorrelated color axes.
+    """The spectrum of an image divided by f to the power of -`exponent`, on decorrelated color axes.
 
-    A photograph's amplitudes fall as 1/f, so with an `exponent` of 1 all its parameters are about equally large, and one
-    step changes its shapes as much as its grain. Optimizers then reach features in far fewer steps, and without
-    high-frequency noise (Olah et al. 2017). A smaller exponent lets steps change the grain more; 0 is white.
+    A photograph's amplitudes decrease as 1/f, so with an exponent of 1 its parameters have about one size, and one step
+    changes shapes as much as fine texture. Optimizers then need far fewer steps and make no high-frequency noise (Olah et
+    al. 2017). With a smaller exponent, steps change fine texture more; 0 is a white spectrum.
     """
 
     clamps = False
@@ -54,7 +54,7 @@ class Frequencies:
         self.height, self.width = height, width
         down = torch.fft.fftfreq(height)[:, None]
         across = torch.fft.rfftfreq(width)[None]
-        # The mean, of frequency 0, counts as the lowest frequency there is.
+        # The mean, of frequency 0, is treated as the lowest other frequency.
         frequencies = (down.square() + across.square()).sqrt().clamp_min(1 / max(height, width))
         amplitudes = frequencies**-exponent
         self.amplitudes = (amplitudes / amplitudes.square().mean().sqrt()).to(device)
@@ -73,11 +73,16 @@ class Frequencies:
         colored = torch.fft.irfft2(spectrum, s=(self.height, self.width), norm="ortho")
         return GRAY + torch.einsum("ij,njhw->nihw", self.axes, colored)
 
+    def noise(self, count: int, contrast: float, generator: torch.Generator) -> Tensor:
+        """Images (count, 3, H, W) of Gaussian noise whose parameters have the standard deviation `contrast`."""
+        shape = (count, 3, self.height, self.width // 2 + 1, 2)
+        return self.decode(contrast * torch.randn(shape, generator=generator).to(self.amplitudes.device))
+
 
 class Bounded:
-    """Another parametrization followed by a sigmoid, which keeps every pixel within (0, 1) with a gradient (Olah et al. 2017).
+    """Another parametrization followed by a sigmoid, which keeps pixels within (0, 1) with a gradient (Olah et al. 2017).
 
-    The slope at `GRAY` is 1, so that rates mean what they do without it.
+    Its slope at `GRAY` is 1, so that learning rates have the same meaning as without it.
     """
 
     clamps = False

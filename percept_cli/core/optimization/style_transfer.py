@@ -1,4 +1,4 @@
-"""Style transfer without training: the pixels themselves are optimized (Gatys et al. 2016), coarse to fine."""
+"""Style transfer by optimization of the image (Gatys et al. 2016), from coarse to fine sizes."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -21,14 +21,14 @@ from percept_cli.core.runtime import Runtime, memory_errors
 from percept_cli.errors import ImageError, UsageError, unknown_name
 
 INITS = ("content", "noise", "style")
-COARSEST = 192  # short side in pixels of the first size, where the large strokes are made
+COARSEST = 192  # short side in pixels of the first size
 GROWTH = 2.0
-RANGE_WEIGHT = 10.0  # a style loss weighs several times what a feature error does
+RANGE_WEIGHT = 10.0  # larger than for inversion, as style losses are several times as large as feature errors
 
 
 @dataclass(frozen=True)
 class StyleOptions(StyleLossOptions):
-    """How a photograph is restyled by optimization; names and meanings as in `percept stylize --style`."""
+    """Options of style transfer by optimization; names and meanings as in `percept stylize --style`."""
 
     steps: int = 300
     optimizer: str = "adam"
@@ -39,13 +39,13 @@ class StyleOptions(StyleLossOptions):
 
 @dataclass(frozen=True)
 class StyleStep(OptimizationStep):
-    """One update of a photograph that is restyled; `photo` is the result so far, ready to be saved."""
+    """One update of a restyled photograph."""
 
     finish: Callable[[Tensor], Photo]
 
     @property
     def photo(self) -> Photo:
-        """The photograph with the image of this step, mixed and masked as asked, of its full size."""
+        """The result so far, of full size, with strength, colors and mask applied."""
         return self.finish(self.image)
 
 
@@ -62,12 +62,11 @@ def stylize(
     mask: Tensor | None = None,
     tile: int | str = AUTO,
 ) -> Iterator[StyleStep]:
-    """Restyles a photograph after style images by optimization, yielding every step; `photo` of the last is the result.
+    """Restyles a photograph with style images by optimization, yielding every step; `photo` of the last is the result.
 
-    styles: each (1, 3, h, w) in [0, 1]. extractor: frozen by the runtime, tapped at what `style_taps` names. size,
-    strength, keep_colors, mask: as for `restyle`. tile: the side in pixels of the tiles that features are computed in,
-    `off` or `auto` (see `tile_extractor`). Raises ImageError for a photograph that is too small for the layers,
-    UsageError as `optimize_style`, and DeviceError where memory is not enough.
+    styles: each (1, 3, h, w) in [0, 1]. extractor: frozen by the runtime, tapped at `style_taps`. size, strength,
+    keep_colors, mask: as for `restyle`. tile: as for `tile_extractor`. Raises ImageError for a photograph that is too
+    small for the layers, UsageError as `optimize_style`, and DeviceError if memory is not enough.
     """
     pixels = photo.visible(size)
     height, width = pixels.shape[-2:]
@@ -88,7 +87,7 @@ def stylize(
 
 
 def scales(height: int, width: int) -> list[tuple[int, int]]:
-    """The sizes of an optimization, (height, width) each, doubling from a short side of `COARSEST` up to the full size."""
+    """The sizes (height, width) of an optimization, by factors of 2 from a short side of `COARSEST` to the full size."""
     sizes = [(height, width)]
     while min(sizes[0]) > COARSEST * GROWTH**0.5:
         factor = max(1 / GROWTH, COARSEST / min(sizes[0]))
@@ -97,11 +96,11 @@ def scales(height: int, width: int) -> list[tuple[int, int]]:
 
 
 def split_steps(steps: int, count: int) -> list[int]:
-    """Steps for each of `count` sizes, coarse first. A finer size has half as many, as its steps cost four times as much."""
+    """Steps for each of `count` sizes from coarse to fine: each has half as many, as its steps take four times as long."""
     shares = [0.5**position for position in range(count)]
     split = [max(1, round(steps * share / sum(shares))) for share in shares]
     split[0] = max(1, steps - sum(split[1:]))
-    # With few steps rounding may give one too many: the second size gives it back.
+    # With few steps rounding may give one too many, which the second size loses.
     if count > 1 and split[1] > 1:
         split[1] -= max(0, sum(split) - steps)
     return split
@@ -110,25 +109,24 @@ def split_steps(steps: int, count: int) -> list[int]:
 def optimize_style(
     content: Tensor, styles: Sequence[Tensor], extractor: AnyExtractor, runtime: Runtime, options: StyleOptions
 ) -> Iterator[OptimizationStep]:
-    """Restyles an image (1, 3, H, W) in [0, 1] after style images, each (1, 3, h, w), yielding every step.
+    """Restyles an image (1, 3, H, W) in [0, 1] with style images, each (1, 3, h, w), yielding every step.
 
-    The image of a step has the size that the optimization has reached; the last one has the content's. The style images
-    keep their size, with a short side of `style_size` pixels, so that strokes keep theirs in pixels. Raises UsageError
-    for an unknown init, optimizer, loss or layer.
+    The image of a step has the current size of the optimization, that of the last the content's. The style images have
+    the same size throughout, so that strokes do too, in pixels. Raises UsageError for an unknown init, optimizer, loss
+    or layer.
     """
     if options.init not in INITS:
         raise UsageError(unknown_name("init", options.init, INITS))
     if options.optimizer == "lbfgs":
-        # It compares losses along a line, which have to be those of the same points: of all of them.
+        # It compares losses along a line, which must be of the same points.
         options = replace(options, points=None)
     sizes = scales(*content.shape[-2:])
     styles = [runtime.place(style) for style in styles]
     index, image = 1, None
     for (height, width), steps in zip(sizes, split_steps(options.steps, len(sizes)), strict=True):
         target = runtime.place(resize_image(content, height, width))
-        loss = create_style_loss(
-            extractor, styles, target, options, torch.Generator().manual_seed(options.seed)
-        )  # fmt: skip
+        generator = torch.Generator().manual_seed(options.seed)
+        loss = create_style_loss(extractor, styles, target, options, generator)
         start = _start(target, styles[0], options) if image is None else resize_image(image, height, width)
         compare: Loss = partial(loss, target_images=target, targets=loss.target_features(target))
         space: Parametrization | None = None

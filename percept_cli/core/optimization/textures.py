@@ -1,4 +1,4 @@
-"""Textures from Gram matrices: images with the same ones as another image are found from noise (Gatys et al. 2015)."""
+"""Textures from Gram matrices: images from noise with the Gram matrices of another image (Gatys et al. 2015)."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -12,12 +12,12 @@ from percept_cli.core.optimization.parametrization import Frequencies
 from percept_cli.core.runtime import Runtime
 from percept_cli.errors import UsageError
 
-EXPONENT = 0.75  # of the spectrum that is optimized: shapes and grain both have to be found
-START_CONTRAST = 0.05  # in units of what photographs have at each frequency
+EXPONENT = 0.75  # of the optimized spectrum; between shapes (1) and fine texture (0.5)
+START_CONTRAST = 0.05  # in units of a photograph's spectrum
 
 
 def gram_matrices(image: Tensor, layers: Sequence[str], extractor: FeatureExtractor) -> dict[str, Tensor]:
-    """The Gram matrices (1, C, C) of an image (1, 3, H, W) in [0, 1]. Raises UsageError for a layer without places."""
+    """The Gram matrices (1, C, C) of an image (1, 3, H, W) in [0, 1]. Raises UsageError for fully connected layers."""
     grams = {}
     for layer, features in extractor(image, tuple(layers)).items():
         if features.ndim != 4:
@@ -32,7 +32,7 @@ def gram_matrices(image: Tensor, layers: Sequence[str], extractor: FeatureExtrac
 def relative_gram_losses(grams: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """‖G − G*‖² / ‖G*‖² of each layer of `targets`, a scalar each: 0 for the same style, 1 for features of 0.
 
-    Departs from Gatys et al. 2015, whose layers weigh as their features happen to be large.
+    Departs from Gatys et al. 2015, where layers with large features dominate.
     """
     return {
         layer: (grams[layer] - target).square().sum() / target.square().sum().clamp_min(1e-30)
@@ -43,10 +43,10 @@ def relative_gram_losses(grams: Mapping[str, Tensor], targets: Mapping[str, Tens
 def synthesize_texture(
     targets: Mapping[str, Tensor], side: int, extractor: FeatureExtractor, runtime: Runtime, steps: int, seed: int = 0
 ) -> Iterator[OptimizationStep]:
-    """Optimizes an image (1, 3, side, side) from noise by L-BFGS until it has these Gram matrices, yielding every step.
+    """Optimizes an image (1, 3, side, side) from noise by L-BFGS until it has the Gram matrices, yielding every step.
 
     targets: (1, C, C) by layer. The parts of a step are the squared relative errors by layer, whose mean is minimized,
-    and `range`. The extractor has to be in float32: L-BFGS compares losses more finely than bf16 tells them apart.
+    and `range`. extractor: in float32, as L-BFGS needs losses more precise than bf16.
     """
     layers = tuple(targets)
 
@@ -55,11 +55,9 @@ def synthesize_texture(
         return torch.stack(list(parts.values())).mean(), parts
 
     space = Frequencies(side, side, EXPONENT, runtime.device)
-    spectrum = space.encode(torch.zeros(1, 3, side, side, device=runtime.device))
-    noise = torch.randn(spectrum.shape, generator=torch.Generator().manual_seed(seed)).to(runtime.device)
-    # Departs from Gatys et al. 2015, who begin at white noise: without coarse shapes at the start, the optimization takes
-    # those that the network's padding makes at the edges.
-    start = space.decode(START_CONTRAST * noise)
+    # Departs from Gatys et al. 2015, who begin with white noise: without coarse shapes at the start, the optimization
+    # amplifies those that the network's padding causes at the edges.
+    start = space.noise(1, START_CONTRAST, torch.Generator().manual_seed(seed))
     yield from optimize_image(start, penalize_range(loss), steps, "lbfgs", parametrization=space)
 
 

@@ -1,1 +1,1 @@
-"""From names and files to networks with their weights."""
+"""Networks with trained weights, by name or from files."""

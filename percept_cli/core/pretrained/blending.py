@@ -1,4 +1,4 @@
-"""Between two networks: their weights interpolated, or their pictures."""
+"""Interpolation between two networks, of their weights or of their results."""
 
 import copy
 import json
@@ -18,7 +18,7 @@ from percept_cli.errors import UsageError
 
 
 class BlendedUpscaler(Generator):
-    """The results of two upscalers of one scale, mixed: `share` of the second; (N, 3, h, w) to (N, 3, s·h, s·w)."""
+    """The results of two upscalers of one scale mixed, with `share` of the second; (N, 3, h, w) to (N, 3, s·h, s·w)."""
 
     def __init__(self, first: Generator, second: Generator, share: float):
         super().__init__()
@@ -35,13 +35,13 @@ class BlendedUpscaler(Generator):
 
 
 def load_shipped_upscaler(scale: int, look: str | None = None, blend: float | None = None) -> LoadedGenerator:
-    """The shipped upscaler of a scale and a look (see `find_upscaler`); blend: between faithful, 0, and natural, 1.
+    """The shipped upscaler of a scale and a look (see `find_upscaler`), or a blend from 0, faithful, to 1, natural.
 
     Raises ModelError where none is shipped for them.
     """
 
-    def load(wanted: str | None) -> LoadedGenerator:
-        return load_generator(str(find_upscaler(scale, wanted).path), "upscaler", scale)
+    def load(look: str | None) -> LoadedGenerator:
+        return load_generator(str(find_upscaler(scale, look).path), "upscaler", scale)
 
     if blend is None:
         return load(look)
@@ -51,18 +51,16 @@ def load_shipped_upscaler(scale: int, look: str | None = None, blend: float | No
 
 
 def blend_upscalers(first: LoadedGenerator, second: LoadedGenerator, share: float) -> LoadedGenerator:
-    """An upscaler between two of one scale: share 0 is the first, 1 the second, in [0, 1].
+    """An upscaler between two of one scale; share: 0 is the first, 1 the second.
 
-    Of one architecture and one size, weight by weight (Wang et al. 2018, section 3.4), which costs no more than one;
-    otherwise pixel by pixel. UsageError if their scales differ.
+    Weights are interpolated (Wang et al. 2018, section 3.4) for the same architecture and arguments, which takes the time
+    of one network; otherwise pixels are. Raises UsageError if their scales differ.
     """
     if first.network.scale != second.network.scale:
         raise UsageError(f"{first.name} and {second.name} enlarge differently and cannot be blended.")
     name = f"{first.name}-{second.name}-{share:g}"
-    alike = first.architecture == second.architecture and first.metadata.get("arguments") == second.metadata.get(
-        "arguments"
-    )
-    if not alike:
+    kinds = [(each.architecture, each.metadata.get("arguments")) for each in (first, second)]
+    if kinds[0] != kinds[1]:
         network: Generator = BlendedUpscaler(first.network, second.network, share)
         return LoadedGenerator(network, name, "blend", {}, "the looks differ in architecture: their pictures are mixed")
     network = copy.deepcopy(first.network)
@@ -81,10 +79,10 @@ def blend_weights(first: Mapping[str, Tensor], second: Mapping[str, Tensor], sha
 
 
 def blend_files(first: Path, second: Path, share: float) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The weights and metadata of a model between two files of percept's own; share 0 is the first, 1 the second.
+    """The weights and metadata of a model between two files of percept's own; share: 0 is the first, 1 the second.
 
-    Two looks give one between them (Wang et al. 2018, section 3.4), two stages of one training often a better one than
-    either (Wortsman et al. 2022, "model soups"). Raises UsageError for files whose weights do not correspond.
+    Between two looks lie intermediate looks (Wang et al. 2018, section 3.4); the blend of two stages of one training is
+    often better than both (Wortsman et al. 2022, "model soups"). Raises UsageError for weights that do not correspond.
     """
     (weights, metadata), (others, other) = (load_weights_and_metadata(path) for path in (first, second))
     for key in ("role", "architecture", "arguments", "extractor", "layer"):

@@ -1,4 +1,4 @@
-"""Extractors with their weights: shipped, downloaded, from a file or random."""
+"""Extractors with shipped, downloaded or random weights, or weights from a file."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -21,18 +21,17 @@ from percept_cli.errors import ModelError, UsageError
 RANDOM = "random"
 WEIGHTS_SUFFIXES = frozenset({".safetensors", ".pth", ".pt"})
 
-# The first biases of the VGG networks as Oxford released them; both share them to two digits.
+# The first biases of Oxford's VGG networks, which agree to two digits.
 OXFORD_BIASES = (0.730, 0.065, 0.034, 0.826)
 OXFORD_MEAN_RGB = (123.68, 116.779, 103.939)
 
 
 @dataclass(frozen=True)
 class ExtractorChoice:
-    """An extractor by the name of its architecture, and where its weights come from.
+    """The architecture of an extractor by name, and the source of its weights.
 
-    weights: None for the usual ones (`compact` ships with percept, the others are torchvision's, downloaded once), a
-    safetensors or PyTorch file, or `random` for untrained weights drawn from a seed (the comparator of Dosovitskiy &
-    Brox 2016, section 4).
+    weights: None for the usual ones (shipped for `compact`, else torchvision's, downloaded once), a safetensors or
+    PyTorch file, or `random` for untrained weights (the comparator of Dosovitskiy & Brox 2016, section 4).
     """
 
     name: str
@@ -40,13 +39,13 @@ class ExtractorChoice:
 
     @property
     def architecture(self) -> Architecture:
-        """Its layers and normalization, without weights."""
+        """The layers and input normalization."""
         return create_architecture(self.name)
 
     def create(
         self, layers: Iterable[str], seed: int = 0, announce: Callable[[str], None] | None = None
     ) -> FeatureExtractor:
-        """The frozen extractor with its weights, tapped at the layers; `announce` gets sentences for the user.
+        """The frozen extractor with its weights, tapped at the layers; announce: called with messages for the user.
 
         Raises UsageError for an unknown layer and ModelError for weights that are missing, damaged or of another network.
         """
@@ -74,17 +73,16 @@ COMPACT = ExtractorChoice("compact")
 
 
 def choose_extractor(given: str, weights: str | Path | None = None) -> ExtractorChoice:
-    """The extractor that is named, or that a file of percept's own holds; weights: as in `ExtractorChoice`.
+    """The extractor of a name, or of a file written by percept; weights: as in `ExtractorChoice`, only for a name.
 
-    Raises UsageError for an unknown name and for a file that other weights are given beside, ModelError for a file that
-    is no extractor, or does not say of which network.
+    Raises UsageError for an unknown name and for a file with other weights beside it, ModelError for a file without an
+    extractor or without the name of its network.
     """
-    beside = None if weights is None else str(weights)
     if Path(given).suffix not in WEIGHTS_SUFFIXES:
-        create_architecture(given)  # which refuses an unknown name
-        return ExtractorChoice(given, beside)
-    if beside is not None:
-        raise UsageError(f"{given} is an extractor with its weights: leave out {beside}, or give a name beside it.")
+        create_architecture(given)  # raises for an unknown name
+        return ExtractorChoice(given, None if weights is None else str(weights))
+    if weights is not None:
+        raise UsageError(f"{given} is an extractor with its weights: leave out {weights}, or give a name beside it.")
     _, metadata = load_weights_and_metadata(Path(given))
     role, architecture = metadata.get("role"), metadata.get("architecture", "")
     if role is not None and role != "extractor":
@@ -104,15 +102,12 @@ def create_extractor(
     seed: int = 0,
     announce: Callable[[str], None] | None = None,
 ) -> FeatureExtractor:
-    """A frozen extractor by name, or from a file that says which it is, tapped at the layers, with its weights.
-
-    weights, seed, announce and what is raised: as for `ExtractorChoice.create` and `choose_extractor`.
-    """
+    """The frozen extractor that `choose_extractor` chooses, created by `ExtractorChoice.create`."""
     return choose_extractor(name, weights).create(layers, seed, announce)
 
 
 def randomize(extractor: FeatureExtractor, seed: int) -> None:
-    """Untrained weights from a seed (He et al. 2015), so that activations keep their scale through the depth."""
+    """Replaces the weights by random ones (He et al. 2015), which keep the scale of activations through the layers."""
     generator = torch.Generator().manual_seed(seed)
     for module in extractor.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
@@ -124,9 +119,8 @@ def randomize(extractor: FeatureExtractor, seed: int) -> None:
 def is_oxford_vgg(weights: Mapping[str, Tensor]) -> bool:
     """Whether a VGG state dict expects the input of Oxford's release: 0 to 255, mean subtracted (Caffe's files).
 
-    Keys and shapes are those of torchvision's files, so it is recognized by its values: Oxford's first biases, and weights
-    small enough for an input of that range. (Oxford's weights with torchvision's normalization folded in have first
-    weights some 58 times as large, and other biases.)
+    Keys and shapes equal those of torchvision's files, so it is recognized by its first biases, and by first weights small
+    enough for that range. (With torchvision's normalization folded in, Oxford's are 58 times as large.)
     """
     bias, weight = weights.get("features.0.bias"), weights.get("features.0.weight")
     if bias is None or weight is None or weight.shape[1:] != (3, 3, 3):
@@ -135,29 +129,27 @@ def is_oxford_vgg(weights: Mapping[str, Tensor]) -> bool:
 
 
 def is_blue_first(weights: Mapping[str, Tensor]) -> bool:
-    """Whether Oxford's weights take BGR, as Caffe does; in some files (torchvision's from SSD) they are turned to RGB.
+    """Whether Oxford's weights take BGR, as in Caffe, or RGB, as in some converted files (torchvision's from SSD).
 
-    The first filter of both networks weighs red more than blue at its first pixel.
+    The first filter of both networks has a larger weight for red than for blue at its first pixel.
     """
-    blue_or_red = weights["features.0.weight"][0, :, 0, 0]
-    return bool(blue_or_red[0] < blue_or_red[2])
+    colors = weights["features.0.weight"][0, :, 0, 0]
+    return bool(colors[0] < colors[2])
 
 
 def convert_oxford_vgg(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same network for RGB in [0, 1] with torchvision's normalization: the input's change folded into layer one."""
-    converted = dict(weights)
+    """The weights of the same network for RGB in [0, 1] with torchvision's normalization; only the first layer differs."""
     weight = weights["features.0.weight"].float()
     if is_blue_first(weights):
         weight = weight.flip(1)
     std = torch.tensor(IMAGENET_STD).view(1, 3, 1, 1)
     shift = 255 * torch.tensor(IMAGENET_MEAN) - torch.tensor(OXFORD_MEAN_RGB)
-    converted["features.0.weight"] = weight * 255 * std
-    converted["features.0.bias"] = weights["features.0.bias"].float() + (weight * shift.view(1, 3, 1, 1)).sum((1, 2, 3))
-    return converted
+    bias = weights["features.0.bias"].float() + (weight * shift.view(1, 3, 1, 1)).sum((1, 2, 3))
+    return {**weights, "features.0.weight": weight * 255 * std, "features.0.bias": bias}
 
 
 def parse_named_file(option: str, given: str) -> tuple[str, str | None]:
-    """`NAME` or `NAME=FILE` as (name, file). Raises UsageError when either is empty."""
+    """Splits `NAME` or `NAME=FILE` into (name, file). Raises UsageError if either is empty."""
     name, separator, file = given.partition("=")
     if not name or (separator and not file):
         raise UsageError(f"{option} {given}: give NAME, or NAME=FILE.")

@@ -1,4 +1,4 @@
-"""Weight files: safe loading, atomic saving, torchvision's downloads with their checksums."""
+"""Weight files: safe loading, atomic saving, downloads of torchvision's weights with checksums."""
 
 import hashlib
 import json
@@ -20,7 +20,7 @@ from percept_cli.core.pretrained.manifest import cache_folder, is_offline
 from percept_cli.errors import ModelError
 
 DOWNLOAD_ROOT = "https://download.pytorch.org/models/"
-# torchvision's own names: the digits after the dash begin the file's sha256.
+# torchvision's names: the digits after the dash are the first of the file's sha256.
 TORCHVISION_FILES = {
     "vgg16": "vgg16-397923af.pth",
     "vgg19": "vgg19-dcbb9e9d.pth",
@@ -31,7 +31,7 @@ TORCHVISION_FILES = {
 
 
 def load_weights(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file, or of a PyTorch file read without executing what it pickles.
+    """The tensors of a safetensors file, or of a PyTorch file, whose pickled code is never executed.
 
     Raises ModelError, with the reason, for a file that is missing, damaged or holds anything but tensors.
     """
@@ -39,7 +39,7 @@ def load_weights(path: Path) -> dict[str, Tensor]:
 
 
 def load_weights_and_metadata(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """As `load_weights`, with the metadata of a safetensors file (empty for a PyTorch file)."""
+    """The result of `load_weights`, and the metadata of a safetensors file (empty for a PyTorch file)."""
     if not path.is_file():
         raise ModelError(f"{path}: there is no such weights file.")
     try:
@@ -55,7 +55,7 @@ def load_weights_and_metadata(path: Path) -> tuple[dict[str, Tensor], dict[str, 
 
 def _load_pytorch(path: Path) -> dict[str, Tensor]:
     try:
-        with warnings.catch_warnings(action="ignore"):  # TorchScript's, of which the error below tells
+        with warnings.catch_warnings(action="ignore"):  # TorchScript's; it is an error below
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ModelError(
@@ -63,7 +63,7 @@ def _load_pytorch(path: Path) -> dict[str, Tensor]:
             "Save its state dict alone, or convert it to safetensors."
         ) from error
     except Exception as error:
-        # A damaged file makes the reader raise almost anything: RuntimeError, IndexError, struct.error, AssertionError.
+        # For a damaged file the reader raises almost any class: RuntimeError, IndexError, struct.error, AssertionError.
         raise ModelError(f"{path} is not a weights file that PyTorch can read. Copy or download it again.") from error
     for wrapper in ("state_dict", "params_ema", "params-ema", "params", "model_state_dict", "model", "net"):
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
@@ -75,7 +75,7 @@ def _load_pytorch(path: Path) -> dict[str, Tensor]:
 
 
 def save_weights(path: Path, weights: Mapping[str, Tensor], metadata: Mapping[str, object]) -> None:
-    """Writes one safetensors file, whole or not at all; metadata values that are not text become JSON."""
+    """Writes a safetensors file atomically; metadata values that are not text are saved as JSON."""
     text = {key: value if isinstance(value, str) else json.dumps(value) for key, value in metadata.items()}
     data = save({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}, metadata=text)
     with atomic_path(path) as temporary:
@@ -89,20 +89,19 @@ def sha256_of(path: Path) -> str:
 
 
 def torchvision_folder() -> Path:
-    """Where percept keeps torchvision's weights."""
+    """The folder of downloaded torchvision weights."""
     return cache_folder() / "extractors"
 
 
 def cached_torchvision_weights(name: str) -> Path | None:
     """The file of torchvision's ImageNet weights in percept's or torch's cache, None if it is in neither.
 
-    Raises ModelError for a file under the right name with another sha256.
+    Raises ModelError for a file of that name with another sha256, such as an interrupted copy.
     """
     file = TORCHVISION_FILES[name]
     digits = _sha256_digits(file)
     for known in (torchvision_folder() / file, Path(torch.hub.get_dir()) / "checkpoints" / file):
         if known.is_file():
-            # An interrupted copy under the right name is not a weights file.
             if not sha256_of(known).startswith(digits):
                 raise ModelError(
                     f"{known} is damaged (its sha256 does not begin with {digits}). Delete it and try again."
@@ -116,10 +115,10 @@ def _sha256_digits(file: str) -> str:
 
 
 def torchvision_weights(name: str, announce: Callable[[str], None] | None = None) -> Path:
-    """The file of torchvision's ImageNet weights: from percept's or torch's cache, else downloaded and checked.
+    """The file of torchvision's ImageNet weights, from percept's or torch's cache, else downloaded.
 
-    Downloads to a temporary file and moves it into place when its sha256 agrees. `announce` gets one sentence before a
-    download starts. Raises ModelError when offline, out of reach or wrong.
+    The download goes to a temporary file, which gets its name once its sha256 is verified. announce: called with a
+    message before a download. Raises ModelError for a failed or forbidden download and a wrong sha256.
     """
     if cached := cached_torchvision_weights(name):
         return cached

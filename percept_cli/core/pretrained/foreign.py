@@ -1,4 +1,4 @@
-"""Weights that others trained: the one table of their formats, each told by the keys of its tensors."""
+"""Weights trained by others: the table of their formats, each recognized by the keys of its tensors."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ForeignFormat:
-    """A format of weights: the role of its networks, whether weights are of it, and how their network is built.
+    """A format of weights: the role of its networks and two functions.
 
-    `recognize` goes by the keys alone. `build` takes the weights and the name of their file, and raises ModelError, which
-    says why, for those that do not fit.
+    recognize: whether weights have this format, by their keys. build: the network of weights and the name of their file;
+    raises ModelError, with the reason, for weights that do not fit.
     """
 
     role: str
@@ -30,7 +30,7 @@ class ForeignFormat:
 
 
 def _build_upscaler(state: Mapping[str, Tensor], source: str) -> "ForeignUpscaler":
-    # Importing spandrel takes half a second: only those who bring such files wait for it.
+    # Imported only for such files, as spandrel takes half a second.
     from percept_cli.core.pretrained.foreign_upscalers import create_foreign_upscaler
 
     return create_foreign_upscaler(state, source)
@@ -41,11 +41,11 @@ FORMATS = (
         ForeignFormat("style", known.recognizes, partial(create_foreign_style, known=known))
         for known in STYLE_FORMATS
     ),
-    # The last one asked: spandrel tells its many architectures apart itself, and refuses what is none of them.
+    # The last, as it takes any keys: spandrel recognizes its architectures itself and refuses all others.
     ForeignFormat("upscaler", lambda state: True, _build_upscaler),
 )  # fmt: skip
 
-# What is said of a file that is of no format for its role
+# Messages for a file that has no known format, by the role it should have
 UNKNOWN = {
     "style": "is not a style model that percept knows: its keys are those of neither percept, pytorch/examples "
     "fast_neural_style nor rrmina/fast-neural-style-pytorch.",
@@ -55,10 +55,10 @@ UNKNOWN = {
 
 
 def build_foreign(state: Mapping[str, Tensor], source: str, role: str | None = None) -> "tuple[str, ForeignNetwork]":
-    """The role and the network of weights by others, in float32 on the processor; role: the one that it must have.
+    """The role and the network of weights trained by others, in float32 on the processor.
 
-    state: the tensors by their keys; source: the file's name, for messages. Raises ModelError for what is of no format
-    of that role, damaged, or a variant that would give other pixels.
+    state: the tensors by key. source: the file's name, for messages. role: the required one, None for any. Raises
+    ModelError for weights of no known format of that role, damaged ones, and variants that would give other pixels.
     """
     for known in FORMATS:
         if role in (None, known.role) and known.recognize(state):

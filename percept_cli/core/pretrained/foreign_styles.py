@@ -1,4 +1,4 @@
-"""Style networks that others trained, recognized by the keys of their weights and run with the same pixels."""
+"""Style networks trained by others, recognized by the keys of their weights; they give the same pixels as there."""
 
 import re
 from collections.abc import Mapping
@@ -17,10 +17,10 @@ from percept_cli.errors import ModelError
 
 @dataclass(frozen=True)
 class StyleFormat:
-    """How a repository builds Johnson's network and names its weights.
+    """A repository's variant of Johnson's network and its names of the weights.
 
-    signature: keys that all of its files have. prefixes: of the keys, our module to theirs. transposed: it enlarges by
-    transposed convolutions, else by resizing. blue_first: it takes and gives BGR. ignored: keys that change no pixel.
+    signature: keys in all of its files. prefixes: names of its modules by those of `ForeignStyle`. transposed: enlarges
+    by transposed convolutions, else by resizing. blue_first: input and output are BGR. ignored: keys without effect.
     """
 
     name: str
@@ -31,21 +31,20 @@ class StyleFormat:
     ignored: re.Pattern[str]
 
     def recognizes(self, state: Mapping[str, Tensor]) -> bool:
-        """Whether tensors of these keys are of this format."""
+        """Whether the keys are those of this format."""
         return self.signature <= state.keys()
 
 
 class ForeignStyle(Generator):
-    """Johnson's network as others rebuilt it, without a tanh: images to images of one size.
+    """Johnson's network without a tanh, in the variants of other repositories, between images of one size.
 
-    Images (N, 3, H, W) RGB in [0, 1] of any size from 5 pixels on; the result is not clamped. Inside it works in 0 to
+    Images (N, 3, H, W) RGB in [0, 1] with sides of at least 5 pixels; the result is not clamped. Inside, values are 0 to
     255. channels: of the three levels, shallow to deep.
     """
 
     description = ""
     size_multiple = 4
-    # Reflected to 8, where the padding of 4 that a 9x9 needs still has pixels to take.
-    smallest = 5
+    smallest = 5  # becomes 8 by reflection, which suffices for the padding of 4 of a 9x9 convolution
 
     def __init__(self, known: StyleFormat, channels: tuple[int, int, int]):
         super().__init__()
@@ -68,7 +67,7 @@ class ForeignStyle(Generator):
 
 
 class TransposedConvNorm(nn.Module):
-    """Enlargement by 2 in a transposed 3x3 convolution, normalization, ReLU."""
+    """Enlargement by 2 with a transposed 3x3 convolution, instance norm, ReLU."""
 
     def __init__(self, inputs: int, outputs: int):
         super().__init__()
@@ -79,63 +78,59 @@ class TransposedConvNorm(nn.Module):
         return F.relu(self.norm(self.conv(features)))
 
 
-def _pytorch_examples() -> StyleFormat:
-    prefixes = {"last": "deconv3.conv2d"}
-    for index in range(3):
-        prefixes |= {f"encoder.{index}.conv": f"conv{index + 1}.conv2d", f"encoder.{index}.norm": f"in{index + 1}"}
-    for index in range(RESIDUAL_BLOCKS):
-        for number, half in enumerate(("first", "second"), start=1):
-            prefixes[f"residual.{index}.{half}.conv"] = f"res{index + 1}.conv{number}.conv2d"
-            prefixes[f"residual.{index}.{half}.norm"] = f"res{index + 1}.in{number}"
-    for index in range(2):
-        prefixes[f"decoder.{index}.convolution.conv"] = f"deconv{index + 1}.conv2d"
-        prefixes[f"decoder.{index}.convolution.norm"] = f"in{index + 4}"
-    return StyleFormat(
+_HALVES = tuple(
+    (f"residual.{block}.{half}", block, number)
+    for block in range(RESIDUAL_BLOCKS)
+    for number, half in enumerate(("first", "second"), start=1)
+)
+
+STYLE_FORMATS = (
+    StyleFormat(
         name="pytorch-examples",
         signature=frozenset({"conv1.conv2d.weight", "in1.weight", "res1.conv1.conv2d.weight", "deconv1.conv2d.weight"}),
-        prefixes=prefixes,
+        prefixes={
+            "last": "deconv3.conv2d",
+            **{f"encoder.{block}.conv": f"conv{block + 1}.conv2d" for block in range(3)},
+            **{f"encoder.{block}.norm": f"in{block + 1}" for block in range(3)},
+            **{f"{half}.conv": f"res{block + 1}.conv{number}.conv2d" for half, block, number in _HALVES},
+            **{f"{half}.norm": f"res{block + 1}.in{number}" for half, block, number in _HALVES},
+            **{f"decoder.{block}.convolution.conv": f"deconv{block + 1}.conv2d" for block in range(2)},
+            **{f"decoder.{block}.convolution.norm": f"in{block + 4}" for block in range(2)},
+        },
         transposed=False,
         blue_first=False,
-        # Old releases of PyTorch saved statistics with instance norms, and some the number of batches that they were
-        # taken from; this network never uses them (pytorch/examples#367).
+        # Old releases of PyTorch saved statistics with instance norms, and some the number of batches that they are
+        # of; this network never uses them (pytorch/examples#367).
         ignored=re.compile(r"(res\d\.)?in\d\.(running_(mean|var)|num_batches_tracked)"),
-    )
-
-
-def _rrmina() -> StyleFormat:
-    prefixes = {"last": "DeconvBlock.4.conv_layer"}
-    for index in range(3):
-        prefixes[f"encoder.{index}.conv"] = f"ConvBlock.{2 * index}.conv_layer"
-        prefixes[f"encoder.{index}.norm"] = f"ConvBlock.{2 * index}.norm_layer"
-    for index in range(RESIDUAL_BLOCKS):
-        for number, half in enumerate(("first", "second"), start=1):
-            prefixes[f"residual.{index}.{half}.conv"] = f"ResidualBlock.{index}.conv{number}.conv_layer"
-            prefixes[f"residual.{index}.{half}.norm"] = f"ResidualBlock.{index}.conv{number}.norm_layer"
-    for index in range(2):
-        prefixes[f"decoder.{index}.conv"] = f"DeconvBlock.{2 * index}.conv_transpose"
-        prefixes[f"decoder.{index}.norm"] = f"DeconvBlock.{2 * index}.norm_layer"
-    return StyleFormat(
+    ),
+    StyleFormat(
         name="rrmina",
         signature=frozenset({
             "ConvBlock.0.conv_layer.weight", "ResidualBlock.0.conv1.conv_layer.weight",
             "DeconvBlock.0.conv_transpose.weight",
         }),
-        prefixes=prefixes,
+        prefixes={
+            "last": "DeconvBlock.4.conv_layer",
+            **{f"encoder.{block}.conv": f"ConvBlock.{2 * block}.conv_layer" for block in range(3)},
+            **{f"encoder.{block}.norm": f"ConvBlock.{2 * block}.norm_layer" for block in range(3)},
+            **{f"{half}.conv": f"ResidualBlock.{block}.conv{number}.conv_layer" for half, block, number in _HALVES},
+            **{f"{half}.norm": f"ResidualBlock.{block}.conv{number}.norm_layer" for half, block, number in _HALVES},
+            **{f"decoder.{block}.conv": f"DeconvBlock.{2 * block}.conv_transpose" for block in range(2)},
+            **{f"decoder.{block}.norm": f"DeconvBlock.{2 * block}.norm_layer" for block in range(2)},
+        },
         transposed=True,
         blue_first=True,
-        # Statistics here mean that it was built with batch norm, which is another network: nothing is ignored.
+        # Nothing: statistics in a file mean batch norm, which is another network.
         ignored=re.compile(r"(?!)"),
-    )  # fmt: skip
-
-
-STYLE_FORMATS = (_pytorch_examples(), _rrmina())
+    ),
+)  # fmt: skip
 
 
 def create_foreign_style(state: Mapping[str, Tensor], source: str, known: StyleFormat) -> ForeignStyle:
-    """The generator of a state dict of a format, of whatever width, in float32.
+    """The generator of a state dict of a format, of any width, in float32.
 
-    rrmina's variant with a tanh has the same keys as the one without, and is taken for that. Raises ModelError, naming
-    the tensor that is missing, surplus or of another shape.
+    rrmina's variant with a tanh has the same keys as the one without, and is treated as that. Raises ModelError, with the
+    name of the tensor, for one that is missing, surplus or of another shape.
     """
     variant = f"{source} looks like a {known.name} style network, but"
     advice = "It is damaged, or a variant that percept does not know."
@@ -151,7 +146,7 @@ def create_foreign_style(state: Mapping[str, Tensor], source: str, known: StyleF
         if len(shape(key)) != 4:
             raise ModelError(f"{variant} {key} has shape {shape(key)}, not that of a convolution. {advice}")
         channels.append(shape(key)[0])
-    # Without memory at first: a file of odd shapes is refused before anything of that size is made.
+    # On the meta device, so that a file with wrong shapes is refused before memory of that size is taken.
     with torch.device("meta"):
         network = ForeignStyle(known, (channels[0], channels[1], channels[2]))
     keys = {}
@@ -162,7 +157,7 @@ def create_foreign_style(state: Mapping[str, Tensor], source: str, known: StyleF
             raise ModelError(
                 f"{variant} {keys[own]} has shape {shape(keys[own])} where {tuple(parameter.shape)} belongs. {advice}"
             )
-    # The biases of normalized convolutions, which our blocks lack, are among the prefixes: normalization cancels them.
+    # Biases of normalized convolutions are allowed, though our blocks have none: normalization cancels them.
     named = {f"{prefix}.{kind}" for prefix in known.prefixes.values() for kind in ("weight", "bias")}
     surplus = [key for key in state if key not in named and not known.ignored.fullmatch(key)]
     if surplus:

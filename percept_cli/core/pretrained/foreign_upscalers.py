@@ -1,7 +1,7 @@
-"""Upscalers that others trained, recognized and built by spandrel: the only module that knows it.
+"""Upscalers trained by others, recognized and built by spandrel.
 
-spandrel gets tensors, never a file: percept reads PyTorch files with `weights_only`, which executes nothing. (spandrel's
-own unpickler is as strict, but its loader hands TorchScript archives, which are programs, to `torch.jit.load`.)
+spandrel gets tensors, never a file: percept reads PyTorch files with `weights_only`, which executes nothing, whereas
+spandrel's loader passes TorchScript archives, which are programs, to `torch.jit.load`.
 """
 
 import warnings
@@ -21,24 +21,23 @@ from percept_cli.core.generators.base import Generator
 from percept_cli.core.generators.reach import WIDEST_HALO, convolution_radius, cut_errors
 from percept_cli.errors import ModelError
 
-# Transformers call it as torch would have them in future not to; that is no concern of who runs them.
+# A deprecation that concerns the authors of these networks, not their users
 warnings.filterwarnings("ignore", message="torch.meshgrid", category=UserWarning)
 
-# What float32 leaves of a difference that is none; half a gray level is 500 times as much.
-ROUNDING = 1e-5
+ROUNDING = 1e-5  # largest difference by rounding in float32; half a gray level is 200 times as much
 
 
 class ForeignUpscaler(Generator):
     """An upscaler of any of spandrel's architectures: RGB (N, 3, h, w) in [0, 1] to (N, 3, s·h, s·w), clamped.
 
-    A network for gray pictures enlarges red, green and blue one by one; spandrel pads pictures that are too small.
-    `receptive_radius` is None where the network sees farther than tiles can show it.
+    A network for gray images enlarges red, green and blue separately; spandrel pads images that are too small.
+    `receptive_radius` is None where it is larger than `WIDEST_HALO`, or than that of the convolutions.
     """
 
     def __init__(self, descriptor: ImageModelDescriptor):
         super().__init__()
         self._descriptor = descriptor
-        self.network = descriptor.model  # as a module of this one, to be moved and placed with it
+        self.network = descriptor.model  # as a submodule, which is moved with this one
         self.scale = descriptor.scale
         self.size_multiple = descriptor.size_requirements.multiple_of
         self.architecture = descriptor.architecture.name
@@ -61,11 +60,10 @@ class ForeignUpscaler(Generator):
         channels = self._descriptor.input_channels
         radius = convolution_radius(
             self.network,
-            lambda images: self._descriptor(images[:, :channels]),  # a gray one runs once
+            lambda images: self._descriptor(images[:, :channels]),  # runs a gray network only once
             -(-side // self.size_multiple) * self.size_multiple,
         )
-        # The convolutions are not all there is to a network with attention or pooling: what a cut changes farther away
-        # than they see tells.
+        # Attention and pooling may reach farther than the convolutions, which the effect of a cut shows.
         if radius > WIDEST_HALO or bool((cut_errors(self, self.size_multiple)[radius:] > ROUNDING).any()):
             return None
         return radius
@@ -74,7 +72,7 @@ class ForeignUpscaler(Generator):
 def create_foreign_upscaler(state: Mapping[str, Tensor], source: str) -> ForeignUpscaler:
     """The upscaler of a state dict in any format that spandrel recognizes by its keys, in float32 on the processor.
 
-    Raises ModelError, which says what it is, for a network of another purpose and for what cannot be recognized.
+    Raises ModelError for a network of another purpose and for unknown or damaged weights.
     """
     try:
         descriptor = ModelLoader("cpu").load_from_state_dict(canonicalize_state_dict(dict(state)))
@@ -84,7 +82,7 @@ def create_foreign_upscaler(state: Mapping[str, Tensor], source: str) -> Foreign
             "architecture of spandrel (ESRGAN, Real-ESRGAN, SwinIR, HAT, ...)."
         ) from error
     except Exception as error:
-        # A damaged state dict, or a variant, fails anywhere in the hundreds of lines that deduce an architecture from it.
+        # For a damaged state dict or a variant, spandrel raises almost any class of error.
         raise ModelError(
             f"{source} does not fit the architecture that its keys look like; it is damaged or a variant."
         ) from error

@@ -1,4 +1,4 @@
-"""Generators from weight files: percept's own, and those that others trained; ready to run, or to be trained further."""
+"""Generators from weight files of percept and of others, to run or to train further."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -16,30 +16,30 @@ from percept_cli.core.pretrained.foreign import build_foreign
 from percept_cli.core.pretrained.manifest import find_model
 from percept_cli.errors import ModelError, UsageError
 
-# A translation runs wherever a style does, and a style is where a training of a translation may begin.
+# A translation runs wherever a style does, and training of a translation may start from a style.
 INTERCHANGEABLE = ("style", "translation")
-# What the file of an inverter must say beside what the files of all generators say
+# Metadata of inverters, beside that of all generators
 INVERTER_KEYS = frozenset({"extractor", "layer", "fingerprint"})
 
 
 @dataclass(frozen=True)
 class LoadedGenerator:
-    """A generator ready to run, its name, and how its file was recognized."""
+    """A generator, its name, and what its file says of it."""
 
     network: Generator
     name: str
     architecture: str
     metadata: Mapping[str, str]
-    note: str = ""  # what the user should know of a file that others made
+    note: str = ""  # a message about a file by others
 
     @property
     def scale(self) -> int:
-        """How many times an upscaler enlarges."""
+        """The factor of an upscaler."""
         return self.network.scale
 
     @property
     def recipe(self) -> dict[str, Any]:
-        """How percept trained it; empty where its file does not tell."""
+        """The recipe of its training by percept; empty where its file has none."""
         known: dict[str, Any] = json.loads(self.metadata.get("recipe", "{}"))
         return known
 
@@ -47,9 +47,9 @@ class LoadedGenerator:
 def load_generator(given: str, role: str, scale: int | None = None) -> LoadedGenerator:
     """A generator of a role by the name of a shipped model, or from a file of percept's own or of a known foreign format.
 
-    given: a name without folder or suffix is a shipped model unless such a file lies here. role: a key of
-    `ARCHITECTURES`; a style may also be a translation, and the other way round. scale: how many times it must enlarge.
-    Raises ModelError when it is missing, damaged or of an unknown format, UsageError for another scale.
+    given: the path of a file; one without suffix that does not exist is the name of a shipped model. role: a key of
+    `ARCHITECTURES`; styles and translations are interchangeable. scale: the required factor. Raises ModelError for a
+    model that is missing, damaged or of an unknown format, UsageError for another scale.
     """
     roles = INTERCHANGEABLE if role in INTERCHANGEABLE else (role,)
     path = Path(given)
@@ -72,7 +72,7 @@ def load_generator(given: str, role: str, scale: int | None = None) -> LoadedGen
 
 
 def check_inverter(inverter: LoadedGenerator, extractor: FeatureExtractor, layer: str) -> None:
-    """Refuses an inverter that was trained for another layer, extractor or weights than these, with a UsageError."""
+    """Raises UsageError for an inverter that was trained for another layer, extractor or weights."""
     known = inverter.metadata["extractor"], inverter.metadata["layer"]
     asked = extractor.architecture.name, extractor.architecture.resolve(layer)
     if known != asked:
@@ -88,7 +88,7 @@ def check_inverter(inverter: LoadedGenerator, extractor: FeatureExtractor, layer
 
 
 def recognize(state: Mapping[str, Tensor], source: str) -> tuple[str, str]:
-    """The role and the architecture of weights that others trained, by their keys. ModelError if they are unknown."""
+    """The role and the architecture of weights trained by others. Raises ModelError for unknown ones."""
     role, network = build_foreign(state, source)
     return role, network.description or network.architecture
 
@@ -106,11 +106,11 @@ def start_generator(
 ) -> Generator:
     """A generator to train: untrained by name (see `create_generator`), or with the weights of a trained one of its kind.
 
-    start: None, a shipped model or a file. arguments: of the architecture; None is the default, or that of the trained
-    one, which otherwise must agree. Two kinds of trained ones are changed first. A style of `instance` norms becomes one
-    of `inner` norms where those are asked for, as its norms act on `photographs` (N, 3, H, W) in [0, 1]. An upscaler of
-    another `scale` gives the layers whose weights have the same shapes; `announce` is told which begin untrained.
-    layer, extractor: by their full names, those of an inverter's features. Raises UsageError where they do not agree.
+    start: None, a shipped model or a file. arguments: of the architecture; None is the default or, with `start`, that of
+    the trained one; others must agree with it. A style of `instance` norms is converted to `inner` norms if they are
+    requested (see `fold_norms`; photographs: (N, 3, H, W) in [0, 1]). Of an upscaler of another `scale`, the layers whose
+    weights have the same shapes are taken; announce: called with a message on those that begin untrained. layer,
+    extractor: full names, of an inverter's features. Raises UsageError where the trained one does not agree.
     """
     if start is None:
         return create_generator(role, name, **arguments)
@@ -143,9 +143,8 @@ def _start_upscaler(
     trained: LoadedGenerator, name: str, start: str, scale: int, announce: Callable[[str], None] | None
 ) -> Generator:
     kind = ARCHITECTURES["upscaler"][name]
-    if not (
-        isinstance(kind, type) and issubclass(kind, type(trained.network))
-    ):  # `swift-even` begins from a `swift` too
+    # A subclass too: `swift-even` can start from a `swift`.
+    if not (isinstance(kind, type) and issubclass(kind, type(trained.network))):
         raise UsageError(f"--start {start} is an upscaler of '{trained.architecture}', not '{name}'. Give --preset so.")
     created = create_generator("upscaler", name, **{**trained.network.arguments, "scale": scale})
     own, known = created.state_dict(), trained.network.state_dict()
@@ -158,7 +157,7 @@ def _start_upscaler(
 
 
 def _other_argument(role: str, network: Generator, key: str, asked: object) -> str:
-    """What is said of a trained generator one of whose arguments is not the one asked for."""
+    """The message for a trained generator with another value of an argument than the one given, `asked`."""
     if key == "inputs":
         return f"{'fills holes' if network.fills_holes else 'does not see a mask'}: begin from another, or from none."
     if role == "style":
@@ -169,7 +168,7 @@ def _other_argument(role: str, network: Generator, key: str, asked: object) -> s
 
 
 def build_own(state: Mapping[str, Tensor], metadata: Mapping[str, str], source: str, wanted: str) -> Generator:
-    """The generator that a file of percept's own describes, with its weights in float32; wanted: the role it must have.
+    """The generator of a file of percept's own, with its weights in float32; wanted: the required role.
 
     Raises ModelError for another role, an unknown architecture, and weights that do not fit it.
     """

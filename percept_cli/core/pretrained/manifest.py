@@ -1,4 +1,4 @@
-"""The shipped models and where things lie: read without torch, so that listings and completion are quick."""
+"""The shipped models, and the folders of models and downloads; imports no torch, for quick listings and completion."""
 
 import os
 import tomllib
@@ -13,7 +13,7 @@ import percept_cli
 from percept_cli.errors import ModelError, unknown_name
 
 LOOKS = ("faithful", "natural")
-"""What an upscaler was trained for: the smallest error, or what a photograph looks like."""
+"""What upscalers are trained for: the smallest error, or the appearance of photographs."""
 
 
 @dataclass(frozen=True)
@@ -30,21 +30,21 @@ class Model:
     command: str
     description: str = ""
     figures: dict[str, float] = field(default_factory=dict)
-    # Of an upscaler: how many times it enlarges, and which of LOOKS it gives
+    # Of an upscaler: its factor, and one of LOOKS
     scale: int = 0
     look: str = ""
-    # Of an inverter: the full name of the layer whose features it turns into images, and of which extractor
+    # Of an inverter: the extractor, and the full name of the layer, of the features that it inverts
     extractor: str = ""
     layer: str = ""
 
     @property
     def path(self) -> Path:
-        """Where its weights lie."""
+        """The file of its weights."""
         return models_folder() / self.file
 
 
 def models_folder() -> Path:
-    """The folder of the shipped models: inside an installed package, beside it in a checkout."""
+    """The folder of the shipped models, inside an installed package or beside it in a checkout."""
     package = Path(percept_cli.__file__).resolve().parent
     inside = package / "models"
     return inside if inside.is_dir() else package.parent / "models"
@@ -52,7 +52,7 @@ def models_folder() -> Path:
 
 @lru_cache
 def shipped_models() -> dict[str, Model]:
-    """The models that came with percept, by name. Raises ModelError for a manifest that cannot be read."""
+    """The shipped models by name. Raises ModelError for a manifest that cannot be read."""
     path = models_folder() / "manifest.toml"
     try:
         entries = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -62,7 +62,7 @@ def shipped_models() -> dict[str, Model]:
 
 
 def find_model(name: str, *roles: str) -> Model:
-    """A shipped model by name and role, one of several. Raises ModelError, with a suggestion, for one that is not there."""
+    """A shipped model by name, of one of the roles. Raises ModelError, with a suggestion, for an unknown one."""
     models = {known: model for known, model in shipped_models().items() if model.role in roles}
     if name not in models:
         raise ModelError(unknown_name(f"{roles[0]} model", name, models, hint="A file is given by its path."))
@@ -70,17 +70,17 @@ def find_model(name: str, *roles: str) -> Model:
 
 
 def role_of(given: str) -> str:
-    """What a shipped model, or a file that percept wrote, is for; empty for a name or a file of another kind.
+    """The role of a shipped model or of a file written by percept; empty for any other name or file.
 
-    Raises ModelError for the path of a file that is not there.
+    Raises ModelError for the path of a file that does not exist.
     """
     return _entry_of(given, "role")
 
 
 def layer_of(given: str) -> str:
-    """The full name of the layer that an inverter, shipped or in a file, turns into images; empty for anything else.
+    """The full name of the layer that an inverter, shipped or in a file, inverts; empty for anything else.
 
-    Raises ModelError for the path of a file that is not there.
+    Raises ModelError for the path of a file that does not exist.
     """
     return _entry_of(given, "layer")
 
@@ -99,9 +99,9 @@ def _entry_of(given: str, key: str) -> str:
 
 
 def find_upscaler(scale: int, look: str | None = None) -> Model:
-    """The first shipped upscaler of a scale and a look; without a look the natural one, else the faithful one.
+    """The first shipped upscaler of a scale and a look; look: None for natural if there is one, else faithful.
 
-    Raises ModelError, which names what is shipped, for one that is not there.
+    Raises ModelError, with a list of the shipped ones, if there is none.
     """
     upscalers = [model for model in shipped_models().values() if model.role == "upscaler"]
     for wanted in [look] if look else reversed(LOOKS):
@@ -116,7 +116,7 @@ def find_upscaler(scale: int, look: str | None = None) -> Model:
 def find_inverter(extractor: str, layer: str) -> Model:
     """The first shipped inverter of a layer, by its full name (`conv5_2`), of an extractor.
 
-    Raises ModelError, which names what is shipped, when there is none.
+    Raises ModelError, with a list of the shipped ones, if there is none.
     """
     inverters = [model for model in shipped_models().values() if model.role == "inverter"]
     for model in inverters:
@@ -130,7 +130,7 @@ def find_inverter(extractor: str, layer: str) -> Model:
 
 
 def upscaler_scales(looks: Iterable[str] = ()) -> list[int]:
-    """The factors for which upscalers of all the `looks` are shipped, of any look if there are none."""
+    """The factors for which upscalers of all the `looks` are shipped, in ascending order."""
     found: dict[int, set[str]] = {}
     for model in shipped_models().values():
         if model.role == "upscaler":
@@ -139,7 +139,7 @@ def upscaler_scales(looks: Iterable[str] = ()) -> list[int]:
 
 
 def cache_folder() -> Path:
-    """Where downloads are kept: $PERCEPT_HOME, else $XDG_CACHE_HOME/percept, else ~/.cache/percept."""
+    """The folder of downloads: $PERCEPT_HOME, else $XDG_CACHE_HOME/percept, else ~/.cache/percept."""
     if home := os.environ.get("PERCEPT_HOME"):
         return Path(home)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "percept"
