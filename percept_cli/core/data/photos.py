@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -59,9 +59,14 @@ def find_photos(folders: Sequence[Path]) -> list[Path]:
 
 
 def fingerprint(photos: Sequence[Path]) -> str:
-    """A digest of the photographs' names and sizes in bytes, by which a resumed run knows that they are the same."""
+    """A digest of the names and the sizes in bytes of photographs."""
     listing = "\n".join(f"{photo.name} {photo.stat().st_size}" for photo in photos)
     return hashlib.sha256(listing.encode()).hexdigest()[:16]
+
+
+def photo_settings(photos: Sequence[Path], name: str = "photos") -> dict[str, Any]:
+    """The number and the digest of photographs, which must be the same in a resumed run."""
+    return {name: len(photos), f"{name}_digest": fingerprint(photos)}
 
 
 def sample_photos() -> list[Path]:
@@ -219,6 +224,11 @@ def shuffled(count: int, seed: int, number: int) -> tuple[NDArray[np.int64], int
     """The order of `count` photographs in the epoch of example `number`, and its place in it. Every epoch has each once."""
     epoch, position = divmod(number, count)
     return np.random.default_rng((seed, epoch, 1)).permutation(count), position
+
+
+def first_examples(examples: Examples, most: int) -> Tensor:
+    """The first examples in one tensor (N, ...), at most so many."""
+    return torch.stack([examples[number] for number in range(min(most, len(examples)))])
 
 
 def to_tensor(picture: Image.Image | NDArray[np.uint8]) -> Tensor:

@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from percept_cli.core.data.photos import Crops, batches_from, find_photos, load_square
 from percept_cli.core.extractors import FeatureExtractor, create_architecture
 from percept_cli.core.extractors.compact import teacher_layers
+from percept_cli.core.losses.adversarial import LossAndParts
 from percept_cli.core.pretrained.extractors import ExtractorChoice, parse_named_file
 from percept_cli.core.pretrained.files import load_weights
 from percept_cli.core.runtime import Runtime, seed_everything
 from percept_cli.core.training.extractors.learner import ADAM_BETAS, CLIP_NORM, WARMUP, ExtractorTraining
-from percept_cli.core.training.loop import Parts, Training, TrainingStep
+from percept_cli.core.training.loop import Training, TrainingStep
 from percept_cli.core.training.run import Run
 
 # SqueezeNet 1.0 does not pad its first convolution. With 6 pixels more on each side its maps get VGG's sizes: 1/8 of
@@ -70,7 +71,7 @@ def train_by_distillation(photos: Sequence[Path], run: Run, options: Distillatio
         photos, start=options.start.stem if options.start else "", teachers=[each.name for each in chosen]
     )
 
-    def compute_loss(network: nn.Module, images: Tensor, step: int) -> tuple[Tensor, Parts]:
+    def compute_loss(network: nn.Module, images: Tensor, step: int) -> LossAndParts:
         disturbed = disturb(images, seed, step * world + rank)
         return distillation_loss(network, teachers, statistics, disturbed, step, runtime)
 
@@ -196,7 +197,7 @@ def distillation_loss(
     images: Tensor,
     step: int,
     runtime: Runtime,
-) -> tuple[Tensor, dict[str, Tensor]]:
+) -> LossAndParts:
     """The mean over layers of the unexplained variance behind a leaky ReLU; parts by layer.
 
     The leaky ReLU weighs what the activation lets through in full and what it hides, which only a tap before the

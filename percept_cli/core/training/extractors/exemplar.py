@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from percept_cli.core.data.detail import draw_place, draw_side, gradient_energy
 from percept_cli.core.data.photos import PhotoReader, shuffled
+from percept_cli.core.losses.adversarial import LossAndParts
 from percept_cli.core.runtime import Runtime, seed_everything
 from percept_cli.core.training.extractors.learner import (
     ExtractorTraining,
@@ -22,7 +23,7 @@ from percept_cli.core.training.extractors.learner import (
     show_examples,
     train_headed,
 )
-from percept_cli.core.training.loop import Parts, TrainingStep
+from percept_cli.core.training.loop import TrainingStep
 from percept_cli.core.training.run import Run
 
 # The paper's ranges (section 2): of the patch's side, times, degrees; then of colors in [0, 1].
@@ -62,7 +63,7 @@ def train_by_exemplars(photos: Sequence[Path], run: Run, options: ExemplarTraini
         done = draw_transformations(len(patches), training_random(options.seed, number))
         return transform_patches(patches, done, colors, options.size)
 
-    def compute_loss(network: nn.Module, images: Tensor, step: int) -> tuple[Tensor, Parts]:
+    def compute_loss(network: nn.Module, images: Tensor, step: int) -> LossAndParts:
         number = step * world + rank
         patches = runtime.place(transform(images, number))
         with runtime.autocast():
@@ -265,7 +266,7 @@ def _cut_surroundings(photo: Image.Image, top: int, left: int, own: int, side: i
     return torch.from_numpy(levels.copy()).permute(2, 0, 1)
 
 
-def surrogate_loss(logits: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+def surrogate_loss(logits: Tensor, labels: Tensor) -> LossAndParts:
     """The mean log loss of the classes in nats (eq. 1 of the paper), and beside it the share of errors."""
     loss = F.cross_entropy(logits.float(), labels)
     return loss, {"errors": (logits.argmax(dim=1) != labels).float().mean()}

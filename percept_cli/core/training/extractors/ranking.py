@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from percept_cli.core.data.detail import draw_place, draw_side, gradient_energy
 from percept_cli.core.data.photos import PhotoReader, find_photos, shuffled
 from percept_cli.core.images.decode import read_size
+from percept_cli.core.losses.adversarial import LossAndParts
 from percept_cli.core.runtime import Runtime, seed_everything
 from percept_cli.core.training.extractors.learner import (
     ExtractorTraining,
@@ -24,7 +25,7 @@ from percept_cli.core.training.extractors.learner import (
     show_examples,
     train_headed,
 )
-from percept_cli.core.training.loop import Parts, TrainingStep
+from percept_cli.core.training.loop import TrainingStep
 from percept_cli.core.training.run import Run
 from percept_cli.errors import ImageError, UsageError
 
@@ -77,7 +78,7 @@ def train_by_ranking(photos: Sequence[Path], run: Run, options: RankingTraining)
     network = Headed(create_learner(), EMBEDDING)
     random_steps = round(RANDOM_SHARE * options.steps)
 
-    def compute_loss(network: nn.Module, images: Tensor, step: int) -> tuple[Tensor, Parts]:
+    def compute_loss(network: nn.Module, images: Tensor, step: int) -> LossAndParts:
         first = (step * world + rank) * options.batch
         found = _distances(network, images, pairs, first, runtime)
         loss = ranking_loss(found, options.margin, None if step < random_steps else HARDEST)
