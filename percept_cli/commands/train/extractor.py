@@ -1,4 +1,4 @@
-"""`percept train extractor`: distil the small extractor `compact` from real networks, or train one without any."""
+"""`percept train extractor`: train a small extractor to predict real networks, or without them."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,26 +23,26 @@ def train_extractor(
     ] = None,
     data: options.Data = None,
     held_out: Annotated[
-        list[Path] | None, typer.Option("--held-out", help="Photographs to measure on, never trained on.")
+        list[Path] | None, typer.Option("--held-out", help="Photographs for the measurement, not for training.")
     ] = None,
     classes: Annotated[
         int | None, typer.Option(min=2, help="Patches to tell apart. Default: 2000.", rich_help_panel=EXEMPLAR)
     ] = None,
     margin: Annotated[
         float | None,
-        typer.Option(min=0.0, help="By which others must be farther. Default: 0.5.", rich_help_panel=VIDEO),
+        typer.Option(min=0.0, help="Of the distances in the ranking loss. Default: 0.5.", rich_help_panel=VIDEO),
     ] = None,
     gap: Annotated[
         int | None,
         typer.Option(
             min=0,
-            help="Frames from a patch to its later one; 0: every image is a photograph. Default: 8.",
+            help="Frames between the patches of a pair; 0: every image is a photograph. Default: 8.",
             rich_help_panel=VIDEO,
         ),
     ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Optimizer updates. Default: 8000; others 10000.")] = None,
     batch: Annotated[
-        int | None, typer.Option(min=1, help="Crops a step. Default: 8; exemplar 64, video 32 pairs.")
+        int | None, typer.Option(min=1, help="Crops per step. Default: 8; exemplar 64, video 32 pairs.")
     ] = None,
     size: Annotated[
         int | None,
@@ -51,9 +51,7 @@ def train_extractor(
     learning_rate: Annotated[
         float | None, typer.Option(min=0.0, help="Peak of the schedule. Default: 2e-3; others 1.5e-4.")
     ] = None,
-    start: Annotated[
-        Path | None, typer.Option(help="A `compact` trained before, to go on from with a new schedule.")
-    ] = None,
+    start: Annotated[Path | None, typer.Option(help="Begin from a trained `compact`, with a new schedule.")] = None,
     seed: options.Seed = 0,
     *,
     compute: options.Compute,

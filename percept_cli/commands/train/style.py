@@ -26,15 +26,15 @@ def train_style(
         str | None, typer.Option(metavar="W1,W2,...", help="Weights of several styles; equal by default.")
     ] = None,
     steps: Annotated[int, typer.Option(min=1, help="Optimizer updates.")] = 1200,
-    batch: Annotated[int, typer.Option(min=1, help="Photographs a step.")] = 4,
+    batch: Annotated[int, typer.Option(min=1, help="Photographs per step.")] = 4,
     size: Annotated[int, typer.Option(min=64, help="Side of the training crops, pixels.")] = 224,
     smallest_crop: Annotated[
         float,
         typer.Option(
             min=0.05,
             max=1.0,
-            help="Crops show this share of a photograph's short side or more; smaller ones, enlarged, are smooth, and "
-            "teach that smooth places need strokes too.",
+            help="The smallest crop, as a share of a photograph's short side. Small crops are enlarged and so smooth: "
+            "the network learns strokes for smooth places too.",
         ),
     ] = 0.5,
     style_size: Annotated[
@@ -48,12 +48,12 @@ def train_style(
     ] = None,
     norm: Annotated[str | None, typer.Option(help="inner, instance or batch. Default: the generator's own.")] = None,
     start: Annotated[
-        str | None, typer.Option(help="Begin from a trained style (a shipped name or a file): fewer steps do.")
+        str | None, typer.Option(help="Begin from a trained style (a shipped name or a file): needs fewer steps.")
     ] = None,
     loss: Annotated[
         str,
         typer.Option(
-            help="gram takes the texture all over, contextual from what is alike in both pictures.",
+            help="gram: the texture of the whole style; contextual: that of similar features.",
             rich_help_panel="Losses",
         ),
     ] = "gram",
@@ -65,7 +65,7 @@ def train_style(
         bool,
         typer.Option(
             "--preview",
-            help="Train nothing: a sheet of what style weights and sizes about these give, as STYLE.preview.png.",
+            help="Train nothing: write a sheet of results with several style weights and sizes, STYLE.preview.png.",
         ),
     ] = False,
     existing: options.ExistingRun,
@@ -89,7 +89,7 @@ def train_style(
         steps, batch, size, smallest_crop, style_size, learning_rate, optimizer, generator, width, norm, start, choice, seed,
         blend=parse_blend(blend, len(style)), loss=loss, **options.given(losses),
     )  # fmt: skip
-    load_styles(style, style_size)  # one that cannot be read is named before a run begins
+    load_styles(style, style_size)  # raises before a run begins
     photos = training_photos(data, "style", console.say)
     if preview:
         preview_training(photos[0], style, output, asked, compute, existing, console)
@@ -108,7 +108,7 @@ def preview_training(
     existing: options.ExistingRun,
     console: "Console",
 ) -> None:
-    """Trains nothing: one photograph optimized with style weights and sizes about those of a training."""
+    """Writes a sheet of one photograph, optimized with style weights and sizes around those of a training."""
     from percept_cli.commands.visualize.results.sweep import STEPS, preview_style
     from percept_cli.core.losses.style import StyleLossOptions, style_taps
     from percept_cli.core.optimization.style_transfer import StyleOptions

@@ -1,7 +1,7 @@
 """The losses of DeePSiM: of images, of features and against a discriminator (Dosovitskiy & Brox 2016)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -70,25 +70,15 @@ LOSSES: dict[str, tuple[LossWeights, LossWeights]] = {
 }
 
 
-def find_weights(
-    loss: str,
-    scaling: str,
-    image: float | None = None,
-    feature: float | None = None,
-    adversarial: float | None = None,
-) -> LossWeights:
-    """The weights of a loss by name; a weight that is given replaces the usual one.
+def find_weights(loss: str, scaling: str, **given: float | None) -> LossWeights:
+    """The weights of a loss by name; those that are given, as the fields of `LossWeights`, replace the usual ones.
 
     Raises UsageError for unknown names, and if all weights are 0.
     """
     if loss not in LOSSES:
         raise UsageError(unknown_name("loss", loss, LOSSES))
     usual = LOSSES[loss][0 if is_typical(scaling) else 1]
-    weights = LossWeights(
-        usual.image if image is None else image,
-        usual.feature if feature is None else feature,
-        usual.adversarial if adversarial is None else adversarial,
-    )
+    weights = replace(usual, **{name: weight for name, weight in given.items() if weight is not None})
     if weights == LossWeights():
         raise UsageError(
             "All losses have a weight of 0. Give one of --image-weight, --feature-weight, --adversarial-weight."
@@ -232,7 +222,10 @@ class DeepsimOptions:
     @property
     def weights(self) -> LossWeights:
         """The weight of each of the three losses."""
-        return find_weights(self.loss, self.scaling, self.image_weight, self.feature_weight, self.adversarial_weight)
+        return find_weights(
+            self.loss, self.scaling, image=self.image_weight, feature=self.feature_weight,
+            adversarial=self.adversarial_weight,
+        )  # fmt: skip
 
     @property
     def compares_discriminator(self) -> bool:

@@ -10,12 +10,12 @@ from torch import Tensor, nn
 
 from percept_cli.core.extractors import Architecture, FeatureExtractor
 from percept_cli.core.extractors.geometry import check_spatial
-from percept_cli.core.losses.adversarial import Parts
 from percept_cli.core.losses.terms import (
     ContextualTerm,
     FeatureTerm,
     GramTerm,
     LowFrequencyTerm,
+    Parts,
     PixelTerm,
     Term,
     TextureTerm,
