@@ -47,11 +47,11 @@ def train_autoencoder(
     from percept_cli.core.training.autoencoding import AutoencoderTraining, train_autoencoder
 
     console = report.console()
-    asked = AutoencoderTraining(
+    training = AutoencoderTraining(
         loss=loss, **asdict(losses), variational=variational, channels=channels, pixel=pixel, kl_weight=kl_weight,
         width=width, steps=steps, batch=batch, size=size, learning_rate=learning_rate, optimizer=optimizer, seed=seed,
     )  # fmt: skip
     photos = training_photos(data, "autoencoder", console.say)
     run = open_run(output, compute, existing, console)
-    follow(run, train_autoencoder(photos, run, asked), console)
+    follow(run, train_autoencoder(photos, run, training), console)
     report_model(run, console)

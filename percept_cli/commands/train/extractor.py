@@ -26,7 +26,7 @@ def train_extractor(
         list[Path] | None, typer.Option("--held-out", help="Photographs for the measurement, not for training.")
     ] = None,
     classes: Annotated[
-        int | None, typer.Option(min=2, help="Patches to tell apart. Default: 2000.", rich_help_panel=EXEMPLAR)
+        int | None, typer.Option(min=2, help="Patches, each a class. Default: 2000.", rich_help_panel=EXEMPLAR)
     ] = None,
     margin: Annotated[
         float | None,
@@ -78,26 +78,26 @@ def train_extractor(
         "teacher": teacher, "start": start, "held_out": held_out, "classes": classes, "margin": margin, "gap": gap,
         "steps": steps, "batch": batch, "size": size, "learning_rate": learning_rate, "seed": seed,
     }  # fmt: skip
-    training, train = METHODS[method]
+    options_type, train = METHODS[method]
     given = {name: value for name, value in given.items() if value is not None}
     for name in given:
         takers = [other for other, (its, _) in METHODS.items() if name in its.__dataclass_fields__]
         if method not in takers:
             option = "--" + name.replace("_", "-")
             raise UsageError(f"{option} is for --method {' and '.join(takers)}, not for {method}: leave it out.")
-    asked = training(**given)
+    training = options_type(**given)
     photos = training_photos(data, "extractor", console.say)
     run = open_run(output, compute, existing, console)
-    follow(run, train(photos, run, asked), console)
+    follow(run, train(photos, run, training), console)
     if not run.is_main:
         return
     if method == "distil":
         for layer, share in run.figures.items():
             console.result(f"{layer}  unexplained variance {share:.4f}", layer=layer, unexplained_variance=share)
-        console.result(str(output), output=str(output), steps=asked.steps)
+        console.result(str(output), output=str(output), steps=training.steps)
         return
     if method == "exemplar":
-        accuracy, classes = run.figures["surrogate_accuracy"], asked.classes
+        accuracy, classes = run.figures["surrogate_accuracy"], training.classes
         text = f"surrogate accuracy {accuracy:.4f} of {classes} classes under held-out transformations"
         console.result(text, **run.figures, classes=classes)
     else:

@@ -45,12 +45,12 @@ def train_invert(
     from percept_cli.core.training.inversion import InverterTraining, train_inverter
 
     console = report.console()
-    asked = InverterTraining(
+    training = InverterTraining(
         loss=loss, **asdict(losses), layer=layer, extractor=source.choose(), generator=generator, width=width, steps=steps,
         batch=batch, size=size, learning_rate=learning_rate, optimizer=optimizer, start=start, seed=seed,
     )  # fmt: skip
     photos = training_photos(data, "inverter", console.say)
-    layer = asked.extractor.architecture.resolve(layer)
-    run = open_run(output or Path(f"{asked.extractor.name}-{layer}.safetensors"), compute, existing, console)
-    follow(run, train_inverter(photos, run, asked), console)
+    layer = training.extractor.architecture.resolve(layer)
+    run = open_run(output or Path(f"{training.extractor.name}-{layer}.safetensors"), compute, existing, console)
+    follow(run, train_inverter(photos, run, training), console)
     report_model(run, console, f"percept invert PHOTO --layer {layer} --method generator -m {run.output}")

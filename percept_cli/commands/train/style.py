@@ -85,17 +85,17 @@ def train_style(
     console = report.console()
     output = output or Path(f"{style[0].stem}.safetensors")
     choice = source.choose()
-    asked = StyleTraining(
+    training = StyleTraining(
         steps, batch, size, smallest_crop, style_size, learning_rate, optimizer, generator, width, norm, start, choice, seed,
         blend=parse_blend(blend, len(style)), loss=loss, **options.given(losses),
     )  # fmt: skip
     load_styles(style, style_size)  # raises before a run begins
     photos = training_photos(data, "style", console.say)
     if preview:
-        preview_training(photos[0], style, output, asked, compute, existing, console)
+        preview_training(photos[0], style, output, training, compute, existing, console)
         return
     run = open_run(output, compute, existing, console)
-    follow(run, train_style(style, photos, run, asked), console)
+    follow(run, train_style(style, photos, run, training), console)
     report_model(run, console, f"percept stylize PHOTO -m {output}")
 
 
@@ -103,7 +103,7 @@ def preview_training(
     photo: Path,
     style: list[Path],
     output: Path,
-    asked: "StyleTraining",
+    training: "StyleTraining",
     compute: options.Compute,
     existing: options.ExistingRun,
     console: "Console",
@@ -114,13 +114,15 @@ def preview_training(
     from percept_cli.core.optimization.style_transfer import StyleOptions
     from percept_cli.errors import refuse_options
 
-    refuse_options({"--resume": existing.resume, "--start": asked.start}, "--preview trains nothing")
+    refuse_options({"--resume": existing.resume, "--start": training.start}, "--preview trains nothing")
     runtime = compute.runtime()
     console.say(runtime.reason)
-    content, styles = style_taps(asked.extractor.architecture, asked.content_layers, asked.style_layers, asked.loss)
-    losses = {field.name: getattr(asked, field.name) for field in fields(StyleLossOptions)}
+    content, styles = style_taps(
+        training.extractor.architecture, training.content_layers, training.style_layers, training.loss
+    )
+    losses = {field.name: getattr(training, field.name) for field in fields(StyleLossOptions)}
     base = StyleOptions(
-        STEPS, style_size=asked.style_size, seed=asked.seed,
+        STEPS, style_size=training.style_size, seed=training.seed,
         **{**losses, "content_layers": content, "style_layers": styles},
     )  # fmt: skip
-    preview_style(photo, style, output, base, asked.extractor, runtime, console, overwrite=existing.overwrite)
+    preview_style(photo, style, output, base, training.extractor, runtime, console, overwrite=existing.overwrite)

@@ -113,12 +113,12 @@ def train_translate(
     )
 
     console = report.console()
-    learned = TranslationData(source, target, pairs, match, degrade, amount, data, offset, short_side)
+    training_data = TranslationData(source, target, pairs, match, degrade, amount, data, offset, short_side)
     extractor = choice.choose()
-    recipe = replace(usual_recipe(learned, extractor.architecture), **options.given(schedule, losses))
-    asked = TranslationTraining(learned, recipe, generator, width, start, extractor, seed)
+    recipe = replace(usual_recipe(training_data, extractor.architecture), **options.given(schedule, losses))
+    training = TranslationTraining(training_data, recipe, generator, width, start, extractor, seed)
     output = output or Path("translate.safetensors")
     run = open_run(output, compute, existing, console)
-    follow(run, train_translation(run, asked, console.warn), console)
-    mask = " --mask HOLES.png" if learned.inputs == 4 else ""
+    follow(run, train_translation(run, training, console.warn), console)
+    mask = " --mask HOLES.png" if training_data.inputs == 4 else ""
     report_model(run, console, f"percept stylize PHOTO -m {output}{mask}")

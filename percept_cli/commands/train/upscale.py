@@ -86,9 +86,9 @@ def train_upscale(
 
     console = report.console()
     recipe = replace(find_recipe(preset), **options.given(schedule, losses))
-    asked = UpscaleTraining(recipe, scale, start, source.choose(), seed)
+    training = UpscaleTraining(recipe, scale, start, source.choose(), seed)
     output = output or Path(f"{preset}-x{scale}.safetensors")
     photos = training_photos(data, "upscaler", console.say)
     run = open_run(output, compute, existing, console)
-    follow(run, train_upscale(photos, run, asked), console)
+    follow(run, train_upscale(photos, run, training), console)
     report_model(run, console, f"percept upscale PHOTO -m {output}")

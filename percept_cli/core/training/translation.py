@@ -217,9 +217,9 @@ def train_translation(
     adversarial = None
     if recipe.adversarial_weight:
         # Isola et al. 2017: with pairs, the source is an input of the discriminators too.
-        seen = 3 + data.inputs if data.paired else 3
+        inputs = 3 + data.inputs if data.paired else 3
         adversarial = AdversarialLoss(
-            run.place(MultiscaleDiscriminator(recipe.discriminator_channels, inputs=seen)),
+            run.place(MultiscaleDiscriminator(recipe.discriminator_channels, inputs=inputs)),
             runtime, recipe.adversarial, recipe.adversarial_weight, recipe.matching_weight,
         )  # fmt: skip
         share = DISCRIMINATOR_SHARE[recipe.optimizer]
