@@ -225,6 +225,17 @@ def test_resuming_with_other_photographs_is_refused(
     assert "other settings" in outcome.stderr
 
 
+def test_a_setting_of_an_earlier_version_that_was_not_used_does_not_stop_a_run(tmp_path: Path) -> None:
+    """One that was used does: the run would go on without it."""
+    checkpoint = tmp_path / "checkpoint.pt"
+    for unused in (0.0, "", False):
+        save_checkpoint(checkpoint, {"step": 3}, {"steps": 6, "phase_weight": unused})
+        assert load_checkpoint(checkpoint, {"steps": 6}) == {"step": 3}
+    save_checkpoint(checkpoint, {"step": 3}, {"steps": 6, "phase_weight": 20.0})
+    with pytest.raises(UsageError, match=r"phase_weight was 20\.0, now None"):
+        load_checkpoint(checkpoint, {"steps": 6})
+
+
 def test_an_unfinished_run_is_not_lost_by_mistake(
     stopped: Path, percept: Callable, command: Command, tmp_path: Path
 ) -> None:

@@ -1,1 +1,1 @@
-"""The commands that train: one module each."""
+"""The commands that train: one module for each."""

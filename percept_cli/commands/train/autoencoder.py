@@ -1,4 +1,4 @@
-"""`percept train autoencoder`: train a network that keeps an image as a small code."""
+"""`percept train autoencoder`: train a network that encodes an image as a small code and decodes it."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -14,18 +14,20 @@ def train_autoencoder(
         "autoencoder.safetensors"
     ),
     data: options.Data = None,
-    variational: Annotated[bool, typer.Option("--variational", help="Pictures can be drawn from it.")] = False,
-    channels: Annotated[int, typer.Option(min=1, help="Of the code, which is 8 times smaller a side.")] = 8,
+    variational: Annotated[
+        bool, typer.Option("--variational", help="Make new pictures from random codes possible.")
+    ] = False,
+    channels: Annotated[int, typer.Option(min=1, help="Of the code; its sides are an eighth of the image's.")] = 8,
     loss: options.DeepsimLoss = "deepsim",
     pixel: Annotated[str, typer.Option(help="mse or l1, of the image loss.", rich_help_panel="Losses")] = "mse",
     kl_weight: Annotated[
-        float, typer.Option(min=0.0, help="Of the code's distance from a normal one.", rich_help_panel="Losses")
+        float, typer.Option(min=0.0, help="With --variational: weight of the divergence.", rich_help_panel="Losses")
     ] = 0.01,
     *,
     losses: options.DeepsimLosses,
-    width: Annotated[float, typer.Option(min=0.05, help="Channels as a share of the network's own.")] = 1.0,
+    width: Annotated[float, typer.Option(min=0.05, help="Channels as a share of the network's usual number.")] = 1.0,
     steps: Annotated[int, typer.Option(min=1, help="Optimizer updates.")] = 2000,
-    batch: Annotated[int, typer.Option(min=1, help="Photographs a step.")] = 16,
+    batch: Annotated[int, typer.Option(min=1, help="Photographs per step.")] = 16,
     size: Annotated[int, typer.Option(min=16, help="Side of the training crops, pixels.")] = 64,
     learning_rate: options.DeepsimLearningRate = None,
     optimizer: Annotated[str, typer.Option(help="muon or adam.")] = "muon",
@@ -45,11 +47,11 @@ def train_autoencoder(
     from percept_cli.core.training.autoencoding import AutoencoderTraining, train_autoencoder
 
     console = report.console()
-    asked = AutoencoderTraining(
+    training = AutoencoderTraining(
         loss=loss, **asdict(losses), variational=variational, channels=channels, pixel=pixel, kl_weight=kl_weight,
         width=width, steps=steps, batch=batch, size=size, learning_rate=learning_rate, optimizer=optimizer, seed=seed,
     )  # fmt: skip
     photos = training_photos(data, "autoencoder", console.say)
     run = open_run(output, compute, existing, console)
-    follow(run, train_autoencoder(photos, run, asked), console)
+    follow(run, train_autoencoder(photos, run, training), console)
     report_model(run, console)

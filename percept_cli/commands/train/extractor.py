@@ -1,4 +1,4 @@
-"""`percept train extractor`: distil the small extractor `compact` from real networks, or train one without any."""
+"""`percept train extractor`: train a small extractor to predict real networks, or without them."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,26 +23,26 @@ def train_extractor(
     ] = None,
     data: options.Data = None,
     held_out: Annotated[
-        list[Path] | None, typer.Option("--held-out", help="Photographs to measure on, never trained on.")
+        list[Path] | None, typer.Option("--held-out", help="Photographs for the measurement, not for training.")
     ] = None,
     classes: Annotated[
-        int | None, typer.Option(min=2, help="Patches to tell apart. Default: 2000.", rich_help_panel=EXEMPLAR)
+        int | None, typer.Option(min=2, help="Patches, each a class. Default: 2000.", rich_help_panel=EXEMPLAR)
     ] = None,
     margin: Annotated[
         float | None,
-        typer.Option(min=0.0, help="By which others must be farther. Default: 0.5.", rich_help_panel=VIDEO),
+        typer.Option(min=0.0, help="Of the distances in the ranking loss. Default: 0.5.", rich_help_panel=VIDEO),
     ] = None,
     gap: Annotated[
         int | None,
         typer.Option(
             min=0,
-            help="Frames from a patch to its later one; 0: every image is a photograph. Default: 8.",
+            help="Frames between the patches of a pair; 0: every image is a photograph. Default: 8.",
             rich_help_panel=VIDEO,
         ),
     ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Optimizer updates. Default: 8000; others 10000.")] = None,
     batch: Annotated[
-        int | None, typer.Option(min=1, help="Crops a step. Default: 8; exemplar 64, video 32 pairs.")
+        int | None, typer.Option(min=1, help="Crops per step. Default: 8; exemplar 64, video 32 pairs.")
     ] = None,
     size: Annotated[
         int | None,
@@ -51,9 +51,7 @@ def train_extractor(
     learning_rate: Annotated[
         float | None, typer.Option(min=0.0, help="Peak of the schedule. Default: 2e-3; others 1.5e-4.")
     ] = None,
-    start: Annotated[
-        Path | None, typer.Option(help="A `compact` trained before, to go on from with a new schedule.")
-    ] = None,
+    start: Annotated[Path | None, typer.Option(help="Begin from a trained `compact`, with a new schedule.")] = None,
     seed: options.Seed = 0,
     *,
     compute: options.Compute,
@@ -80,26 +78,26 @@ def train_extractor(
         "teacher": teacher, "start": start, "held_out": held_out, "classes": classes, "margin": margin, "gap": gap,
         "steps": steps, "batch": batch, "size": size, "learning_rate": learning_rate, "seed": seed,
     }  # fmt: skip
-    training, train = METHODS[method]
+    options_type, train = METHODS[method]
     given = {name: value for name, value in given.items() if value is not None}
     for name in given:
         takers = [other for other, (its, _) in METHODS.items() if name in its.__dataclass_fields__]
         if method not in takers:
             option = "--" + name.replace("_", "-")
             raise UsageError(f"{option} is for --method {' and '.join(takers)}, not for {method}: leave it out.")
-    asked = training(**given)
+    training = options_type(**given)
     photos = training_photos(data, "extractor", console.say)
     run = open_run(output, compute, existing, console)
-    follow(run, train(photos, run, asked), console)
+    follow(run, train(photos, run, training), console)
     if not run.is_main:
         return
     if method == "distil":
         for layer, share in run.figures.items():
             console.result(f"{layer}  unexplained variance {share:.4f}", layer=layer, unexplained_variance=share)
-        console.result(str(output), output=str(output), steps=asked.steps)
+        console.result(str(output), output=str(output), steps=training.steps)
         return
     if method == "exemplar":
-        accuracy, classes = run.figures["surrogate_accuracy"], asked.classes
+        accuracy, classes = run.figures["surrogate_accuracy"], training.classes
         text = f"surrogate accuracy {accuracy:.4f} of {classes} classes under held-out transformations"
         console.result(text, **run.figures, classes=classes)
     else:

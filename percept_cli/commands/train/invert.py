@@ -1,4 +1,4 @@
-"""`percept train invert`: train a network that turns the features of a layer back into the image."""
+"""`percept train invert`: train a network that computes the image from the features of a layer."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -20,14 +20,14 @@ def train_invert(
     loss: options.DeepsimLoss = "deepsim",
     losses: options.DeepsimLosses,
     generator: Annotated[str, typer.Option(help="lean, deepsim-2016 or deepsim-2016-linear.")] = "lean",
-    width: Annotated[float, typer.Option(min=0.05, help="Channels as a share of the generator's own.")] = 1.0,
+    width: Annotated[float, typer.Option(min=0.05, help="Channels as a share of the generator's usual number.")] = 1.0,
     steps: Annotated[int, typer.Option(min=1, help="Optimizer updates.")] = 1500,
-    batch: Annotated[int, typer.Option(min=1, help="Photographs a step.")] = 8,
+    batch: Annotated[int, typer.Option(min=1, help="Photographs per step.")] = 8,
     size: Annotated[int, typer.Option(min=16, help="Side of the training crops, pixels.")] = 128,
     learning_rate: options.DeepsimLearningRate = None,
     optimizer: Annotated[str, typer.Option(help="muon or adam.")] = "muon",
     start: Annotated[
-        str | None, typer.Option(help="Begin from a trained inverter of the same layer: fewer steps do.")
+        str | None, typer.Option(help="Begin from a trained inverter of the same layer: needs fewer steps.")
     ] = None,
     seed: options.Seed = 0,
     compute: options.Compute,
@@ -45,12 +45,12 @@ def train_invert(
     from percept_cli.core.training.inversion import InverterTraining, train_inverter
 
     console = report.console()
-    asked = InverterTraining(
+    training = InverterTraining(
         loss=loss, **asdict(losses), layer=layer, extractor=source.choose(), generator=generator, width=width, steps=steps,
         batch=batch, size=size, learning_rate=learning_rate, optimizer=optimizer, start=start, seed=seed,
     )  # fmt: skip
     photos = training_photos(data, "inverter", console.say)
-    layer = asked.extractor.architecture.resolve(layer)
-    run = open_run(output or Path(f"{asked.extractor.name}-{layer}.safetensors"), compute, existing, console)
-    follow(run, train_inverter(photos, run, asked), console)
+    layer = training.extractor.architecture.resolve(layer)
+    run = open_run(output or Path(f"{training.extractor.name}-{layer}.safetensors"), compute, existing, console)
+    follow(run, train_inverter(photos, run, training), console)
     report_model(run, console, f"percept invert PHOTO --layer {layer} --method generator -m {run.output}")

@@ -1,4 +1,4 @@
-"""What every training command does around its run: opening it, progress, interruptions, warnings."""
+"""What every training command does around its run: open it, show progress, handle interruptions, report."""
 
 import signal
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from percept_cli.errors import ExitCode, Interrupted
 
 
 def open_run(output: Path, compute: options.Compute, existing: options.ExistingRun, console: Console) -> Run:
-    """The run that writes `output`, which tells the console what it does. Raises as `Run.open` and `choose_runtime`."""
+    """The run that writes `output`; its messages go to the console. Raises as `Run.open` and `choose_runtime`."""
     runtime = compute.runtime()
     run = Run.open(output, runtime, resume=existing.resume, overwrite=existing.overwrite, announce=console.say)
     console.say(runtime.reason)
@@ -21,14 +21,14 @@ def open_run(output: Path, compute: options.Compute, existing: options.ExistingR
 
 
 def follow(run: Run, steps: Iterator[TrainingStep], console: Console) -> None:
-    """Takes a run to its end and shows every step; at the end, names the files that could not be read.
+    """Executes the steps of a run and shows progress; at the end, warns about the files that could not be read.
 
-    Raises Interrupted after Ctrl-C or SIGTERM, with the step finished and its checkpoint on disk.
+    After Ctrl-C or SIGTERM it finishes the step, writes a checkpoint and raises Interrupted.
     """
     training, received = run.training, list[int]()
 
     def remember(number: int, frame: FrameType | None) -> None:
-        if received:  # the second Ctrl-C means now
+        if received:  # the second signal stops at once
             raise Interrupted(
                 "stopped at once; repeat the command with --resume to go on from the last checkpoint", _code_of(number)
             )
@@ -52,7 +52,7 @@ def follow(run: Run, steps: Iterator[TrainingStep], console: Console) -> None:
                         _code_of(received[0]),
                     )
                 if step.index == training.steps:
-                    restore_handlers()  # no step is left to wait for: measuring and saving stop at once
+                    restore_handlers()  # a signal stops measuring and saving at once
     finally:
         restore_handlers()
     for path, reason in run.unreadable.items():
@@ -60,7 +60,7 @@ def follow(run: Run, steps: Iterator[TrainingStep], console: Console) -> None:
 
 
 def report_model(run: Run, console: Console, example: str | None = None) -> None:
-    """Reports the model that a run wrote, on the main process; example: a command that uses it."""
+    """Reports the model that a run wrote, on the main process; example: a command that uses the model."""
     if not run.is_main:
         return
     if example is not None:

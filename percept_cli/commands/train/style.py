@@ -26,15 +26,15 @@ def train_style(
         str | None, typer.Option(metavar="W1,W2,...", help="Weights of several styles; equal by default.")
     ] = None,
     steps: Annotated[int, typer.Option(min=1, help="Optimizer updates.")] = 1200,
-    batch: Annotated[int, typer.Option(min=1, help="Photographs a step.")] = 4,
+    batch: Annotated[int, typer.Option(min=1, help="Photographs per step.")] = 4,
     size: Annotated[int, typer.Option(min=64, help="Side of the training crops, pixels.")] = 224,
     smallest_crop: Annotated[
         float,
         typer.Option(
             min=0.05,
             max=1.0,
-            help="Crops show this share of a photograph's short side or more; smaller ones, enlarged, are smooth, and "
-            "teach that smooth places need strokes too.",
+            help="The smallest crop, as a share of a photograph's short side. Small crops are enlarged and so smooth: "
+            "the network learns strokes for smooth places too.",
         ),
     ] = 0.5,
     style_size: Annotated[
@@ -48,12 +48,12 @@ def train_style(
     ] = None,
     norm: Annotated[str | None, typer.Option(help="inner, instance or batch. Default: the generator's own.")] = None,
     start: Annotated[
-        str | None, typer.Option(help="Begin from a trained style (a shipped name or a file): fewer steps do.")
+        str | None, typer.Option(help="Begin from a trained style (a shipped name or a file): needs fewer steps.")
     ] = None,
     loss: Annotated[
         str,
         typer.Option(
-            help="gram takes the texture all over, contextual from what is alike in both pictures.",
+            help="gram: the texture of the whole style; contextual: that of similar features.",
             rich_help_panel="Losses",
         ),
     ] = "gram",
@@ -65,7 +65,7 @@ def train_style(
         bool,
         typer.Option(
             "--preview",
-            help="Train nothing: a sheet of what style weights and sizes about these give, as STYLE.preview.png.",
+            help="Train nothing: write a sheet of results with several style weights and sizes, STYLE.preview.png.",
         ),
     ] = False,
     existing: options.ExistingRun,
@@ -85,17 +85,17 @@ def train_style(
     console = report.console()
     output = output or Path(f"{style[0].stem}.safetensors")
     choice = source.choose()
-    asked = StyleTraining(
+    training = StyleTraining(
         steps, batch, size, smallest_crop, style_size, learning_rate, optimizer, generator, width, norm, start, choice, seed,
         blend=parse_blend(blend, len(style)), loss=loss, **options.given(losses),
     )  # fmt: skip
-    load_styles(style, style_size)  # one that cannot be read is named before a run begins
+    load_styles(style, style_size)  # raises before a run begins
     photos = training_photos(data, "style", console.say)
     if preview:
-        preview_training(photos[0], style, output, asked, compute, existing, console)
+        preview_training(photos[0], style, output, training, compute, existing, console)
         return
     run = open_run(output, compute, existing, console)
-    follow(run, train_style(style, photos, run, asked), console)
+    follow(run, train_style(style, photos, run, training), console)
     report_model(run, console, f"percept stylize PHOTO -m {output}")
 
 
@@ -103,24 +103,26 @@ def preview_training(
     photo: Path,
     style: list[Path],
     output: Path,
-    asked: "StyleTraining",
+    training: "StyleTraining",
     compute: options.Compute,
     existing: options.ExistingRun,
     console: "Console",
 ) -> None:
-    """Trains nothing: one photograph optimized with style weights and sizes about those of a training."""
+    """Writes a sheet of one photograph, optimized with style weights and sizes around those of a training."""
     from percept_cli.commands.visualize.results.sweep import STEPS, preview_style
     from percept_cli.core.losses.style import StyleLossOptions, style_taps
     from percept_cli.core.optimization.style_transfer import StyleOptions
     from percept_cli.errors import refuse_options
 
-    refuse_options({"--resume": existing.resume, "--start": asked.start}, "--preview trains nothing")
+    refuse_options({"--resume": existing.resume, "--start": training.start}, "--preview trains nothing")
     runtime = compute.runtime()
     console.say(runtime.reason)
-    content, styles = style_taps(asked.extractor.architecture, asked.content_layers, asked.style_layers, asked.loss)
-    losses = {field.name: getattr(asked, field.name) for field in fields(StyleLossOptions)}
+    content, styles = style_taps(
+        training.extractor.architecture, training.content_layers, training.style_layers, training.loss
+    )
+    losses = {field.name: getattr(training, field.name) for field in fields(StyleLossOptions)}
     base = StyleOptions(
-        STEPS, style_size=asked.style_size, seed=asked.seed,
+        STEPS, style_size=training.style_size, seed=training.seed,
         **{**losses, "content_layers": content, "style_layers": styles},
     )  # fmt: skip
-    preview_style(photo, style, output, base, asked.extractor, runtime, console, overwrite=existing.overwrite)
+    preview_style(photo, style, output, base, training.extractor, runtime, console, overwrite=existing.overwrite)

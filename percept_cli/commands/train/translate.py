@@ -1,6 +1,7 @@
-"""`percept train translate`: train a network that turns one kind of picture into another, or repairs damaged ones."""
+"""`percept train translate`: train a network that turns one kind of picture into another, or restores pictures."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -8,13 +9,15 @@ import typer
 
 from percept_cli import options
 
+loss_option = partial(typer.Option, rich_help_panel="Losses")
+
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and on what is trained; what is not given is as what is learned from has it."""
+    """The schedule; an option that is not given has the value of `usual_recipe`."""
 
     steps: Annotated[int | None, typer.Option(min=1, help="Optimizer updates.")] = None
-    batch: Annotated[int | None, typer.Option(min=1, help="Crops a step.")] = None
+    batch: Annotated[int | None, typer.Option(min=1, help="Crops per step.")] = None
     size: Annotated[int | None, typer.Option(min=32, help="Side of the training crops, pixels.")] = None
     learning_rate: Annotated[float | None, typer.Option(min=0.0, help="Peak of the schedule.")] = None
     optimizer: Annotated[str | None, typer.Option(help="muon or adam.")] = None
@@ -22,39 +25,29 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Losses:
-    """The losses; what is not given is as what is learned from has it."""
+    """The losses; an option that is not given has the value of `usual_recipe`."""
 
-    pixel: Annotated[str | None, typer.Option(help="l1, mse or charbonnier.", rich_help_panel="Losses")] = None
+    pixel: Annotated[str | None, loss_option(help="l1, mse or charbonnier.")] = None
     pixel_weight: options.Weight = None
     feature_weight: options.Weight = None
     feature_layers: options.Layers = None
-    feature_distance: Annotated[str | None, typer.Option(help="l1, mse or cosine.", rich_help_panel="Losses")] = None
-    contextual_weight: Annotated[
-        float | None, typer.Option(min=0.0, help="The same features, wherever they are.", rich_help_panel="Losses")
-    ] = None
+    feature_distance: Annotated[str | None, loss_option(help="l1, mse or cosine.")] = None
+    contextual_weight: Annotated[float | None, loss_option(min=0.0, help="The same features, at any places.")] = None
     contextual_layers: options.Layers = None
     bandwidth: Annotated[
         float | None,
-        typer.Option(help="Of the contextual loss: smaller counts only what is most alike.", rich_help_panel="Losses"),
+        loss_option(help="Of the contextual loss; with a smaller one only the nearest features count."),
     ] = None
-    gram_weight: Annotated[
-        float | None, typer.Option(min=0.0, help="The same texture all over.", rich_help_panel="Losses")
-    ] = None
+    gram_weight: Annotated[float | None, loss_option(min=0.0, help="The texture of the whole image.")] = None
     gram_layers: options.Layers = None
-    low_frequency_weight: Annotated[
-        float | None, typer.Option(min=0.0, help="Squared error of blurred images.", rich_help_panel="Losses")
-    ] = None
-    content_weight: Annotated[
-        float | None, typer.Option(min=0.0, help="Features of the source.", rich_help_panel="Losses")
-    ] = None
+    low_frequency_weight: Annotated[float | None, loss_option(min=0.0, help="Squared error of blurred images.")] = None
+    content_weight: Annotated[float | None, loss_option(min=0.0, help="Features of the source.")] = None
     content_layers: options.Layers = None
     adversarial_weight: options.Weight = None
-    adversarial: Annotated[str | None, typer.Option(help="least-squares or standard.", rich_help_panel="Losses")] = None
-    matching_weight: Annotated[
-        float | None, typer.Option(min=0.0, help="Features of the discriminator.", rich_help_panel="Losses")
-    ] = None
+    adversarial: Annotated[str | None, loss_option(help="least-squares or standard.")] = None
+    matching_weight: Annotated[float | None, loss_option(min=0.0, help="Features of the discriminator.")] = None
     discriminator_channels: Annotated[
-        int | None, typer.Option(min=1, help="Width of the discriminators' first layers.", rich_help_panel="Losses")
+        int | None, loss_option(min=1, help="Width of the discriminators' first layers.")
     ] = None
     tv_weight: options.Weight = None
 
@@ -65,16 +58,16 @@ def train_translate(
         Path | None, typer.Option("-o", "--output", help="The model to write. Default: translate.safetensors.")
     ] = None,
     source: Annotated[
-        list[Path] | None, typer.Option("--source", help="Pictures to be translated. Default: sample photographs.")
+        list[Path] | None, typer.Option("--source", help="Pictures to translate. Default: sample photographs.")
     ] = None,
     target: Annotated[
-        list[Path] | None, typer.Option("--target", help="What they shall become: pictures, or a single one.")
+        list[Path] | None, typer.Option("--target", help="What they should become: pictures, or a single one.")
     ] = None,
     pairs: Annotated[
         bool, typer.Option("--pairs", help="Pictures of one name in --source and --target belong together.")
     ] = False,
     match: Annotated[
-        str | None, typer.Option(help="source: kept near the source alone, no target to be compared with.")
+        str | None, typer.Option(help="source: compare results with the source alone, not with targets.")
     ] = None,
     degrade: Annotated[
         str | None,
@@ -85,16 +78,16 @@ def train_translate(
     ] = None,
     data: options.Data = None,
     offset: Annotated[
-        int, typer.Option(min=0, help="Of --pairs and --degrade: targets are shifted by up to so many pixels.")
+        int, typer.Option(min=0, help="With --pairs or --degrade: shift targets by up to so many pixels.")
     ] = 0,
     short_side: Annotated[
-        int, typer.Option(min=16, help="Unpaired: pictures are shrunk to it before crops are cut.")
+        int, typer.Option(min=16, help="Unpaired: shrink pictures to it, in pixels, before crops are taken.")
     ] = 256,
     schedule: Schedule,
     generator: Annotated[str, typer.Option(help="unet, johnson or johnson-2016.")] = "unet",
-    width: Annotated[float | None, typer.Option(help="Channels as a share of the generator's own.")] = None,
+    width: Annotated[float | None, typer.Option(help="Channels as a share of the generator's usual number.")] = None,
     start: Annotated[
-        str | None, typer.Option(help="Begin from a trained translation of the same generator: fewer steps do.")
+        str | None, typer.Option(help="Begin from a trained translation of the same generator: needs fewer steps.")
     ] = None,
     losses: Losses,
     choice: options.ExtractorSource,
@@ -120,12 +113,12 @@ def train_translate(
     )
 
     console = report.console()
-    learned = TranslationData(source, target, pairs, match, degrade, amount, data, offset, short_side)
+    training_data = TranslationData(source, target, pairs, match, degrade, amount, data, offset, short_side)
     extractor = choice.choose()
-    recipe = replace(usual_recipe(learned, extractor.architecture), **options.given(schedule, losses))
-    asked = TranslationTraining(learned, recipe, generator, width, start, extractor, seed)
+    recipe = replace(usual_recipe(training_data, extractor.architecture), **options.given(schedule, losses))
+    training = TranslationTraining(training_data, recipe, generator, width, start, extractor, seed)
     output = output or Path("translate.safetensors")
     run = open_run(output, compute, existing, console)
-    follow(run, train_translation(run, asked, console.warn), console)
-    mask = " --mask HOLES.png" if learned.inputs == 4 else ""
+    follow(run, train_translation(run, training, console.warn), console)
+    mask = " --mask HOLES.png" if training_data.inputs == 4 else ""
     report_model(run, console, f"percept stylize PHOTO -m {output}{mask}")

@@ -1,1 +1,1 @@
-"""Photographs for training: crops, pairs, degradations."""
+"""The data of trainings: crops of photographs, pairs, and degradations."""

@@ -1,4 +1,4 @@
-"""Ways to degrade a photograph, so that a network learns to restore it: the input of a pair whose target it is."""
+"""Degradations of photographs, for networks that learn to restore them."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ from percept_cli.errors import UsageError, unknown_name
 
 @dataclass(frozen=True)
 class Corruption:
-    """One way of degrading: `amount` is drawn between `low` and `high`, which may be set between `least` and `most`, in `unit`."""
+    """A kind of degradation: its amount, in `unit`, is drawn from `low` to `high`, which may be set from `least` to `most`."""
 
     low: float
     high: float
@@ -35,7 +35,7 @@ CORRUPTIONS: dict[str, Corruption] = {
 
 
 def parse_amount(kind: str, given: str | None) -> tuple[float, float]:
-    """The range of amounts that `25` or `5-50` gives; the usual one of the kind for None. Raises UsageError for others."""
+    """The range of amounts from `25` or `5-50`; None gives the usual range of the kind. Raises UsageError for others."""
     if kind not in CORRUPTIONS:
         raise UsageError(unknown_name("degradation", kind, CORRUPTIONS))
     known = CORRUPTIONS[kind]
@@ -54,11 +54,11 @@ def parse_amount(kind: str, given: str | None) -> tuple[float, float]:
 
 
 def corrupt(image: Tensor, kind: str, amount: float, random: np.random.Generator) -> Tensor:
-    """An image (3, H, W) in [0, 1] degraded, in whole gray levels, (3, H, W): the input of a network that restores it.
+    """A degraded image (3, H, W) of an image (3, H, W) in [0, 1], rounded to 8-bit levels.
 
-    kind: `noise`, Gaussian and independent for each value; `blur`, Gaussian; `jpeg`; `gray`, its luma three times;
-    `downscale`, shrunk and enlarged again, bicubic; `mask`, holes, with the mask behind it: (4, H, W), 1 in a hole.
-    amount: in the unit of `CORRUPTIONS`. Raises UsageError for another kind.
+    kind: `noise`, Gaussian and independent for each value; `blur`, Gaussian; `jpeg`; `gray`, the luma in all channels;
+    `downscale`, shrunk and enlarged again, bicubic; `mask`, holes, with the mask as a fourth channel, (4, H, W), 1 in a
+    hole. amount: in the unit of `CORRUPTIONS`. Raises UsageError for another kind.
     """
     if kind == "mask":
         height, width = image.shape[-2:]
@@ -67,7 +67,7 @@ def corrupt(image: Tensor, kind: str, amount: float, random: np.random.Generator
 
 
 def draw_holes(height: int, width: int, share: float, random: np.random.Generator) -> Tensor:
-    """A mask (H, W), 1 in holes that cover at least `share` of it: rectangles and strokes of a round brush, equally likely."""
+    """A mask (H, W), 1 in holes that cover at least `share` of it: rectangles and strokes of a round brush, half each."""
     mask = np.zeros((height, width), dtype=bool)
     rows, columns = np.mgrid[:height, :width]
     side = min(height, width)

@@ -1,4 +1,4 @@
-"""Low-resolution images made from high-resolution ones, by the field's protocols."""
+"""Low-resolution images from high-resolution images, by the usual protocols."""
 
 import io
 
@@ -18,11 +18,11 @@ JOHNSON_SIGMA = 1.0
 def degrade(images: Tensor, scale: int, kind: str, random: np.random.Generator) -> Tensor:
     """Low-resolution versions (N, 3, H / scale, W / scale) of images (N, 3, H, W) in [0, 1], rounded to 8-bit levels.
 
-    kind: `bicubic` as MATLAB's imresize shrinks, `johnson` with a Gaussian blur of sigma 1 before it (Johnson et al.
-    2016, section 4.2), or `real`: blur, another way of shrinking, noise and JPEG, each image its own, drawn from
-    `random`. Raises UsageError for another kind.
+    kind: `bicubic`, as MATLAB's imresize; `johnson`, the same after a Gaussian blur of sigma 1 (Johnson et al. 2016,
+    section 4.2); `real`, a random blur, way of shrinking, noise and JPEG quality for each image. Raises UsageError for
+    another kind.
     """
-    # In half precision the levels above 128 are two apart, and a network learns to darken what rounding brightened.
+    # Levels above 128 have no halves in bf16: rounding would brighten images, and networks would learn to darken them.
     with torch.autocast(images.device.type, enabled=False):
         return _degrade(images, scale, kind, random)
 
@@ -39,7 +39,7 @@ def _degrade(images: Tensor, scale: int, kind: str, random: np.random.Generator)
 
 
 def _photographed(image: Tensor, height: int, width: int, random: np.random.Generator) -> Tensor:
-    """One image (1, 3, H, W) as a cheap camera takes it and a messenger sends it: blurred, shrunk, with noise, as JPEG."""
+    """One image (1, 3, H, W) at random blurred, shrunk, noisy and compressed as JPEG: (1, 3, height, width)."""
     if random.random() < 0.7:
         image = gaussian_blur(image, float(random.uniform(0.3, 2.0)))
     mode = ("bicubic", "area", "bilinear")[int(random.integers(3))]

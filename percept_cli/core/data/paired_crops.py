@@ -1,7 +1,7 @@
-"""Crops of two pictures at a time, which translations are trained on: the source and the target.
+"""Pairs of crops, a source and a target, on which translations are trained.
 
-An example is both in one tensor (C + 3, size, size) in [0, 1]: the C channels of the source (4 where a mask goes with
-it), then the three of the target. `split_example` takes them apart. Example n is a function of the seed and n alone.
+An example is one tensor (C + 3, size, size) in [0, 1]: the C channels of the source (3, or 4 with a mask), then the three
+of the target; `split_example` separates them. Example n depends only on the seed and n.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,16 +10,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
 from percept_cli.core.data.corruption import corrupt
-from percept_cli.core.data.photos import Crops, PhotoReader, shuffled, to_tensor
+from percept_cli.core.data.photos import Crops, PhotoReader, scale_crop, shuffled
 from percept_cli.core.files.folders import Pair
 from percept_cli.errors import UsageError
 
-# How far the shapes of a pair may be apart, as ratios of their sides' ratios
-SAME_SHAPE = 1.02
+SAME_SHAPE = 1.02  # the largest ratio of the aspect ratios of a pair
 
 
 def split_example(examples: Tensor) -> tuple[Tensor, Tensor]:
@@ -29,10 +28,10 @@ def split_example(examples: Tensor) -> tuple[Tensor, Tensor]:
 
 @dataclass
 class CorruptedCrops:
-    """Crops of photographs' own pixels: degraded by `corrupt` as the source, as they are as the target.
+    """Native crops of photographs (see `Crops`): the source is degraded by `corrupt`, the target is not.
 
-    amount: the range it is drawn from. offset: targets are shifted by up to so many pixels in each direction, at random
-    (Mechrez et al. 2018, the misaligned pairs of their section 4).
+    amount: the range from which it is drawn. offset: each target is shifted at random by up to so many pixels in each
+    direction (Mechrez et al. 2018, section 4, misaligned pairs).
     """
 
     photos: Sequence[Path]
@@ -49,7 +48,7 @@ class CorruptedCrops:
 
     @property
     def unreadable(self) -> Mapping[Path, str]:
-        """Which photographs could not be read so far, and why."""
+        """The photographs that could not be read so far, and why."""
         return self._crops.unreadable
 
     def __len__(self) -> int:
@@ -66,10 +65,10 @@ class CorruptedCrops:
 
 @dataclass
 class UnpairedCrops:
-    """Crops of one set of pictures beside crops of another set, which are not related to them.
+    """Crops of one set of pictures with unrelated crops of another set.
 
-    short_side: both sets are shrunk to so many pixels on the short side before a crop of `size` is cut; smaller pictures
-    give larger crops of what they show.
+    short_side: larger pictures are shrunk to so many pixels on the short side before a crop of `size` is taken. Raises
+    UsageError if it is less than `size`.
     """
 
     sources: Sequence[Path]
@@ -87,7 +86,7 @@ class UnpairedCrops:
 
     @property
     def unreadable(self) -> Mapping[Path, str]:
-        """Which pictures could not be read so far, and why."""
+        """The pictures that could not be read so far, and why."""
         return self._readers[0].unreadable | self._readers[1].unreadable
 
     def __len__(self) -> int:
@@ -104,11 +103,11 @@ class UnpairedCrops:
 
 @dataclass
 class PairedCrops:
-    """Crops of two pictures that show the same, both at one place.
+    """Crops of two pictures of the same subject, both at the same place.
 
-    The crop's side is drawn between `smallest` and the whole of the short side and scaled to `size`, mirrored at random.
-    The pictures of a pair may be of two sizes but must be of one shape. offset: the second's crop is shifted by up to so
-    many of its pixels.
+    The side of a crop is drawn between `smallest` times the short side and the short side, scaled to `size`, and mirrored
+    at random. The pictures of a pair may differ in size but not in aspect ratio. offset: the crop of the second is
+    shifted at random by up to so many pixels of the crop.
     """
 
     pairs: Sequence[Pair]
@@ -145,7 +144,7 @@ class PairedCrops:
         crops = []
         for picture, moved in zip(pictures, (np.zeros(2), shift), strict=True):
             short = min(picture.size)
-            # Not past the edge: there the shift is as large as there is room for.
+            # At an edge, the shift is smaller.
             left, top = (
                 float(np.clip(start + by * short / length, 0, 1 - share * short / length))
                 for start, by, length in zip(box, moved, picture.size, strict=True)
@@ -170,7 +169,7 @@ class PairedCrops:
 
 
 def _draw_box(photo: Image.Image, share: float, random: np.random.Generator) -> tuple[float, float]:
-    """The left and top edge of a random square of `share` of the short side, as shares of the width and the height."""
+    """The left and the top edge, as shares of the width and the height, of a random square of `share` of the short side."""
     side = min(1.0, share) * min(photo.size)
     return tuple(float(random.uniform(0, 1 - side / length)) for length in photo.size)  # type: ignore[return-value]
 
@@ -180,14 +179,10 @@ def _crop_of(photo: Image.Image, box: tuple[float, float], size: int, random: np
 
 
 def _tensor_of(photo: Image.Image, left: float, top: float, share: float, size: int, mirrored: bool) -> Tensor:
-    """The square of `share` of a picture's short side that begins at shares of its sides, as (3, size, size)."""
+    """A square of `share` of the short side, as (3, size, size); left, top: as shares of the width and the height."""
     side = share * min(photo.size)
     x, y = left * photo.width, top * photo.height
-    box = (x, y, min(x + side, photo.width), min(y + side, photo.height))
-    crop = photo.resize((size, size), Image.Resampling.BICUBIC, box=box)
-    if mirrored:
-        crop = ImageOps.mirror(crop)
-    return to_tensor(crop)
+    return scale_crop(photo, (x, y, min(x + side, photo.width), min(y + side, photo.height)), size, mirrored)
 
 
 def _cut(image: Tensor, top: int, left: int, size: int) -> Tensor:

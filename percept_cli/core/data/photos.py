@@ -1,4 +1,4 @@
-"""Crops of the photographs in folders, endless and reproducible: what networks are trained on."""
+"""Photographs for training: the files in folders, reproducible random crops of them, and batches of crops."""
 
 import hashlib
 import importlib.util
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -22,33 +22,23 @@ from percept_cli.errors import ImageError, UsageError
 CACHE_BYTES = 1 << 30
 READERS = 2
 MOST_SHRINKING = 2.0
-# scikit-image's packaged pictures that are photographs, not plots, masks or microscopy
 SAMPLE_PHOTO = "chelsea.png"
+# The pictures in scikit-image that are photographs, not plots, masks or microscopy
 SAMPLE_PHOTOS = (
-    "astronaut.png",
-    "brick.png",
-    "camera.png",
-    "chelsea.png",
-    "coffee.png",
-    "grass.png",
-    "gravel.png",
-    "hubble_deep_field.jpg",
-    "motorcycle_left.png",
-    "motorcycle_right.png",
-    "rocket.jpg",
-)
+    "astronaut.png", "brick.png", "camera.png", SAMPLE_PHOTO, "coffee.png", "grass.png", "gravel.png",
+    "hubble_deep_field.jpg", "motorcycle_left.png", "motorcycle_right.png", "rocket.jpg",
+)  # fmt: skip
 
 
 def find_photos(folders: Sequence[Path]) -> list[Path]:
-    """Every image below the folders (or the files themselves), sorted. Raises UsageError when there is none."""
+    """All images in folders and their subfolders, sorted; a file stands for itself. Raises UsageError if there is none."""
     photos: list[Path] = []
     for folder in folders:
         if folder.is_file():
             photos.append(folder)
         elif folder.is_dir():
-            photos += sorted(
-                p for p in folder.rglob("*") if p.suffix.lower() in PHOTOGRAPH_EXTENSIONS and not p.name.startswith(".")
-            )
+            files = (file for file in folder.rglob("*") if file.suffix.lower() in PHOTOGRAPH_EXTENSIONS)
+            photos += sorted(file for file in files if not file.name.startswith("."))
         else:
             raise UsageError(f"--data {folder}: there is no such file or folder.")
     if not photos:
@@ -59,13 +49,18 @@ def find_photos(folders: Sequence[Path]) -> list[Path]:
 
 
 def fingerprint(photos: Sequence[Path]) -> str:
-    """A digest of the photographs' names and sizes in bytes, by which a resumed run knows that they are the same."""
+    """A digest of the names and the sizes in bytes of photographs."""
     listing = "\n".join(f"{photo.name} {photo.stat().st_size}" for photo in photos)
     return hashlib.sha256(listing.encode()).hexdigest()[:16]
 
 
+def photo_settings(photos: Sequence[Path], name: str = "photos") -> dict[str, Any]:
+    """The number and the digest of photographs, which must be the same in a resumed run."""
+    return {name: len(photos), f"{name}_digest": fingerprint(photos)}
+
+
 def sample_photos() -> list[Path]:
-    """The photographs that scikit-image packages, for first runs with no data of one's own."""
+    """The photographs in scikit-image. Raises UsageError if it is not installed."""
     spec = importlib.util.find_spec("skimage")
     if spec is None or spec.origin is None:
         raise UsageError("The sample photographs come with scikit-image, which is not installed. Give --data FOLDER.")
@@ -74,7 +69,7 @@ def sample_photos() -> list[Path]:
 
 
 def sample_photo() -> Path:
-    """The photograph for commands that are given none: scikit-image's cat. Raises UsageError where it is not there."""
+    """The photograph for commands without an image: scikit-image's cat. Raises UsageError if it is missing."""
     path = next((photo for photo in sample_photos() if photo.name == SAMPLE_PHOTO), None)
     if path is None:
         raise UsageError(f"{SAMPLE_PHOTO}, scikit-image's sample photograph, is not there: name an image.")
@@ -82,7 +77,7 @@ def sample_photo() -> Path:
 
 
 def training_photos(data: Sequence[Path] | None, product: str, announce: Callable[[str], None]) -> list[Path]:
-    """The photographs under the folders given, or the sample ones, which is announced; product: what more would improve."""
+    """The photographs in the folders, or else the sample photographs, which is announced; product: what is trained."""
     if data:
         return find_photos(data)
     photos = sample_photos()
@@ -91,7 +86,7 @@ def training_photos(data: Sequence[Path] | None, product: str, announce: Callabl
 
 
 class Examples(Protocol):
-    """The examples that a training takes its batches from; number n is a function of n alone, and all have one shape."""
+    """The examples of a training, all of one shape; example n depends only on n."""
 
     def __len__(self) -> int: ...
 
@@ -99,15 +94,14 @@ class Examples(Protocol):
 
     @property
     def unreadable(self) -> Mapping[Path, str]:
-        """Which files could not be read so far, and why."""
+        """The files that could not be read so far, and why."""
 
 
 @dataclass
 class PhotoReader:
-    """Photographs by their number, upright, 8-bit RGB over black, kept in memory while there is room.
+    """Photographs by their number, upright, 8-bit RGB over black, cached in memory up to `CACHE_BYTES`.
 
-    short_side: photographs are shrunk to a short side of so many pixels, None leaves them as they are. A file that
-    cannot be read is None and is named in `unreadable`.
+    short_side: larger photographs are shrunk to a short side of so many pixels; None keeps their size.
     """
 
     photos: Sequence[Path]
@@ -117,7 +111,7 @@ class PhotoReader:
     _cached_bytes: int = 0
 
     def read(self, index: int) -> Image.Image | None:
-        """The photograph of that number, None when it cannot be read."""
+        """The photograph, or None if it cannot be read; its file and the reason are then added to `unreadable`."""
         if index in self._cache:
             return self._cache[index]
         path = self.photos[index]
@@ -138,7 +132,7 @@ class PhotoReader:
         return photo
 
     def read_next(self, order: Sequence[int] | NDArray[np.int64], position: int) -> Image.Image:
-        """The photograph at a place of an endless order, or the next that can be read. UsageError when none can."""
+        """The photograph at a position of a repeated order, or the next that can be read. UsageError if there is none."""
         for offset in range(len(order)):
             photo = self.read(int(order[(position + offset) % len(order)]))
             if photo is not None:
@@ -148,16 +142,15 @@ class PhotoReader:
 
 @dataclass
 class Crops:
-    """Square random crops, (3, size, size) RGB float32 in [0, 1]; crop number n is a function of (seed, n) alone.
+    """Square random crops, (3, size, size) RGB float32 in [0, 1]; crop n depends only on (seed, n).
 
-    So a run that resumes at a step, or one that is spread over processes, sees the very crops an unbroken one sees.
-    A crop's side is drawn between `smallest` and the whole of the photograph's short side and scaled to `size`, its
-    place and mirroring at random: enlarged crops are as smooth as large photographs are, pixel by pixel. A file that
-    cannot be read gives way to the next one and is named in `unreadable`.
+    So a resumed run, or one on several processes, has the same crops as any other. The side of a crop is drawn between
+    `smallest` times the short side of the photograph and the short side, and scaled to `size`; its place and mirroring
+    are random. Enlarged crops are smooth, as large photographs are. A file that cannot be read is replaced by the next.
 
-    native: crops of the file's own pixels instead, or of up to twice as many shrunk to `size`, mirrored and turned by
-    right angles: never enlarged, which is what an upscaler must learn from. A photograph that is too small is mirrored
-    at its edges.
+    native: crops of size² pixels as they are, or of up to twice that side shrunk to `size`, mirrored and turned by right
+    angles. They are never enlarged, since an upscaler would learn to be as smooth. A photograph that is too small is
+    continued by its mirror image.
     """
 
     photos: Sequence[Path]
@@ -169,12 +162,12 @@ class Crops:
     _reader: PhotoReader = field(init=False)
 
     def __post_init__(self) -> None:
-        # Enough for crops of `size`; a native one is of the file's own pixels.
+        # 4 · size pixels are enough for crops scaled to `size`.
         self._reader = PhotoReader(self.photos, None if self.native else 4 * self.size)
 
     @property
     def unreadable(self) -> dict[Path, str]:
-        """Which photographs could not be read so far, and why."""
+        """The photographs that could not be read so far, and why."""
         return self._reader.unreadable
 
     def __len__(self) -> int:
@@ -187,18 +180,13 @@ class Crops:
     def _crop(self, photo: Image.Image, random: np.random.Generator) -> Tensor:
         if self.native:
             return self._cut_native(photo, random)
-        short = min(photo.size)
-        side = round(short * random.uniform(self.smallest, 1.0))
+        side = round(min(photo.size) * random.uniform(self.smallest, 1.0))
         left = int(random.integers(photo.width - side + 1))
         top = int(random.integers(photo.height - side + 1))
-        box = (left, top, left + side, top + side)
-        crop = photo.resize((self.size, self.size), Image.Resampling.BICUBIC, box=box)
-        if random.random() < 0.5:
-            crop = ImageOps.mirror(crop)
-        return to_tensor(crop)
+        return scale_crop(photo, (left, top, left + side, top + side), self.size, random.random() < 0.5)
 
     def _cut_native(self, photo: Image.Image, random: np.random.Generator) -> Tensor:
-        shrinking = max(1.0, random.uniform(0.0, MOST_SHRINKING))  # half of the crops as they are
+        shrinking = max(1.0, random.uniform(0.0, MOST_SHRINKING))  # 1 for half of the crops
         side = max(self.size, min(round(self.size * shrinking), *photo.size))
         left = int(random.integers(max(1, photo.width - side + 1)))
         top = int(random.integers(max(1, photo.height - side + 1)))
@@ -216,9 +204,20 @@ class Crops:
 
 
 def shuffled(count: int, seed: int, number: int) -> tuple[NDArray[np.int64], int]:
-    """The order of `count` photographs in the epoch of example `number`, and its place in it. Every epoch has each once."""
+    """The order of `count` photographs in the epoch of example `number`, and its position there; each epoch has all once."""
     epoch, position = divmod(number, count)
     return np.random.default_rng((seed, epoch, 1)).permutation(count), position
+
+
+def first_examples(examples: Examples, most: int) -> Tensor:
+    """The first examples in one tensor (N, ...), at most so many."""
+    return torch.stack([examples[number] for number in range(min(most, len(examples)))])
+
+
+def scale_crop(photo: Image.Image, box: tuple[float, float, float, float], size: int, mirrored: bool) -> Tensor:
+    """The part of a photograph in a box (left, top, right, bottom), bicubic, (3, size, size) RGB float32 in [0, 1]."""
+    crop = photo.resize((size, size), Image.Resampling.BICUBIC, box=box)
+    return to_tensor(ImageOps.mirror(crop) if mirrored else crop)
 
 
 def to_tensor(picture: Image.Image | NDArray[np.uint8]) -> Tensor:
@@ -227,18 +226,15 @@ def to_tensor(picture: Image.Image | NDArray[np.uint8]) -> Tensor:
 
 
 def load_square(path: Path, side: int) -> Tensor:
-    """The middle of a photograph, (1, 3, side, side) RGB in [0, 1], scaled so that its short side is `side`.
-
-    Raises ImageError where it cannot be read.
-    """
+    """The middle square of a photograph, scaled to (1, 3, side, side) RGB in [0, 1]. Raises ImageError."""
     photo = ImageOps.fit(load_levels(path), (side, side), Image.Resampling.BICUBIC)
     return to_tensor(photo)[None]
 
 
 def batches_from(examples: Examples, batch: int, first: int, rank: int = 0, world: int = 1) -> Iterator[Tensor]:
-    """The examples from batch number `first` on, crops as (batch, 3, size, size), those of process `rank` of `world`.
+    """The batches (batch, ...) of process `rank` of `world`, from batch number `first` on.
 
-    The next batches are read in threads while the caller works on this one; Pillow decodes outside Python's lock.
+    Threads read the next batches while the caller uses one; Pillow decodes without holding Python's lock.
     """
 
     def load(step: int) -> Tensor:

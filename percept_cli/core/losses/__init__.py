@@ -1,4 +1,4 @@
-"""Losses: pure functions on features and images, terms that bind them to layers and targets, and their weighted sum."""
+"""Losses: pure functions of features and images, terms that apply them to layers, and their weighted sum."""
 
 from percept_cli.core.losses.contextual import contextual_loss, contextual_similarity
 from percept_cli.core.losses.style import StyleTerm

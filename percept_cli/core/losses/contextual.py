@@ -1,8 +1,8 @@
-"""The contextual loss (Mechrez et al. 2018): which features two pictures contain, wherever they are.
+"""The contextual loss (Mechrez et al. 2018): compares which features two pictures contain, at any place.
 
-For N points x_i and M points y_j it takes N·M distances. They are formed in blocks of rows i and let go of: kept are a
-minimum and a sum for each row and the greatest similarity of each column j. The gradient comes from the rows that hold
-these alone, which are formed again. So the loss is exact, and its memory that of the features and of one block.
+The loss of N points x_i and M points y_j needs N·M distances. They are computed in blocks of rows i, of which only a sum
+for each row and the greatest similarity of each column j are stored. Only the rows with these similarities contribute to
+the gradient, and are computed again for it. So the loss is exact, and its memory that of the features and of one block.
 """
 
 import math
@@ -17,9 +17,9 @@ from percept_cli.core.losses.point_distances import create_distances
 from percept_cli.errors import UsageError, unknown_name
 
 CONTEXTUAL_DISTANCES = ("cosine", "l1", "l2")
-EPSILON = 1e-5  # of the authors' code; it keeps relative distances finite where two points are equal
+EPSILON = 1e-5  # as in the authors' code: keeps relative distances finite where two points are equal
 SMALLEST_NORM = 1e-6
-BLOCK = 1 << 20  # distances at a time: a few megabytes, which stay in the cache of a processor
+BLOCK = 1 << 20  # distances at a time: 4 MiB, which fit in the cache of a processor
 FEWEST_ROWS = 16
 
 
@@ -34,12 +34,11 @@ def contextual_loss(
     generator: torch.Generator | None = None,
     block_rows: int | None = None,
 ) -> Tensor:
-    """−log CX(x, y) (Mechrez et al. 2018, section 3.2), mean over images: a scalar, 0 when every y_j is some x_i's only match.
+    """−log CX(x, y) (Mechrez et al. 2018, section 3.2), mean over images: a scalar, at least 0.
 
-    The arguments are those of `contextual_similarity`, which raises the same errors.
+    Arguments and errors are those of `contextual_similarity`.
     """
-    maxima = _column_maxima(x, y, bandwidth, distance, points, quadrants, generator, block_rows)
-    return -_log_mean(maxima).mean()
+    return -_log_similarity(x, y, bandwidth, distance, points, quadrants, generator, block_rows).mean()
 
 
 def contextual_similarity(
@@ -55,28 +54,23 @@ def contextual_similarity(
 ) -> Tensor:
     """CX(x, y) = 1/M Σ_j max_i CX_ij of each image (Mechrez et al. 2018, section 3.1), in (0, 1]: (N,), float32 or finer.
 
-    x: features (N, C, H, W), of the picture that is made; y: (N or 1, C, h, w), of the one that it shall resemble, of
-    any size. CX_ij is the share of y_j among all y in x_i's likeness to them, exp((1 − d_ij / min_j d_ij) / bandwidth):
-    a smaller bandwidth counts only the nearest. Both get gradients.
+    x: features (N, C, H, W) of the result; y: features (N or 1, C, h, w) of the target. CX_ij is
+    exp((1 − d_ij / min_k d_ik) / bandwidth), divided by its sum over all y_j; with a smaller bandwidth only the nearest
+    y_j count. Both x and y get gradients.
 
-    distance: `cosine`, (1 − cos) / 2 of features centered on y's mean; `l1`, the sum of absolute differences; `l2`, that
-    of squared ones. bf16 features are multiplied in bf16; logarithms and sums are float32.
+    distance: `cosine`, (1 − cos) / 2 of features centered on y's mean; `l1`, the sum of absolute differences; `l2`, the
+    sum of squared differences. bf16 features are multiplied in bf16; logarithms and sums are float32.
 
-    points: so many points drawn from each larger map, the same places in maps of one size; quadrants: each quarter of x
-    is compared with that of y alone. Both are the authors' economies, and neither is needed here. block_rows: rows of
-    the distance matrix at a time; None goes by its width.
+    points: the number of points that the generator draws from each larger map, at the same places in maps of equal size.
+    quadrants: compares each quarter of x only with the same quarter of y. The authors save memory by these two.
+    block_rows: rows of the distance matrix that are computed at a time; None chooses by its width.
 
-    Raises UsageError for shapes, a bandwidth or a distance that cannot be.
+    Raises UsageError for impossible shapes, bandwidths or numbers, and for an unknown distance.
     """
-    return _log_mean(_column_maxima(x, y, bandwidth, distance, points, quadrants, generator, block_rows)).exp()
+    return _log_similarity(x, y, bandwidth, distance, points, quadrants, generator, block_rows).exp()
 
 
-def _log_mean(maxima: Tensor) -> Tensor:
-    """log 1/M Σ_j exp(maxima_j) of (N, M) maxima."""
-    return maxima.logsumexp(dim=1) - math.log(maxima.shape[1])
-
-
-def _column_maxima(
+def _log_similarity(
     x: Tensor,
     y: Tensor,
     bandwidth: float,
@@ -86,15 +80,15 @@ def _column_maxima(
     generator: torch.Generator | None,
     block_rows: int | None,
 ) -> Tensor:
-    """max_i log CX_ij of each image and each of its y_j: (N, M)."""
+    """log CX(x, y) of each image: (N,)."""
     _check(x, y, bandwidth, distance, points, quadrants, block_rows)
     in_bf16 = x.dtype == y.dtype == torch.bfloat16
     y = y.expand(len(x), *y.shape[1:])
     sum_type = torch.promote_types(torch.promote_types(x.dtype, y.dtype), torch.float32)
     product_type = torch.bfloat16 if in_bf16 else sum_type
     x, y = x.to(sum_type), y.to(sum_type)
-    # Departs from the authors' code, whose mean is that of the whole batch: an image's loss is its own. The other
-    # distances do not change with it, but are rounded less.
+    # Departs from the authors' code, which takes the mean of the whole batch: here the loss of an image does not depend on
+    # the others. The mean does not change l1 and l2 distances, but makes them more exact.
     mean = y.mean(dim=(2, 3), keepdim=True)
     x, y = x - mean, y - mean
     if quadrants:
@@ -103,26 +97,21 @@ def _column_maxima(
     if points is not None:
         x, y = _sample(x, y, points, generator)
     if distance == "cosine":
-        # Half of unit vectors: their squared distance is (1 − cos) / 2.
+        # The squared distance of vectors of length ½ is (1 − cos) / 2.
         x, y = 0.5 * _normalize(x), 0.5 * _normalize(y)
     measure = "l1" if distance == "l1" else "l2"
     rows = block_rows or max(FEWEST_ROWS, BLOCK // y.shape[1])
-    return torch.stack(
-        [
-            _ColumnMaxima.apply(first, second, bandwidth, measure, product_type, rows)
-            for first, second in zip(x, y, strict=True)
-        ]
-    )
+    pairs = zip(x, y, strict=True)
+    maxima = torch.stack([_ColumnMaxima.apply(*pair, bandwidth, measure, product_type, rows) for pair in pairs])
+    return maxima.logsumexp(dim=1) - math.log(maxima.shape[1])
 
 
 class _ColumnMaxima(torch.autograd.Function):
     """max_i log CX_ij of points x (N, C) and y (M, C) for every j: (M,).
 
-    With m_i = min_j d_ij and a_i = 1 / (bandwidth · (m_i + ε)), the definition comes to
+    With m_i = min_j d_ij and a_i = 1 / (bandwidth · (m_i + ε)) it is the maximum of a log-softmax along the rows:
 
-        log CX_ij = −a_i d_ij − log Σ_k exp(−a_i d_ik),
-
-    a log-softmax along the rows.
+        log CX_ij = −a_i d_ij − log Σ_k exp(−a_i d_ik)
     """
 
     @staticmethod
@@ -140,7 +129,7 @@ class _ColumnMaxima(torch.autograd.Function):
             log_sum = shares.exp().sum(dim=1, keepdim=True).log_()
             log_sums[rows] = log_sum.squeeze(1)
             shares.sub_(log_sum)
-            # The rows of new maxima are looked for in their columns only: indices of maxima down columns are slow.
+            # Indices of maxima along columns are slow, so they are computed only in columns with a new maximum.
             top = shares.amax(dim=0)
             better = (top > maxima).nonzero().squeeze(1)
             top = top[better]
@@ -156,33 +145,33 @@ class _ColumnMaxima(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         x, y, winners, log_sums = ctx.saved_tensors
         bandwidth, measure, product_type, block_rows = ctx.arguments
-        wants_x, wants_y = ctx.needs_input_grad[:2]
+        needs_x, needs_y = ctx.needs_input_grad[:2]
         winning, places = winners.unique(return_inverse=True)
-        # Columns in the order of the rows that won them, and where those of each row begin.
+        # The columns ordered by the row of their maximum, and where those of each row end.
         columns = places.argsort(stable=True)
         counts = places.bincount(minlength=len(winning))
         ends = counts.cumsum(0)
         x, log_sums = x[winning], log_sums[winning]
         between = create_distances(measure, x, y, product_type)
-        of_x = torch.zeros_like(x) if wants_x else None
-        of_y = torch.zeros_like(y) if wants_y else None
+        of_x = torch.zeros_like(x) if needs_x else None
+        of_y = torch.zeros_like(y) if needs_y else None
         for rows in _blocks(len(x), block_rows):
             distances = between.distances(rows)
-            smallest, nearest = _row_minima(distances)
+            smallest, nearest = distances.min(dim=1, keepdim=True)
             sharpness = _sharpness(smallest, bandwidth)
             weights = (distances - smallest).mul_(-sharpness).sub_(log_sums[rows, None]).exp_()  # CX_ij
             first = ends[rows.start] - counts[rows.start]
             won = columns[first : ends[rows.start + len(distances) - 1]]
             at = places[won] - rows.start
             given = gradient[won]
-            # With s_ij = −a_i d_ij the gradient is g_j at what a row has won, less their sum times its CX_ij ...
+            # The gradient of s_ij = −a_i d_ij is g_j where row i has the maximum of column j, minus their sum times CX_ij.
             total = _sum_by_row(given, at, len(distances))
             of_sharpness = total * torch.linalg.vecdot(weights, distances)
             of_sharpness -= _sum_by_row(given * distances[at, won], at, len(distances))
-            # ... which d_ij gets times −a_i, and the smallest distance through a_i too.
+            # That of d_ij is −a_i times as large; the smallest distance has one more, through a_i.
             weights.mul_(sharpness * total[:, None])
             weights[at, won] -= sharpness.squeeze(1)[at] * given
-            weights[torch.arange(len(weights), device=x.device), nearest] -= (
+            weights[torch.arange(len(weights), device=x.device), nearest.squeeze(1)] -= (
                 bandwidth * sharpness.squeeze(1).square() * of_sharpness
             )
             if of_x is not None:
@@ -198,17 +187,11 @@ def _sharpness(smallest: Tensor, bandwidth: float) -> Tensor:
     return 1 / (bandwidth * (smallest + EPSILON))
 
 
-def _row_minima(distances: Tensor) -> tuple[Tensor, Tensor]:
-    """The minima of rows (B, M) and one column each where they are: (B, 1) and (B,)."""
-    smallest, nearest = distances.min(dim=1, keepdim=True)
-    return smallest, nearest.squeeze(1)
-
-
 def _sum_by_row(values: Tensor, rows: Tensor, count: int) -> Tensor:
     """The sum of the values of each row: (count,)."""
     sums = values.new_zeros(count)
     if values.device.type == "cuda":
-        return sums.index_put_((rows,), values, accumulate=True)  # sorts; `index_add_` adds in any order there
+        return sums.index_put_((rows,), values, accumulate=True)  # sorts; `index_add_` adds in a random order
     return sums.index_add_(0, rows, values)
 
 
@@ -218,16 +201,15 @@ def _blocks(count: int, size: int) -> Iterator[slice]:
 
 
 def _normalize(points: Tensor) -> Tensor:
-    """Points (N, P, C) of unit length; those at the mean itself, which have no direction, stay there."""
+    """Points (N, P, C) scaled to length 1; points at 0, which have no direction, stay there."""
     norms = torch.linalg.vector_norm(points, dim=2, keepdim=True)
     return points / torch.where(norms > SMALLEST_NORM, norms, 1.0)
 
 
 def _fold_quadrants(features: Tensor) -> Tensor:
-    """The four quarters of maps (N, C, H, W) as images of their own: (4N, C, H // 2, W // 2).
+    """The four quarters of maps (N, C, H, W), as images: (4N, C, H // 2, W // 2).
 
-    Departs from the authors' code where a side is odd: its last row or column, which would make quarters of two sizes,
-    is left out.
+    Departs from the authors' code if a side is odd: the last row or column is left out, so that quarters have one size.
     """
     height, width = features.shape[2] // 2, features.shape[3] // 2
     halves = features[..., :height, :], features[..., height : 2 * height, :]
@@ -235,7 +217,7 @@ def _fold_quadrants(features: Tensor) -> Tensor:
 
 
 def _sample(x: Tensor, y: Tensor, count: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
-    """At most `count` of the points of x and y (N, P, C), the same ones where they have the same number."""
+    """At most `count` of the points of x and of y (N, P, C), at the same places if both have as many."""
     chosen = _choose(x, count, generator)
     return x[:, chosen], y[:, chosen if x.shape[1] == y.shape[1] else _choose(y, count, generator)]
 

@@ -12,18 +12,18 @@ from percept_cli.errors import UsageError
 def gram_matrix(features: Tensor) -> Tensor:
     """Channel correlations F Fᵀ / (C·H·W) (Johnson et al. 2016, eq. 3): (N, C, H, W) to (N, C, C), float32 or finer.
 
-    The product runs in the type of the features, with the accumulation in float32 that matrix units do anyway.
+    The product is computed in the type of the features, which matrix units accumulate in float32.
     """
     count, channels, height, width = features.shape
-    # Rows of pixels: a view of channels-last memory, which is what the extractors return.
+    # One row for each pixel: a view, since the extractors return channels-last memory.
     rows = features.permute(0, 2, 3, 1).reshape(count, height * width, channels)
     if rows.dtype == torch.float16:
-        rows = rows.float()  # sums over thousands of pixels pass the range of fp16
+        rows = rows.float()  # sums over thousands of pixels exceed the range of fp16
     return at_least_float32(_RowProduct.apply(rows)) / (channels * height * width)
 
 
 class _RowProduct(torch.autograd.Function):
-    """RᵀR with the one product its symmetric gradient needs; autograd's own two are 4 times as slow on a processor."""
+    """RᵀR; its symmetric gradient needs one product, the two of autograd take 4 times as long on a processor."""
 
     @staticmethod
     def forward(ctx, rows: Tensor) -> Tensor:  # type: ignore[no-untyped-def, override]
@@ -37,7 +37,7 @@ class _RowProduct(torch.autograd.Function):
 
 
 def feature_reconstruction_loss(features: Tensor, target: Tensor) -> Tensor:
-    """Mean squared difference at one layer (Johnson et al. 2016, eq. 2: the mean is 1/(C·H·W)); any equal shapes."""
+    """Mean squared difference at one layer (Johnson et al. 2016, eq. 2, whose factor is 1/(C·H·W)); any equal shapes."""
     return F.mse_loss(at_least_float32(features), at_least_float32(target))
 
 
@@ -49,7 +49,7 @@ def feature_l1_loss(features: Tensor, target: Tensor) -> Tensor:
 def feature_cosine_loss(features: Tensor, target: Tensor) -> Tensor:
     """Squared distance of features scaled to length 1 at each place, mean over places: (N, C, h, w) or (N, C), 0 to 4.
 
-    Twice one minus their cosine. LPIPS (Zhang et al. 2018, eq. 1) with all channels weighing the same.
+    It is 2 (1 − cos), and LPIPS (Zhang et al. 2018, eq. 1) with equal weights of all channels.
     """
     features, target = at_least_float32(features), at_least_float32(target)
     return (F.normalize(features, dim=1) - F.normalize(target, dim=1)).square().sum(dim=1).mean()
@@ -61,34 +61,34 @@ def style_reconstruction_loss(gram: Tensor, target: Tensor) -> Tensor:
 
 
 def patch_grams(features: Tensor, patch: int) -> Tensor:
-    """Gram matrices of the squares of `patch` feature pixels that features (N, C, H, W) divide into: (N·n, C, C).
+    """Gram matrices of the n patches into which features (N, C, H, W) are divided: (N·n, C, C).
 
-    They lie side by side from the top left; edges that do not fill a patch are left out. Raises UsageError where none
-    fits.
+    patch: its side in feature pixels. Patches begin at the top left; rows and columns that do not fill a patch are left
+    out. Raises UsageError if no patch fits.
     """
     count, channels, height, width = features.shape
     rows, columns = height // patch, width // patch
     if not rows or not columns:
         raise UsageError(f"A texture patch of {patch} feature pixels does not fit into {width}x{height} of them.")
-    # Channels last throughout: what the extractors return and `gram_matrix` reads.
+    # Channels last, as the extractors return features and `gram_matrix` reads them.
     pixels = features[..., : rows * patch, : columns * patch].permute(0, 2, 3, 1)
     squares = pixels.reshape(count, rows, patch, columns, patch, channels).transpose(2, 3)
     return gram_matrix(squares.reshape(-1, patch, patch, channels).permute(0, 3, 1, 2))
 
 
 def patch_gram_loss(features: Tensor, target: Tensor, patch: int = 4) -> Tensor:
-    """Texture loss (Sajjadi et al. 2017, EnhanceNet): Gram matrices of patches, each against that of its place.
+    """Squared Frobenius distance of the Gram matrices of patches at the same place (Sajjadi et al. 2017, EnhanceNet).
 
-    features, target (N, C, H, W) of one shape; patch: its side in feature pixels. The paper takes 16 pixels of the
-    image, 4 of relu3_1. Squared Frobenius distance, mean over patches and images.
+    features, target: (N, C, H, W). patch: its side in feature pixels; the paper's 16 pixels of the image are 4 of
+    relu3_1. The mean over patches and images, a scalar.
     """
     return style_reconstruction_loss(patch_grams(features, patch), patch_grams(target, patch))
 
 
 def typical_gram_distance(grams: Tensor) -> Tensor:
-    """Mean squared Frobenius distance of two different Gram matrices among (N, C, C), a scalar; 0 where N is 1.
+    """Mean squared Frobenius distance of two different Gram matrices among (N, C, C), a scalar; 0 if N is 1.
 
-    It is twice their variance: what matching a patch with that of another place, or another picture, comes to.
+    It is twice their variance, and the usual distance of patches at different places.
     """
     count = len(grams)
     return 2 * (grams - grams.mean(0)).square().sum() / max(1, count - 1)
@@ -97,15 +97,15 @@ def typical_gram_distance(grams: Tensor) -> Tensor:
 def total_variation(images: Tensor, exponent: float = 2.0) -> Tensor:
     """Mean over pixels and channels of (dx² + dy²)^(exponent / 2) (Mahendran & Vedaldi 2015, eq. 5); images (N, C, H, W).
 
-    dx and dy are differences to the next pixel; the last row and column, which have none, are left out. With exponent
-    2 this is the sum of squared differences, Johnson's regularizer up to its own sum instead of a mean.
-    Departs from the paper: below exponent 2 the root is taken of dx² + dy² + 1e-8, whose gradient is finite at zero.
+    dx and dy are differences to the next pixel; the last row and column, which have none, are left out. With exponent 2
+    it is the regularizer of Johnson et al. 2016, which is a sum instead of a mean. Departs from the paper: exponents below
+    2 are of dx² + dy² + 1e-8, whose gradient at 0 is finite.
     """
     images = at_least_float32(images)
     across = images[..., :-1, 1:] - images[..., :-1, :-1]
     down = images[..., 1:, :-1] - images[..., :-1, :-1]
     squares = across.square() + down.square()
-    if squares.numel() == 0:  # one pixel high or wide: there are no differences
+    if squares.numel() == 0:  # one pixel high or wide
         return images.sum() * 0
     if exponent == 2.0:
         return squares.mean()
@@ -115,8 +115,8 @@ def total_variation(images: Tensor, exponent: float = 2.0) -> Tensor:
 def alpha_norm(images: Tensor, exponent: float = 6.0) -> Tensor:
     """Mean over pixels and channels of |x|^exponent (Mahendran & Vedaldi 2015, section 3.2); images (N, C, H, W).
 
-    The images are centered, 0 being the mean color: a high exponent leaves values free up to about 1 and penalizes
-    those beyond. Departs from the paper, which sums: a mean does not depend on the size of the image.
+    The mean color of the images is 0: a high exponent penalizes values beyond about 1 and hardly any others. Departs from
+    the paper, which sums: a mean does not depend on the size of the image.
     """
     return at_least_float32(images).abs().pow(exponent).mean()
 
@@ -124,7 +124,7 @@ def alpha_norm(images: Tensor, exponent: float = 6.0) -> Tensor:
 def relative_feature_loss(features: Tensor, target: Tensor) -> Tensor:
     """‖features − target‖² / ‖target‖² (Mahendran & Vedaldi 2015, eq. 2), a scalar; any equal shapes."""
     features, target = at_least_float32(features), at_least_float32(target)
-    # A code that is all 0 has no size to compare with.
+    # A target of 0 would make it infinite.
     return (features - target).square().sum() / target.square().sum().clamp_min(1e-12)
 
 
@@ -132,16 +132,16 @@ PIXEL_DISTANCES = ("mse", "l1", "charbonnier")
 
 
 def pixel_loss(images: Tensor, target: Tensor, distance: str = "mse") -> Tensor:
-    """Mean difference of images: `mse` squared, `l1` absolute, `charbonnier` (see there); any equal shapes."""
+    """Mean difference of images: `mse` squared, `l1` absolute or `charbonnier` (see `charbonnier_loss`); equal shapes."""
     if distance == "charbonnier":
         return charbonnier_loss(images, target)
     return F.mse_loss(images, target) if distance == "mse" else F.l1_loss(images, target)
 
 
 def charbonnier_loss(images: Tensor, target: Tensor, epsilon: float = 1e-3) -> Tensor:
-    """Mean of √(d² + ε²) over differences d (Lai et al. 2017, LapSRN): `l1`, rounded at 0; any equal shapes.
+    """Mean of √(d² + ε²) over differences d (Lai et al. 2017, LapSRN): `l1`, smooth at 0; any equal shapes.
 
-    Equal images cost ε. Departs from the paper, whose ρ is summed over an image: a mean does not depend on its size.
+    It is ε for equal images. Departs from the paper, which sums over an image: a mean does not depend on its size.
     """
     difference = at_least_float32(images) - at_least_float32(target)
     return (difference.square() + epsilon**2).sqrt().mean()
@@ -150,15 +150,15 @@ def charbonnier_loss(images: Tensor, target: Tensor, epsilon: float = 1e-3) -> T
 def low_frequency_loss(images: Tensor, target: Tensor, sigma: float = 3.0) -> Tensor:
     """Mean squared difference of images (N, 3, H, W) blurred by a Gaussian (Mechrez et al. 2018b), a scalar.
 
-    sigma: in pixels, 3 in the paper, whose kernel of 21x21 pixels ends where this one does. The blur is linear, so it
-    is that of the difference.
+    sigma: in pixels. The paper has 3 and a kernel of 21x21 pixels, as here. The blur is linear, so the difference is
+    blurred instead of both images.
     """
     difference = at_least_float32(images) - at_least_float32(target)
     radius = math.ceil(10 / 3 * sigma)
     places = torch.arange(-radius, radius + 1, dtype=difference.dtype, device=difference.device)
     kernel = torch.exp(-0.5 * (places / sigma).square())
     kernel = (kernel / kernel.sum()).repeat(difference.shape[1], 1, 1, 1)
-    # Beyond the edge there is no difference; `replicate` would count that of the edge many times.
+    # The difference beyond the edges is 0; with `replicate`, that of the edges would count many times.
     across = F.conv2d(difference, kernel, padding=(0, radius), groups=difference.shape[1])
     return F.conv2d(across, kernel.transpose(2, 3), padding=(radius, 0), groups=difference.shape[1]).square().mean()
 
@@ -166,33 +166,33 @@ def low_frequency_loss(images: Tensor, target: Tensor, sigma: float = 3.0) -> Te
 def typical_square(target: Tensor) -> Tensor:
     """Twice the variance of features about their channel means, (N, C, H, W) to a scalar.
 
-    This is what the mean squared difference to the features of an unrelated picture comes to. Of fully connected
-    features (N, C) it is the mean over pairs of the N, and of a single one twice the variance over its channels.
+    It is the usual mean squared difference to the features of an unrelated picture. For fully connected features (N, C)
+    it is the mean over pairs of the N; if N is 1, twice the variance over the channels.
     """
     target = at_least_float32(target)
     if target.ndim == 2:
         count = len(target)
-        return 2 * count / max(1, count - 1) * (target - _usual(target)).square().mean()
-    return 2 * (target - _usual(target)).square().mean()
+        return 2 * count / max(1, count - 1) * (target - _channel_means(target)).square().mean()
+    return 2 * (target - _channel_means(target)).square().mean()
 
 
 def typical_deviation(target: Tensor) -> Tensor:
     """√2 times the mean absolute deviation of features (N, C, H, W) or (N, C) from their channel means, a scalar.
 
-    This is what the mean absolute difference to the features of an unrelated picture comes to. Of fully connected
-    features (N, C) the means are those of `typical_square`.
+    It is the usual mean absolute difference to the features of an unrelated picture. For fully connected features (N, C)
+    the means are those of `typical_square`.
     """
     target = at_least_float32(target)
-    return 2**0.5 * (target - _usual(target)).abs().mean()
+    return 2**0.5 * (target - _channel_means(target)).abs().mean()
 
 
-def _usual(features: Tensor) -> Tensor:
-    """The mean of each channel: over places, or of fully connected features over images; of one image over channels."""
+def _channel_means(features: Tensor) -> Tensor:
+    """The mean of each channel over places, for fully connected features over images, or over channels if N is 1."""
     if features.ndim == 2:
         return features.mean(dim=0 if len(features) > 1 else 1, keepdim=True)
     return features.mean(dim=(2, 3), keepdim=True)
 
 
 def at_least_float32(values: Tensor) -> Tensor:
-    """Sums of bf16 or fp16 values are taken in float32."""
+    """The values in float32 if their type is coarser: sums of bf16 or fp16 values are inexact."""
     return values.to(torch.promote_types(values.dtype, torch.float32))

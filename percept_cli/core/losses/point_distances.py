@@ -1,4 +1,4 @@
-"""Distances of all points of one set from all of another, some rows of their matrix at a time, with their gradients."""
+"""The distances between all points of two sets, some rows of their matrix at a time, and their gradients."""
 
 from typing import Protocol
 
@@ -7,25 +7,22 @@ from torch import Tensor
 
 
 class PointDistances(Protocol):
-    """Distances of points x (N, C) from y (M, C), some rows at a time, and the gradients of their weighted sums."""
+    """The distances d_ij of points x (N, C) and y (M, C) for some rows i at a time, and the gradients of weighted sums."""
 
     def distances(self, rows: slice) -> Tensor:
-        """At least 0: (B, M)."""
-        ...
+        """The distances of B rows, at least 0: (B, M)."""
 
     def gradient_of_x(self, rows: slice, weights: Tensor) -> Tensor:
-        """Of Σ_ij weights_ij d_ij, weights (B, M), for the x of these rows: (B, C)."""
-        ...
+        """The gradient of Σ_ij weights_ij d_ij, weights (B, M), for the x of these rows: (B, C)."""
 
     def gradient_of_y(self, rows: slice, weights: Tensor) -> Tensor:
-        """Of the same for y: (M, C)."""
-        ...
+        """The gradient of the same sum for y: (M, C)."""
 
 
 class SquaredEuclidean:
-    """|x − y|² as one matrix product, with the squares of both as further channels.
+    """|x − y|² as one matrix product: x and y with their squares as further channels.
 
-    So a product of bf16 is rounded in proportion to the distance, not to what cancels in it.
+    In bf16 only the complete sum is rounded, so the error is relative to the distance, not to the squares.
     """
 
     def __init__(self, x: Tensor, y: Tensor, product_type: torch.dtype):
@@ -52,13 +49,13 @@ class SquaredEuclidean:
 
 
 def _split(values: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Two numbers of a type whose sum is nearer to a value than one would be."""
+    """A value as the sum of two numbers of a type, which is more exact than one."""
     high = values.to(dtype)
     return high, (values - high.to(values.dtype)).to(dtype)
 
 
 class CityBlock:
-    """Σ|x − y|, which no matrix product gives."""
+    """Σ|x − y|, which cannot be computed as a matrix product."""
 
     def __init__(self, x: Tensor, y: Tensor):
         self.x, self.y = x, y
@@ -79,5 +76,5 @@ class CityBlock:
 
 
 def create_distances(name: str, x: Tensor, y: Tensor, product_type: torch.dtype) -> PointDistances:
-    """`l1` or `l2` (squared); the products of the latter are of a type, everything else of that of the points."""
+    """The distances `l1` or `l2` (squared); product_type: of the matrix products of `l2`, all else has the type of x."""
     return CityBlock(x, y) if name == "l1" else SquaredEuclidean(x, y, product_type)

@@ -1,4 +1,4 @@
-"""The style of images against fixed style images: the term of a perceptual loss, and the whole loss of a style."""
+"""The style of images against fixed style images: the term of a perceptual loss, and the complete loss of a style."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ from percept_cli.core.extractors.geometry import check_spatial
 from percept_cli.core.extractors.tiled import AnyExtractor
 from percept_cli.core.images.decode import load_image
 from percept_cli.core.images.photo import fit_short_side, resize_image
-from percept_cli.core.losses.style_losses import BANDWIDTH, CONTEXTUAL_POINTS, find_style_loss, nothing_like
-from percept_cli.core.losses.terms import Features, FeatureTerm, Term, TotalVariationTerm, is_typical
+from percept_cli.core.losses.style_losses import BANDWIDTH, CONTEXTUAL_POINTS, find_style_loss, zero_features
+from percept_cli.core.losses.terms import Features, FeatureTerm, Parts, Term, TotalVariationTerm, is_typical
 from percept_cli.core.losses.weighted import PerceptualLoss
 from percept_cli.errors import ImageError, UsageError
 
@@ -22,10 +22,10 @@ from percept_cli.errors import ImageError, UsageError
 class StyleTerm(Term):
     """Style of images against that of fixed style images, by a loss of `STYLE_LOSSES` (Gram: Johnson et al. 2016, eq. 4).
 
-    With `typical=True` each layer is divided by what untouched photographs cost there (see `calibrate`) and the layers
-    are averaged, so that 1.0 means "as far from the style as a photograph" with every extractor and every style; with
-    False the layers are summed raw. bandwidth, points: of the contextual loss; so many points are drawn anew each time
-    from a layer that has more, by the generator, or by torch's own; None compares all. UsageError for an unknown loss.
+    typical: divides each layer by the loss of untouched photographs (see `calibrate`) and takes the mean over layers, so
+    that 1.0 means "as far from the style as a photograph" with every extractor and style; without it the raw losses are
+    summed. bandwidth, points: of the contextual loss; the generator, or torch's own, draws the points of a larger layer
+    anew at every call; None compares all points. Raises UsageError for an unknown loss.
     """
 
     def __init__(
@@ -48,9 +48,9 @@ class StyleTerm(Term):
 
     @torch.no_grad()
     def set_target(self, styles: Sequence[Features], weights: Sequence[float] | None = None) -> None:
-        """Takes one style, or several, whose statistics or else losses are averaged by weight.
+        """Sets the features of the style images; of several, the weighted mean of their statistics, or else of their losses.
 
-        The mean of statistics has the same gradient as the weighted sum of squared distances to each.
+        The squared distance to the mean of statistics has the same gradient as the mean of the squared distances.
         """
         weights = list(weights or [1.0] * len(styles))
         self.weights = [1.0] if self.kind.statistic else weights
@@ -60,31 +60,29 @@ class StyleTerm(Term):
                 weighted = [weight * target for weight, target in zip(weights, targets, strict=True)]
                 targets = [torch.stack(weighted).sum(0) / sum(weights)]
             for number, target in enumerate(targets):
-                # A buffer, so that it moves with the loss; layer names hold no dots.
+                # A buffer, so that it moves to the device with the loss; layer names have no dots.
                 self.register_buffer(f"style_{layer}_{number}", target.clone(), persistent=False)
 
     @torch.no_grad()
     def calibrate(self, photographs: Features) -> None:
-        """Measures the features of untouched photographs (N, C, h, w), whose mean distance from the style becomes 1.0."""
+        """Measures the mean loss of untouched photographs' features (N, C, h, w), which becomes 1.0."""
         for layer in self.layers:
-            # A photograph in its own style is at no distance: a smallest scale keeps the loss finite.
+            # The loss is 0 for the style image itself: a smallest scale keeps the quotient finite.
             smallest = 1e-2
             if not self.kind.raw:
-                smallest = 1e-3 * self._distance(layer, nothing_like(photographs[layer])).item()
+                smallest = 1e-3 * self._distance(layer, zero_features(photographs[layer])).item()
             self.scales[layer] = max(self._distance(layer, photographs[layer]).item(), smallest, 1e-20)
 
-    def forward(
-        self, images: Tensor, features: Features, target_images: Tensor, targets: Features
-    ) -> dict[str, Tensor]:
+    def forward(self, images: Tensor, features: Features, target_images: Tensor, targets: Features) -> Parts:
         parts = {layer: self._distance(layer, features[layer]) for layer in self.layers}
         if self.typical:
             parts = {layer: part / (self.scales[layer] * len(self.layers)) for layer, part in parts.items()}
         return parts
 
     def _distance(self, layer: str, features: Tensor) -> Tensor:
-        made = self.kind.summarize(features)
+        statistic = self.kind.summarize(features)
         losses = [
-            weight * self.loss(made, self.get_buffer(f"style_{layer}_{number}"))
+            weight * self.loss(statistic, self.get_buffer(f"style_{layer}_{number}"))
             for number, weight in enumerate(self.weights)
             if weight
         ]
@@ -93,13 +91,12 @@ class StyleTerm(Term):
 
 @dataclass(frozen=True, kw_only=True)
 class StyleLossOptions:
-    """The loss of a style; names and meanings as in `percept stylize --style` and `percept train style`.
+    """The options of the loss of a style; names and meanings as in `percept stylize --style` and `percept train style`.
 
-    blend: the weights of several styles, equal where None. content_layers, style_layers: empty for those of the loss or
-    the extractor (see `style_taps`). scaling: `typical` divides each term by what is typical for it, so that weights
-    mean the same with every extractor and style and 1.0 is the usual balance; `paper` takes raw squared errors and
-    distances, with the weights of the paper's code at 1.0. loss: a name of `STYLE_LOSSES`. bandwidth, points: of the
-    contextual loss; points None compares all of them.
+    blend: the weights of several styles; None for equal ones. content_layers, style_layers: if empty, those of the loss
+    or the extractor (see `style_taps`). scaling: `typical` divides each term by its usual size, so that a weight of 1.0
+    is the usual balance with every extractor and style; `paper` takes raw losses, and 1.0 is the weight of the paper's
+    code. loss: a name of `STYLE_LOSSES`. bandwidth, points: of the contextual loss; points None compares all.
     """
 
     blend: Sequence[float] | None = None
@@ -120,9 +117,9 @@ def style_taps(
     style_layers: Sequence[str] | None = None,
     loss: str = "gram",
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The content and the style layers of a loss by their full names: as given, else the paper's, else the network's own.
+    """The content and style layers of a loss by their full names: as given, or the paper's, or else the extractor's own.
 
-    Raises UsageError, with a suggestion, for a loss or a layer that is not there, and for a style layer without places.
+    Raises UsageError, with a suggestion, for an unknown loss or layer, and for a style layer without height and width.
     """
     kind = find_style_loss(loss)
     own = (architecture.content_layer,) if not kind.content_layers else None
@@ -133,7 +130,7 @@ def style_taps(
 
 
 def compared_taps(architecture: Architecture, layers: Sequence[str] | None, loss: str) -> tuple[str, ...]:
-    """The layers in which `compare` takes a style loss, by their full names. Raises UsageError as `style_taps`."""
+    """The layers of a style loss in `compare`, by their full names. Raises UsageError as `style_taps`."""
     kind = find_style_loss(loss)
     own = (architecture.content_layer,) if kind.compared_layers else None
     chosen = architecture.choose_layers(layers, kind.compared_layers, own)
@@ -150,34 +147,32 @@ def create_style_loss(
 ) -> PerceptualLoss:
     """The loss of one style or a blend (Johnson et al. 2016, section 3): content, style and total variation.
 
-    styles: each (1, 3, H, W); photographs (N, 3, H, W), untouched, whose distance from the style is 1.0 with typical
-    scaling. generator: draws the points of the contextual loss; torch's own where None. Raises UsageError for unknown
-    names, and as `style_taps`.
+    styles: each (1, 3, H, W). photographs: (N, 3, H, W), untouched; with typical scaling their style loss is 1.0.
+    generator: draws the points of the contextual loss; None for torch's own. Raises UsageError for unknown names, and as
+    `style_taps`.
     """
     typical = is_typical(options.scaling)
-    content, style = style_taps(
-        extractor.architecture, options.content_layers, options.style_layers, options.loss
-    )  # fmt: skip
+    content, style = style_taps(extractor.architecture, options.content_layers, options.style_layers, options.loss)
     style_term = StyleTerm(style, typical, options.loss, options.bandwidth, options.points, generator)
     style_term.set_target([extractor(picture, style) for picture in styles], options.blend)
     style_term.calibrate(extractor(photographs, style))
     content_term = FeatureTerm({layer: 1 / len(content) for layer in content}, typical=typical)
     kind = find_style_loss(options.loss)
-    of_content, of_style, of_variation = kind.balance if typical else kind.paper
+    content_balance, style_balance, tv_balance = kind.balance if typical else kind.paper
     return PerceptualLoss(
         {
-            "content": (content_term, of_content * options.content_weight),
-            "style": (style_term, of_style * options.style_weight),
-            "tv": (TotalVariationTerm(typical=typical), of_variation * options.tv_weight),
+            "content": (content_term, content_balance * options.content_weight),
+            "style": (style_term, style_balance * options.style_weight),
+            "tv": (TotalVariationTerm(typical=typical), tv_balance * options.tv_weight),
         },
         extractor,
     )
 
 
 def load_styles(paths: Sequence[Path], short_side: int) -> list[Tensor]:
-    """The style images, each (1, 3, h, w) in [0, 1] with its short side at `short_side` pixels.
+    """The style images, each (1, 3, h, w) in [0, 1] with a short side of `short_side` pixels.
 
-    Raises UsageError when one cannot be read: without it nothing can begin.
+    Raises UsageError if one cannot be read.
     """
     styles = []
     for path in paths:
@@ -190,7 +185,7 @@ def load_styles(paths: Sequence[Path], short_side: int) -> list[Tensor]:
 
 
 def parse_blend(given: str | None, count: int) -> list[float]:
-    """The weights of several styles from `0.7,0.3`, equal when not given. Raises UsageError when they do not fit."""
+    """The weights of several styles from `0.7,0.3`; None gives equal ones. Raises UsageError for unsuitable weights."""
     if given is None:
         return [1.0] * count
     try:

@@ -1,4 +1,4 @@
-"""The style losses there are: to add one, write its function and enter it in `STYLE_LOSSES`."""
+"""The style losses, by name: a new one is a function and an entry in `STYLE_LOSSES`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,16 +16,16 @@ STYLE_BALANCE = 7.0
 
 @dataclass(frozen=True)
 class StyleLoss:
-    """A way to compare the style of images: one entry of `STYLE_LOSSES`, where only `loss` and `about` must be given.
+    """A loss that compares the style of images, an entry of `STYLE_LOSSES`; only `loss` and `about` are required.
 
-    loss: of two statistics, a scalar, 0 where they are equal. about: what it compares, for the protocol of
-    `percept compare`. statistic: of features (N, C, H, W), what is compared in place of them; of several styles it is
-    averaged, where without a statistic the losses are. sampled: loss also takes `bandwidth`, and the `points` that a
-    `generator` draws. raw: it does not depend on the scale of features, so that `compare` does not divide it.
-    content_layers, style_layers, compared_layers: those of the paper, for the content term, the style term and
-    `compare`; the extractor's own take their place where it does not have them or there are none.
-    balance: the weights of content, style and total variation that 1.0 stands for with typical scaling; paper: those
-    with `paper` scaling. in_frequencies: pixels are optimized as a spectrum, without which grain stays in the image.
+    loss: a scalar function of two statistics, 0 if they are equal. about: its description, for `percept compare`.
+    statistic: a function of features (N, C, H, W); None compares the features themselves. With several styles the
+    statistics are averaged, or without one the losses. sampled: whether loss has the arguments `bandwidth`, `points` and
+    `generator`. raw: whether it does not depend on the scale of features, so that `compare` does not divide it.
+    content_layers, style_layers, compared_layers: the paper's, for the content term, the style term and `compare`; an
+    extractor without them has its own. balance: the weights of content, style and total variation for options of 1.0
+    with typical scaling; paper: the same with `paper` scaling. in_frequencies: whether pixels are optimized as a
+    spectrum, without which grain stays in the image.
     """
 
     loss: Callable[..., Tensor]
@@ -41,25 +41,25 @@ class StyleLoss:
     in_frequencies: bool = False
 
     def summarize(self, features: Tensor) -> Tensor:
-        """What is compared: the statistic of features, or the features."""
+        """The statistic of features, or the features themselves if there is no statistic."""
         return self.statistic(features) if self.statistic else features
 
     def distance(self, features: Tensor, target: Tensor) -> Tensor:
-        """How far features (1, C, H, W) are from the style of a target (1, C, h, w): a scalar, 0 for the same.
+        """The loss of features (1, C, H, W) against the style of a target (1, C, h, w), a scalar.
 
-        Divided by what features of 0 cost, unless it is `raw`: 1.0 then is as far as a plain image.
+        Unless it is `raw`, it is divided by the loss of features of 0, so that 1.0 is the loss of a plain image.
         """
         options = {"bandwidth": BANDWIDTH} if self.sampled else {}
         style = self.summarize(target)
         distance: Tensor = self.loss(self.summarize(features), style, **options)
         if self.raw:
             return distance
-        nothing: Tensor = self.loss(self.summarize(nothing_like(target)), style, **options)
-        return distance / nothing.clamp_min(1e-20)
+        of_zeros: Tensor = self.loss(self.summarize(zero_features(target)), style, **options)
+        return distance / of_zeros.clamp_min(1e-20)
 
 
-def nothing_like(features: Tensor) -> Tensor:
-    """Features of 0 with as many channels: few, for a large image's would fill the memory."""
+def zero_features(features: Tensor) -> Tensor:
+    """Features of 0 with as many channels, (1, C, 2, 2): a small map, to save memory."""
     return features.new_zeros(1, features.shape[1], 2, 2)
 
 
@@ -72,10 +72,10 @@ STYLE_LOSSES: dict[str, StyleLoss] = {
         # pytorch/examples' weights, for features of torchvision's networks and Gram matrices over C·H·W
         paper=(1e5, 1e10, 1e2),
     ),
-    # Mechrez et al. 2018. Without relu2_2 nothing holds the colors; it is also what would take the time, were its points
-    # not drawn as the authors draw them. Cosines do not see grain as long as its direction fits: more total variation,
-    # and a spectrum: on pixels a colored grain covered the picture and the palette hardly arrived.
-    # Its `paper` scaling is raw; the paper's own content term is a contextual loss too.
+    # Mechrez et al. 2018. relu2_2 transfers the colors; it would be slow without the authors' drawing of points. The cosine
+    # distance hardly depends on grain, so the weight of total variation is larger and pixels are optimized as a spectrum:
+    # otherwise a colored grain covered the picture and few colors were transferred.
+    # Departs from the paper, whose content term is a contextual loss too; `paper` scaling is raw.
     "contextual": StyleLoss(
         contextual_loss,
         f"contextual loss of A's features against B's, cosine, bandwidth {BANDWIDTH}",
@@ -91,7 +91,7 @@ STYLE_LOSSES: dict[str, StyleLoss] = {
 
 
 def find_style_loss(name: str) -> StyleLoss:
-    """A style loss by its name. Raises UsageError, with a suggestion, for one that is not there."""
+    """A style loss by its name. Raises UsageError, with a suggestion, for an unknown one."""
     if name not in STYLE_LOSSES:
         raise UsageError(unknown_name("loss", name, STYLE_LOSSES))
     return STYLE_LOSSES[name]

@@ -1,4 +1,4 @@
-"""The weighted, named sum of terms over one pass of an extractor."""
+"""The perceptual loss: a weighted sum of named terms over one pass of an extractor."""
 
 from collections.abc import Mapping
 
@@ -6,19 +6,20 @@ import torch
 from torch import Tensor, nn
 
 from percept_cli.core.extractors.tiled import AnyExtractor
-from percept_cli.core.losses.terms import Term
+from percept_cli.core.losses.adversarial import LossAndParts
+from percept_cli.core.losses.terms import Features, Parts, Term
 from percept_cli.core.pretrained.extractors import create_extractor
 from percept_cli.errors import UsageError
 
 
 class PerceptualLoss(nn.Module):
-    """A perceptual loss: named terms with weights, over features that are computed once.
+    """A weighted sum of named terms, whose features are computed once.
 
-    terms: `{name: (term, weight)}`; a larger weight is more of that term. extractor: a FeatureExtractor, in tiles or
-    not, or the name of one, tapped at just the layers the terms want. A term of weight 0 is left out.
+    terms: `{name: (term, weight)}`; a term of weight 0 is left out. extractor: a FeatureExtractor, in tiles or not, or a
+    name, for one that is tapped at the layers of the terms. Raises UsageError if all weights are 0.
 
-    Called with images and the images they are compared with, both (N, 3, H, W) RGB in [0, 1], it returns the scalar to
-    minimize and its parts, weighted and named as the log shows them: `style.relu3_1`.
+    Called with images and the compared images, both (N, 3, H, W) RGB in [0, 1], it returns the scalar to minimize and its
+    weighted parts, named as in the log: `style.relu3_1`.
     """
 
     def __init__(self, terms: Mapping[str, tuple[Term, float]], extractor: AnyExtractor | str = "compact"):
@@ -37,20 +38,14 @@ class PerceptualLoss(nn.Module):
         self.layers = tuple(dict.fromkeys(layers))
         self.target_layers = tuple(dict.fromkeys(layer for term, _ in used.values() for layer in term.target_layers))
 
-    def forward(
-        self, images: Tensor, target_images: Tensor, targets: Mapping[str, Tensor] | None = None
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def forward(self, images: Tensor, target_images: Tensor, targets: Features | None = None) -> LossAndParts:
         parts = self.compare(images, self._features(images, self.layers), target_images, targets)
         return torch.stack(list(parts.values())).sum(), parts
 
     def compare(
-        self,
-        images: Tensor,
-        features: Mapping[str, Tensor],
-        target_images: Tensor,
-        targets: Mapping[str, Tensor] | None = None,
-    ) -> dict[str, Tensor]:
-        """The parts alone, for images whose features at `layers` are known; targets: `target_features`, where known."""
+        self, images: Tensor, features: Features, target_images: Tensor, targets: Features | None = None
+    ) -> Parts:
+        """The parts, for images with their features at `layers`; targets: `target_features`, computed if None."""
         targets = self.target_features(target_images) if targets is None else targets
         parts = {}
         for name, term in self.terms.items():
@@ -59,9 +54,9 @@ class PerceptualLoss(nn.Module):
         return parts
 
     @torch.no_grad()
-    def target_features(self, target_images: Tensor) -> dict[str, Tensor]:
-        """The features of the compared images that the terms want: taken once where they stay the same."""
+    def target_features(self, target_images: Tensor) -> Parts:
+        """The features of the compared images that the terms read; for fixed images they can be computed once."""
         return self._features(target_images, self.target_layers)
 
-    def _features(self, images: Tensor, layers: tuple[str, ...]) -> dict[str, Tensor]:
+    def _features(self, images: Tensor, layers: tuple[str, ...]) -> Parts:
         return self.extractor(images, layers) if self.extractor is not None and layers else {}

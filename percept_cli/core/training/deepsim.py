@@ -1,13 +1,14 @@
-"""The losses of DeePSiM: images, a comparator's features and a discriminator (Dosovitskiy & Brox 2016)."""
+"""The losses of DeePSiM: of images, of features and against a discriminator (Dosovitskiy & Brox 2016)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from percept_cli.core.data.photos import photo_settings
 from percept_cli.core.extractors import FeatureExtractor
 from percept_cli.core.generators.discriminators import DeepsimDiscriminator
 from percept_cli.core.losses.adversarial import AdversarialLoss, Freezing, LossAndParts
@@ -20,12 +21,12 @@ from percept_cli.core.training.loop import DiscriminatorTraining, Training, unwr
 from percept_cli.core.training.run import CLIP_NORM, Run
 from percept_cli.errors import UsageError, unknown_name
 
-# Mean squared and mean absolute difference of two unrelated photographs in [0, 1], over crops of BSDS400.
+# The mean squared and the mean absolute difference of two unrelated photographs in [0, 1], measured on crops of BSDS400
 UNRELATED = {"mse": 0.112, "l1": 0.263}
-# The paper's images have 227x227 pixels and levels of 0 to 255.
+# The paper's images have 227x227 pixels and levels from 0 to 255.
 PAPER_VALUES = 3 * 227**2
 LEVELS = 255
-# The comparator that is the discriminator itself, and its convolutions: all that can be compared, and those that are.
+# The name of the discriminator as comparator, its layers that can be compared, and those that are by default
 DISCRIMINATOR = "discriminator"
 DISCRIMINATOR_LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5")
 USUAL_DISCRIMINATOR_LAYERS = DISCRIMINATOR_LAYERS[1:]
@@ -33,35 +34,35 @@ USUAL_DISCRIMINATOR_LAYERS = DISCRIMINATOR_LAYERS[1:]
 
 @dataclass(frozen=True)
 class LossWeights:
-    """How much each of the three losses counts; 0 leaves one out."""
+    """The weights of the three losses; 0 leaves a loss out."""
 
     image: float = 0.0
     feature: float = 0.0
     adversarial: float = 0.0
 
 
-# Dosovitskiy & Brox 2016: on half the sums of squares of levels and of features, and on the mean log loss.
+# Dosovitskiy & Brox 2016: of half the sum of squares of levels, of the same of features, and of the mean log loss
 PAPER_WEIGHTS = LossWeights(image=2e-6, feature=0.01, adversarial=100.0)
 
 
 def image_factor(weight: float, values: int = PAPER_VALUES) -> float:
-    """What a weight on ½ Σ d² over the levels 0 to 255 of `values` values is on the mean of d² in [0, 1].
+    """The weight of the mean of d² in [0, 1] that equals a weight of ½ Σ d² over `values` levels from 0 to 255.
 
-    The paper's 2e-6 is 1.0e4 so: on a mean it would be nothing.
+    The paper's 2e-6 becomes 1.0e4.
     """
     return weight * 0.5 * LEVELS**2 * values
 
 
 def feature_factor(weight: float, values: int) -> float:
-    """What a weight on ½ Σ d² over `values` features is on the mean of d²."""
+    """The weight of the mean of d² that equals a weight of ½ Σ d² over `values` features."""
     return weight * 0.5 * values
 
 
-# In units of what an unrelated photograph costs, the paper's image loss weighs 1.1e3 and its adversarial loss 100: with
-# the first set to 1, the second is 0.089. Its feature loss depends on the comparator's scale, 0.01 on conv5 of AlexNet
-# (43,264 values): there it is of the image loss's size, and so it is 1 here with every comparator.
+# With each loss divided by its value for an unrelated photograph, the paper's weights are 1.1e3 for the image loss and
+# 100 for the adversarial loss, so 1 and 0.089. The weight of the feature loss depends on the scale of the features: on
+# conv5 of AlexNet (43,264 values) it is about that of the image loss, so here it is 1 with every comparator.
 TYPICAL_ADVERSARIAL = PAPER_WEIGHTS.adversarial / (image_factor(PAPER_WEIGHTS.image) * UNRELATED["mse"])
-# By name, which of the losses: the weights of `--scaling typical`, then those of `--scaling paper`.
+# Of each `--loss`, the weights with `--scaling typical`, then those with `--scaling paper`
 LOSSES: dict[str, tuple[LossWeights, LossWeights]] = {
     "image": (LossWeights(image=1.0), LossWeights(image=PAPER_WEIGHTS.image)),
     "feature": (LossWeights(feature=1.0), LossWeights(feature=PAPER_WEIGHTS.feature)),
@@ -69,22 +70,15 @@ LOSSES: dict[str, tuple[LossWeights, LossWeights]] = {
 }
 
 
-def find_weights(
-    loss: str,
-    scaling: str,
-    image: float | None = None,
-    feature: float | None = None,
-    adversarial: float | None = None,
-) -> LossWeights:
-    """The weights of a loss by name, each replaced by the one given. UsageError for unknown names, and for all 0."""
+def find_weights(loss: str, scaling: str, **given: float | None) -> LossWeights:
+    """The weights of a loss by name; those that are given, as the fields of `LossWeights`, replace the usual ones.
+
+    Raises UsageError for unknown names, and if all weights are 0.
+    """
     if loss not in LOSSES:
         raise UsageError(unknown_name("loss", loss, LOSSES))
     usual = LOSSES[loss][0 if is_typical(scaling) else 1]
-    weights = LossWeights(
-        usual.image if image is None else image,
-        usual.feature if feature is None else feature,
-        usual.adversarial if adversarial is None else adversarial,
-    )
+    weights = replace(usual, **{name: weight for name, weight in given.items() if weight is not None})
     if weights == LossWeights():
         raise UsageError(
             "All losses have a weight of 0. Give one of --image-weight, --feature-weight, --adversarial-weight."
@@ -93,7 +87,7 @@ def find_weights(
 
 
 def choose_comparator(name: str, weights: str | None) -> ExtractorChoice:
-    """The network that images are compared in: an extractor, or `random`, which is AlexNet untrained (paper, section 4).
+    """The network whose features are compared: an extractor, or `random`, an untrained AlexNet (paper, section 4).
 
     Raises as `choose_extractor`.
     """
@@ -101,7 +95,7 @@ def choose_comparator(name: str, weights: str | None) -> ExtractorChoice:
 
 
 def choose_discriminator_layers(layers: Sequence[str] | None) -> tuple[str, ...]:
-    """The convolutions of a discriminator whose features are compared. Raises UsageError for one that is not there."""
+    """The convolutions of a discriminator whose features are compared. Raises UsageError for an unknown one."""
     for layer in layers or ():
         if layer not in DISCRIMINATOR_LAYERS:
             raise UsageError(unknown_name("layer of the discriminator", layer, DISCRIMINATOR_LAYERS))
@@ -110,11 +104,11 @@ def choose_discriminator_layers(layers: Sequence[str] | None) -> tuple[str, ...]
 
 @dataclass
 class InversionLoss:
-    """The weighted losses of an inverter's images, by name: `image`, `feature.LAYER`, `adversarial`.
+    """The weighted losses of the images of an inverter or autoencoder: `image`, `feature.LAYER`, `adversarial`.
 
-    comparator: an extractor, or None where the features of the discriminator itself are compared (DIAT) or none are.
-    adversarial: the loss against a `DeepsimDiscriminator`, None without one. size: side of the images in pixels. pixel:
-    `mse` or `l1`; with `paper` scaling half the sum of squares or the sum, of levels of 0 to 255.
+    comparator: an extractor; None to compare the features of the discriminator (DIAT), or none. adversarial: the loss
+    against a `DeepsimDiscriminator`, or None. size: side of the images in pixels. pixel: `mse` or `l1`; with `paper`
+    scaling half the sum of squares, or the sum of absolute values, of differences of levels from 0 to 255.
     """
 
     weights: LossWeights
@@ -149,7 +143,7 @@ class InversionLoss:
         return {layer: feature_factor(1.0, values.numel()) for layer, values in features.items()}
 
     def __call__(self, result: Tensor, images: Tensor, code: Tensor) -> LossAndParts:
-        """The loss of results (N, 3, H, W) that should be the images, made from a code, which is of normalized scale."""
+        """The loss of results against their images, both (N, 3, H, W); code: normalized, an input of the discriminator."""
         parts: dict[str, Tensor] = self.loss(result, images)[1] if self.loss is not None else {}
         if self.adversarial is not None:
             if self.weights.feature and self.comparator is None:
@@ -175,19 +169,22 @@ class InversionLoss:
         return parts
 
 
-# Of the generator's learning rate: Muon's rates are some ten times Adam's, by which the discriminator learns.
+# The discriminator's learning rate over the generator's, by the generator's optimizer: the discriminator has Adam, whose
+# rates are about a tenth of Muon's.
 DISCRIMINATOR_SHARE = {"muon": 0.1, "adam": 1.0}
-# Dosovitskiy & Brox 2016, the released solver, has the first.
+# That of Adam is from the released solver of Dosovitskiy & Brox 2016.
 LEARNING_RATES = {"adam": 2e-4, "muon": 1.5e-3}
 
 
 @dataclass(frozen=True, kw_only=True)
 class DeepsimOptions:
-    """What trainings by these losses have in common, named as the options of the commands.
+    """The options that trainings with these losses have in common, named as those of the commands.
 
-    loss: a name of `LOSSES`, whose weights a given weight replaces. scaling: `typical` or `paper`. pixel: `mse` or `l1`.
-    comparator: the name of an extractor, a file of one, `random` or `discriminator`. learning_rate: the peak of the
-    schedule, None for that of the optimizer (`LEARNING_RATES`). Raises UsageError for options that do not go together.
+    loss: a name of `LOSSES`; the three weights replace those of the loss. scaling: `typical` or `paper`. pixel: `mse` or
+    `l1`. comparator: the name or the file of an extractor, `random` or `discriminator`. code_branch: whether the code is
+    an input of the discriminator. width: the number of channels of the trained network as a share of the usual number.
+    size: side of the crops in pixels. learning_rate: the peak of the schedule, None for that of the optimizer
+    (`LEARNING_RATES`). Raises UsageError for options that contradict each other.
     """
 
     loss: str = "deepsim"
@@ -225,7 +222,10 @@ class DeepsimOptions:
     @property
     def weights(self) -> LossWeights:
         """The weight of each of the three losses."""
-        return find_weights(self.loss, self.scaling, self.image_weight, self.feature_weight, self.adversarial_weight)
+        return find_weights(
+            self.loss, self.scaling, image=self.image_weight, feature=self.feature_weight,
+            adversarial=self.adversarial_weight,
+        )  # fmt: skip
 
     @property
     def compares_discriminator(self) -> bool:
@@ -234,19 +234,19 @@ class DeepsimOptions:
 
     @property
     def peak_rate(self) -> float:
-        """The learning rate, that of the optimizer where none is given."""
+        """The learning rate that is given, or that of the optimizer."""
         return LEARNING_RATES.get(self.optimizer, 0.0) if self.learning_rate is None else self.learning_rate
 
     @property
     def clip_norm(self) -> float | None:
-        """The most that gradients are allowed, where their scale is known."""
+        """The largest norm of the gradients; None with `paper` scaling, where their usual size is not known."""
         return CLIP_NORM if self.scaling == "typical" else None
 
 
 def create_loss(run: Run, training: Training, options: DeepsimOptions, code_channels: int) -> InversionLoss:
-    """The loss that the options describe, with its comparator; its discriminator joins the training.
+    """The loss that the options describe, with its comparator; its discriminator is added to the training.
 
-    code_channels: those of the code that the discriminator sees beside an image.
+    code_channels: the number of channels of the code, the other input of the discriminator.
     """
     comparator = None
     if options.weights.feature and not options.compares_discriminator:
@@ -261,9 +261,8 @@ def create_loss(run: Run, training: Training, options: DeepsimOptions, code_chan
             average=lambda value: run.accelerator.reduce(value, "mean"),  # type: ignore[arg-type, return-value]
         )  # fmt: skip
         training.discriminator = DiscriminatorTraining.by_adam(
-            adversarial.discriminator, adversarial.discriminator_loss, DISCRIMINATOR_SHARE[options.optimizer],
-            betas=(0.9, 0.999), freezing=adversarial.freezing,
-        )  # fmt: skip
+            adversarial, DISCRIMINATOR_SHARE[options.optimizer], betas=(0.9, 0.999)
+        )
     compared = choose_discriminator_layers(options.comparator_layers) if options.compares_discriminator else ()
     return InversionLoss(
         options.weights, comparator, adversarial, run.runtime, options.size, options.scaling, compared, options.pixel
@@ -271,7 +270,7 @@ def create_loss(run: Run, training: Training, options: DeepsimOptions, code_chan
 
 
 def loss_settings(options: DeepsimOptions, loss: InversionLoss) -> dict[str, Any]:
-    """What must be the same for a run to be resumed, as checkpoints and models have it."""
+    """The settings of the loss that must be the same in a resumed run; checkpoints and models hold them."""
     name, weights = options.comparator, options.comparator_weights
     if name not in (RANDOM, DISCRIMINATOR):
         choice = choose_comparator(name, weights)
@@ -284,4 +283,13 @@ def loss_settings(options: DeepsimOptions, loss: InversionLoss) -> dict[str, Any
         "comparator_weights": Path(weights).name if weights else "",
         "discriminator_channels": options.discriminator_channels if options.weights.adversarial else 0,
         "code_branch": options.code_branch and bool(options.weights.adversarial),
+    }  # fmt: skip
+
+
+def run_settings(options: DeepsimOptions, run: Run, photos: Sequence[Path], **own: Any) -> dict[str, Any]:
+    """The settings of the schedule, the data and the machine that must be the same in a resumed run."""
+    return {
+        "steps": options.steps, "batch": options.batch, "size": options.size, "learning_rate": options.peak_rate,
+        "optimizer": options.optimizer, **own, **photo_settings(photos), "seed": options.seed,
+        "precision": run.runtime.precision, "processes": run.shard[1],
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Training an inverter: a network that turns the features of a layer back into the image (Dosovitskiy & Brox 2016)."""
+"""The training of an inverter: features of a layer to the image that has them (Dosovitskiy & Brox 2016)."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -7,28 +7,27 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from percept_cli.core.data.photos import Crops, fingerprint
+from percept_cli.core.data.photos import Crops, first_examples
 from percept_cli.core.generators.inversion import Inverter
 from percept_cli.core.losses.adversarial import LossAndParts
 from percept_cli.core.pretrained.extractors import COMPACT, ExtractorChoice
 from percept_cli.core.pretrained.generators import start_generator
 from percept_cli.core.runtime import seed_everything
-from percept_cli.core.training.deepsim import DeepsimOptions, create_loss, loss_settings
-from percept_cli.core.training.loop import Training, TrainingStep, unwrap
-from percept_cli.core.training.optimizers import create_optimizer
+from percept_cli.core.training.deepsim import DeepsimOptions, create_loss, loss_settings, run_settings
+from percept_cli.core.training.loop import TrainingStep
 from percept_cli.core.training.run import Run
 from percept_cli.errors import UsageError
 
-# Photographs by whose features an untrained inverter gets its scales
+# The number of photographs on which the scales of an untrained inverter are measured
 CALIBRATION_CROPS = 64
 
 
 @dataclass(frozen=True, kw_only=True)
 class InverterTraining(DeepsimOptions):
-    """How an inverter is trained; names and meanings as in `percept train invert`.
+    """The options of the training of an inverter; names and meanings as in `percept train invert`.
 
     layer: of the extractor. generator: `lean`, `deepsim-2016` or `deepsim-2016-linear`. start: a trained inverter of the
-    same layer to begin from. Raises UsageError as `DeepsimOptions`, and for a layer that is not there.
+    same layer, whose weights the training begins with. Raises UsageError as `DeepsimOptions`, and for an unknown layer.
     """
 
     layer: str
@@ -44,8 +43,8 @@ class InverterTraining(DeepsimOptions):
 def train_inverter(photos: Sequence[Path], run: Run, options: InverterTraining) -> Iterator[TrainingStep]:
     """Trains an inverter on photographs, step by step; the model is written after the last step.
 
-    Raises UsageError for a layer whose units have no fixed place in the image although it has a height and a width, for
-    a `start` of another layer, and as `Run.train`.
+    Raises UsageError for a layer that has a height and a width but whose units have no fixed place in the image, for a
+    `start` of another layer, and as `Run.train`.
     """
     runtime, size, extractor = run.runtime, options.size, options.extractor
     seed_everything(options.seed)
@@ -54,7 +53,7 @@ def train_inverter(photos: Sequence[Path], run: Run, options: InverterTraining) 
     digest = frozen.fingerprint(layer)
     runtime.freeze(frozen)
     crops = Crops(photos, size, options.seed, options.steps * options.batch * run.shard[1])
-    photographs = torch.stack([crops[number] for number in range(min(CALIBRATION_CROPS, 4 * len(photos), len(crops)))])
+    photographs = first_examples(crops, min(CALIBRATION_CROPS, 4 * len(photos)))
     with torch.no_grad():
         features = torch.cat([frozen(runtime.place(few))[layer].float() for few in photographs.split(8)])
     grid = frozen.grid(layer)
@@ -70,16 +69,12 @@ def train_inverter(photos: Sequence[Path], run: Run, options: InverterTraining) 
     assert isinstance(inverter, Inverter)
     if options.start is None:
         inverter.calibrate(features.cpu())
-    network = run.place(inverter)
-    training = Training(network, create_optimizer(options.optimizer, network), options.steps)
+    training = run.create_training(inverter, options.optimizer, options.steps)
     loss = create_loss(run, training, options, features.shape[1])
     settings = {
         "extractor": extractor.name, "layer": layer, "fingerprint": digest, **loss_settings(options, loss),
-        "generator": options.generator, "arguments": inverter.arguments, "steps": options.steps,
-        "batch": options.batch, "size": size, "learning_rate": options.peak_rate, "optimizer": options.optimizer,
-        "start": Path(options.start).stem if options.start else "", "photos": len(photos),
-        "photos_digest": fingerprint(photos), "seed": options.seed, "precision": runtime.precision,
-        "processes": run.shard[1],
+        "generator": options.generator, "arguments": inverter.arguments,
+        **run_settings(options, run, photos, start=Path(options.start).stem if options.start else ""),
     }  # fmt: skip
 
     def compute_loss(network: nn.Module, images: Tensor, step: int) -> LossAndParts:
@@ -89,14 +84,10 @@ def train_inverter(photos: Sequence[Path], run: Run, options: InverterTraining) 
             result = network(code, (size, size))
         return loss(result, images, inverter.normalize(code))
 
-    def save() -> None:
-        metadata = {
-            "role": "inverter", "architecture": options.generator, "arguments": inverter.arguments,
-            "extractor": extractor.name, "layer": layer, "fingerprint": digest, "recipe": settings,
-        }  # fmt: skip
-        run.save(unwrap(network).state_dict(), metadata)
-
     return run.train(
         training, crops, options.batch, compute_loss, options.peak_rate, settings, clip_norm=options.clip_norm,
-        shown=(photographs[:1], (features[:1], (size, size))), finish=save,
+        shown=(photographs[:1], (features[:1], (size, size))),
+        finish=lambda: run.save_generator(
+            "inverter", options.generator, extractor=extractor.name, layer=layer, fingerprint=digest
+        ),
     )  # fmt: skip

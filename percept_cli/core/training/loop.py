@@ -1,4 +1,4 @@
-"""The loop that trains a network's weights. It yields steps; the caller prints, saves and stops."""
+"""The training loop: it updates the weights of a network and yields steps; the caller reports, saves and stops."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator
@@ -9,18 +9,17 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from percept_cli.core.losses.adversarial import Freezing
+from percept_cli.core.losses.adversarial import AdversarialLoss, Freezing, LossAndParts
 from percept_cli.core.runtime import Runtime, random_state, restore_random_state
 from percept_cli.errors import UsageError
 
-Parts = dict[str, Tensor]
 # `compute_loss(network, images, step)` returns the scalar to minimize and its named, weighted parts.
-ComputeLoss = Callable[[nn.Module, Tensor, int], tuple[Tensor, Parts]]
+ComputeLoss = Callable[[nn.Module, Tensor, int], LossAndParts]
 
 
 @dataclass(frozen=True)
 class TrainingStep:
-    """One update of the weights: its number from 1, the weighted loss and its parts, and how many images it was made on."""
+    """One update of the weights: its number from 1, the loss, its weighted parts, and the number of images."""
 
     index: int
     total: float
@@ -31,10 +30,10 @@ class TrainingStep:
 
 @dataclass
 class DiscriminatorTraining:
-    """A discriminator that learns beside a generator.
+    """A discriminator that is trained beside a generator.
 
-    `compute_loss` is called after each update of the generator and returns as the generator's own does, its parts under
-    names of their own. freezing: which of the two a step updates; both without it.
+    compute_loss: its own loss, called after each update of the generator, with other names of parts than the generator's.
+    freezing: decides which of the two networks a step updates; None updates both.
     """
 
     network: nn.Module
@@ -43,22 +42,16 @@ class DiscriminatorTraining:
     freezing: Freezing | None = None
 
     @classmethod
-    def by_adam(
-        cls,
-        network: nn.Module,
-        compute_loss: ComputeLoss,
-        share: float,
-        betas: tuple[float, float],
-        freezing: Freezing | None = None,
-    ) -> "DiscriminatorTraining":
-        """One that learns by Adam, at `share` of the generator's learning rate."""
-        group = {"params": network.parameters(), "share": share}
-        return cls(network, torch.optim.Adam([group], betas=betas), compute_loss, freezing)
+    def by_adam(cls, adversarial: AdversarialLoss, share: float, betas: tuple[float, float]) -> "DiscriminatorTraining":
+        """The training of the discriminator of a loss by Adam, at `share` times the generator's learning rate."""
+        network = adversarial.discriminator
+        optimizer = torch.optim.Adam([{"params": network.parameters(), "share": share}], betas=betas)
+        return cls(network, optimizer, adversarial.discriminator_loss, adversarial.freezing)
 
 
 @dataclass
 class Training:
-    """A network in training: what changes from step to step, and so what a checkpoint must hold."""
+    """A network in training: everything that a step changes and a checkpoint holds."""
 
     network: nn.Module
     optimizer: torch.optim.Optimizer
@@ -67,7 +60,10 @@ class Training:
     discriminator: DiscriminatorTraining | None = None
 
     def state(self) -> dict[str, Any]:
-        """Everything that continues the run to the same bits on the same machine: weights, optimizer, step, random sources."""
+        """What a checkpoint holds: weights, optimizers, step and random states.
+
+        A resumed run gives the same bits as an uninterrupted one on the same machine.
+        """
         state = {
             "network": unwrap(self.network).state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -75,7 +71,7 @@ class Training:
             "random": random_state(),
         }
         if self.discriminator:
-            # These keys are in the checkpoints of earlier versions, which must still resume.
+            # The names of these keys are those of earlier versions, whose checkpoints can be resumed.
             state["rival"] = unwrap(self.discriminator.network).state_dict()
             state["rival_optimizer"] = self.discriminator.optimizer.state_dict()
             if self.discriminator.freezing:
@@ -83,7 +79,7 @@ class Training:
         return state
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Puts back what `state` returned."""
+        """Restores what `state` returned."""
         unwrap(self.network).load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         if self.discriminator:
@@ -96,7 +92,7 @@ class Training:
 
 
 def cosine_schedule(peak: float, steps: int, warmup: int) -> Callable[[int], float]:
-    """The learning rate of a step: a linear rise over `warmup` steps, then half a cosine down to zero."""
+    """The learning rate as a function of the step: linear up to `peak` over `warmup` steps, then half a cosine to 0."""
 
     def learning_rate(step: int) -> float:
         if step < warmup:
@@ -115,73 +111,63 @@ def train(
     accelerator: Accelerator,
     clip_norm: float | None = None,
 ) -> Iterator[TrainingStep]:
-    """Updates the network once per batch and yields a step after each; `training.step` counts the finished ones.
+    """Updates the network once per batch and yields a step after each; `training.step` counts the finished steps.
 
-    `batches` must begin at batch number `training.step`. `compute_loss(network, images, step)` returns the scalar to
-    minimize and its named, weighted parts. On several processes each gets its own batches and the gradients are
-    averaged; the losses yielded are those of this process.
+    batches: images (N, C, H, W), from batch number `training.step` on. clip_norm: the largest norm of the gradients.
+    With several processes each has its own batches and yields its own losses, and the gradients are averaged. Raises
+    UsageError for fp16 and for a loss that is not finite.
     """
     if runtime.dtype == torch.float16:
         raise UsageError("Training in fp16 loses small gradients. Use --precision bf16, fp32 or auto.")
+
+    def update(
+        network: nn.Module, optimizer: torch.optim.Optimizer, compute_loss: ComputeLoss, images: Tensor, learns: bool
+    ) -> tuple[float, dict[str, float]]:
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(training.step) * group.get("share", 1.0)
+        with torch.set_grad_enabled(learns):
+            total, parts = compute_loss(network, images, training.step)
+        if learns:
+            optimizer.zero_grad(set_to_none=True)
+            accelerator.backward(total)
+            if clip_norm is not None:
+                accelerator.clip_grad_norm_(network.parameters(), clip_norm)
+        loss = total.item()
+        if not math.isfinite(loss):
+            raise UsageError(
+                f"The loss is not a finite number at step {training.step + 1}. Lower --learning-rate, or use "
+                "--precision fp32."
+            )
+        if learns:
+            optimizer.step()
+        return loss, {name: part.item() for name, part in parts.items()}
+
+    discriminator = training.discriminator
     for images in batches:
         rate = learning_rate(training.step)
         images = runtime.place(images)
-        discriminator = training.discriminator
-        # Read before the step: what its losses decide holds from the next step on.
+        # A copy: the losses of this step decide about the next one.
         learns = replace(discriminator.freezing) if discriminator and discriminator.freezing else Freezing()
         if discriminator:
-            discriminator.network.requires_grad_(False)  # the generator's gradients go through it, not into it
-        total, parts = _update(
-            training.network, training.optimizer, rate, compute_loss, images, training.step, accelerator, clip_norm,
-            learns.generator_learns,
-        )  # fmt: skip
+            discriminator.network.requires_grad_(False)  # gradients pass through it to the generator
+        total, parts = update(training.network, training.optimizer, compute_loss, images, learns.generator_learns)
         if discriminator:
             discriminator.network.requires_grad_(True)
-            _, others = _update(
-                discriminator.network, discriminator.optimizer, rate, discriminator.compute_loss, images, training.step,
-                accelerator, clip_norm, learns.discriminator_learns,
+            _, others = update(
+                discriminator.network, discriminator.optimizer, discriminator.compute_loss, images,
+                learns.discriminator_learns,
             )  # fmt: skip
             parts |= others
         training.step += 1
         yield TrainingStep(training.step, total, parts, len(images) * accelerator.num_processes, rate)
 
 
-def _update(
-    network: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    rate: float,
-    compute_loss: ComputeLoss,
-    images: Tensor,
-    step: int,
-    accelerator: Accelerator,
-    clip_norm: float | None,
-    learns: bool,
-) -> tuple[float, dict[str, float]]:
-    for group in optimizer.param_groups:
-        group["lr"] = rate * group.get("share", 1.0)
-    with torch.set_grad_enabled(learns):
-        total, parts = compute_loss(network, images, step)
-    if learns:
-        optimizer.zero_grad(set_to_none=True)
-        accelerator.backward(total)
-        if clip_norm is not None:
-            accelerator.clip_grad_norm_(network.parameters(), clip_norm)
-    loss = total.item()
-    if not math.isfinite(loss):
-        raise UsageError(
-            f"The loss is not a finite number at step {step + 1}. Lower --learning-rate, or use --precision fp32."
-        )
-    if learns:
-        optimizer.step()
-    return loss, {name: part.item() for name, part in parts.items()}
-
-
 def create_accelerator(runtime: Runtime) -> Accelerator:
-    """The process group of `accelerate launch` or `torchrun`; a single process without one."""
-    # Precision is the runtime's (autocast in the losses and generators), so accelerate must not change it.
+    """The process group of `accelerate launch` or `torchrun`; without one, a single process."""
+    # The losses choose the precision by the runtime's `autocast`; accelerate must not change it.
     return Accelerator(cpu=runtime.device.type == "cpu", mixed_precision="no")
 
 
 def unwrap(network: nn.Module) -> nn.Module:
-    """The network itself, without the wrapper that spreads it over processes."""
+    """The network without the wrapper that spreads it over processes."""
     return network.module if isinstance(network, nn.parallel.DistributedDataParallel) else network

@@ -1,4 +1,4 @@
-"""Muon: momentum made orthogonal for the inner convolutions of a network, Adam for the rest (Jordan et al. 2024)."""
+"""The optimizers of the trainings: Adam, and Muon (Jordan et al. 2024), which orthogonalizes the momentum of matrices."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from percept_cli.core.training.loop import unwrap
 from percept_cli.errors import UsageError, unknown_name
 
-# The quintic that pulls singular values towards 1 in few steps, as published.
+# The published polynomial of degree 5, which brings singular values near 1 in few steps
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 ROUNDS = 5
 MOMENTUM = 0.95
@@ -18,24 +18,25 @@ ADAM_EPSILON = 1e-8
 
 
 class Muon(torch.optim.Optimizer):
-    """Muon for the weights of a network's inner convolutions, Adam for its ends, biases and norms.
+    """Muon for the weights of the inner convolutions of a network, Adam for its ends, biases and norms.
 
-    One learning rate serves both: Muon's update gets the size that Adam's usually has, 0.2 times the root of the
-    matrix's longer side (Liu et al. 2025). It reached in 300 steps of an upscaler what took Adam some 500.
+    Both have one learning rate: an update by Muon is scaled to the usual size of one by Adam, 0.2 times the root of the
+    longer side of the matrix (Liu et al. 2025). Training an upscaler to the same loss took 300 steps, and 500 with Adam.
+    ends: the first parts of the names of the layers that Adam updates.
     """
 
     def __init__(self, network: nn.Module, ends: tuple[str, ...] = ("first", "last")):
         inner: list[nn.Parameter] = []
         other: list[nn.Parameter] = []
         for name, parameter in network.named_parameters():
-            is_end = any(part in ends for part in name.split(".")[:-1][:1])
+            is_end = "." in name and name.split(".")[0] in ends
             (inner if parameter.ndim == 4 and not is_end else other).append(parameter)
         groups = [{"params": inner, "orthogonal": True}, {"params": other, "orthogonal": False}]
         super().__init__([group for group in groups if group["params"]], {"lr": 0.0})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
-        """One update from the gradients at hand, at each group's `lr`."""
+        """Updates the weights by their gradients, at the `lr` of each group."""
         for group in self.param_groups:
             update = self._muon if group["orthogonal"] else self._adam
             for parameter in group["params"]:
@@ -47,7 +48,7 @@ class Muon(torch.optim.Optimizer):
         if not state:
             state["momentum"] = torch.zeros_like(parameter)
         momentum = state["momentum"].lerp_(gradient, 1 - MOMENTUM)
-        matrix = gradient.lerp(momentum, MOMENTUM).flatten(1)  # Nesterov's look ahead
+        matrix = gradient.lerp(momentum, MOMENTUM).flatten(1)  # Nesterov momentum
         size = 0.2 * max(matrix.shape) ** 0.5
         parameter.add_(orthogonalized(matrix).view(parameter.shape), alpha=-rate * size)
 
@@ -65,8 +66,8 @@ class Muon(torch.optim.Optimizer):
 
 
 def create_optimizer(name: str, network: nn.Module) -> torch.optim.Optimizer:
-    """`muon` or `adam` over all of a network's weights; the training loop sets the rate. UsageError for others."""
-    network = unwrap(network)  # spread over processes, its weights have other names
+    """`muon` or `adam` for all weights of a network; the training loop sets the rate. UsageError for other names."""
+    network = unwrap(network)  # Muon goes by the names of the weights, which the wrapper changes
     if name == "muon":
         return Muon(network)
     if name == "adam":
@@ -75,7 +76,7 @@ def create_optimizer(name: str, network: nn.Module) -> torch.optim.Optimizer:
 
 
 def orthogonalized(matrix: Tensor) -> Tensor:
-    """About the nearest matrix (rows, columns) with singular values of 1, by Newton-Schulz steps."""
+    """Approximately the nearest matrix (rows, columns) with singular values of 1, by Newton-Schulz steps."""
     a, b, c = COEFFICIENTS
     wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
     wide = wide / (wide.norm() + 1e-7)

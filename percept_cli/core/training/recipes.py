@@ -1,4 +1,4 @@
-"""Recipes: which losses train an image-to-image network, how much each weighs, and on what schedule."""
+"""Recipes: the losses that train an image-to-image network, their weights, and the schedule."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -15,6 +15,7 @@ from percept_cli.core.losses.terms import (
     FeatureTerm,
     GramTerm,
     LowFrequencyTerm,
+    Parts,
     PixelTerm,
     Term,
     TextureTerm,
@@ -26,21 +27,19 @@ from percept_cli.core.pretrained.extractors import ExtractorChoice
 from percept_cli.core.training.run import Run
 from percept_cli.errors import UsageError
 
-Parts = dict[str, Tensor]
 TEXTURE_PATCH = 16  # pixels, the side of EnhanceNet's patches
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """One way to train a network; the fields are options of `percept train upscale` or `percept train translate`.
+    """A way to train a network; the fields are options of `percept train upscale` or `percept train translate`.
 
-    name: of an upscaler's preset, or of what a translation learns from. Weights of 0 leave a loss out. The losses of
-    pixels, features, textures, context, Gram matrices and low frequencies compare the result with its target; content
-    compares it with its source; the adversarial loss and feature matching are by a discriminator, whose first layer has
-    `discriminator_channels`. feature_shares: the weights of the feature layers among each other, equal where there are
-    not as many. `scaling`: `typical` makes 1.0 the usual size of a feature or texture term, `paper` takes the raw
-    figure. architecture, degradation, patch (the side of a crop before it is enlarged, in pixels): of upscalers. size
-    (the side of a crop in pixels): of translations.
+    name: the preset of an upscaler, or the kind of data of a translation. A loss of weight 0 is left out. pixel to
+    low_frequency compare the result with its target, content with its source; adversarial and matching are losses
+    against a discriminator, whose first layer has `discriminator_channels`. feature_shares: the relative weights of the
+    feature layers, equal unless there is one for each layer. scaling: `typical` divides a feature or texture term by its
+    usual size, `paper` does not. architecture, degradation, patch (side of a crop before it is enlarged, in pixels):
+    only for upscalers. size (side of a crop, in pixels): only for translations.
     """
 
     name: str
@@ -76,22 +75,19 @@ class Recipe:
     feature_shares: tuple[float, ...] = ()
 
     def settings(self, without: Sequence[str]) -> dict[str, Any]:
-        """What a checkpoint and a model file say of it: all fields but some, and tuples as the lists that files hold."""
+        """The fields for checkpoints and model files, without some of them and without the name; tuples as lists."""
         left_out = {"name", "feature_shares", *without}
-        return {
-            name: list(value) if isinstance(value, tuple) else value
-            for name, value in asdict(self).items()
-            if name not in left_out
-        }
+        fields = {name: value for name, value in asdict(self).items() if name not in left_out}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}
 
 
 def loss_layers(recipe: Recipe, architecture: Architecture) -> list[str]:
-    """The layers that a recipe's losses read, none when it compares pixels alone.
+    """The layers that the losses of a recipe read, empty if it compares only pixels.
 
-    Raises UsageError for one that is not there, and for one without places in a loss that compares places.
+    Raises UsageError for an unknown layer, and for a layer without height and width in a loss that needs them.
     """
     layers: list[str] = []
-    for loss, weight, wanted in (
+    for spatial, weight, chosen in (
         ("", recipe.feature_weight, recipe.feature_layers),
         ("A texture loss", recipe.texture_weight, recipe.texture_layers),
         ("A contextual loss", recipe.contextual_weight, recipe.contextual_layers),
@@ -99,20 +95,20 @@ def loss_layers(recipe: Recipe, architecture: Architecture) -> list[str]:
         ("", recipe.content_weight, recipe.content_layers),
     ):
         if weight:
-            layers += wanted
-            if loss:
-                check_spatial(architecture, wanted, loss)
+            layers += chosen
+            if spatial:
+                check_spatial(architecture, chosen, spatial)
     return list(dict.fromkeys(layers))
 
 
 def shares(layers: tuple[str, ...], weights: tuple[float, ...] = ()) -> dict[str, float]:
-    """A weight for each layer: those given where there are as many, equal ones else; together 1."""
+    """A weight for each layer, with a sum of 1; equal unless there is a weight for each layer."""
     chosen = weights if len(weights) == len(layers) else (1.0,) * len(layers)
     return {layer: weight / sum(chosen) for layer, weight in zip(layers, chosen, strict=True)}
 
 
 class RecipeLoss(nn.Module):
-    """The losses of a recipe but those of a discriminator, over one pass of an extractor; see `create_loss`."""
+    """The losses of a recipe, without those of a discriminator, over one pass of an extractor; see `create_loss`."""
 
     def __init__(self, to_target: PerceptualLoss | None, to_source: PerceptualLoss | None):
         super().__init__()
@@ -120,11 +116,11 @@ class RecipeLoss(nn.Module):
 
     @property
     def layers(self) -> tuple[str, ...]:
-        """The layers that are read of the result."""
+        """The layers at which the features of the result are compared."""
         return tuple(dict.fromkeys(layer for loss in (self.to_target, self.to_source) if loss for layer in loss.layers))
 
     def forward(self, result: Tensor, target: Tensor, source: Tensor) -> Parts:
-        """The parts, weighted and named as the log shows them, of images (N, 3, H, W) RGB in [0, 1]."""
+        """The weighted parts, named as in the log, for images (N, 3, H, W) RGB in [0, 1]."""
         loss = self.to_target or self.to_source
         features = loss.extractor(result, self.layers) if loss and loss.extractor and self.layers else {}
         parts = self.to_target.compare(result, features, target) if self.to_target else {}
@@ -132,9 +128,9 @@ class RecipeLoss(nn.Module):
 
 
 def create_loss(recipe: Recipe, extractor: FeatureExtractor | None) -> RecipeLoss:
-    """The losses of a recipe, on an extractor tapped at its `loss_layers`, None where there are none.
+    """The losses of a recipe; extractor: tapped at its `loss_layers`, None if there are none.
 
-    Raises UsageError for unknown names, and where all losses have a weight of 0, the adversarial one too.
+    Raises UsageError for unknown names, and if all weights are 0, that of the adversarial loss too.
     """
     typical = is_typical(recipe.scaling)
     features = shares(recipe.feature_layers, recipe.feature_shares)
@@ -167,7 +163,7 @@ def _weighted(terms: dict[str, tuple[Term, float]], extractor: FeatureExtractor 
 
 
 def run_settings(run: Run, extractor: ExtractorChoice, seed: int, used: bool = True) -> dict[str, Any]:
-    """What every run must have the same to be resumed; used: whether features are compared at all."""
+    """Settings that must be the same in a resumed run; used: whether features are compared at all."""
     return {
         "extractor": extractor.name if used else "",
         "extractor_weights": Path(extractor.weights).name if extractor.weights else "",

@@ -1,4 +1,4 @@
-"""A training run: where it writes, how it is resumed, its log, its checkpoints, its preview strip and its model."""
+"""A training run: its files (model, checkpoint, log, preview strip), and how it is resumed."""
 
 import json
 import pickle
@@ -28,28 +28,29 @@ from percept_cli.core.training.loop import (
     train,
     unwrap,
 )
+from percept_cli.core.training.optimizers import create_optimizer
 from percept_cli.errors import ModelError, UsageError
 
 CHECKPOINT, LOG, PREVIEW = "checkpoint.pt", "log.jsonl", "preview.png"
 CHECKPOINT_SECONDS = 60.0
 PREVIEWS = 8
-# One batch with gradients a thousand times the usual would rule Muon's momentum for dozens of steps: a run without
-# this went from a loss of 0.03 to 37.
+# Gradients of one batch may be a thousand times as large as usual and stay in Muon's momentum for dozens of steps: the
+# loss of a run without this limit rose from 0.03 to 37.
 CLIP_NORM = 1.0
 FORMAT = 1  # of a checkpoint
-# The preview strip: pixels between its pictures, and the field of the file that holds their steps
+# Pixels between the pictures of the preview strip, and the field of its file that holds their steps
 GAP = 4
 STEPS = "percept.steps"
 
 
 @dataclass
 class Run:
-    """One training run: where it writes, what it runs on and whom it tells.
+    """One training run: the files that it writes and the device that it runs on.
 
-    Beside a model `starry.safetensors` lies the folder `starry.run/` with `checkpoint.pt`, `log.jsonl` and
-    `preview.png`. A run trains one network: `train` gives its steps, each logged; a checkpoint is written every minute
-    and by `save_checkpoint`. announce: is called with each message for a person. figures: what was measured after the
-    last step, by name.
+    The folder `starry.run/` beside the model `starry.safetensors` holds `checkpoint.pt`, `log.jsonl` and `preview.png`.
+    A run trains one network: `train` returns its steps and logs each; a checkpoint is written every minute and by
+    `save_checkpoint`. announce: called with each message for the user. figures: what was measured after the last step,
+    by name.
 
         run = Run.open(Path("starry.safetensors"), choose_runtime(), resume=True)
     """
@@ -76,8 +77,8 @@ class Run:
     ) -> "Run":
         """Checks what the run would write and makes its folder.
 
-        resume: go on from the checkpoint where there is one. Raises UsageError when the model exists and is not to be
-        overwritten, or an unfinished run lies there that is neither to be resumed nor to be overwritten.
+        resume: continue from the checkpoint if there is one. Raises UsageError if the model exists and `overwrite` is
+        False, or if the folder holds a checkpoint and both `resume` and `overwrite` are False.
         """
         check_model_output(output, overwrite)
         folder = run_folder(output)
@@ -93,39 +94,44 @@ class Run:
 
     @property
     def folder(self) -> Path:
-        """Where the checkpoint, the log and the preview lie."""
+        """The folder of the checkpoint, the log and the preview."""
         return run_folder(self.output)
 
     @property
     def preview(self) -> Path:
-        """The strip of what the network makes of one photograph as it learns."""
+        """The file of the preview strip: results for one photograph in the course of the training."""
         return self.folder / PREVIEW
 
     @property
     def is_main(self) -> bool:
-        """Whether this is the process that writes and reports."""
+        """Whether this is the one process that writes files and reports."""
         return self.accelerator.is_main_process
 
     @property
     def shard(self) -> tuple[int, int]:
-        """The number of this process and how many there are."""
+        """The number of this process, from 0, and the number of processes."""
         return self.accelerator.process_index, self.accelerator.num_processes
 
     @property
     def training(self) -> Training:
-        """The network in training, with its finished steps and how many there will be; only once `train` was called."""
+        """The network in training, with the number of its finished steps and of all steps; only after `train` was called."""
         assert self._training is not None
         return self._training
 
     @property
     def unreadable(self) -> Mapping[Path, str]:
-        """Which files of the training data could not be read so far, and why."""
+        """The files of the training data that could not be read so far, and why."""
         return self._examples.unreadable if self._examples is not None else {}
 
     def place(self, network: nn.Module) -> nn.Module:
         """The network on the device, spread over the processes."""
         placed: nn.Module = self.accelerator.prepare_model(self.runtime.place_network(network))
         return placed
+
+    def create_training(self, network: nn.Module, optimizer: str, steps: int) -> Training:
+        """The training of a network, which is placed, with an optimizer by name. Raises as `create_optimizer`."""
+        placed = self.place(network)
+        return Training(placed, create_optimizer(optimizer, placed), steps)
 
     def train(
         self,
@@ -141,11 +147,11 @@ class Run:
         shown: tuple[Tensor, Tensor | tuple[Any, ...]] | None = None,
         finish: Callable[[], None] | None = None,
     ) -> Iterator[TrainingStep]:
-        """Resumes the training where that was asked for, and returns its further steps on a cosine schedule.
+        """Restores the checkpoint of a resumed run, and returns the remaining steps on a cosine schedule.
 
-        settings: what must be the same for a run to be resumed. shown: a picture (1, 3, H, W) for the preview strip and
-        what the network gets to make it from (one tensor, or all it is called with). finish: called after the last step
-        on the main process, to measure and to save. Raises as `load_checkpoint`.
+        settings: must be the same in a resumed run. shown: the first picture (1, 3, H, W) of the preview strip, and the
+        input, or a tuple of all inputs, from which the network makes the others. finish: called after the last step on
+        the main process, to measure and to save. Raises as `load_checkpoint`.
         """
         self._training, self._settings, self._examples = training, settings, examples
         if self.resume:
@@ -169,7 +175,7 @@ class Run:
     def _record(
         self, loop: Iterator[TrainingStep], given: Tensor | tuple[Any, ...] | None, finish: Callable[[], None] | None
     ) -> Iterator[TrainingStep]:
-        """Passes the steps on, each logged before; some with a preview, and with a checkpoint every minute."""
+        """The steps of the loop. Each is logged, some add a picture to the preview; every minute a checkpoint is written."""
         log, saved = self.folder / LOG, time.monotonic()
         if self.is_main:
             begin_log(log, self.training.step)
@@ -189,28 +195,34 @@ class Run:
             finish()
 
     def save_checkpoint(self) -> None:
-        """Writes what a later run with `resume` goes on from, on the main process; to be called between two steps."""
+        """Writes the checkpoint, on the main process; to be called between two steps."""
         if self.is_main:
             save_checkpoint(self.folder / CHECKPOINT, self.training.state(), self._settings)
 
     def save(self, weights: Mapping[str, Tensor], metadata: dict[str, Any]) -> None:
-        """Writes the model, in 16 bits, and removes the checkpoint, which a finished run does not need."""
+        """Writes the model, in 16 bits, and removes the checkpoint."""
         half = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in weights.items()}
         save_weights(self.output, half, {"percept.format": "1", **metadata})
         (self.folder / CHECKPOINT).unlink(missing_ok=True)
 
+    def save_generator(self, role: str, architecture: str, **further: Any) -> None:
+        """Writes the trained generator as `save` does, with the arguments that recreate it and the settings of the run."""
+        generator = unwrap(self.training.network)
+        metadata = {"role": role, "architecture": architecture, "arguments": generator.arguments, **further}
+        self.save(generator.state_dict(), {**metadata, "recipe": self._settings})
+
 
 def run_folder(output: Path) -> Path:
-    """Where a run keeps its checkpoint, log and preview: `starry.run/` for `starry.safetensors`."""
+    """The folder of a run's checkpoint, log and preview: `starry.run/` for `starry.safetensors`."""
     return output.with_suffix(".run")
 
 
 def begin_log(path: Path, keep_steps: int) -> None:
-    """Begins a run's log: of an earlier one, the lines of the first `keep_steps` steps are kept.
+    """Begins the log of a run; of an existing log, the lines of the first `keep_steps` steps are kept.
 
-    A resumed run writes its steps anew from the checkpoint on; what a killed run wrote after that would be there twice.
+    A resumed run logs the steps after its checkpoint again, so lines of those steps are removed.
     """
-    # The last line of a killed run may be cut short.
+    # The last line of a killed run may be incomplete.
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if keep_steps and path.is_file() else []
     kept = [line for line in lines if line.endswith("}\n") and json.loads(line)["step"] <= keep_steps]
     with atomic_path(path) as temporary:
@@ -218,26 +230,30 @@ def begin_log(path: Path, keep_steps: int) -> None:
 
 
 def log_step(path: Path, step: TrainingStep) -> None:
-    """Appends a step to a log as one JSON object on a line, on disk at once: a killed run keeps all that it wrote."""
+    """Appends a step to a log as a line with one JSON object, at once on disk: the log of a killed run is complete."""
     line = {"step": step.index, "total": step.total, "parts": step.parts, "learning_rate": step.learning_rate}
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")
 
 
 def save_checkpoint(path: Path, state: dict[str, Any], settings: dict[str, Any]) -> None:
-    """Writes the state of a run (`Training.state`) and the settings it must be resumed with, whole or not at all."""
+    """Writes the state of a run (`Training.state`) and the settings it must be resumed with, completely or not at all."""
     with atomic_path(path) as temporary:
         torch.save({"format": FORMAT, "state": state, "settings": settings}, temporary)
 
 
 def load_checkpoint(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
-    """The state of a run to resume. Raises ModelError for a damaged file, UsageError for a run with other settings."""
+    """The state of a run to resume. Raises ModelError for a damaged file, UsageError for a run with other settings.
+
+    A setting that only the checkpoint has must be empty or 0: an option of an earlier version that was not used.
+    """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
         state, saved = content["state"], content["settings"]
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, KeyError, TypeError) as error:
         raise ModelError(f"{path} is not a checkpoint that can be read. Start again without --resume.") from error
-    different = [name for name in {**settings, **saved} if saved.get(name) != settings.get(name)]
+    different = [name for name in settings if saved.get(name) != settings[name]]
+    different += [name for name in saved if name not in settings and saved[name]]
     if different:
         changes = ", ".join(f"{name} was {saved.get(name)!r}, now {settings.get(name)!r}" for name in different)
         raise UsageError(
@@ -248,24 +264,22 @@ def load_checkpoint(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
 
 @torch.no_grad()
 def render_preview(network: nn.Module, given: Tensor | tuple[Any, ...], runtime: Runtime) -> Tensor:
-    """What a generator in training makes of a photograph (1, 3, H, W), in evaluation mode for just that long.
-
-    given: the photograph, or all that the network is called with.
-    """
+    """The result (1, 3, H, W) of a generator in training, in evaluation mode; given: its input, or a tuple of all inputs."""
     arguments = given if isinstance(given, tuple) else (given,)
     network.eval()
     with runtime.autocast():
         result = network(*(runtime.place(value) if isinstance(value, Tensor) else value for value in arguments))
     network.train()
-    if isinstance(result, tuple):  # an autoencoder's, whose image is the first
+    if isinstance(result, tuple):  # of an autoencoder: the image, the code and its spread
         result = result[0]
     return result.float().clamp(0, 1).cpu()
 
 
 def place_preview(path: Path, picture: Tensor, position: int, step: int | None = None) -> None:
-    """Puts a picture (1, 3, H, W) in [0, 1] at its place, from 0, in the strip at `path`, which grows as needed.
+    """Puts a picture (1, 3, H, W) in [0, 1] at a position, from 0, of the strip at `path`, which grows as needed.
 
-    step: that of the training at which it was made, 0 for the photograph; the strip keeps it (see `preview_steps`).
+    step: the step of the training at which it was made, 0 for the photograph; it is stored in the file (see
+    `preview_steps`).
     """
     tile = Image.fromarray((picture[0].permute(1, 2, 0).numpy() * 255).round().astype(np.uint8))
     left = position * (tile.width + GAP)
@@ -284,7 +298,7 @@ def place_preview(path: Path, picture: Tensor, position: int, step: int | None =
 
 
 def preview_steps(path: Path) -> list[int]:
-    """The step of every picture in a strip from left to right, 0 being the photograph; empty where it does not say."""
+    """The step of every picture in a strip from left to right, 0 for the photograph; empty for a strip without steps."""
     try:
         with Image.open(path) as file:
             return [int(step) for step in json.loads(file.info.get(STEPS, "[]"))]

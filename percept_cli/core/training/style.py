@@ -1,14 +1,13 @@
-"""Training of a style: a network that restyles any photograph in one pass (Johnson et al. 2016)."""
+"""The training of a style: a network that restyles any photograph in one pass (Johnson et al. 2016)."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from percept_cli.core.data.photos import Crops, fingerprint
+from percept_cli.core.data.photos import Crops, first_examples, photo_settings
 from percept_cli.core.losses.adversarial import LossAndParts
 from percept_cli.core.losses.style import StyleLossOptions, create_style_loss, load_styles, style_taps
 from percept_cli.core.losses.style_losses import find_style_loss
@@ -16,8 +15,7 @@ from percept_cli.core.pretrained.extractors import COMPACT, ExtractorChoice
 from percept_cli.core.pretrained.files import sha256_of
 from percept_cli.core.pretrained.generators import start_generator
 from percept_cli.core.runtime import seed_everything
-from percept_cli.core.training.loop import Training, TrainingStep, unwrap
-from percept_cli.core.training.optimizers import create_optimizer
+from percept_cli.core.training.loop import TrainingStep
 from percept_cli.core.training.recipes import run_settings
 from percept_cli.core.training.run import Run
 
@@ -26,7 +24,7 @@ CALIBRATION_CROPS = 32
 
 @dataclass(frozen=True)
 class StyleTraining(StyleLossOptions):
-    """What is asked of the training of a style; names and meanings as in `percept train style`."""
+    """The options of the training of a style; names and meanings as in `percept train style`."""
 
     steps: int = 1200
     batch: int = 4
@@ -48,8 +46,8 @@ def train_style(
 ) -> Iterator[TrainingStep]:
     """Trains a style on photographs, step by step; the model is written after the last step.
 
-    styles: the style images, blended where there are several. Raises UsageError for a style image that cannot be read,
-    for layers, losses and networks that are not there, and as `Run.train`.
+    styles: the style images; several are blended. Raises UsageError for a style image that cannot be read and for
+    unknown layers, losses and networks, and as `Run.train`.
     """
     runtime = run.runtime
     pictures = load_styles(styles, options.style_size)
@@ -66,16 +64,15 @@ def train_style(
     crops = Crops(
         photos, options.size, options.seed, options.steps * options.batch * run.shard[1], options.smallest_crop
     )
-    photographs = torch.stack([crops[number] for number in range(min(CALIBRATION_CROPS, 4 * len(photos), len(crops)))])
-    # Points of a contextual loss are drawn by torch's own generator, whose state is in the checkpoint.
+    photographs = first_examples(crops, min(CALIBRATION_CROPS, 4 * len(photos)))
+    # The points of a contextual loss are drawn by torch's own generator, whose state the checkpoint holds.
     loss = create_style_loss(
         extractor, [runtime.place(picture) for picture in pictures], runtime.place(photographs), options
     )
     created = start_generator(
         "style", options.generator, options.start, photographs=photographs, width=options.width, norm=options.norm
     )
-    network = run.place(created)
-    training = Training(network, create_optimizer(options.optimizer, network), options.steps)
+    training = run.create_training(created, options.optimizer, options.steps)
     settings = _settings(styles, photos, run, options, created.arguments)
 
     def compute_loss(network: nn.Module, images: Tensor, step: int) -> LossAndParts:
@@ -84,35 +81,28 @@ def train_style(
         total, parts = loss(restyled, images)
         return total, parts
 
-    def save() -> None:
-        run.save(
-            unwrap(network).state_dict(),
-            {"role": "style", "architecture": options.generator, "arguments": created.arguments,
-             "styles": [path.name for path in styles], "recipe": settings},
-        )  # fmt: skip
-
     sample = photographs[:1]
     return run.train(
         training, crops, options.batch, compute_loss, options.learning_rate, settings, shown=(sample, sample),
-        finish=save,
+        finish=lambda: run.save_generator("style", options.generator, styles=[path.name for path in styles]),
     )  # fmt: skip
 
 
 def _settings(
     styles: Sequence[Path], photos: Sequence[Path], run: Run, options: StyleTraining, arguments: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """What must be the same for a run to be resumed, in the order of the files of earlier versions."""
+    """Settings that must be the same in a resumed run, in the order of the files of earlier versions."""
     settings = {
-        "style_sha256": [sha256_of(path) for path in styles], "blend": options.blend, "photos": len(photos),
-        "photos_digest": fingerprint(photos), "steps": options.steps, "batch": options.batch, "size": options.size,
-        "smallest_crop": options.smallest_crop, "style_size": options.style_size, "optimizer": options.optimizer,
+        "style_sha256": [sha256_of(path) for path in styles], "blend": options.blend, **photo_settings(photos),
+        "steps": options.steps, "batch": options.batch, "size": options.size, "smallest_crop": options.smallest_crop,
+        "style_size": options.style_size, "optimizer": options.optimizer,
         "learning_rate": options.learning_rate, "generator": options.generator, "arguments": arguments,
         "start": Path(options.start).stem if options.start else "", "content_weight": options.content_weight,
         "style_weight": options.style_weight, "tv_weight": options.tv_weight, "scaling": options.scaling,
         "content_layers": list(options.content_layers), "style_layers": list(options.style_layers),
         **run_settings(run, options.extractor, options.seed),
     }  # fmt: skip
-    # Earlier versions had Gram matrices alone, and no such entries.
+    # Earlier versions had only the Gram loss, and not these entries.
     if options.loss != "gram":
         settings["loss"] = options.loss
     if find_style_loss(options.loss).sampled:

@@ -1,4 +1,4 @@
-"""Training of a translation: what it learns from, its recipes, and the run."""
+"""The training of a translation: one kind of picture to another; its data and its recipes."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from percept_cli.core.data.corruption import parse_amount
 from percept_cli.core.data.paired_crops import CorruptedCrops, PairedCrops, UnpairedCrops, split_example
-from percept_cli.core.data.photos import Examples, find_photos, fingerprint, training_photos
+from percept_cli.core.data.photos import Examples, find_photos, photo_settings, training_photos
 from percept_cli.core.extractors import Architecture
 from percept_cli.core.files.folders import match_by_name
 from percept_cli.core.generators.discriminators import MultiscaleDiscriminator
@@ -18,54 +18,48 @@ from percept_cli.core.losses.terms import PIX2PIXHD_WEIGHTS
 from percept_cli.core.pretrained.extractors import COMPACT, ExtractorChoice
 from percept_cli.core.pretrained.generators import start_generator
 from percept_cli.core.runtime import seed_everything
-from percept_cli.core.training.loop import DiscriminatorTraining, Training, TrainingStep, unwrap
-from percept_cli.core.training.optimizers import create_optimizer
+from percept_cli.core.training.loop import DiscriminatorTraining, TrainingStep
 from percept_cli.core.training.recipes import Recipe, create_loss, loss_layers, run_settings, total_of
 from percept_cli.core.training.run import CLIP_NORM, Run
 from percept_cli.errors import UsageError, unknown_name
 
-# What a translation may learn from
+# The kinds of training data
 UNPAIRED, PAIRS, MATCH_SOURCE, DEGRADE = "unpaired", "pairs", "match source", "degrade"
 
 ADVERSARIAL = ("least-squares", "standard")
-# Muon's rates are some ten times Adam's, which the discriminators keep.
+# The discriminators' learning rate over the generator's, by the generator's optimizer: they have Adam, whose rates are
+# about a tenth of Muon's.
 DISCRIMINATOR_SHARE = {"muon": 0.2, "adam": 1.0}
-# Fields of a recipe that only upscalers have
+# The fields of a recipe that are only for upscalers
 OF_UPSCALERS = ("architecture", "texture_weight", "texture_layers", "scaling", "degradation", "patch")
 
-# Layers are those of VGG-shaped extractors; `usual_recipe` chooses others for other extractors.
+# The layers are those of VGG; `usual_recipe` chooses others for other extractors.
 _PLAIN = Recipe(
-    UNPAIRED,
-    pixel_weight=0.0,
-    feature_layers=("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"),
-    feature_distance="l1",
-    feature_shares=PIX2PIXHD_WEIGHTS,
-    contextual_layers=("relu3_2", "relu4_2"),
-    adversarial="least-squares",
-    discriminator_channels=32,
-    steps=1500,
-    batch=4,
-)
+    UNPAIRED, pixel_weight=0.0, feature_layers=("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"),
+    feature_distance="l1", feature_shares=PIX2PIXHD_WEIGHTS, contextual_layers=("relu3_2", "relu4_2"),
+    adversarial="least-squares", discriminator_channels=32, steps=1500, batch=4,
+)  # fmt: skip
 RECIPES: Mapping[str, Recipe] = {
-    # Mechrez et al. 2018: content from the source, the rest from any picture of the target set. Departs from the paper,
-    # whose content term is a contextual loss too: features hold the source in its place.
+    # Mechrez et al. 2018: content from the source, the rest from any picture of the targets. Departs from the paper, whose
+    # content term is a contextual loss too: features also keep the content in its place.
     UNPAIRED: replace(_PLAIN, contextual_weight=1.0, content_weight=1.0),
-    # pix2pixHD (Wang et al. 2018): ten times the discriminator's weight for features and for matching. Departs from the
-    # paper, whose ten is on raw features: here 1 is an unrelated picture's distance.
+    # pix2pixHD (Wang et al. 2018): features and matching weigh ten times as much as the adversarial loss. Departs from the
+    # paper, whose features are raw: here each layer is divided by its distance for an unrelated picture.
     PAIRS: replace(_PLAIN, name=PAIRS, feature_weight=1.0, adversarial_weight=0.1, matching_weight=1.0),
-    # No target to be compared with: a discriminator that knows the target set, and a weak tie to the source.
+    # There is no target to compare with: a discriminator compares with the set of targets, a weak content loss with the
+    # source.
     MATCH_SOURCE: replace(_PLAIN, name=MATCH_SOURCE, adversarial_weight=0.1, content_weight=0.1),
     DEGRADE: replace(_PLAIN, name=DEGRADE, pixel_weight=1.0, batch=8, size=96),
 }
-# Holes are filled from what lies around them: crops have to be larger than a hole is.
+# A hole is filled by its surroundings, so the crops must be larger than the holes.
 FILL = replace(RECIPES[DEGRADE], batch=4, size=192, feature_weight=0.1)
 
 
 @dataclass(frozen=True)
 class TranslationData:
-    """What a translation learns from; names and meanings as in `percept train translate`.
+    """The data of the training of a translation; names and meanings as in `percept train translate`.
 
-    source, target, data: files or folders of pictures. Raises UsageError for options that do not go together.
+    source, target, data: files or folders of pictures. Raises UsageError for options that contradict each other.
     """
 
     source: Sequence[Path] | None = None
@@ -79,11 +73,11 @@ class TranslationData:
     short_side: int = 256
 
     def __post_init__(self) -> None:
-        _ = self.mode  # which raises
+        _ = self.mode  # raises UsageError
 
     @property
     def mode(self) -> str:
-        """What is learned from: `unpaired`, `pairs`, `match source` or `degrade`."""
+        """The kind of training data: `unpaired`, `pairs`, `match source` or `degrade`."""
         if self.match is not None and self.match != "source":
             raise UsageError(unknown_name("--match", self.match, ["source"]))
         if self.degrade is not None:
@@ -117,21 +111,26 @@ class TranslationData:
 
     @property
     def inputs(self) -> int:
-        """The channels of a source: 4 where a mask of what is to be filled goes with it."""
+        """The number of channels of a source: 3, or 4 with a mask of the holes that are to be filled."""
         return 4 if self.degrade == "mask" else 3
 
     def create_examples(
         self, size: int, seed: int, count: int, announce: Callable[[str], None], warn: Callable[[str], None]
     ) -> tuple[Examples, dict[str, Any]]:
-        """The crops, and what a run must have the same to be resumed. Raises UsageError where none can be had."""
+        """`count` pairs of crops, and settings that must be the same in a resumed run. Raises UsageError for no pictures.
+
+        warn: called for each picture without a partner.
+        """
         if self.degrade is not None:
             photos = training_photos(self.data, "translation", announce)
             amount = parse_amount(self.degrade, self.amount)
-            settings = {"degrade": self.degrade, "amount": list(amount), "offset": self.offset, **_of("photos", photos)}
+            settings = {
+                "degrade": self.degrade, "amount": list(amount), "offset": self.offset, **photo_settings(photos)
+            }  # fmt: skip
             return CorruptedCrops(photos, size, seed, count, self.degrade, amount, self.offset), settings
         sources = training_photos(self.source, "translation", announce)
         targets = find_photos(self.target or [])
-        settings = {**_of("sources", sources), **_of("targets", targets)}
+        settings = {**photo_settings(sources, "sources"), **photo_settings(targets, "targets")}
         if not self.paired:
             crops = UnpairedCrops(sources, targets, size, seed, count, self.short_side)
             return crops, {**settings, "short_side": self.short_side}
@@ -146,12 +145,8 @@ class TranslationData:
         return PairedCrops(pairs, size, seed, count, self.offset), settings
 
 
-def _of(name: str, photos: list[Path]) -> dict[str, Any]:
-    return {name: len(photos), f"{name}_digest": fingerprint(photos)}
-
-
 def usual_recipe(data: TranslationData, architecture: Architecture) -> Recipe:
-    """What a translation is trained by where nothing else is asked for; where an extractor lacks the layers, its own."""
+    """The default recipe for the data; an extractor without the recipe's layers has its own default layers."""
     recipe = FILL if data.degrade == "mask" else RECIPES[data.mode]
     names = ("feature_layers", "contextual_layers", "gram_layers", "content_layers")
     layers = {name: architecture.choose_layers(None, getattr(recipe, name)) for name in names}
@@ -160,10 +155,10 @@ def usual_recipe(data: TranslationData, architecture: Architecture) -> Recipe:
 
 @dataclass(frozen=True)
 class TranslationTraining:
-    """What is asked of the training of a translation; names and meanings as in `percept train translate`.
+    """The options of the training of a translation; names and meanings as in `percept train translate`.
 
-    recipe: that of `usual_recipe`, or changed by `dataclasses.replace`. Raises UsageError for losses that the data
-    cannot have.
+    recipe: from `usual_recipe`, and perhaps changed by `dataclasses.replace`. Raises UsageError for losses that are not
+    possible with the data.
     """
 
     data: TranslationData
@@ -201,8 +196,8 @@ def train_translation(
 ) -> Iterator[TrainingStep]:
     """Trains a translation, step by step; the model is written after the last step.
 
-    warn: is called for each picture without a partner. Raises UsageError for data, layers, losses and networks that are
-    not there, and as `Run.train`.
+    warn: called for each picture without a partner. Raises UsageError for missing data and unknown layers, losses and
+    networks, and as `Run.train`.
     """
     recipe, data, runtime, (_, processes) = options.recipe, options.data, run.runtime, run.shard
     examples, data_settings = data.create_examples(
@@ -218,22 +213,19 @@ def train_translation(
         )
     loss = create_loss(recipe, extractor)
     created = start_generator("translation", options.generator, options.start, inputs=data.inputs, width=options.width)
-    network = run.place(created)
-    training = Training(network, create_optimizer(recipe.optimizer, network), recipe.steps)
+    training = run.create_training(created, recipe.optimizer, recipe.steps)
     adversarial = None
     if recipe.adversarial_weight:
-        # Isola et al. 2017: where there are pairs, the discriminators see the source too.
-        seen = 3 + data.inputs if data.paired else 3
+        # Isola et al. 2017: with pairs, the source is an input of the discriminators too.
+        inputs = 3 + data.inputs if data.paired else 3
         adversarial = AdversarialLoss(
-            run.place(MultiscaleDiscriminator(recipe.discriminator_channels, inputs=seen)),
+            run.place(MultiscaleDiscriminator(recipe.discriminator_channels, inputs=inputs)),
             runtime, recipe.adversarial, recipe.adversarial_weight, recipe.matching_weight,
         )  # fmt: skip
-        training.discriminator = DiscriminatorTraining.by_adam(
-            adversarial.discriminator, adversarial.discriminator_loss, DISCRIMINATOR_SHARE[recipe.optimizer],
-            betas=(0.5, 0.999),
-        )  # fmt: skip
+        share = DISCRIMINATOR_SHARE[recipe.optimizer]
+        training.discriminator = DiscriminatorTraining.by_adam(adversarial, share, betas=(0.5, 0.999))
     settings = recipe.settings(without=OF_UPSCALERS)
-    settings |= {"optimizer": settings.pop("optimizer")}  # the last in the files of earlier versions
+    settings |= {"optimizer": settings.pop("optimizer")}  # last, as in the files of earlier versions
     settings |= {
         "mode": data.mode, **data_settings, "generator": options.generator, "arguments": created.arguments,
         "start": Path(options.start).stem if options.start else "",
@@ -249,15 +241,9 @@ def train_translation(
             parts |= adversarial.generator_parts(result, target, source if data.paired else None)
         return total_of(parts), parts
 
-    def save() -> None:
-        run.save(
-            unwrap(network).state_dict(),
-            {"role": "translation", "architecture": options.generator, "arguments": created.arguments,
-             "mode": data.mode, "recipe": settings},
-        )  # fmt: skip
-
     source, _ = split_example(examples[0][None])
     return run.train(
         training, examples, recipe.batch, compute_loss, recipe.learning_rate, settings,
-        clip_norm=CLIP_NORM, shown=(source[:, :3], source), finish=save,
+        clip_norm=CLIP_NORM, shown=(source[:, :3], source),
+        finish=lambda: run.save_generator("translation", options.generator, mode=data.mode),
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Trainings of the small extractor `compact`: one module for each method, and what they share."""
+"""The trainings of the small extractor `compact`: one module for each method, and what they have in common."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -8,7 +8,7 @@ from percept_cli.core.training.extractors.exemplar import ExemplarTraining, trai
 from percept_cli.core.training.extractors.ranking import RankingTraining, train_by_ranking
 from percept_cli.core.training.loop import TrainingStep
 
-# By name: what is asked of a training, and what trains.
+# By the name of a method: its options and the function that trains
 METHODS: dict[str, tuple[type[Any], Callable[..., Iterator[TrainingStep]]]] = {
     "distil": (DistillationTraining, train_by_distillation),
     "exemplar": (ExemplarTraining, train_by_exemplars),

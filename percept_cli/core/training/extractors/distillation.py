@@ -1,4 +1,4 @@
-"""Training the extractor `compact` to predict the features of real networks (Hinton et al. 2015, on features)."""
+"""The training of `compact` to predict the features of real networks (Hinton et al. 2015, on features)."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,28 +12,29 @@ from torch import Tensor, nn
 from percept_cli.core.data.photos import Crops, batches_from, find_photos, load_square
 from percept_cli.core.extractors import FeatureExtractor, create_architecture
 from percept_cli.core.extractors.compact import teacher_layers
+from percept_cli.core.losses.adversarial import LossAndParts
 from percept_cli.core.pretrained.extractors import ExtractorChoice, parse_named_file
 from percept_cli.core.pretrained.files import load_weights
 from percept_cli.core.runtime import Runtime, seed_everything
 from percept_cli.core.training.extractors.learner import ADAM_BETAS, CLIP_NORM, WARMUP, ExtractorTraining
-from percept_cli.core.training.loop import Parts, Training, TrainingStep
+from percept_cli.core.training.loop import Training, TrainingStep
 from percept_cli.core.training.run import Run
 
-# SqueezeNet 1.0 does not pad its first convolution. With 6 pixels more on each side its maps get VGG's sizes: 1/8 of
-# the image at fires 5 to 8 and 1/16 at fire 9, centered within 4 pixels.
+# SqueezeNet 1.0 does not pad its first convolution. With 6 more pixels on each side its maps have the sizes of VGG's: 1/8
+# of the image at fires 5 to 8 and 1/16 at fire 9, centered within 4 pixels.
 SQUEEZENET_PADDING = 6
 DISTURBED_SHARE = 0.25
 NEGATIVE_SLOPE = 0.3
-MEASURED_BATCHES = 32  # by which the teachers' layers are measured
+MEASURED_BATCHES = 32  # for the statistics of the teachers' layers
 HELD_OUT_SIZE = 256  # pixels
 
 
 @dataclass(frozen=True, kw_only=True)
 class DistillationTraining(ExtractorTraining):
-    """How `compact` is distilled; names and meanings as in `percept train extractor --method distil`.
+    """The options of distillation; names and meanings as in `percept train extractor --method distil`.
 
-    teacher: NAME or NAME=FILE of each network whose features are predicted. start: a `compact` trained before.
-    held_out: photographs, or folders of them, to measure on.
+    teacher: NAME or NAME=FILE of each network whose features are predicted. start: a trained `compact`, whose weights
+    the training begins with. held_out: photographs, or folders of them, for the measurement at the end.
     """
 
     steps: int = 8000
@@ -48,8 +49,8 @@ class DistillationTraining(ExtractorTraining):
 def train_by_distillation(photos: Sequence[Path], run: Run, options: DistillationTraining) -> Iterator[TrainingStep]:
     """Trains `compact` to predict its teachers' features, step by step; the weights are written after the last step.
 
-    `run.figures` are then the unexplained variances of the layers on the held-out photographs. Raises UsageError and
-    ModelError for teachers that are not there, and as `Run.train`.
+    `run.figures` are then the unexplained variances of the layers on the held-out photographs. Raises UsageError for
+    unknown teachers, ModelError for missing weights, and as `Run.train`.
     """
     runtime, (rank, world), seed = run.runtime, run.shard, options.seed
     chosen = [ExtractorChoice(*parse_named_file("--teacher", given)) for given in options.teacher]
@@ -70,7 +71,7 @@ def train_by_distillation(photos: Sequence[Path], run: Run, options: Distillatio
         photos, start=options.start.stem if options.start else "", teachers=[each.name for each in chosen]
     )
 
-    def compute_loss(network: nn.Module, images: Tensor, step: int) -> tuple[Tensor, Parts]:
+    def compute_loss(network: nn.Module, images: Tensor, step: int) -> LossAndParts:
         disturbed = disturb(images, seed, step * world + rank)
         return distillation_loss(network, teachers, statistics, disturbed, step, runtime)
 
@@ -93,7 +94,7 @@ def train_by_distillation(photos: Sequence[Path], run: Run, options: Distillatio
 
 
 class Teachers(nn.Module):
-    """The real networks that `compact` learns from, as one: images to `{layer of compact: its target features}`."""
+    """The real networks, combined to one that gives the target of each layer of `compact`: `{layer: features}`."""
 
     def __init__(self, extractors: Mapping[str, FeatureExtractor]):
         super().__init__()
@@ -101,7 +102,7 @@ class Teachers(nn.Module):
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Targets before the activation for images (N, 3, H, W) in [0, 1], H and W multiples of 16."""
+        """The targets, before the activation, for images (N, 3, H, W) in [0, 1], H and W multiples of 16."""
         features = {}
         for name, extractor in self.extractors.items():
             padding = SQUEEZENET_PADDING if name == "squeezenet1_0" else 0
@@ -114,14 +115,13 @@ class Teachers(nn.Module):
 
 
 def teacher_taps(teacher: str) -> list[str]:
-    """The layers of a teacher that `compact` learns."""
+    """The layers of a teacher that are targets."""
     return [layer for name, layer in teacher_layers().values() if name == teacher]
 
 
 def create_student() -> FeatureExtractor:
-    """An untrained `compact` with every layer before its activation tapped and its weights free to learn (He initialization)."""
-    architecture = create_architecture("compact")
-    student = FeatureExtractor(architecture, teacher_layers())
+    """An untrained, trainable `compact` (He initialization), tapped at every layer before its activation."""
+    student = FeatureExtractor(create_architecture("compact"), teacher_layers())
     for module in student.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
@@ -133,8 +133,8 @@ def create_student() -> FeatureExtractor:
 class LayerStatistics:
     """Statistics of a teacher's layer on photographs, before its activation.
 
-    `mean` (C,) by channel; `scale`, the root of the channels' mean variance; `leaky_variance`, the channels' mean
-    variance behind the leaky ReLU of the loss, in units of scale squared.
+    mean: of each channel, (C,). scale: the root of the variance, averaged over the channels. leaky_variance: the
+    variance after the leaky ReLU of the loss, averaged over the channels, in units of scale squared.
     """
 
     mean: Tensor
@@ -144,7 +144,7 @@ class LayerStatistics:
 
 @torch.no_grad()
 def measure_statistics(teachers: Teachers, batches: Iterable[Tensor], runtime: Runtime) -> dict[str, LayerStatistics]:
-    """Statistics of every target over some batches of images."""
+    """The statistics of every target over batches of images (N, 3, H, W)."""
     collected: dict[str, list[Tensor]] = {}
     for images in batches:
         for layer, target in teachers(runtime.place(images)).items():
@@ -162,7 +162,7 @@ def measure_statistics(teachers: Teachers, batches: Iterable[Tensor], runtime: R
 
 
 def center_readouts(student: FeatureExtractor, statistics: Mapping[str, LayerStatistics]) -> None:
-    """Starts every readout at its target's channel means, in units of the target's scale (see `fold_scales`)."""
+    """Sets the biases of every readout to the channel means of its target, in units of the target's scale."""
     with torch.no_grad():
         for layer, known in statistics.items():
             bias = student.network[layer].bias
@@ -173,7 +173,7 @@ def center_readouts(student: FeatureExtractor, statistics: Mapping[str, LayerSta
 def continue_from(
     student: FeatureExtractor, weights: Mapping[str, Tensor], statistics: Mapping[str, LayerStatistics], source: str
 ) -> None:
-    """Starts the student from a trained `compact`, its readouts turned back into units of the targets' scales."""
+    """Loads the weights of a trained `compact`, its readouts divided by the targets' scales (see `fold_scales`)."""
     student.load_weights(weights, source)
     with torch.no_grad():
         for layer, known in statistics.items():
@@ -182,7 +182,7 @@ def continue_from(
 
 
 def fold_scales(student: FeatureExtractor, statistics: Mapping[str, LayerStatistics]) -> None:
-    """Turns readouts trained in units of the targets' scales into ones that predict the targets themselves."""
+    """Multiplies the readouts, trained in units of the targets' scales, so that they predict the targets themselves."""
     with torch.no_grad():
         for layer, known in statistics.items():
             for parameter in student.network[layer].parameters():
@@ -196,12 +196,11 @@ def distillation_loss(
     images: Tensor,
     step: int,
     runtime: Runtime,
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """The mean over layers of the unexplained variance behind a leaky ReLU; parts by layer.
+) -> LossAndParts:
+    """The unexplained variance after a leaky ReLU, mean over layers; parts by layer. images (N, 3, H, W) in [0, 1].
 
-    The leaky ReLU weighs what the activation lets through in full and what it hides, which only a tap before the
-    activation ever sees, by a tenth. The student predicts in units of each target's scale, so that all its readouts
-    learn at one pace whatever the teacher's range.
+    Because of the leaky ReLU, squared errors of negative values, which a ReLU makes 0, weigh a tenth. The student
+    predicts each target in units of its scale, so that all readouts learn equally fast.
     """
     targets = teachers(images)
     with runtime.autocast():
@@ -209,7 +208,7 @@ def distillation_loss(
     parts = {}
     for layer, target in targets.items():
         known = statistics[layer]
-        # The wide shallow maps repeat themselves: a corner of each says as much, for a quarter of the time.
+        # The large maps of the shallow layers are redundant: one quarter of each is enough and takes a quarter of the time.
         window = _corner(target, step) if layer[4] in "12" else (slice(None),)
         expected = F.leaky_relu(target[window] / known.scale.to(target.dtype), NEGATIVE_SLOPE)
         error = F.mse_loss(F.leaky_relu(features[layer][window], NEGATIVE_SLOPE), expected)
@@ -225,10 +224,10 @@ def _corner(features: Tensor, step: int) -> tuple[slice, ...]:
 
 
 def disturb(images: Tensor, seed: int, number: int) -> Tensor:
-    """Gives a share of the images noise, blur or another contrast, drawn from (seed, number).
+    """Adds noise, blur or another contrast, drawn from (seed, number), to a share of the images.
 
-    An optimizer shows an extractor pictures that no camera takes; a student that knows photographs alone can be fooled
-    there. Images (N, 3, H, W) in [0, 1], returned in that range.
+    When pixels are optimized, extractors get pictures unlike photographs; a student trained on photographs alone is
+    wrong about them. Images (N, 3, H, W) in [0, 1], returned in that range.
     """
     generator = torch.Generator().manual_seed(seed * 1_000_003 + number)
     count = len(images)
@@ -247,7 +246,7 @@ def disturb(images: Tensor, seed: int, number: int) -> Tensor:
 
 @torch.no_grad()
 def measure_unexplained(student: FeatureExtractor, teachers: Teachers, images: list[Tensor]) -> dict[str, float]:
-    """Unexplained variance of every activation over whole photographs (1, 3, H, W), squares and means pooled over all."""
+    """The unexplained variance of every activation on photographs (1, 3, H, W) in [0, 1], over all of them together."""
     errors: dict[str, float] = {}
     sums: dict[str, tuple[Tensor, float, int]] = {}
     for image in images:

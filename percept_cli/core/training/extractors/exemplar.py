@@ -1,4 +1,4 @@
-"""Training an extractor to classify transformed patches, each patch a class (Exemplar-CNN, Dosovitskiy et al. 2014)."""
+"""The training of an extractor to classify transformed patches (Exemplar-CNN, Dosovitskiy et al. 2014)."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from percept_cli.core.data.detail import draw_place, draw_side, gradient_energy
 from percept_cli.core.data.photos import PhotoReader, shuffled
+from percept_cli.core.losses.adversarial import LossAndParts
 from percept_cli.core.runtime import Runtime, seed_everything
 from percept_cli.core.training.extractors.learner import (
     ExtractorTraining,
@@ -22,35 +23,35 @@ from percept_cli.core.training.extractors.learner import (
     show_examples,
     train_headed,
 )
-from percept_cli.core.training.loop import Parts, TrainingStep
+from percept_cli.core.training.loop import TrainingStep
 from percept_cli.core.training.run import Run
 
-# The paper's ranges (section 2): of the patch's side, times, degrees; then of colors in [0, 1].
+# The paper's ranges (section 2): in sides of the patch, times, degrees; then for colors in [0, 1]
 TRANSLATION = 0.2
 SCALING = (0.7, 1.4)
 ROTATION = 20.0
 PRINCIPAL_FACTOR = (0.5, 2.0)
 HSV_POWER, HSV_FACTOR, HSV_SHIFT = (0.25, 4.0), (0.7, 1.4), 0.1
-# What a patch moved by 0.2, turned by 20 degrees and seen at 0.7 times its size reaches to, in sides of the patch: 2.24
+# The side of a patch with its surroundings, in sides of the patch; one moved by 0.2, turned by 20 degrees and scaled by
+# 0.7 needs 2.24.
 SURROUNDINGS = 2.25
-# Patches whose classes are found at once
-BATCH = 128
+BATCH = 128  # of the measurement
 # Classes on the sheet of examples, and transformations of each
 SHOWN = 8
-COLOR_PATCHES = 500  # about how many patches the principal colors are measured on
+COLOR_PATCHES = 500  # the approximate number of patches on which the principal colors are measured
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExemplarTraining(ExtractorTraining):
-    """How an extractor learns by Exemplar-CNN; names and meanings as in `percept train extractor --method exemplar`."""
+    """The options of Exemplar-CNN; names and meanings as in `percept train extractor --method exemplar`."""
 
     classes: int = 2000
 
 
 def train_by_exemplars(photos: Sequence[Path], run: Run, options: ExemplarTraining) -> Iterator[TrainingStep]:
-    """Trains an extractor to tell transformed patches apart, step by step; its weights are written after the last step.
+    """Trains an extractor to classify transformed patches, step by step; its weights are written after the last step.
 
-    `run.figures` then has `surrogate_accuracy`. Raises UsageError where no photograph can be read, and as `Run.train`.
+    `run.figures` then has `surrogate_accuracy`. Raises UsageError if no photograph can be read, and as `Run.train`.
     """
     runtime, (rank, world), classes = run.runtime, run.shard, options.classes
     seed_everything(options.seed)
@@ -62,7 +63,7 @@ def train_by_exemplars(photos: Sequence[Path], run: Run, options: ExemplarTraini
         done = draw_transformations(len(patches), training_random(options.seed, number))
         return transform_patches(patches, done, colors, options.size)
 
-    def compute_loss(network: nn.Module, images: Tensor, step: int) -> tuple[Tensor, Parts]:
+    def compute_loss(network: nn.Module, images: Tensor, step: int) -> LossAndParts:
         number = step * world + rank
         patches = runtime.place(transform(images, number))
         with runtime.autocast():
@@ -84,10 +85,11 @@ def train_by_exemplars(photos: Sequence[Path], run: Run, options: ExemplarTraini
 
 @dataclass(frozen=True)
 class Transformations:
-    """The transformation of each of N patches. All are (N,), but principal_factors (N, 3).
+    """The transformations of N patches. principal_factors is (N, 3), all others are (N,).
 
-    shift_x and shift_y in sides of the patch; zoom above 1 enlarges; angle in radians; saturation and value go to
-    `power`, times `factor`, plus `shift`; hue turns by `hue` of the circle.
+    shift_x, shift_y: in sides of the patch. zoom: above 1 enlarges. angle: in radians. principal_factors: of the
+    principal components of the colors. Saturation and value s become s^power · factor + shift. hue: is added to the hue,
+    in circles.
     """
 
     shift_x: Tensor
@@ -102,10 +104,10 @@ class Transformations:
 
 
 def draw_transformations(count: int, random: np.random.Generator) -> Transformations:
-    """`count` random transformations in the paper's ranges, each of its own.
+    """`count` random transformations in the paper's ranges.
 
-    Departs from the paper, which draws 100 for each patch beforehand: every step draws new ones. Its distributions are
-    not given: factors and powers are drawn so that x and 1/x are alike, the rest uniformly.
+    Departs from the paper, which draws 100 for each patch beforehand: every step draws new ones. The paper gives no
+    distributions: factors and powers are log-uniform, the others uniform.
     """
 
     def uniform(most: float) -> Tensor:
@@ -124,25 +126,25 @@ def draw_transformations(count: int, random: np.random.Generator) -> Transformat
 
 
 def training_random(seed: int, number: int) -> np.random.Generator:
-    """What the transformations of training batch `number` are drawn from."""
+    """The random generator of the transformations of training batch `number`."""
     return np.random.default_rng((seed, number, 2))
 
 
 def held_out_random(seed: int, draw: int, first: int) -> np.random.Generator:
-    """What transformations that no training sees are drawn from, for the classes from number `first` on."""
+    """The random generator of transformations for the measurement, for the classes from number `first` on."""
     return np.random.default_rng((seed, draw, first, 3))
 
 
 @dataclass(frozen=True)
 class PrincipalColors:
-    """The mean color of all pixels (3,) and the principal components of their colors, the columns of (3, 3)."""
+    """The mean color of pixels, (3,), and the principal components of their colors, the columns of (3, 3)."""
 
     mean: Tensor
     components: Tensor
 
 
 def principal_colors(patches: Tensor) -> PrincipalColors:
-    """Of all pixels of patches (N, 3, H, W)."""
+    """The principal colors of all pixels of patches (N, 3, H, W)."""
     pixels = patches.transpose(0, 1).flatten(1).double()
     mean = pixels.mean(dim=1)
     centered = pixels - mean[:, None]
@@ -151,14 +153,14 @@ def principal_colors(patches: Tensor) -> PrincipalColors:
 
 
 def transform_patches(seeds: Tensor, done: Transformations, colors: PrincipalColors, size: int) -> Tensor:
-    """Patches (N, 3, size, size) in [0, 1] out of seed patches with their surroundings (N, 3, side, side).
+    """Transformed patches (N, 3, size, size) in [0, 1] from patches with their surroundings (N, 3, side, side).
 
-    The seed patch is the `size` pixels in the middle. Moved, scaled and turned, then both contrasts and the color of
-    the paper, clipped to [0, 1].
+    A patch is the middle of `size` pixels. It is moved, scaled and turned; then the paper's two changes of contrast and
+    that of hue follow, clipped to [0, 1].
     """
     device, share = seeds.device, size / seeds.shape[-1]
     cosine, sine = (done.angle.cos() / done.zoom).to(device), (done.angle.sin() / done.zoom).to(device)
-    # In units of half the surroundings' side, as torch has it.
+    # In torch's units: half the side of the surroundings.
     rows = [
         torch.stack([share * cosine, -share * sine, 2 * share * done.shift_x.to(device)], dim=1),
         torch.stack([share * sine, share * cosine, 2 * share * done.shift_y.to(device)], dim=1),
@@ -168,7 +170,7 @@ def transform_patches(seeds: Tensor, done: Transformations, colors: PrincipalCol
 
     components, mean = colors.components.to(device), colors.mean.to(device).view(1, 3, 1, 1)
     factors = torch.diag_embed(done.principal_factors.to(device))
-    contrast = components @ factors @ components.T  # each component of a color times its factor: (N, 3, 3)
+    contrast = components @ factors @ components.T  # (N, 3, 3), multiplies each principal component by its factor
     patches = mean + torch.einsum("nij,njhw->nihw", contrast, patches - mean)
 
     power, factor, shift, turn = (
@@ -180,7 +182,7 @@ def transform_patches(seeds: Tensor, done: Transformations, colors: PrincipalCol
 
 
 def rgb_to_hsv(images: Tensor) -> Tensor:
-    """RGB (N, 3, H, W) in [0, 1] to hue, saturation and value in [0, 1], the hue of grays 0."""
+    """RGB (N, 3, H, W) in [0, 1] to hue, saturation and value in [0, 1]; grays have hue 0."""
     red, green, blue = images.unbind(dim=1)
     value, least = images.amax(dim=1), images.amin(dim=1)
     chroma = value - least
@@ -198,7 +200,7 @@ def hsv_to_rgb(images: Tensor) -> Tensor:
     """Hue, saturation and value (N, 3, H, W) in [0, 1] to RGB in [0, 1]."""
     hue, saturation, value = images.unbind(dim=1)
     planes = []
-    for corner in (5, 3, 1):  # of the color circle's six, where red, green and blue begin to fade
+    for corner in (5, 3, 1):  # red, green and blue, by the corner of the color hexagon where each begins to decrease
         along = (corner + 6 * hue) % 6
         planes.append(value - value * saturation * torch.minimum(along, 4 - along).clamp(0, 1))
     return torch.stack(planes, dim=1)
@@ -206,10 +208,10 @@ def hsv_to_rgb(images: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class SeedPatches:
-    """The surrogate classes, each one patch of a photograph with its surroundings, as an endless stream of examples.
+    """Patches of photographs with their surroundings, each a surrogate class, as examples of a training.
 
-    `patches` (classes, 3, side, side) are 8-bit levels, side `SURROUNDINGS` times that of a patch. Example number n is
-    a function of (seed, n) alone: all classes in a new order, then again.
+    patches: 8-bit levels (classes, 3, side, side), side `SURROUNDINGS` times that of a patch. Example number n depends
+    only on (seed, n): every epoch has all classes in a new order.
     """
 
     patches: Tensor
@@ -224,7 +226,7 @@ class SeedPatches:
         return self.patches[self.label(number)].float() / 255
 
     def label(self, number: int) -> int:
-        """Which class example `number` is of."""
+        """The class of example `number`."""
         order, position = shuffled(len(self.patches), self.seed, number)
         return int(order[position])
 
@@ -234,10 +236,10 @@ class SeedPatches:
 
 
 def sample_seed_patches(photos: Sequence[Path], classes: int, size: int, seed: int, count: int) -> SeedPatches:
-    """Draws the surrogate classes from photographs, where their gradients are considerable; one photograph after another.
+    """Patches drawn from photographs in turn, in proportion to their gradient energy (see `draw_place`).
 
-    A patch has `size` pixels a side, of a photograph shrunk to a short side of four times that, or up to twice as many
-    shrunk to `size`. Photographs are mirrored at their edges. Raises UsageError when no photograph can be read.
+    Photographs are shrunk to a short side of 4 · size pixels. A patch has a side of `size` to 2 · size pixels, scaled to
+    `size`. Photographs are mirrored at their edges. Raises UsageError if no photograph can be read.
     """
     reader = PhotoReader(photos, 4 * size)
     order = np.random.default_rng(seed).permutation(len(photos))
@@ -253,7 +255,7 @@ def sample_seed_patches(photos: Sequence[Path], classes: int, size: int, seed: i
 
 
 def _cut_surroundings(photo: Image.Image, top: int, left: int, own: int, side: int) -> Tensor:
-    """A patch of `own` pixels a side with what lies around it, (3, side, side) levels, mirrored at the photograph's edges."""
+    """A patch with a side of `own` pixels and its surroundings, as levels (3, side, side); mirrored at the edges."""
     reach = (SURROUNDINGS - 1) / 2 * own
     margin = math.ceil(reach)
     mirrored = np.pad(np.asarray(photo), ((margin, margin), (margin, margin), (0, 0)), mode="symmetric")
@@ -265,8 +267,8 @@ def _cut_surroundings(photo: Image.Image, top: int, left: int, own: int, side: i
     return torch.from_numpy(levels.copy()).permute(2, 0, 1)
 
 
-def surrogate_loss(logits: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-    """The mean log loss of the classes in nats (eq. 1 of the paper), and beside it the share of errors."""
+def surrogate_loss(logits: Tensor, labels: Tensor) -> LossAndParts:
+    """The mean log loss of the classes in nats (eq. 1 of the paper), and the share of errors as its part."""
     loss = F.cross_entropy(logits.float(), labels)
     return loss, {"errors": (logits.argmax(dim=1) != labels).float().mean()}
 
@@ -275,7 +277,7 @@ def surrogate_loss(logits: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Te
 def surrogate_accuracy(
     network: nn.Module, seeds: SeedPatches, colors: PrincipalColors, size: int, runtime: Runtime, draws: int = 4
 ) -> float:
-    """The share of seed patches that are told apart under held-out transformations, `draws` of each."""
+    """The share of patches whose class is found after transformations that no training draws, `draws` of each patch."""
     right = 0
     for draw in range(draws):
         for first in range(0, len(seeds.patches), BATCH):

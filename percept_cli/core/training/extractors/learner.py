@@ -1,4 +1,4 @@
-"""What the trainings of an extractor share, and the network of `compact`'s layers that learns without a teacher."""
+"""What the trainings of extractors have in common, and the network with `compact`'s layers that needs no teacher."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from percept_cli.core.data.photos import Crops, Examples, fingerprint
+from percept_cli.core.data.photos import Crops, Examples, first_examples, photo_settings
 from percept_cli.core.drawing.sheets import Panel, contact_sheet
 from percept_cli.core.extractors import FeatureExtractor, create_architecture
 from percept_cli.core.extractors.compact import BLOCKS, teacher_layers
@@ -22,18 +22,18 @@ DEEPEST_CHANNELS = BLOCKS[-1][-1][-1]
 # The layers before their activations, and after them
 CONVOLUTIONS = tuple(teacher_layers())
 ACTIVATIONS = tuple(layer.replace("conv", "relu") for layer in CONVOLUTIONS)
-# Photographs by which the layers of a network without a teacher get their scales
+# The number and the side in pixels of the crops on which `match_scales` measures features
 SCALE_CROPS, SCALE_SIZE = 8, 96
 WARMUP, CLIP_NORM, ADAM_BETAS = 200, 1.0, (0.9, 0.99)
-# The head's learning rate to the trunk's: at the trunk's own, the head knows no class when the trunk has moved on.
+# The head's learning rate over the trunk's: with equal rates the head does not follow the changes of the trunk.
 HEAD_SHARE = 20.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractorTraining:
-    """How an extractor is trained by any method; names and meanings as in `percept train extractor`.
+    """The options of every method; names and meanings as in `percept train extractor`.
 
-    Raises UsageError for a size that is no multiple of 16.
+    Raises UsageError for a size that is not a multiple of 16.
     """
 
     steps: int = 10_000
@@ -47,43 +47,42 @@ class ExtractorTraining:
             raise UsageError(f"--size {self.size}: give a multiple of 16.")
 
     def settings(self, photos: Sequence[Path], **own: Any) -> dict[str, Any]:
-        """What must be the same for a run to be resumed, with the method's own."""
+        """Settings that must be the same in a resumed run; own: those of the method."""
         return {
             "steps": self.steps, "batch": self.batch, "size": self.size, "learning_rate": self.learning_rate,
-            "seed": self.seed, **own, "photos": len(photos), "photos_digest": fingerprint(photos),
+            "seed": self.seed, **own, **photo_settings(photos),
         }  # fmt: skip
 
 
 def create_learner() -> FeatureExtractor:
-    """An untrained network of `compact`'s layers, all tapped, whose trunk and deepest layer are free to learn.
+    """An untrained network with `compact`'s layers, all tapped; its trunk and its deepest layer are trainable.
 
-    What is learned lies in the trunk. The other layers are read out of it by fixed maps with orthonormal columns, so
-    that distances before the activation are those of the trunk's features; `match_scales` gives them their size.
+    The other layers are fixed linear maps of the trunk's features with orthonormal columns, so that distances before
+    the activation are those of the trunk's features; `match_scales` sets their scales.
     """
     learner = FeatureExtractor(create_architecture("compact"), [*CONVOLUTIONS, DEEPEST])
     for name, module in learner.network.items():
         if isinstance(module, nn.Conv2d):
-            learns = not is_readout(name)
-            module.requires_grad_(learns)
-            if learns:
-                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-            else:
+            module.requires_grad_(not is_readout(name))
+            if is_readout(name):
                 nn.init.orthogonal_(module.weight)
+            else:
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
             nn.init.zeros_(module.bias)  # type: ignore[arg-type]
     return learner
 
 
 def is_readout(name: str) -> bool:
-    """Whether a layer of `create_learner` is a fixed map."""
+    """Whether a layer of `create_learner` is a fixed linear map."""
     return name in CONVOLUTIONS[:-1]
 
 
 class Headed(nn.Module):
-    """A learner and the head that it is trained under: a linear map of the means of its deepest features.
+    """An extractor with the head that it is trained with: a linear map of the spatial means of its deepest features.
 
-    Departs from the papers, whose heads are fully connected layers over the features in their places. The means are
-    normalized over the batch: else what all patches have in common hides their differences for many steps, and a
-    constant output ranks them as well as any.
+    Departs from the papers, whose heads are fully connected layers on the features of all positions. The means are
+    normalized over the batch: otherwise what all patches have in common is much larger than their differences, and for
+    many steps the output is almost constant.
     """
 
     def __init__(self, extractor: FeatureExtractor, outputs: int):
@@ -101,13 +100,13 @@ class Headed(nn.Module):
 
 @torch.no_grad()
 def match_scales(learner: FeatureExtractor, reference: FeatureExtractor, photographs: Tensor) -> None:
-    """Gives every activation the mean square that it has in another network with the same layers.
+    """Scales each layer so that the mean square of its activation is that of a reference with the same layers.
 
-    photographs (N, 3, H, W) in [0, 1], on the networks' device; reference: tapped at all `ACTIVATIONS`. So a raw loss, as
-    with `--scaling paper`, has the size that its weights were chosen for; losses with typical scaling do not depend on
-    it. Each channel of a fixed map becomes 0 on average first: one that is never active, or always, would tell less.
+    photographs (N, 3, H, W) in [0, 1], on the networks' device; reference: tapped at all `ACTIVATIONS`. Raw losses, as
+    with `--scaling paper`, then have the size for which their weights were chosen; losses with typical scaling do not
+    depend on it. Before that, each channel of a fixed map gets a mean of 0, so that no channel is always or never active.
     """
-    features, wanted = learner(photographs, CONVOLUTIONS), reference(photographs, ACTIVATIONS)
+    features, references = learner(photographs, CONVOLUTIONS), reference(photographs, ACTIVATIONS)
     for layer, activation in zip(CONVOLUTIONS, ACTIVATIONS, strict=True):
         module, values = learner.network[layer], features[layer].float()
         assert isinstance(module, nn.Conv2d) and module.bias is not None
@@ -116,7 +115,7 @@ def match_scales(learner: FeatureExtractor, reference: FeatureExtractor, photogr
             module.bias.sub_(mean)
             values = values - mean.view(1, -1, 1, 1)
         square = values.relu().square().mean().clamp_min(1e-20)
-        factor = (wanted[activation].float().square().mean() / square).sqrt()
+        factor = (references[activation].float().square().mean() / square).sqrt()
         module.weight.mul_(factor)
         module.bias.mul_(factor)
 
@@ -130,7 +129,7 @@ def train_headed(
     settings: dict[str, Any],
     finish: Callable[[], None],
 ) -> Iterator[TrainingStep]:
-    """Trains a learner and its head by Adam, step by step; finish as for `Run.train`."""
+    """Trains an extractor and its head with Adam, step by step; finish as for `Run.train`."""
     placed = run.place(network)
     trunk = [parameter for parameter in network.extractor.parameters() if parameter.requires_grad]
     groups: list[dict[str, Any]] = [{"params": trunk}, {"params": network.head.parameters(), "share": HEAD_SHARE}]
@@ -144,19 +143,19 @@ def train_headed(
 def save_learner(
     photos: Sequence[Path], run: Run, learner: FeatureExtractor, settings: dict[str, Any], figures: dict[str, float]
 ) -> None:
-    """Writes the extractor alone, without the head that it was trained under, its layers of the size of `compact`'s own.
+    """Writes the extractor without its head, its layers scaled like those of `compact` (see `match_scales`).
 
     figures: what was measured, for the file and for the run.
     """
     crops = Crops(photos, SCALE_SIZE, settings["seed"], SCALE_CROPS)
-    photographs = run.runtime.place(torch.stack([crops[number] for number in range(SCALE_CROPS)]))
+    photographs = run.runtime.place(first_examples(crops, SCALE_CROPS))
     match_scales(learner, COMPACT.create(ACTIVATIONS).to(run.runtime.device), photographs)
     run.figures = figures
     run.save(learner.named_weights(), {"role": "extractor", "architecture": "compact", "recipe": settings, **figures})
 
 
 def show_examples(run: Run, rows: Sequence[Sequence[Tensor]]) -> None:
-    """Makes the run's preview a sheet of patches (3, H, W) or (1, 3, H, W): a row for each thing to be recognized."""
+    """Writes a sheet of patches (3, H, W) or (1, 3, H, W) as the preview of a run; the patches of a row belong together."""
     if run.is_main:
         sheet = contact_sheet([[Panel(patch.view(1, *patch.shape[-3:])) for patch in row] for row in rows])
         run.preview.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Training an extractor by ranking: a patch is nearer to itself later in its clip than to others (Wang & Gupta 2015)."""
+"""The training of an extractor by ranking: a patch is nearer to itself later than to others (Wang & Gupta 2015)."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor, nn
 
 from percept_cli.core.data.detail import draw_place, draw_side, gradient_energy
-from percept_cli.core.data.photos import PhotoReader, find_photos, shuffled
+from percept_cli.core.data.photos import PhotoReader, find_photos, first_examples, scale_crop, shuffled
 from percept_cli.core.images.decode import read_size
+from percept_cli.core.losses.adversarial import LossAndParts
 from percept_cli.core.runtime import Runtime, seed_everything
 from percept_cli.core.training.extractors.learner import (
     ExtractorTraining,
@@ -24,21 +25,20 @@ from percept_cli.core.training.extractors.learner import (
     show_examples,
     train_headed,
 )
-from percept_cli.core.training.loop import Parts, TrainingStep
+from percept_cli.core.training.loop import TrainingStep
 from percept_cli.core.training.run import Run
 from percept_cli.errors import ImageError, UsageError
 
-# Section 4.2 of the paper: the values of fc7, the margin of eq. 2 and the hard negatives of a patch
+# Wang & Gupta 2015, section 4.2: the length of fc7, the margin of eq. 2, and the hard negatives of a patch
 EMBEDDING = 1024
 MARGIN = 0.5
 HARDEST = 4
-# Overlapping crops of one photograph: how far apart in sides, and how much larger or smaller at most
+# The share of the steps that compare with all negatives; the later ones compare with hard negatives.
+RANDOM_SHARE = 0.4
+# Overlapping crops of one photograph: the largest displacement in sides, and the largest ratio of their sides
 DISPLACEMENT = 0.25
 ZOOM = 1.25
-
-# Wang & Gupta 2015, section 4.2: negatives at random to begin with, hard ones after that.
-RANDOM_SHARE = 0.4
-# Pairs on the sheet of examples, and pairs that a ranking is measured on
+# The number of pairs on the sheet of examples, and in the measurement
 SHOWN, MEASURED_PAIRS = 8, 128
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom
@@ -46,9 +46,10 @@ Box = tuple[float, float, float, float]  # left, top, right, bottom
 
 @dataclass(frozen=True, kw_only=True)
 class RankingTraining(ExtractorTraining):
-    """How an extractor learns by ranking; names and meanings as in `percept train extractor --method video`.
+    """The options of ranking; names and meanings as in `percept train extractor --method video`.
 
-    held_out: clips, or folders of them, to measure on. Raises UsageError for a batch of 1, too.
+    margin: of `ranking_loss`. gap: frames between the patches of a pair. held_out: clips, or folders of them, for the
+    measurement at the end. Raises UsageError as `ExtractorTraining`, and for a batch of 1.
     """
 
     batch: int = 32
@@ -66,8 +67,8 @@ class RankingTraining(ExtractorTraining):
 def train_by_ranking(photos: Sequence[Path], run: Run, options: RankingTraining) -> Iterator[TrainingStep]:
     """Trains an extractor on frames, step by step; its weights are written after the last step.
 
-    `run.figures` then has `ranking_loss` and `ranking_errors`, on other places of the same clips where no others are held
-    out. Raises UsageError for less than two clips or photographs, and as `Run.train`.
+    `run.figures` then has `ranking_loss` and `ranking_errors`, on the held-out clips, or on other places of the same
+    clips. Raises UsageError for fewer than two clips or photographs, and as `Run.train`.
     """
     runtime, (rank, world) = run.runtime, run.shard
     clips = find_clips(photos, options.gap)
@@ -77,7 +78,7 @@ def train_by_ranking(photos: Sequence[Path], run: Run, options: RankingTraining)
     network = Headed(create_learner(), EMBEDDING)
     random_steps = round(RANDOM_SHARE * options.steps)
 
-    def compute_loss(network: nn.Module, images: Tensor, step: int) -> tuple[Tensor, Parts]:
+    def compute_loss(network: nn.Module, images: Tensor, step: int) -> LossAndParts:
         first = (step * world + rank) * options.batch
         found = _distances(network, images, pairs, first, runtime)
         loss = ranking_loss(found, options.margin, None if step < random_steps else HARDEST)
@@ -85,12 +86,11 @@ def train_by_ranking(photos: Sequence[Path], run: Run, options: RankingTraining)
 
     def measure_and_save() -> None:
         others = find_clips(find_photos(options.held_out), options.gap) if options.held_out else clips
-        # Patches of other places, of the training's own clips unless there are others.
+        # Another seed draws other places.
         measured = FramePairs(others, options.size, options.gap, options.seed + 1, MEASURED_PAIRS)
         network.eval()
         with torch.no_grad():
-            examples = torch.stack([measured[number] for number in range(MEASURED_PAIRS)])
-            found = _distances(network, examples, measured, 0, runtime)
+            found = _distances(network, first_examples(measured, MEASURED_PAIRS), measured, 0, runtime)
         figures = {
             "ranking_loss": ranking_loss(found, options.margin, None).item(),
             "ranking_errors": ranking_errors(found).item(),
@@ -106,7 +106,7 @@ def train_by_ranking(photos: Sequence[Path], run: Run, options: RankingTraining)
 
 
 def _distances(network: nn.Module, examples: Tensor, pairs: "FramePairs", first: int, runtime: Runtime) -> "Distances":
-    """Of the examples (N, 2, 3, H, W) from number `first` on."""
+    """The distances of the examples (N, 2, 3, H, W) from number `first` on."""
     both = runtime.place(examples.transpose(0, 1).flatten(0, 1))
     with runtime.autocast():
         embedded, later = network(both).chunk(2)
@@ -116,7 +116,7 @@ def _distances(network: nn.Module, examples: Tensor, pairs: "FramePairs", first:
 
 @dataclass(frozen=True)
 class Clips:
-    """Frames by clip, in order of time; a photograph by itself is a clip of one frame.
+    """The frames of each clip, in order of time; a single photograph is a clip of one frame.
 
     left_out: the files that are in no clip, and why.
     """
@@ -134,10 +134,11 @@ class Clips:
 
 
 def find_clips(files: Sequence[Path], gap: int) -> Clips:
-    """The clips among image files: every folder whose images all have one size, frames in the order of their names.
+    """The clips among image files: every folder whose images have the same size; its frames are ordered by name.
 
-    Numbers in names are compared as numbers: frame 10 comes after frame 9. Images of other folders, a folder with nothing to
-    compare it with, and with a gap of 0 all images, are photographs by themselves. Raises UsageError for less than two.
+    Numbers in names are compared as numbers: frame 10 comes after frame 9. The images of other folders are single
+    photographs, and so are all images if the gap is 0 or there is only one folder. Raises UsageError for fewer than two
+    clips.
     """
     left_out: dict[Path, str] = {}
     clips: list[tuple[Path, ...]] = []
@@ -158,18 +159,18 @@ def find_clips(files: Sequence[Path], gap: int) -> Clips:
 
 
 def _with_numbers(file: Path) -> list[str | int]:
-    # Every second part is a number: text is compared with text, numbers with numbers.
+    # Every second part is a number, so text is compared with text and a number with a number.
     return [int(part) if part.isdecimal() else part for part in re.split(r"([0-9]+)", file.name)]
 
 
 @dataclass
 class FramePairs:
-    """Pairs of a patch and itself some frames later, (2, 3, size, size) RGB in [0, 1]; pair n is a function of (seed, n).
+    """Pairs of a patch and itself some frames later, (2, 3, size, size) RGB in [0, 1]; pair n depends only on (seed, n).
 
-    Departs from the paper, which tracks a patch for 30 frames: the later patch is at the same place, and `gap` frames
-    away or as many as the clip has. Its place is drawn where the frame has detail or changes until then, in proportion
-    to the squared gradient and to the squared difference, instead of by the motion of SURF points. Of a photograph by
-    itself, the later frame is a crop displaced and scaled at random. Half of the pairs are mirrored.
+    Departs from the paper, which tracks a patch for 30 frames: the later patch is at the same place, `gap` frames later,
+    or fewer in a shorter clip. The place is drawn in proportion to the squared gradient of the frame plus the squared
+    difference of the two frames, instead of by the motion of SURF points. The later patch of a single photograph is a
+    crop displaced and scaled at random. Half of the pairs are mirrored.
     """
 
     clips: Clips
@@ -189,7 +190,7 @@ class FramePairs:
 
     @property
     def unreadable(self) -> dict[Path, str]:
-        """Which frames could not be read so far, and why."""
+        """The frames that could not be read so far, and why."""
         return self._reader.unreadable
 
     def __len__(self) -> int:
@@ -208,7 +209,7 @@ class FramePairs:
         raise UsageError(f"None of the {len(self._reader.photos)} frames could be read: {self._reader.photos[0]}, ….")
 
     def clip(self, number: int) -> int:
-        """Which clip pair `number`, already taken, is of."""
+        """The clip of pair `number`, which must have been read before."""
         return self._taken.get(number, self._planned(number))
 
     def _planned(self, number: int) -> int:
@@ -233,16 +234,12 @@ class FramePairs:
         box: Box = (left, top, left + side, top + side)
         boxes = [box, _nearby(box, frame.size, random) if later is frame else box]
         mirrored = random.random() < 0.5
-        patches = []
-        for picture, box in zip((frame, later), boxes, strict=True):
-            patch = picture.resize((self.size, self.size), Image.Resampling.BICUBIC, box=box)
-            levels = np.asarray(ImageOps.mirror(patch) if mirrored else patch)
-            patches.append(torch.from_numpy(levels.copy()).permute(2, 0, 1))
-        return torch.stack(patches).float() / 255
+        pictures = zip((frame, later), boxes, strict=True)
+        return torch.stack([scale_crop(picture, box, self.size, mirrored) for picture, box in pictures])
 
 
 def _nearby(box: Box, extent: tuple[int, int], random: np.random.Generator) -> Box:
-    """A square that overlaps another one within a picture of (width, height)."""
+    """A random square near another one, within a picture of (width, height)."""
     own = box[2] - box[0]
     side = min(own * ZOOM ** random.uniform(-1, 1), *extent)
     corner = []
@@ -254,9 +251,9 @@ def _nearby(box: Box, extent: tuple[int, int], random: np.random.Generator) -> B
 
 @dataclass(frozen=True)
 class Distances:
-    """Cosine distances, 0 to 2: of N patches to themselves later (N,), and to all 2 N patches of the batch (N, 2 N).
+    """Cosine distances, 0 to 2: of N patches to themselves later, (N,), and to all 2N patches of the batch, (N, 2N).
 
-    `foreign` (N, 2 N) says which of these are of other clips.
+    foreign: whether these are of other clips, (N, 2N).
     """
 
     later: Tensor
@@ -265,17 +262,17 @@ class Distances:
 
 
 def patch_distances(embedded: Tensor, later: Tensor, clips: Tensor) -> Distances:
-    """Of patches (N, C) and themselves later (N, C), all of the clips (N,); eq. 1 of the paper: 1 - cosine."""
+    """The distances of embedded patches (N, C), themselves later (N, C) and their clips (N,); eq. 1: 1 - cosine."""
     embedded, later = F.normalize(embedded.float(), dim=1), F.normalize(later.float(), dim=1)
     others = 1 - embedded @ torch.cat([embedded, later]).T
     return Distances(1 - (embedded * later).sum(dim=1), others, clips[:, None] != clips.repeat(2)[None])
 
 
 def ranking_loss(distances: Distances, margin: float = MARGIN, hardest: int | None = HARDEST) -> Tensor:
-    """max(0, D(patch, later) - D(patch, other) + margin) (Wang & Gupta 2015, eq. 2), the mean over patches and others.
+    """max(0, D(patch, later) - D(patch, other) + margin) (Wang & Gupta 2015, eq. 2), mean over patches and others.
 
-    hardest: how many patches of other clips count, those of the largest loss; None for all of them. A patch without any
-    costs nothing.
+    others: the `hardest` patches of other clips, those with the largest loss, or all of them for None. The loss of a
+    patch without any is 0.
     """
     losses = (distances.later[:, None] - distances.others + margin).clamp_min(0) * distances.foreign
     counted = distances.foreign.sum(dim=1)
@@ -286,6 +283,6 @@ def ranking_loss(distances: Distances, margin: float = MARGIN, hardest: int | No
 
 
 def ranking_errors(distances: Distances) -> Tensor:
-    """The share of patches of other clips that are nearer than the patch itself later, a scalar."""
+    """The share of patches of other clips that are nearer than, or as near as, the patch itself later; a scalar."""
     nearer = (distances.others <= distances.later[:, None]) & distances.foreign
     return nearer.sum() / distances.foreign.sum().clamp_min(1)
