@@ -143,7 +143,7 @@ def compare(
         if job.destination is not None and not job.skip:
             heat = heat_map(images, target, taken.distances)
             save_image(Photo(heat.image), job.destination)
-            drawn = {"heat_map": {"output": job.destination, "kind": heat.kind, "white": heat.white}}
+            drawn = {"output": job.destination, "kind": heat.kind, "white": heat.white}
             console.say(f"{job.destination}: white is a difference of {heat.white:.3f} ({heat.kind})")
         for note in notes:
             console.warn(note)
@@ -152,9 +152,8 @@ def compare(
         if not measured:
             table.head()
         measured.append(taken.figures)
-        table.row(
-            pair.first.name, taken.figures, a=pair.first, b=pair.second, status="done", omitted=taken.omitted, **drawn
-        )
+        subject = {"a": pair.first, "b": pair.second, "status": "done"}
+        table.row(pair.first.name, subject, taken.figures, omitted=taken.omitted, heat_map=drawn)
 
     for path, reason in unmatched.items():
         failures.add(path, reason)
@@ -172,7 +171,8 @@ def compare(
             progress.advance(1)
 
     if first.is_dir() and measured:
-        table.row(f"mean of {len(measured)}", mean_figures(measured), status="mean", pairs=len(measured))
+        subject = {"status": "mean", "pairs": len(measured)}
+        table.row(f"mean of {len(measured)}", subject, mean_figures(measured))
     if failures.inputs:
         if len(failures.inputs) + len(measured) > 1:
             console.error(f"{len(failures.inputs)} failed, {len(measured)} compared")
@@ -196,12 +196,25 @@ class _Table:
                 self.console.result(f"{subject}: {text}")
             self.console.result("\n" + self._line("", {figure: figure for figure in self.widths}))
 
-    def row(self, name: str, figures: Mapping[str, float], **fields: object) -> None:
-        """Prints figures as papers give them: decibels with two decimals, the others with four."""
+    def row(
+        self,
+        name: str,
+        subject: Mapping[str, object],
+        figures: Mapping[str, float],
+        *,
+        omitted: Mapping[str, str] | None = None,
+        heat_map: Mapping[str, object] | None = None,
+    ) -> None:
+        """Prints figures as papers give them: decibels with two decimals, the others with four.
+
+        subject: the fields of the JSON line that say what was measured.
+        """
         cells = {each: f"{value:.{2 if each.startswith('psnr') else 4}f}" for each, value in figures.items()}
         # The PSNR of equal images is infinite, which JSON cannot hold: null.
         finite = {each: value if math.isfinite(value) else None for each, value in figures.items()}
-        self.console.result(self._line(name, cells), **fields, figures=finite, protocol=self.protocol)
+        found = {"figures": finite} if omitted is None else {"figures": finite, "omitted": omitted}
+        drawn = {"heat_map": heat_map} if heat_map else {}
+        self.console.result(self._line(name, cells), **subject, **found, protocol=self.protocol, **drawn)
 
     def _line(self, name: str, cells: Mapping[str, str]) -> str:
         columns = (cells.get(figure, "-").rjust(width) for figure, width in self.widths.items())
