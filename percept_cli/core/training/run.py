@@ -114,7 +114,7 @@ class Run:
 
     @property
     def training(self) -> Training:
-        """The network in training, with the number of its finished steps and of all steps; only after `train` was called."""
+        """The network in training and its progress; only after `train` was called."""
         assert self._training is not None
         return self._training
 
@@ -154,8 +154,12 @@ class Run:
         the main process, to measure and to save. Raises as `load_checkpoint`.
         """
         self._training, self._settings, self._examples = training, settings, examples
-        if self.resume:
-            self._restore()
+        checkpoint = self.folder / CHECKPOINT
+        if self.resume and checkpoint.exists():
+            training.restore(load_checkpoint(checkpoint, settings))
+            self.announce(f"resumed at step {training.step} of {training.steps}")
+        elif self.resume:
+            self.announce(f"{self.folder} has no checkpoint: starting from the beginning")
         if shown and self.is_main and training.step == 0:
             self.preview.unlink(missing_ok=True)
             place_preview(self.preview, shown[0], 0, 0)
@@ -163,14 +167,6 @@ class Run:
         schedule = cosine_schedule(learning_rate, training.steps, warmup=min(warmup, training.steps // 10))
         loop = train(training, batches, compute_loss, schedule, self.runtime, self.accelerator, clip_norm)
         return self._record(loop, shown[1] if shown else None, finish)
-
-    def _restore(self) -> None:
-        checkpoint = self.folder / CHECKPOINT
-        if not checkpoint.exists():
-            self.announce(f"{self.folder} has no checkpoint: starting from the beginning")
-            return
-        self.training.restore(load_checkpoint(checkpoint, self._settings))
-        self.announce(f"resumed at step {self.training.step} of {self.training.steps}")
 
     def _record(
         self, loop: Iterator[TrainingStep], given: Tensor | tuple[Any, ...] | None, finish: Callable[[], None] | None
@@ -213,7 +209,7 @@ class Run:
 
 
 def run_folder(output: Path) -> Path:
-    """The folder of a run's checkpoint, log and preview: `starry.run/` for `starry.safetensors`."""
+    """The folder of a run: `starry.run/` for `starry.safetensors`."""
     return output.with_suffix(".run")
 
 
@@ -270,16 +266,14 @@ def render_preview(network: nn.Module, given: Tensor | tuple[Any, ...], runtime:
     with runtime.autocast():
         result = network(*(runtime.place(value) if isinstance(value, Tensor) else value for value in arguments))
     network.train()
-    if isinstance(result, tuple):  # of an autoencoder: the image, the code and its spread
-        result = result[0]
-    return result.float().clamp(0, 1).cpu()
+    image: Tensor = result[0] if isinstance(result, tuple) else result  # an autoencoder also returns its code
+    return image.float().clamp(0, 1).cpu()
 
 
 def place_preview(path: Path, picture: Tensor, position: int, step: int | None = None) -> None:
     """Puts a picture (1, 3, H, W) in [0, 1] at a position, from 0, of the strip at `path`, which grows as needed.
 
-    step: the step of the training at which it was made, 0 for the photograph; it is stored in the file (see
-    `preview_steps`).
+    step: of the training when it was made, 0 for the photograph; the file stores it (see `preview_steps`).
     """
     tile = Image.fromarray((picture[0].permute(1, 2, 0).numpy() * 255).round().astype(np.uint8))
     left = position * (tile.width + GAP)
@@ -290,11 +284,11 @@ def place_preview(path: Path, picture: Tensor, position: int, step: int | None =
         with Image.open(path) as file:
             strip.paste(file.convert("RGB").crop((0, 0, min(file.width, left), file.height)), (0, 0))
     strip.paste(tile, (left, 0))
-    notes = PngImagePlugin.PngInfo()
+    fields = PngImagePlugin.PngInfo()
     if step is not None and len(steps) == position:
-        notes.add_text(STEPS, json.dumps([*steps, step]))
+        fields.add_text(STEPS, json.dumps([*steps, step]))
     with atomic_path(path) as temporary:
-        strip.save(temporary, format="PNG", pnginfo=notes)
+        strip.save(temporary, format="PNG", pnginfo=fields)
 
 
 def preview_steps(path: Path) -> list[int]:
