@@ -50,12 +50,10 @@ class SrResNetGenerator(Generator):
         self.first = nn.Sequential(nn.Conv2d(3, channels, 9, padding=4), nn.PReLU())
         self.body = nn.Sequential(*(normed_block(channels, nn.PReLU()) for _ in range(blocks)))
         # A normalization subtracts the mean, and with it any bias of the convolution before it.
-        self.joint = nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels))
+        self.joint = nn.Sequential(conv3(channels, channels, bias=False), nn.BatchNorm2d(channels))
         self.enlargement = nn.Sequential(
             *(
-                nn.Sequential(
-                    nn.Conv2d(channels, factor**2 * channels, 3, padding=1), nn.PixelShuffle(factor), nn.PReLU()
-                )
+                nn.Sequential(conv3(channels, factor**2 * channels), nn.PixelShuffle(factor), nn.PReLU())
                 for factor in stages
             )
         )
@@ -78,19 +76,12 @@ class EnhanceNetGenerator(Generator):
         self.scale = scale
         self.arguments = {"scale": scale, "channels": channels, "blocks": blocks}
         self.receptive_radius = max(BicubicBase.radius, nearest_reach(scale, stages) + 2 * blocks + 1)
-        self.first = nn.Conv2d(3, channels, 3, padding=1)
+        self.first = conv3(3, channels)
         self.body = nn.Sequential(
-            *(
-                Residual(
-                    nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU(), nn.Conv2d(channels, channels, 3, padding=1)
-                )
-                for _ in range(blocks)
-            )
+            *(Residual(conv3(channels, channels), nn.ReLU(), conv3(channels, channels)) for _ in range(blocks))
         )
         self.enlargement = nearest_enlargement(channels, stages, nn.ReLU())
-        self.last = nn.Sequential(
-            nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU(), nn.Conv2d(channels, 3, 3, padding=1)
-        )
+        self.last = nn.Sequential(conv3(channels, channels), nn.ReLU(), conv3(channels, 3))
         self.base = BicubicBase(scale)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -111,13 +102,11 @@ class RrdbGenerator(Generator):
         self.scale = scale
         self.arguments = {"scale": scale, "channels": channels, "blocks": blocks, "growth": growth}
         self.receptive_radius = nearest_reach(scale, stages) + 1 + 3 * 5 * blocks + 1
-        self.first = nn.Conv2d(3, channels, 3, padding=1)
+        self.first = conv3(3, channels)
         self.body = nn.Sequential(*(DenseGroup(channels, growth) for _ in range(blocks)))
-        self.joint = nn.Conv2d(channels, channels, 3, padding=1)
+        self.joint = conv3(channels, channels)
         self.enlargement = nearest_enlargement(channels, stages, nn.LeakyReLU(0.2))
-        self.last = nn.Sequential(
-            nn.Conv2d(channels, channels, 3, padding=1), nn.LeakyReLU(0.2), nn.Conv2d(channels, 3, 3, padding=1)
-        )
+        self.last = nn.Sequential(conv3(channels, channels), nn.LeakyReLU(0.2), conv3(channels, 3))
 
     def forward(self, images: Tensor) -> Tensor:
         features = self.first(images)
@@ -144,9 +133,7 @@ class DenseBlock(nn.Module):
 
     def __init__(self, channels: int, growth: int):
         super().__init__()
-        convolutions = [
-            nn.Conv2d(channels + index * growth, growth if index < 4 else channels, 3, padding=1) for index in range(5)
-        ]
+        convolutions = [conv3(channels + index * growth, growth if index < 4 else channels) for index in range(5)]
         for convolution in convolutions:
             # The paper's "smaller initialization", by the factor of its authors' code.
             nn.init.kaiming_normal_(convolution.weight)
@@ -215,10 +202,10 @@ class Residual(nn.Module):
 def normed_block(channels: int, activation: nn.Module) -> Residual:
     """Convolution, batch norm, activation, convolution, batch norm, added to the input (Gross & Wilber 2016)."""
     return Residual(
-        nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+        conv3(channels, channels, bias=False),
         nn.BatchNorm2d(channels),
         activation,
-        nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+        conv3(channels, channels, bias=False),
         nn.BatchNorm2d(channels),
     )
 
@@ -226,11 +213,13 @@ def normed_block(channels: int, activation: nn.Module) -> Residual:
 def nearest_enlargement(channels: int, stages: Sequence[int], activation: nn.Module) -> nn.Sequential:
     """For each factor in `stages`: nearest-neighbor enlargement, a 3x3 convolution and the activation."""
     return nn.Sequential(
-        *(
-            nn.Sequential(nn.Upsample(scale_factor=factor), nn.Conv2d(channels, channels, 3, padding=1), activation)
-            for factor in stages
-        )
+        *(nn.Sequential(nn.Upsample(scale_factor=factor), conv3(channels, channels), activation) for factor in stages)
     )
+
+
+def conv3(inputs: int, outputs: int, bias: bool = True) -> nn.Conv2d:
+    """A 3x3 convolution padded with zeros, which keeps the size."""
+    return nn.Conv2d(inputs, outputs, 3, padding=1, bias=bias)
 
 
 def enlargement_stages(name: str, scale: int, scales: Sequence[int] = (2, 3, 4, 8)) -> list[int]:
