@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from percept_cli.core.decoding import load_image
-from percept_cli.core.generators.loading import load_style_generator, load_upscaler
-from percept_cli.core.restyling import run_generator
 from torch import Tensor
 
+from percept_cli.core.images.decode import load_image
+from percept_cli.core.inference.run import run_generator
 from percept_cli.core.losses import FeatureTerm, PerceptualLoss, StyleTerm
+from percept_cli.core.pretrained.generators import load_generator
 from percept_cli.core.runtime import Runtime
 
 ROOT = Path(__file__).parent.parent
@@ -47,12 +47,12 @@ def compute_results() -> dict[str, Tensor]:
     """Of a part of the demo photograph: restyled, enlarged, its features, and losses with their gradient."""
     pixels = load_image(ROOT / "docs" / "photo.jpg").pixels[..., 100:148, 100:164]
     results = {
-        name: run_generator(RUNTIME.place_network(load_style_generator(name).network), pixels, RUNTIME)
+        name: run_generator(RUNTIME.place_network(load_generator(name, "style").network), pixels, RUNTIME)
         for name in ("starry-night", "udnie")
     }
     with torch.inference_mode():
         for name in ("swift-x2-faithful", "swift-x4-natural"):
-            results[name] = RUNTIME.place_network(load_upscaler(name).network)(pixels)
+            results[name] = RUNTIME.place_network(load_generator(name, "upscaler").network)(pixels)
     style = StyleTerm(("relu1_2", "relu2_2"), typical=False)
     loss = PerceptualLoss({"feature": (FeatureTerm({"relu3_3": 1.0}), 1.0), "style": (style, 1.0)}, extractor="compact")
     assert loss.extractor is not None
