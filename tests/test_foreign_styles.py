@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from percept_cli.core.generators import strips
 from percept_cli.core.pretrained.files import load_weights
 from percept_cli.core.pretrained.foreign import build_foreign
 from percept_cli.core.pretrained.foreign_styles import ForeignStyle
@@ -190,14 +191,20 @@ def test_smallest_is_the_smallest(original, tmp_path):
 
 
 @ORIGINALS
-def test_an_odd_size_is_reflected_at_the_right_and_bottom(original, tmp_path):
+@pytest.mark.parametrize("whole", [True, False], ids=["whole", "strips"])
+@pytest.mark.parametrize("size", [(30, 41), (31, 43), (29, 40)])
+def test_any_size_gives_the_pixels_of_the_original_code_cut_to_the_size(original, size, whole, tmp_path, monkeypatch):
+    """The original networks get the picture as it is; theirs is larger where a side is no multiple of 4."""
+    if not whole:
+        monkeypatch.setattr(strips, "WHOLE_PIXELS", 0)
+        monkeypatch.setattr(strips, "STRIP_PIXELS", 5 * size[1])
     network = randomized(original(HALF))
-    generator, images = loaded(network, tmp_path), noise_images(30, 41)
-    reflected_images = nn.ReflectionPad2d((0, 3, 0, 2))(images)
+    generator, images = loaded(network, tmp_path), noise_images(*size)
 
-    expected = stylized(network, reflected_images)[..., :30, :41]
+    expected = stylized(network, images)
 
-    torch.testing.assert_close(255 * generator(images), expected, atol=FLOAT32_NOISE, rtol=0)
+    assert expected.shape[-2:] == tuple(-(-side // 4) * 4 for side in size)
+    torch.testing.assert_close(255 * generator(images), expected[..., : size[0], : size[1]], atol=FLOAT32_NOISE, rtol=0)
 
 
 @ORIGINALS

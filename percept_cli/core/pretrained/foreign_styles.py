@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from percept_cli.core.generators.base import Generator
 from percept_cli.core.generators.blocks import ConvNorm, InstanceNorm, ResidualBlock, ResizeConvNorm
 from percept_cli.core.generators.strips import convolve
-from percept_cli.core.generators.style import RESIDUAL_BLOCKS, pad_to_multiple
+from percept_cli.core.generators.style import RESIDUAL_BLOCKS
 from percept_cli.errors import ModelError
 
 
@@ -43,8 +43,7 @@ class ForeignStyle(Generator):
     """
 
     description = ""
-    size_multiple = 4
-    smallest = 5  # becomes 8 by reflection, which suffices for the padding of 4 of a 9x9 convolution
+    smallest = 5  # for the padding of 4 by reflection of a 9x9 convolution
 
     def __init__(self, known: StyleFormat, channels: tuple[int, int, int]):
         super().__init__()
@@ -60,8 +59,9 @@ class ForeignStyle(Generator):
 
     def forward(self, images: Tensor) -> Tensor:
         height, width = images.shape[-2:]
-        pixels = 255 * pad_to_multiple(images, self.size_multiple)
+        pixels = 255 * images
         features = self.decoder(self.residual(self.encoder(pixels.flip(1) if self.blue_first else pixels)))
+        # Each stride rounds the side up, so the decoder makes up to 3 pixels more at the right and the bottom.
         output = convolve(features, self.last).float() / 255
         return (output.flip(1) if self.blue_first else output)[..., :height, :width]
 
