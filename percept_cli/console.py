@@ -16,10 +16,13 @@ if TYPE_CHECKING:
 
 
 class Console:
-    """Prints messages and results. quiet: only warnings and errors; as_json: each result is one JSON object a line."""
+    """Prints messages and results.
 
-    def __init__(self, quiet: bool = False, as_json: bool = False):
-        self.quiet, self.as_json = quiet, as_json
+    quiet: only warnings, errors and figures; as_json: each result is one JSON object a line; verbose: details too.
+    """
+
+    def __init__(self, quiet: bool = False, as_json: bool = False, verbose: bool = False):
+        self.quiet, self.as_json, self.verbose = quiet, as_json, verbose and not quiet
         self._said: set[str] = set()
 
     def say(self, message: str) -> None:
@@ -27,6 +30,11 @@ class Console:
         if not self.quiet and message not in self._said:
             self._said.add(message)
             self._print(message, sys.stderr)
+
+    def detail(self, message: str) -> None:
+        """Prints a message where details were asked for."""
+        if self.verbose:
+            self.say(message)
 
     def warn(self, message: str) -> None:
         """Prints a warning; the same one only once."""
@@ -44,6 +52,10 @@ class Console:
             self._print(json.dumps(fields, default=str), sys.stdout)
         elif text and not self.quiet:
             self._print(text, sys.stdout)
+
+    def figures(self, text: str, **fields: Any) -> None:
+        """Prints what a command was asked to find out: as a result, and where the console is quiet too."""
+        self._print(json.dumps(fields, default=str) if self.as_json else text, sys.stdout)
 
     @property
     def binary(self) -> BinaryIO:
@@ -120,22 +132,29 @@ class Failures:
 
 
 class Progress:
-    """How far a long piece of work is: a bar on a terminal, elsewhere one line every 30 seconds."""
+    """How far a long piece of work is: a bar on a terminal, elsewhere one line every 30 seconds.
 
-    LINE_EVERY = 30.0
+    It shows the rate, the time left and one figure in at most 80 columns; a verbose console gets a line of all figures every
+    10 seconds.
+    """
+
+    LINE_EVERY, DETAILS_EVERY = 30.0, 10.0
+    COLUMNS = 80
     bar: Any = None  # the one bar on the terminal, through which messages are printed
 
     def __init__(self, total: int, unit: str, initial: int, console: Console):
         self.total, self.unit, self.done, self.console = total, unit, initial, console
         self._initial, self._started = initial, time.monotonic()
-        self._last_line = self._started
+        self._last_line = self._last_details = self._started
         self._own_bar: Any = None
         if not console.quiet and sys.stderr.isatty() and Progress.bar is None:
             from tqdm import tqdm
 
             self._own_bar = Progress.bar = tqdm(
-                total=total, unit=unit, initial=initial, file=sys.stderr, dynamic_ncols=True, leave=False
-            )
+                total=total, unit=unit, initial=initial, file=sys.stderr, leave=False,
+                ncols=min(self.COLUMNS, shutil.get_terminal_size().columns) - 1,
+                bar_format="{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} {rate_fmt}, {remaining} left{postfix}",
+            )  # fmt: skip
 
     def __enter__(self) -> "Progress":
         return self
@@ -145,21 +164,19 @@ class Progress:
             self._own_bar.close()
             Progress.bar = None
 
-    def advance(self, amount: int = 1, figures: Mapping[str, float] | None = None, images: int = 0) -> None:
-        """Adds pieces that are done. figures: shown beside the bar; images: how many each piece had, for images a second."""
+    def advance(self, amount: int = 1, figures: Mapping[str, float] | None = None) -> None:
+        """Adds pieces that are done. figures: by name; the first is shown beside the bar."""
         self.done += amount
-        elapsed = time.monotonic() - self._started
-        pieces = max(1, self.done - self._initial)
-        notes = {name: f"{value:.3g}" for name, value in (figures or {}).items()}
-        if images:
-            notes["images/s"] = f"{images * pieces / max(elapsed, 1e-9):.1f}"
+        now = time.monotonic()
+        notes = [f"{name} {value:.3g}" for name, value in (figures or {}).items()]
         if self._own_bar is not None:
-            self._own_bar.set_postfix(notes, refresh=False)
+            self._own_bar.set_postfix_str(notes[0] if notes else "", refresh=False)
             self._own_bar.update(amount)
-        elif not self.console.quiet and time.monotonic() - self._last_line >= self.LINE_EVERY:
-            self._last_line = time.monotonic()
-            left = elapsed / pieces * (self.total - self.done)
-            text = " ".join(f"{name}={value}" for name, value in notes.items())
-            print(
-                f"{self.unit} {self.done}/{self.total}, {left / 60:.1f} min left: {text}", file=sys.stderr, flush=True
-            )
+        elif not self.console.quiet and now - self._last_line >= self.LINE_EVERY:
+            self._last_line = now
+            left = (now - self._started) / max(1, self.done - self._initial) * (self.total - self.done)
+            figure = f", {notes[0]}" if notes else ""
+            self.console.say(f"{self.unit} {self.done}/{self.total}, {left / 60:.1f} min left{figure}")
+        if len(notes) > 1 and now - self._last_details >= self.DETAILS_EVERY:
+            self._last_details = now
+            self.console.detail(f"{self.unit} {self.done}: {', '.join(notes)}")

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
+from percept_cli.errors import UsageError
+
 if TYPE_CHECKING:
     from percept_cli.console import Console
     from percept_cli.core.pretrained.extractors import ExtractorChoice
@@ -51,7 +53,8 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 Precision = Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")]
 Threads = Annotated[int | None, typer.Option(help="Processor threads; all by default.")]
 Seed = Annotated[int, typer.Option(min=0, help="Same seed, same device: same result.")]
-Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Only warnings and errors.")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Only warnings, errors and figures.")]
+Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Details too: parts of losses, how figures are taken.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line on stdout.")]
 Show = Annotated[bool, typer.Option("--show", help="Preview the result in the terminal, where that can show pictures.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue a stopped run to the same bits.")]
@@ -128,13 +131,16 @@ class Report:
     """The messages and results that a command prints."""
 
     quiet: Quiet = False
+    verbose: Verbose = False
     json: Json = False
 
     def console(self) -> "Console":
         """The console that prints them."""
         from percept_cli.console import Console
 
-        return Console(self.quiet, self.json)
+        if self.quiet and self.verbose:
+            raise UsageError("-q and -v exclude each other: give one of them.")
+        return Console(self.quiet, self.json, self.verbose)
 
 
 @dataclass(frozen=True)

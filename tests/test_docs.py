@@ -21,7 +21,8 @@ def blocks(page: Path) -> list[tuple[str, str]]:
     return re.findall(r"```(\w+)\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
 
 
-COMMANDS = [
+COMMAND = get_command(app)
+LINES = [
     shlex.split(line.split("percept ", 1)[1], comments=True)
     for page in PAGES
     for language, block in blocks(page)
@@ -31,10 +32,10 @@ COMMANDS = [
 ]
 
 
-@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+@pytest.mark.parametrize("words", LINES, ids=" ".join)
 def test_every_command_of_the_readme_and_guides_exists_with_its_options(words: list[str]) -> None:
     """Each line names a command, and only options that the command has."""
-    command = get_command(app)
+    command = COMMAND
     words = words[: words.index("|")] if "|" in words else words[: words.index(">")] if ">" in words else words
     while hasattr(command, "commands"):
         assert words[0] in command.commands, f"no command {words[0]}"

@@ -21,7 +21,7 @@ def test_a_bundle_is_its_options_in_its_place_with_their_defaults() -> None:
     def command(size: int = 3, *, compute: ExactCompute, report: Report) -> None: ...
 
     parameters = inspect.signature(flatten(command)).parameters
-    assert list(parameters) == ["size", "device", "precision", "threads", "quiet", "json"]
+    assert list(parameters) == ["size", "device", "precision", "threads", "quiet", "verbose", "json"]
     assert parameters["precision"].default == "fp32"
 
 
@@ -40,4 +40,4 @@ def test_a_command_gets_its_bundles_and_its_names_parsed() -> None:
     assert "--threads" in result.output and "--layers" in result.output
     result = CliRunner().invoke(app, ["x", "--layers", "conv1, conv2", "--device", "cpu", "-q"])
     assert result.exit_code == 0
-    assert received == [("x", ("conv1", "conv2"), Compute("cpu", "auto", None), Report(True, False))]
+    assert received == [("x", ("conv1", "conv2"), Compute("cpu", "auto", None), Report(quiet=True))]

@@ -177,8 +177,9 @@ def test_layers_beside_pixels_and_chance(percept: Callable, labeled: Path) -> No
     assert rows["pixels"]["shape"] == rows["pixels"]["pooled"] == [3, 32, 32]
     assert rows["relu2_1"]["accuracy"] > 0.9 > 0.8 > rows["pixels"]["accuracy"]
 
-    table = percept("compare", "--probe", labeled, *QUICK).stdout.splitlines()
-    assert "classes: coarse 10, fine 20" in table and "5 stratified folds, seed 0" in "".join(table)
+    shown = percept("compare", "--probe", labeled, *QUICK, "-v")
+    assert "classes: coarse 10, fine 20\n" in shown.stderr and "5 stratified folds, seed 0" in shown.stderr
+    table = shown.stdout.splitlines()
     assert table[-4].split() == ["chance", "20", "of", "30", "66.7", "%"]
     told, percent = rows["relu2_1"]["correct"], f"{100 * rows['relu2_1']['accuracy']:.1f}"
     assert table[-1].split()[:7] == ["relu2_1", "128x16x16", "as", "128x5x5", str(told), "of", "30"]

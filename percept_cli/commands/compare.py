@@ -180,7 +180,7 @@ def compare(
 
 
 class _Table:
-    """Prints the protocol, then a row of figures for each pair. names: all that the first column may hold."""
+    """Prints a row of figures for each pair. names: all that the first column may hold; protocol: how figures are taken."""
 
     def __init__(
         self, console: "Console", names: Sequence[str], figures: Sequence[str], protocol: Mapping[str, object]
@@ -190,11 +190,11 @@ class _Table:
         self.widths = {figure: max(len(figure), 8) for figure in figures}
 
     def head(self) -> None:
-        """Prints the protocol and the names of the figures."""
+        """Prints the names of the figures, and the protocol as details."""
+        for subject, text in self.protocol.items():
+            self.console.detail(f"{subject}: {text}")
         if not self.console.as_json:
-            for subject, text in self.protocol.items():
-                self.console.result(f"{subject}: {text}")
-            self.console.result("\n" + self._line("", {figure: figure for figure in self.widths}))
+            self.console.figures(self._line("", {figure: figure for figure in self.widths}))
 
     def row(
         self,
@@ -214,7 +214,7 @@ class _Table:
         finite = {each: value if math.isfinite(value) else None for each, value in figures.items()}
         found = {"figures": finite} if omitted is None else {"figures": finite, "omitted": omitted}
         drawn = {"heat_map": heat_map} if heat_map else {}
-        self.console.result(self._line(name, cells), **subject, **found, protocol=self.protocol, **drawn)
+        self.console.figures(self._line(name, cells), **subject, **found, protocol=self.protocol, **drawn)
 
     def _line(self, name: str, cells: Mapping[str, str]) -> str:
         columns = (cells.get(figure, "-").rjust(width) for figure, width in self.widths.items())

@@ -111,7 +111,7 @@ def _load_autoencoders(models: Sequence[str], runtime: "Runtime") -> "dict[str, 
 
 
 class _Report:
-    """Prints the protocol, the share of the largest class, then a row for each kind of features."""
+    """Prints the share of the largest class, then a row for each kind of features; the protocol as details."""
 
     def __init__(
         self, console: Console, classes: Sequence[str], squares: str, split: str, table: "Mapping[str, PooledRows]"
@@ -125,19 +125,19 @@ class _Report:
             "split": split,
             "chance": "the share of the largest class; ±: standard error",
         }
+        for subject, text in self.protocol.items():
+            console.detail(f"{subject}: {text}")
         if console.as_json:
             return
-        for subject, text in self.protocol.items():
-            console.result(f"{subject}: {text}")
-        console.result(f"\n{self._line('', 'values', 'correct', 'accuracy')}")
+        console.figures(self._line("", "values", "correct", "accuracy"))
         chance = f"{100 * self.largest / self.total:5.1f} %"
-        console.result(self._line("chance", "", f"{self.largest} of {self.total}", chance))
+        console.figures(self._line("chance", "", f"{self.largest} of {self.total}", chance))
 
     def row(self, name: str, result: "ProbeResult") -> None:
         """Prints the result of one kind of features."""
         rows, correct = self.table[name], sum(result.correct.values())
         accuracy = f"{100 * result.accuracy:5.1f} % ± {100 * result.standard_error:.1f}"
-        self.console.result(
+        self.console.figures(
             self._line(name, self._shape(rows), f"{correct} of {self.total}", accuracy), features=name, status="done",
             shape=rows.shape, pooled=rows.pooled, accuracy=round(result.accuracy, 5),
             standard_error=round(result.standard_error, 5), chance=round(self.largest / self.total, 5),

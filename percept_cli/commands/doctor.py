@@ -47,4 +47,4 @@ def doctor(json: options.Json = False) -> None:
         "cache_free_gb": round(shutil.disk_usage(existing).free / 1e9, 1),
         "offline": is_offline(),
     }
-    console.result("\n".join(f"{name:13} {value}" for name, value in facts.items()), **facts)
+    console.figures("\n".join(f"{name:13} {value}" for name, value in facts.items()), **facts)

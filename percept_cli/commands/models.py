@@ -33,7 +33,7 @@ def list_models(
     widest = max((len(model.name) for model in wanted), default=0)
     for model in wanted:
         size = model.path.stat().st_size / 1e6 if model.path.is_file() else 0.0
-        console.result(
+        console.figures(
             f"{model.name:{widest}}  {model.role:9}  {size:4.1f} MB  {model.description}", **dataclasses.asdict(model)
         )
 
@@ -66,7 +66,7 @@ def inspect_model(
         **({"licence": shipped.licence, "command": shipped.command, "figures": shipped.figures} if shipped else {}),
         **{key: value for key, value in metadata.items() if key not in ("role", "architecture")},
     }
-    console.result("\n".join(f"{key}: {value}" for key, value in fields.items()), **fields)
+    console.figures("\n".join(f"{key}: {value}" for key, value in fields.items()), **fields)
 
 
 @models.command("blend")
@@ -110,7 +110,7 @@ def verify_models(json: options.Json = False) -> None:
     wrong = []
     for model in shipped_models().values():
         good = model.path.is_file() and sha256_of(model.path) == model.sha256
-        console.result(f"{model.name}: {'ok' if good else 'DAMAGED'}", name=model.name, ok=good)
+        console.figures(f"{model.name}: {'ok' if good else 'DAMAGED'}", name=model.name, ok=good)
         if not good:
             wrong.append(model.name)
     if wrong:

@@ -93,16 +93,16 @@ def train_extractor(
         return
     if method == "distil":
         for layer, share in run.figures.items():
-            console.result(f"{layer}  unexplained variance {share:.4f}", layer=layer, unexplained_variance=share)
+            console.figures(f"{layer}  unexplained variance {share:.4f}", layer=layer, unexplained_variance=share)
         console.result(str(output), output=str(output), steps=training.steps)
         return
     if method == "exemplar":
         accuracy, classes = run.figures["surrogate_accuracy"], training.classes
         text = f"surrogate accuracy {accuracy:.4f} of {classes} classes under held-out transformations"
-        console.result(text, **run.figures, classes=classes)
+        console.figures(text, **run.figures, classes=classes)
     else:
         where = "clips never trained on" if held_out else "other places of the same clips"
         loss, errors = run.figures["ranking_loss"], run.figures["ranking_errors"]
         text = f"ranking loss {loss:.4f}, {errors:.2%} ranked wrongly, in {where}"
-        console.result(text, **run.figures, held_out=bool(held_out))
+        console.figures(text, **run.figures, held_out=bool(held_out))
     report_model(run, console, f"percept compare A B --extractor {output}")

@@ -44,7 +44,7 @@ def follow(run: Run, steps: Iterator[TrainingStep], console: Console) -> None:
     try:
         with reported.progress(training.steps, "step", training.step) as progress:
             for step in steps:
-                progress.advance(1, {"loss": step.total, **step.parts}, step.images)
+                progress.advance(1, {"loss": step.total, **step.parts})
                 if received:
                     run.save_checkpoint()
                     raise Interrupted(
