@@ -1,11 +1,12 @@
 """The options that more than one command has, with one name and one meaning, alone or in a bundle.
 
 A bundle is a frozen dataclass whose fields are options. A command takes it as one keyword-only parameter; `flatten` makes
-it into the single options that Typer reads.
+it into the single options that Typer reads. One parameter may be the options that were chosen, `Chosen`.
 """
 
 import functools
 import inspect
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
@@ -92,7 +93,12 @@ Output = Annotated[
         "-o", "--output", help="A file; or a folder: one that exists, ends in /, or for several images; or -."
     ),
 ]
-Name = Annotated[str, typer.Option(help="Names in a folder: {rel}, {stem}, {ext}, {op}, {model}.")]
+Name = Annotated[
+    str,
+    typer.Option(
+        help="Names in a folder: {rel}, {stem}, {ext}, {op}, {model}; {op} tells the options that were chosen."
+    ),
+]
 Recursive = Annotated[bool, typer.Option("-r", "--recursive", help="Folders in folders too; results keep the tree.")]
 FromFile = Annotated[
     Path | None, typer.Option("--from-file", help="A list of images, one path a line, or - for stdin.")
@@ -222,6 +228,30 @@ class DeepsimLosses:
     ] = True
 
 
+class Chosen(dict[str, Any]):
+    """The options of a command whose values are not their defaults, by name; `flatten` fills a parameter of this type."""
+
+    # What a result is does not depend on these.
+    NEUTRAL = frozenset(
+        {"photos", "images", "output", "name", "data", "tile", "verify_tiles", "preview", "show", "quality"}
+    ) | {field.name for bundle in (Compute, Report, Existing, Listing) for field in fields(bundle)}
+
+    def describe(self, what: str, *named: str) -> str:
+        """What was done, for the names of files: `wave`, and with `--strength 0.6` `wave_strength-0.6`.
+
+        named: the options that `what` tells of already.
+        """
+        parts = [what]
+        for name, value in self.items():
+            if name in self.NEUTRAL or name in named:
+                continue
+            option, values = name.replace("_", "-"), value if isinstance(value, (list, tuple)) else [value]
+            text = "+".join(each.stem if isinstance(each, Path) else str(each) for each in values)
+            parts.append(option if value is True else f"no-{option}" if value is False else f"{option}-{text}")
+        # The name or the file of an extractor may hold slashes, which would make folders.
+        return re.sub(r"[/\\:]", "-", "_".join(parts))
+
+
 def given(*bundles: Any) -> dict[str, Any]:
     """The options of bundles that were given, by name: those that are neither None nor an empty tuple."""
     values = {field.name: getattr(bundle, field.name) for bundle in bundles for field in fields(bundle)}
@@ -231,10 +261,13 @@ def given(*bundles: Any) -> dict[str, Any]:
 def flatten(command: Callable[..., None]) -> Callable[..., None]:
     """The command with the options of its bundles in place of each bundle, for Typer to read and call."""
     signature = inspect.signature(command, eval_str=True)
+    chosen = [name for name, parameter in signature.parameters.items() if parameter.annotation is Chosen]
     bundles: dict[str, Any] = {}
     parameters: list[inspect.Parameter] = []
     for name, parameter in signature.parameters.items():
         bundle: Any = parameter.annotation
+        if bundle is Chosen:
+            continue
         if not is_dataclass(bundle):
             parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
             continue
@@ -247,8 +280,13 @@ def flatten(command: Callable[..., None]) -> Callable[..., None]:
             for field in fields(bundle)
         ]
 
+    defaults = {parameter.name: parameter.default for parameter in parameters}
+
     @functools.wraps(command)
     def flat(**given: Any) -> None:
+        given |= dict.fromkeys(
+            chosen, Chosen({name: value for name, value in given.items() if value != defaults[name]})
+        )
         for name, bundle in bundles.items():
             given[name] = bundle(**{field.name: given.pop(field.name) for field in fields(bundle)})
         command(**given)

@@ -262,7 +262,9 @@ def test_an_image_too_small_for_the_extractor_fails_alone(tree: Path, style_pict
     Image.new("RGB", (1, 1)).save(tree / "dot.png")
     outcome = percept("stylize", "dot.png", "photos/hill.png", "--style", style_picture, "-o", "out/", *QUICK)
     assert outcome.code == 3, outcome.stderr
-    assert files_below(tree / "out") == ["hill_mosaic.png"]
+    assert files_below(tree / "out") == [
+        "hill_mosaic_steps-2_style-size-48_style-layers-relu1_1+relu2_1_extractor-weights-random.png"
+    ]
 
 
 def damaged_model(kind: str, model: Path, folder: Path) -> Path:

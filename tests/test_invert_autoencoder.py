@@ -76,7 +76,7 @@ def test_many_inputs_and_a_bad_one(percept: Callable, photos: Path, here: Path) 
     outcome = percept("invert", *arguments, "-o", "out/", "--json")
     assert outcome.code == 3
     assert [json.loads(line)["status"] for line in outcome.stdout.splitlines()] == ["failed", *["done"] * 4]
-    assert levels_of(here / "out" / "nested" / "deep" / "shore_small.png").shape == (70, 81, 3)
+    assert levels_of(here / "out" / "nested" / "deep" / "shore_small_method-generator.png").shape == (70, 81, 3)
 
 
 def test_transparency_is_kept(percept: Callable, here: Path) -> None:

@@ -12,6 +12,7 @@ from percept_cli.core.data.photos import sample_photos
 from percept_cli.core.drawing.sheets import GAP, LINE
 
 QUICK = ("--size", 32, "--steps", 4, "--device", "cpu", "--threads", 1)
+NAMED = "_size-32_steps-4.png"  # how names of results end with these options
 
 
 @pytest.fixture
@@ -31,12 +32,12 @@ def test_it_works_as_typed_without_an_image(percept: Callable, here: Path) -> No
     """A sample photograph, the last convolution of block 5, and both are said; the result lies here."""
     outcome = percept("invert", "--layer", "conv5", *QUICK)
     assert outcome.code == 0
-    assert outcome.stdout == "chelsea_conv5_2.png\n"
+    assert outcome.stdout == f"chelsea_conv5_2{NAMED}\n"
     assert "no image was given: chelsea.png, a sample photograph" in outcome.stderr
     assert "conv5 of compact is conv5_2" in outcome.stderr
     assert "chelsea.png: conv5_2: feature error 0." in outcome.stderr
-    assert size_of(here / "chelsea_conv5_2.png") == (32, 32)
-    assert not any(path.parent.joinpath("chelsea_conv5_2.png").exists() for path in sample_photos())
+    assert size_of(here / f"chelsea_conv5_2{NAMED}") == (32, 32)
+    assert not any(path.parent.joinpath(f"chelsea_conv5_2{NAMED}").exists() for path in sample_photos())
     assert percept("invert", "--layer", "conv5", *QUICK).code == 2  # it is there now
 
 
@@ -44,10 +45,10 @@ def test_one_layer_is_one_picture_and_its_figures(percept: Callable, here: Path)
     """The figures in --json are those of the file: a second look at it gives the same."""
     outcome = percept("invert", "img.jpg", "--layer", "relu1_1", *QUICK, "--precision", "fp32", "--json")
     report = json.loads(outcome.stdout)
-    assert (outcome.code, report["status"], report["output"]) == (0, "done", "img_relu1_1.png")
+    assert (outcome.code, report["status"], report["output"]) == (0, "done", f"img_relu1_1{NAMED}")
     (layer,) = report["layers"]
     assert (layer["layer"], layer["sample"], layer["seed"], layer["steps"]) == ("relu1_1", 0, 0, 4)
-    with Image.open("img.jpg") as photo, Image.open("img_relu1_1.png") as picture:
+    with Image.open("img.jpg") as photo, Image.open(f"img_relu1_1{NAMED}") as picture:
         square = np.asarray(photo.convert("RGB").crop((0, 15, 66, 81)).resize((32, 32), Image.Resampling.BICUBIC))
         error = np.sqrt(np.square(np.asarray(picture).astype(float) - square).mean())
     assert layer["image_error"] == pytest.approx(error, abs=0.7)  # Pillow's bicubic rounds between its two passes
@@ -75,10 +76,10 @@ def test_samples_begin_elsewhere(percept: Callable, here: Path) -> None:
     first, second = json.loads(one.stdout)["layers"]
     assert (first["seed"], second["seed"]) == (5, 6)
     assert first["image_error"] != second["image_error"]
-    assert size_of(here / "img_relu5_2.png")[1] == GAP + 32 + 2 * LINE + GAP
+    assert size_of(here / "img_relu5_2_size-32_samples-2_steps-4_seed-5.png")[1] == GAP + 32 + 2 * LINE + GAP
 
     percept("invert", "img.jpg", "--layer", "relu1_1,relu5", "--samples", 2, *QUICK)
-    assert size_of(here / "img_inverted.png")[1] == GAP + 2 * (32 + 2 * LINE + GAP)
+    assert size_of(here / "img_relu1_1+relu5_2_size-32_samples-2_steps-4.png")[1] == GAP + 2 * (32 + 2 * LINE + GAP)
 
 
 def test_settings_come_from_the_preset_and_then_from_options(percept: Callable, here: Path) -> None:
@@ -106,7 +107,7 @@ def test_one_bad_file_does_not_stop_the_rest(percept: Callable, here: Path) -> N
     Path("bad.png").write_bytes(b"no picture")
     outcome = percept("invert", "bad.png", "img.jpg", "--layer", "relu1_1", *QUICK, "-o", "out/")
     assert outcome.code == 3
-    assert Path("out/img_relu1_1.png").exists()
+    assert Path(f"out/img_relu1_1{NAMED}").exists()
 
 
 def test_networks_of_others_down_to_their_softmax(percept: Callable, here: Path) -> None:

@@ -99,9 +99,9 @@ def size_of(path: Path) -> tuple[int, int]:
         (["--scale", "1.1"], "img_x1.1.png", (82, 67)),
         (["--width", "200"], "img_w200.png", (200, 163)),
         (["--height", "100"], "img_h100.png", (123, 100)),
-        (["-m", "swift-x4-faithful"], "img_x4.png", (300, 244)),
+        (["-m", "swift-x4-faithful"], "img_x4_swift-x4-faithful.png", (300, 244)),
         (["-m", "swift-x4-faithful", "--x4", "--name", "{stem}-{model}{ext}"], "img-swift-x4-faithful.png", (300, 244)),
-        (["-m", "swift-x4-faithful", "--scale", "3"], "img_x3.png", (225, 183)),
+        (["-m", "swift-x4-faithful", "--scale", "3"], "img_x3_swift-x4-faithful.png", (225, 183)),
     ],
     ids=name_of,
 )
@@ -193,7 +193,7 @@ def test_with_nothing_shipped_there_is_still_m(
         outcome = percept("upscale", "img.png", *options)
         assert outcome.code == 5 and "-m FILE" in outcome.stderr
     assert percept("upscale", "img.png", "-m", folder / "swift-x2-natural.safetensors").code == 0
-    assert size_of(here / "img_x2.png") == (150, 122)
+    assert size_of(here / "img_x2_swift-x2-natural.png") == (150, 122)
 
 
 def test_a_style_is_no_upscaler(here: Path, style_model: Path, percept: Callable) -> None:

@@ -84,6 +84,7 @@ def invert(
     seed: options.Seed = 0,
     compute: options.Compute,
     report: options.Report,
+    chosen: options.Chosen,
 ) -> None:
     """Show what a layer of a network keeps of a photograph: find a picture with the same features at that layer.
 
@@ -127,6 +128,7 @@ def invert(
     items = expand_inputs(photos, **vars(listing))
 
     def plan(op: str, label: str) -> "list[Job]":
+        op = chosen.describe(op, "layer", "model")
         return plan_outputs(items, output, name=name, op=op, model=label, **vars(existing))
 
     fields: dict[str, object] = {}
@@ -146,7 +148,7 @@ def invert(
         for each in asked:
             if architecture.resolve(each) != each:
                 console.say(f"{each} of {extractor.name} is {architecture.resolve(each)}")
-        jobs = plan("inverted" if len(layers) > 1 else layers[0], extractor.name)
+        jobs = plan("_".join(filter(None, ("+".join(layers), model and Path(model).stem))), extractor.name)
         files = {each: model or find_inverter(extractor.name, each).path for each in layers} if by_generator else {}
         changes = {key: value for key, value in options.given(search).items() if key != "preset"}
         settings = {

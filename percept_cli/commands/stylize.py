@@ -89,6 +89,7 @@ def stylize(
     seed: options.Seed = 0,
     compute: options.Compute,
     report: options.Report,
+    chosen: options.Chosen,
 ) -> None:
     """Restyle photographs: with a trained model in one pass, or after any picture by optimization.
 
@@ -115,8 +116,9 @@ def stylize(
     if mask is not None and not mask.exists():
         raise UsageError(f"--mask {mask}: there is no such file or folder.")
     items = expand_inputs(photos, **vars(listing))
-    label = Path(model).stem if model else style[0].stem  # type: ignore[index]
-    jobs = plan_outputs(items, output, name=name, op=label, model=label, **vars(existing))
+    label = Path(model).stem if model else "+".join(picture.stem for picture in style or [])
+    op = chosen.describe(label, "model", "style")
+    jobs = plan_outputs(items, output, name=name, op=op, model=label, **vars(existing))
 
     # Only now the slow imports, so that a mistyped option is refused at once.
     from percept_cli.commands.batch import process_images

@@ -67,6 +67,7 @@ def upscale(
     quality: options.Quality = 95,
     compute: options.Compute,
     report: options.Report,
+    chosen: options.Chosen,
 ) -> None:
     """Enlarge photographs: 2, 3, 4 or 8 times, by another factor, or to a width or height.
 
@@ -113,7 +114,9 @@ def upscale(
         wanted = Enlargement(factor=loaded.scale, exact=True)
     assert wanted is not None
     enlargement = wanted
-    jobs = plan_outputs(items, output, name=name, op=enlargement.label, model=label, **vars(existing))
+    kind = "_".join(filter(None, (enlargement.label, look, model and Path(model).stem)))
+    op = chosen.describe(kind, "x2", "x3", "x4", "x8", "scale", "width", "height", "look", "model")
+    jobs = plan_outputs(items, output, name=name, op=op, model=label, **vars(existing))
 
     # Only now the slow imports, so that a mistyped option is refused at once.
     from percept_cli.commands.batch import process_images
