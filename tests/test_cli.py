@@ -263,7 +263,7 @@ def test_an_image_too_small_for_the_extractor_fails_alone(tree: Path, style_pict
     outcome = percept("stylize", "dot.png", "photos/hill.png", "--style", style_picture, "-o", "out/", *QUICK)
     assert outcome.code == 3, outcome.stderr
     assert files_below(tree / "out") == [
-        "hill_mosaic_steps-2_style-size-48_style-layers-relu1_1+relu2_1_extractor-weights-random.png"
+        "hill_mosaic_steps-2_style-size-48_content-layers-relu2_2_style-layers-relu1_1+relu2_1_extractor-weights-random.png"
     ]
 
 
