@@ -45,6 +45,10 @@ class DeviceError(PerceptError):
     exit_code = ExitCode.DEVICE
 
 
+class MemoryShortage(DeviceError):
+    """Too little memory for one piece of work; others may fit."""
+
+
 class VerificationError(PerceptError):
     """A result that percept itself checked and found wrong."""
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import math
 import os
 import random
 import sys
@@ -9,10 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
+import psutil
 import torch
 from torch import Tensor, nn
 
-from percept_cli.errors import DeviceError, UsageError, unknown_name
+from percept_cli.errors import DeviceError, MemoryShortage, PerceptError, UsageError, unknown_name
 
 # From glibc's malloc.h
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
@@ -173,22 +175,77 @@ def restore_random_state(state: dict) -> None:
         torch.cuda.set_rng_state_all(state["cuda"])
 
 
+def free_memory(device: torch.device) -> int:
+    """Free bytes: of a GPU, including those that torch keeps for reuse; else of main memory, or less under `ulimit -v`."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    free = psutil.virtual_memory().available
+    if sys.platform == "win32":
+        return free
+    import resource
+
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    return free if limit == resource.RLIM_INFINITY else max(0, min(free, limit - psutil.Process().memory_info().vms))
+
+
+def fitting_size(height: int, width: int, bytes_per_pixel: int, free: int) -> tuple[int, int]:
+    """The (height, width) of the same shape that takes half of the free bytes, and at most half of each side; at least 1."""
+    factor = min(0.5, math.sqrt(free / 2 / bytes_per_pixel / (height * width)))
+    return max(1, int(height * factor)), max(1, int(width * factor))
+
+
+def size_advice(height: int, width: int, bytes_per_pixel: int, device: torch.device, least: int = 16) -> str:
+    """The advice to give a `--size` for which the memory that is free now suffices, for work on height x width pixels.
+
+    least: the smallest --size that is allowed. Where even that does not fit, the advice is to free memory.
+    """
+    side = min(fitting_size(height, width, bytes_per_pixel, free_memory(device)))
+    if side < least:
+        return "Close other programs" if device.type == "cpu" else "Use --device cpu"
+    return f"Use --size {side - side % 16 if side > 64 else side} or less"
+
+
 @contextlib.contextmanager
 def memory_errors(what: str, advice: str = "Use a smaller --size") -> Iterator[None]:
-    """A context that turns errors of too little memory into a DeviceError with advice."""
+    """A context that turns errors of too little memory into a MemoryShortage with advice."""
     try:
         yield
-    except (RuntimeError, MemoryError) as error:
+    except Exception as error:
         if not is_out_of_memory(error):
             raise
-        if isinstance(error, torch.OutOfMemoryError):
-            raise DeviceError(f"Not enough GPU memory for {what}. {advice} or --device cpu.") from error
-        raise DeviceError(f"Not enough memory for {what}. {advice}.") from error
+        if "--device cpu" not in advice and is_of_gpu(error):
+            raise MemoryShortage(f"Not enough GPU memory for {what}. {advice} or --device cpu.") from error
+        raise MemoryShortage(f"Not enough memory for {what}. {advice}.") from error
+
+
+# What torch, its libraries and Pillow say when memory is not enough, in lower case. Most have no class of their own.
+_OF_GPU = (
+    "cuda out of memory", "hip out of memory", "mps backend out of memory", "cuda error: out of memory",
+    "cudaerrormemoryallocation", "hiperroroutofmemory", "cudnn_status_alloc_failed", "cudnn_status_not_initialized",
+    "cublas_status_alloc_failed", "cublas_status_not_initialized", "cusolver_status_alloc_failed", "cufft_alloc_failed",
+    "cusparse_status_alloc_failed", "invalid buffer size",
+)  # fmt: skip
+_OF_ANY = (
+    "can't allocate memory", "cannot allocate memory", "not enough memory", "out of memory", "could not create a primitive",
+    "could not execute a primitive", "could not create a memory object", "bad_alloc", "bad allocation",
+    "unable to allocate", "failed to allocate", "insufficient memory",
+    "storage size calculation overflowed",
+)  # fmt: skip
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether the error means too little memory, of a GPU or the processor; torch has no class for the latter."""
+    """Whether the error means too little memory, of a GPU or the processor, in any of the spellings of the libraries."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    text = str(error)
-    return isinstance(error, RuntimeError) and ("can't allocate memory" in text or "not enough memory" in text)
+    if isinstance(error, PerceptError) or not isinstance(error, RuntimeError | OSError | ValueError):
+        return False
+    text = str(error).lower()
+    # A descriptor is refused where a convolution is not supported at all.
+    return any(spelling in text for spelling in (*_OF_GPU, *_OF_ANY)) and "primitive descriptor" not in text
+
+
+def is_of_gpu(error: BaseException) -> bool:
+    """Whether an error of too little memory is one of a GPU's."""
+    text = str(error).lower()
+    return isinstance(error, torch.OutOfMemoryError) or any(spelling in text for spelling in _OF_GPU)

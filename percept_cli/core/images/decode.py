@@ -2,9 +2,11 @@
 
 import contextlib
 import io
-import sys
+import logging
+import threading
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -15,7 +17,10 @@ from torch import Tensor
 
 from percept_cli.core.files.formats import FORMATS
 from percept_cli.core.images import metadata, sixteen_bit
+from percept_cli.core.images.integrity import load_pixels, refuse_damaged
 from percept_cli.core.images.photo import Photo, quantize, unpremultiply
+from percept_cli.core.images.sources import open_stream
+from percept_cli.core.runtime import fitting_size, free_memory, is_out_of_memory
 from percept_cli.errors import ImageError
 
 # Only these, because other readers of Pillow run programs (EPS) or accept almost any file (PCD, MSP).
@@ -26,10 +31,14 @@ MAX_PIXELS = 500_000_000
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
-# For damaged EXIF data the photograph has a note instead.
-warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.TiffImagePlugin")
+# The photograph has a note instead; that of damaged EXIF data is percept's own.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+_OWN_NOTES = "TiffImagePlugin"
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 _ROWS = 64
+# Of memory for a pixel while it is decoded: Pillow's copies, then float32
+_DECODING_BYTES = 40
 
 
 def load_image(source: Path | BinaryIO | None, *, enough: int | None = None) -> Photo:
@@ -39,10 +48,13 @@ def load_image(source: Path | BinaryIO | None, *, enough: int | None = None) -> 
     half, a quarter or an eighth of its size, with a short side of at least 3/2 of `enough`; see `Photo.whole`.
 
     EXIF orientation is applied. An RGB profile is kept, and the pixel values with it; other colors (gray, CMYK, Lab)
-    become RGB. Gray and RGB keep 16 bits; a note says where bits are lost.
+    become RGB. Gray and RGB keep 16 bits; a note says where bits are lost. A file is refused where its decoder or a
+    checksum finds any of its pixels damaged.
     """
-    with _opened(source) as (image, stream, name):
-        return _to_photo(image, stream, name, None if enough is None else round(1.5 * enough))
+    notes: list[str] = []
+    with _noted_warnings(notes), _opened(source) as (image, stream, name):
+        photo = _to_photo(image, stream, name, None if enough is None else round(1.5 * enough))
+    return replace(photo, notes=(*photo.notes, *notes)) if notes else photo
 
 
 def load_levels(path: Path, short_side: int | None = None) -> Image.Image:
@@ -54,8 +66,10 @@ def load_levels(path: Path, short_side: int | None = None) -> Image.Image:
     with _opened(path) as (image, stream, name):
         if sixteen_bit.bits_per_channel(image, stream) > 8:
             return Image.fromarray(quantize(_to_photo(image, stream, name, short_side).visible(), np.uint8))
+        refuse_damaged(image, stream, name)
         _draft(image, short_side)
-        _load_upright(image)
+        load_pixels(image, name)
+        _turn_upright(image)
         colors = _eight_bit_color(image, [])
         if colors.mode == "RGB":
             return colors
@@ -71,12 +85,34 @@ def read_size(path: Path) -> tuple[int, int]:
 
 
 @contextlib.contextmanager
+def _noted_warnings(notes: list[str]) -> Iterator[None]:
+    """A context in which Pillow's warnings become one note. In threads they are not shown: Python's filters are of all."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.filterwarnings("always", category=UserWarning, module=rf"PIL\.(?!{_OWN_NOTES})")
+        yield
+    own = [warning for warning in caught if Path(warning.filename).parent.name == "PIL"]
+    for warning in caught:
+        if warning not in own:
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+    if own:
+        more = f" (and {len(own) - 1} more warnings)" if len(own) > 1 else ""
+        notes.append(f"Pillow warns: {str(own[0].message).rstrip('.')}{more}")
+
+
+@contextlib.contextmanager
 def _opened(source: Path | BinaryIO | None) -> Iterator[tuple[ImageFile.ImageFile, BinaryIO, str]]:
     """A still picture whose pixels are not loaded yet, its stream and its name. Every failure becomes ImageError."""
     name = str(source) if isinstance(source, Path) else "standard input"
-    with _open_stream(source, name) as stream:
+    # Another library may have set it, for the whole process: half a picture would pass as a whole one.
+    ImageFile.LOAD_TRUNCATED_IMAGES = False
+    size: tuple[int, int] | None = None
+    with open_stream(source, name) as stream:
         try:
             with Image.open(stream, formats=READABLE_FORMATS) as image:
+                size = image.size
                 if image.width * image.height > MAX_PIXELS:
                     raise Image.DecompressionBombError
                 # The further pictures of a telephone's JPEG (MPO) are depth and gain maps, not frames.
@@ -98,43 +134,38 @@ def _opened(source: Path | BinaryIO | None) -> Iterator[tuple[ImageFile.ImageFil
             raise ImageError(
                 f"'{name}' has more than {MAX_PIXELS // 1_000_000} million pixels: cut or shrink it first."
             ) from error
-        except MemoryError as error:
-            raise ImageError(f"'{name}' does not fit in memory.") from error
         except Exception as error:
+            if is_out_of_memory(error):
+                raise ImageError(_too_large(name, size)) from error
             # For damaged files Pillow's readers raise almost any error: struct.error, SyntaxError, IndexError, EOFError.
             raise ImageError(f"'{name}' is damaged or incomplete: {error}.") from error
 
 
-def _open_stream(source: Path | BinaryIO | None, name: str) -> contextlib.AbstractContextManager[BinaryIO]:
-    try:
-        if isinstance(source, Path):
-            if source.is_dir():
-                raise ImageError(f"'{name}' is a folder, not an image.")
-            stream: BinaryIO = source.open("rb")
-        else:
-            stream = source or sys.stdin.buffer
-            # Pillow goes back to the start, which a pipe cannot.
-            stream = stream if stream.seekable() else io.BytesIO(stream.read())
-        if not stream.read(1):
-            raise ImageError(f"'{name}' is empty.")
-        stream.seek(0)
-    except FileNotFoundError as error:
-        raise ImageError(f"'{name}' does not exist.") from error
-    except OSError as error:
-        raise ImageError(f"'{name}' cannot be read: {error.strerror or error}.") from error
-    return stream if isinstance(source, Path) else contextlib.nullcontext(stream)
+def _too_large(name: str, size: tuple[int, int] | None) -> str:
+    if size is None:
+        return f"'{name}' does not fit in memory: close other programs."
+    width, height = size
+    fitting = fitting_size(height, width, _DECODING_BYTES, free_memory(torch.device("cpu")))
+    return (
+        f"'{name}' of {width}x{height} pixels does not fit in memory: shrink it to {fitting[1]}x{fitting[0]} or less."
+    )
 
 
 def _to_photo(image: ImageFile.ImageFile, stream: BinaryIO, name: str, short_side: int | None) -> Photo:
     notes: list[str] = []
     bits = sixteen_bit.bits_per_channel(image, stream)
     low_bytes = sixteen_bit.open_low_bytes(image, stream)
-    # First: Pillow reads a TIFF's EXIF data from the file, which loading may close. A PNG's EXIF data loads the image.
-    exif = metadata.read_exif(image, notes)
+    refuse_damaged(image, stream, name)
+    # Pillow reads a TIFF's EXIF data from the file, which loading may close; that of other formats only afterwards, as
+    # looking for a PNG's loads the image, and an error of that load would be taken for one of the EXIF data.
+    is_tiff = isinstance(image, TiffImagePlugin.TiffImageFile)
+    exif = metadata.read_exif(image, notes) if is_tiff else None
     stored = image.size
     _draft(image, short_side)
     smaller = image.size != stored
-    _load_upright(image)
+    load_pixels(image, name)
+    exif = exif if is_tiff else metadata.read_exif(image, notes)
+    _turn_upright(image)
     wide_gray = image.mode == "F" or image.mode.startswith("I")
     kept_bits = 16 if wide_gray or low_bytes else 8
     if bits > kept_bits:
@@ -143,7 +174,8 @@ def _to_photo(image: ImageFile.ImageFile, stream: BinaryIO, name: str, short_sid
     if wide_gray:
         pixels, alpha = _wide_gray(image, name)
     elif low_bytes:
-        _load_upright(low_bytes.image)
+        load_pixels(low_bytes.image, name)
+        _turn_upright(low_bytes.image)
         pixels, alpha = _sixteen_bit_color(image, low_bytes)
     else:
         channels = _channels(_eight_bit_color(image, notes))
@@ -167,11 +199,13 @@ def _draft(image: ImageFile.ImageFile, short_side: int | None) -> None:
         image.draft(None, (short_side, short_side))  # type: ignore[arg-type]
 
 
-def _load_upright(image: Image.Image) -> None:
-    image.load()
-    # A picture with damaged EXIF data is taken as upright.
-    with contextlib.suppress(Exception):
+def _turn_upright(image: Image.Image) -> None:
+    """Applies the EXIF orientation. A picture with damaged EXIF data is taken as upright."""
+    try:
         ImageOps.exif_transpose(image, in_place=True)
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
 
 
 def _wide_gray(image: Image.Image, name: str) -> tuple[Tensor, Tensor | None]:

@@ -35,6 +35,8 @@ def read_exif(image: Image.Image, notes: list[str]) -> bytes | None:
             if entries:
                 kept[part] = entries
         return kept.tobytes() if len(kept) else None
+    except MemoryError:
+        raise
     except Exception:
         # Whatever is wrong with the EXIF data, the picture can still be read.
         notes.append("The EXIF data is damaged: it is not kept")

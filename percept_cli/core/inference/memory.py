@@ -2,22 +2,15 @@
 
 import math
 
-import psutil
 import torch
+
+from percept_cli.core.runtime import free_memory
 
 SMALLEST_TILE, LARGEST_TILE = 32, 1024  # pixels of the input
 EFFICIENT_TILE = 96  # pixels; for smaller tiles the halo is most of the work
 # For the maps of a tile on a processor, which is `swift` at 240 pixels a side. Tiles of 384 are 5 % faster, but the C
 # library keeps up to half a gigabyte of their maps.
 PROCESSOR_BYTES = 96 << 20
-
-
-def free_memory(device: torch.device) -> int:
-    """Free bytes: of a GPU, including those that torch keeps for reuse; else of main memory."""
-    if device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(device)
-        return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return psutil.virtual_memory().available
 
 
 def comfortable_memory(device: torch.device) -> int:
