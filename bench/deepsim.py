@@ -81,7 +81,7 @@ def keep_settings(given: argparse.Namespace, photos: Sequence[Path], held_out: S
         if other:
             raise UsageError(f"{given.out} holds an experiment with {'; '.join(other)}: give another --out.")
     given.out.mkdir(parents=True, exist_ok=True)
-    atomic_write_bytes(file, json.dumps(settings, indent=1).encode())
+    atomic_write_bytes(file, json.dumps(settings, indent=1).encode(), overwrite=True)
 
 
 def prepare(given: argparse.Namespace) -> Experiment:
@@ -142,7 +142,7 @@ def run_experiment(experiment: Experiment) -> None:
         "judge": f"{experiment.judge.architecture.name} {', '.join(experiment.judge.layers)}",
         "rows": rows, "order": [claim.as_fields() for claim in order],
     }  # fmt: skip
-    atomic_write_bytes(given.out / "results.json", json.dumps(results, indent=1).encode())
+    atomic_write_bytes(given.out / "results.json", json.dumps(results, indent=1).encode(), overwrite=True)
     print(table(rows))
     print(
         f"\n{len(experiment.names)} photographs that were not trained on, {given.size}x{given.size} pixels. Errors: 1 is "

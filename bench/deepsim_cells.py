@@ -68,7 +68,7 @@ class Experiment:
             model = self.train(layer, method) if METHODS[method][1] else None
             self.invert(layer, model, folder / method)
             row = {"layer": layer, "method": method, **self.measure(layer, self.pictures(layer, method))}
-            atomic_write_bytes(file, json.dumps(row).encode())
+            atomic_write_bytes(file, json.dumps(row).encode(), overwrite=True)
         return json.loads(file.read_text())
 
     def train(self, layer: str, method: str) -> Path:

@@ -27,6 +27,10 @@ class UsageError(PerceptError):
     """A wrong option, or anything else that a check before the work finds."""
 
 
+class DivergenceError(UsageError):
+    """A training or an optimization whose loss, gradient or weights are no finite numbers any more."""
+
+
 class ImageError(PerceptError):
     """An input that cannot be read, or an output that cannot be written."""
 

@@ -506,7 +506,7 @@ def test_a_write_that_fails_half_way_leaves_the_old_file(tmp_path: Path) -> None
 
 def test_an_interrupted_write_leaves_nothing(tmp_path: Path) -> None:
     """Ctrl-C between the first and the last byte leaves neither a half file nor a temporary one."""
-    with pytest.raises(KeyboardInterrupt), atomic_path(tmp_path / "model.safetensors") as temporary:
+    with pytest.raises(KeyboardInterrupt), atomic_path(tmp_path / "model.safetensors", overwrite=True) as temporary:
         temporary.write_bytes(b"half")
         assert temporary.name.startswith(".") and temporary.suffix == ".safetensors"
         raise KeyboardInterrupt
@@ -521,7 +521,7 @@ def test_places_that_cannot_be_written_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="cannot be written: it is a folder"):
         save_image(noise_photo(1, 1), tmp_path / "folder.png")
     with pytest.raises(ImageError, match="cannot be written: it is not an ordinary file"):
-        atomic_write_bytes(Path(os.devnull), b"data")
+        atomic_write_bytes(Path(os.devnull), b"data", overwrite=True)
 
 
 def test_new_files_follow_the_umask_and_old_ones_keep_their_mode(tmp_path: Path) -> None:
@@ -529,12 +529,12 @@ def test_new_files_follow_the_umask_and_old_ones_keep_their_mode(tmp_path: Path)
     path = tmp_path / "file"
     previous = os.umask(0o027)
     try:
-        atomic_write_bytes(path, b"new")
+        atomic_write_bytes(path, b"new", overwrite=True)
     finally:
         os.umask(previous)
     assert path.stat().st_mode & 0o777 == 0o640
     path.chmod(0o604)
-    atomic_write_bytes(path, b"newer")
+    atomic_write_bytes(path, b"newer", overwrite=True)
     assert path.stat().st_mode & 0o777 == 0o604
 
 

@@ -22,6 +22,7 @@ from percept_cli.core.inference.run import run_generator
 from percept_cli.core.pretrained.files import load_weights, load_weights_and_metadata
 from percept_cli.core.pretrained.generators import load_generator
 from percept_cli.core.runtime import Runtime
+from percept_cli.core.training.checkpoints import load_checkpoint, save_checkpoint
 from percept_cli.core.training.loop import (
     DiscriminatorTraining,
     Training,
@@ -30,7 +31,6 @@ from percept_cli.core.training.loop import (
     create_accelerator,
     train,
 )
-from percept_cli.core.training.run import load_checkpoint, save_checkpoint
 from percept_cli.errors import UsageError
 
 RUNTIME = Runtime(torch.device("cpu"), torch.float32, "")

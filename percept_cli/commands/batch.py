@@ -45,7 +45,8 @@ def process_images(
                 for note in photo.notes:
                     console.warn(f"{job.label}: {note}")
                 result = operation(photo, job)
-                for note in save_image(result, job.destination or console.binary, quality=quality):
+                place = job.destination or console.binary
+                for note in save_image(result, place, quality=quality, overwrite=job.overwrite):
                     console.warn(f"{job.label}: {note}")
             except ImageError as error:
                 failures.add(job.label, str(error))

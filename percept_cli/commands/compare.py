@@ -142,7 +142,7 @@ def compare(
         drawn: dict[str, object] = {}
         if job.destination is not None and not job.skip:
             heat = heat_map(images, target, taken.distances)
-            save_image(Photo(heat.image), job.destination)
+            save_image(Photo(heat.image), job.destination, overwrite=job.overwrite)
             drawn = {"output": job.destination, "kind": heat.kind, "white": heat.white}
             console.say(f"{job.destination}: white is a difference of {heat.white:.3f} ({heat.kind})")
         for note in notes:

@@ -92,7 +92,7 @@ def blend_models(
     check_model_output(output, overwrite)
     shipped = shipped_models()
     one, other = (shipped[name].path if name in shipped else Path(name) for name in (first, second))
-    save_weights(output, *blend_files(one, other, share))
+    save_weights(output, *blend_files(one, other, share), overwrite=overwrite)
     Console(as_json=json).result(str(output), output=str(output), share=share)
 
 

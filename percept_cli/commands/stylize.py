@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from percept_cli import options
-from percept_cli.errors import UsageError
+from percept_cli.errors import ImageError, UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -104,7 +104,7 @@ def stylize(
     percept stylize photo.png -m wave --mask sky.png
     """
     from percept_cli.core.files.inputs import expand_inputs
-    from percept_cli.core.files.outputs import plan_outputs
+    from percept_cli.core.files.outputs import check_picture_output, plan_outputs
     from percept_cli.core.pretrained.manifest import shipped_models
 
     console = report.console()
@@ -119,6 +119,8 @@ def stylize(
     label = Path(model).stem if model else "+".join(picture.stem for picture in style or [])
     op = chosen.describe(label, "model", "style")
     jobs = plan_outputs(items, output, name=name, op=op, model=label, **vars(existing))
+    if preview is not None:
+        check_picture_output("--preview", preview)
 
     # Only now the slow imports, so that a mistyped option is refused at once.
     from percept_cli.commands.batch import process_images
@@ -179,7 +181,10 @@ def stylize(
                 for step in optimized:
                     progress.advance(1, {"loss": step.total, **step.parts})
                     if preview is not None and step.index % PREVIEW_EVERY == 0:
-                        save_image(Photo(step.image.cpu()), preview)
+                        try:
+                            save_image(Photo(step.image.cpu()), preview)
+                        except ImageError as error:  # the work goes on without it
+                            console.warn(str(error))
             return step.photo
 
     def operation(photo: "Photo", job: "Job") -> "Photo":

@@ -9,13 +9,15 @@ from percept_cli import options
 from percept_cli.console import Console
 from percept_cli.core.training.loop import TrainingStep
 from percept_cli.core.training.run import Run
-from percept_cli.errors import ExitCode, Interrupted
+from percept_cli.errors import ExitCode, ImageError, Interrupted
 
 
 def open_run(output: Path, compute: options.Compute, existing: options.ExistingRun, console: Console) -> Run:
     """The run that writes `output`; its messages go to the console. Raises as `Run.open` and `choose_runtime`."""
     runtime = compute.runtime()
-    run = Run.open(output, runtime, resume=existing.resume, overwrite=existing.overwrite, announce=console.say)
+    run = Run.open(
+        output, runtime, resume=existing.resume, overwrite=existing.overwrite, announce=console.say, warn=console.warn
+    )
     console.say(runtime.reason)
     return run
 
@@ -46,15 +48,17 @@ def follow(run: Run, steps: Iterator[TrainingStep], console: Console) -> None:
             for step in steps:
                 progress.advance(1, {"loss": step.total, **step.parts})
                 if received:
-                    run.save_checkpoint()
-                    raise Interrupted(
-                        f"stopped at step {step.index} of {training.steps}; repeat the command with --resume to go on",
-                        _code_of(received[0]),
-                    )
+                    stopped = f"stopped at step {step.index} of {training.steps}"
+                    try:
+                        run.save_checkpoint()
+                    except ImageError as error:
+                        raise Interrupted(f"{stopped}; {error} {run.kept()}", _code_of(received[0])) from error
+                    raise Interrupted(f"{stopped}; repeat the command with --resume to go on", _code_of(received[0]))
                 if step.index == training.steps:
                     restore_handlers()  # a signal stops measuring and saving at once
     finally:
         restore_handlers()
+        run.close()
     for path, reason in run.unreadable.items():
         console.warn(f"{path} could not be read and was left out: {reason}")
 

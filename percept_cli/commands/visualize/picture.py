@@ -9,6 +9,7 @@ import typer
 
 from percept_cli.console import Console
 from percept_cli.core.drawing.records import EXTENSIONS, Record, encode_records
+from percept_cli.core.files.atomic import prepare_folder
 from percept_cli.core.files.inputs import InputItem
 from percept_cli.core.files.outputs import Job, create_folders, plan_outputs
 from percept_cli.errors import UsageError, unknown_name
@@ -78,21 +79,24 @@ class PictureFile:
         pixels: Tensor | None = None
         if isinstance(picture, str):
             assert place is not None
-            atomic_write_bytes(place, picture.encode())
+            atomic_write_bytes(place, picture.encode(), overwrite=self.job.overwrite)
         elif isinstance(picture, Tensor) or place is None or place.suffix.lower() != SVG:
             pixels = picture if isinstance(picture, Tensor) else render(picture)
             photo = Photo(pixels)
-            save_image(photo, place or self.console.binary, quality=self.quality)
+            save_image(
+                photo, place or self.console.binary, quality=self.quality, overwrite=self.job.overwrite
+            )
             fields = {"width": photo.width, "height": photo.height, **fields}
         else:
-            atomic_write_bytes(place, render_svg(picture))
+            atomic_write_bytes(place, render_svg(picture), overwrite=self.job.overwrite)
             pixels = render(picture) if self.show else None
         if place is not None:
             self.console.result(str(place), output=place, status="done", **fields)
             if self.show and pixels is not None:
                 self.console.show(pixels)
         if self.numbers is not None:
-            atomic_write_bytes(self.numbers, encode_records(records, self.numbers.suffix.lower()))
+            numbers = encode_records(records, self.numbers.suffix.lower())
+            atomic_write_bytes(self.numbers, numbers, overwrite=self.job.overwrite)
 
 
 def plan_picture(
@@ -177,7 +181,10 @@ def _plan_numbers(data: Path | None, sources: Sequence[Path], existing: Existing
     if data.exists() and not (existing.overwrite or existing.skip_existing):
         raise UsageError(f"--data '{data}' exists already: add --overwrite or --skip-existing.")
     _refuse_source(data, sources, "--data")
-    return None if existing.skip_existing and data.exists() else data
+    if existing.skip_existing and data.exists():
+        return None
+    prepare_folder(data.parent)
+    return data
 
 
 def _refuse_source(place: Path | None, sources: Sequence[Path], option: str) -> None:

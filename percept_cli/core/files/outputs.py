@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from percept_cli.core.files.atomic import prepare_folder
 from percept_cli.core.files.formats import WRITABLE, find_format
 from percept_cli.core.files.inputs import InputItem, label_of
 from percept_cli.errors import UsageError, unknown_name
@@ -18,13 +19,27 @@ _IGNORES_CASE = sys.platform in ("win32", "darwin")
 
 
 def check_model_output(output: Path, overwrite: bool) -> None:
-    """Raises UsageError where a model cannot be written to `output`: a wrong suffix, no folder, a file that exists."""
+    """Raises UsageError where a model cannot be written to `output`.
+
+    That is for a wrong suffix, a folder that is missing or read-only, and a file that exists unless `overwrite`.
+    """
     if output.suffix != ".safetensors":
         raise UsageError(f"--output {output}: a model is a .safetensors file; give a name that ends so.")
     if not output.parent.is_dir():
         raise UsageError(f"--output {output}: the folder {output.parent} does not exist. Create it first.")
     if output.exists() and not overwrite:
         raise UsageError(f"{output} exists. Give --overwrite to replace it, or another --output.")
+    prepare_folder(output.parent)
+
+
+def check_picture_output(option: str, path: Path) -> None:
+    """Raises UsageError where a picture cannot be written to the path that an option gives."""
+    find_format(path.suffix)
+    if path.is_dir():
+        raise UsageError(f"{option} {path}: this is a folder; give the name of a file.")
+    if not path.parent.is_dir():
+        raise UsageError(f"{option} {path}: the folder {path.parent} does not exist. Create it first.")
+    prepare_folder(path.parent)
 
 
 class _RealFolders(dict[Path, str]):
@@ -42,11 +57,15 @@ class _RealFolders(dict[Path, str]):
 
 @dataclass(frozen=True)
 class Job:
-    """One image to read (None: standard input) and the file to write (None: standard output); `skip`: it is done already."""
+    """One image to read (None: standard input) and the file to write (None: standard output).
+
+    skip: it is done already. overwrite: whether the result may replace a file that exists when it is written.
+    """
 
     source: Path | None
     destination: Path | None
     skip: bool = False
+    overwrite: bool = False
 
     @property
     def label(self) -> str:
@@ -95,7 +114,10 @@ def plan_outputs(
         ]
     _refuse_shared(jobs, real_folders)
     done = _refuse_or_find_inputs(jobs, real_folders, skip_existing)
-    return _settle_existing(jobs, done, overwrite, skip_existing)
+    jobs = _settle_existing(jobs, done, overwrite, skip_existing)
+    for place in sorted({job.destination.parent for job in jobs if job.destination is not None and not job.skip}):
+        prepare_folder(place)
+    return jobs
 
 
 def create_folders(jobs: Iterable[Job]) -> None:
@@ -228,4 +250,4 @@ def _settle_existing(jobs: Sequence[Job], done: set[Job], overwrite: bool, skip_
         first = "" if len(existing) == 1 else "the first is "
         raise UsageError(f"{what} already ({first}'{existing[0].destination}'): add --overwrite or --skip-existing.")
     skipped = done.union(existing) if skip_existing else set()
-    return [replace(job, skip=job in skipped) for job in jobs]
+    return [replace(job, skip=job in skipped, overwrite=overwrite) for job in jobs]

@@ -60,11 +60,14 @@ def encode_image(photo: Photo, extension: str, *, quality: int = 95) -> tuple[by
     return buffer.getvalue(), tuple(notes)
 
 
-def save_image(photo: Photo, destination: Path | BinaryIO, *, quality: int = 95) -> tuple[str, ...]:
+def save_image(
+    photo: Photo, destination: Path | BinaryIO, *, quality: int = 95, overwrite: bool = True
+) -> tuple[str, ...]:
     """Writes an image file, whole or not at all, in the format of its extension; returns the notes of `encode_image`.
 
     destination: a path, or a binary stream such as standard output: that gets the format in which the photograph was
-    read, or PNG where that format is not one for pipes. Raises what `encode_image` and `atomic_path` raise.
+    read, or PNG where that format is not one for pipes. overwrite: whether it may replace a file. Raises what
+    `encode_image` and `atomic_path` raise.
     """
     if not isinstance(destination, Path):
         data, notes = encode_image(photo, pipe_extension(photo.format), quality=quality)
@@ -75,7 +78,7 @@ def save_image(photo: Photo, destination: Path | BinaryIO, *, quality: int = 95)
         data, notes = encode_image(photo, destination.suffix, quality=quality)
     except ImageError as error:
         raise ImageError(f"'{destination}': {error}") from error
-    atomic_write_bytes(destination, data)
+    atomic_write_bytes(destination, data, overwrite=overwrite)
     return notes
 
 

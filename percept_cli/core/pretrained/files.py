@@ -15,11 +15,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from percept_cli.core.files.atomic import atomic_path
+from percept_cli.core.files.atomic import atomic_write_bytes
+from percept_cli.core.pretrained.checks import check_archive, check_tensors, refuse_foreign
 from percept_cli.core.pretrained.manifest import cache_folder, is_offline
 from percept_cli.errors import ModelError
 
 DOWNLOAD_ROOT = "https://download.pytorch.org/models/"
+FORMAT = "1"  # of percept's own files, `percept.format` in their metadata
 # torchvision's names: the digits after the dash are the first of the file's sha256.
 TORCHVISION_FILES = {
     "vgg16": "vgg16-397923af.pth",
@@ -43,14 +45,36 @@ def load_weights_and_metadata(path: Path) -> tuple[dict[str, Tensor], dict[str, 
     if not path.is_file():
         raise ModelError(f"{path}: there is no such weights file.")
     try:
+        size = path.stat().st_size
+        refuse_foreign(path)
+        tensors, metadata = _load_safetensors(path)
+        if tensors is None:
+            with path.open("rb") as file:
+                check_archive(file, size, str(path), "Copy or download it again.")
+            tensors = _load_pytorch(path)
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror or error}.") from error
+    check_tensors(tensors, size, str(path))
+    return tensors, metadata
+
+
+def _load_safetensors(path: Path) -> tuple[dict[str, Tensor] | None, dict[str, str]]:
+    """The tensors and the metadata of a safetensors file; None for a file that may be of PyTorch."""
+    try:
         with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+            metadata: dict[str, str] = file.metadata() or {}
+            if metadata.get("percept.format", FORMAT) != FORMAT:
+                raise ModelError(
+                    f"{path} has format {metadata['percept.format']}; this version of percept knows format {FORMAT}. "
+                    "Install the version that wrote it, or a newer one."
+                )
+            return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
     except SafetensorError as error:
         if path.suffix == ".safetensors":
             raise ModelError(f"{path} is not a whole safetensors file ({error}). Copy or download it again.") from error
-    except OSError as error:
-        raise ModelError(f"{path} cannot be read: {error.strerror or error}.") from error
-    return _load_pytorch(path), {}
+        return None, {}
+    except (TypeError, ValueError, AttributeError) as error:  # a type of numbers that this torch does not have
+        raise ModelError(f"{path} holds tensors that cannot be read ({error}).") from error
 
 
 def _load_pytorch(path: Path) -> dict[str, Tensor]:
@@ -69,17 +93,23 @@ def _load_pytorch(path: Path) -> dict[str, Tensor]:
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]
             break
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+    if not isinstance(content, dict) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items()
+    ):
         raise ModelError(f"{path} holds no state dict (a mapping from names to tensors).")
     return {name.removeprefix("module."): tensor for name, tensor in content.items()}
 
 
-def save_weights(path: Path, weights: Mapping[str, Tensor], metadata: Mapping[str, object]) -> None:
-    """Writes a safetensors file atomically; metadata values that are not text are saved as JSON."""
+def save_weights(
+    path: Path, weights: Mapping[str, Tensor], metadata: Mapping[str, object], *, overwrite: bool = True
+) -> None:
+    """Writes a safetensors file atomically; metadata values that are not text are saved as JSON.
+
+    overwrite: whether it may replace a file. Raises as `atomic_path`.
+    """
     text = {key: value if isinstance(value, str) else json.dumps(value) for key, value in metadata.items()}
     data = save({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}, metadata=text)
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(data)
+    atomic_write_bytes(path, data, overwrite=overwrite)
 
 
 def sha256_of(path: Path) -> str:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from percept_cli.core.losses.adversarial import AdversarialLoss, Freezing, LossAndParts
 from percept_cli.core.runtime import Runtime, random_state, restore_random_state
-from percept_cli.errors import UsageError
+from percept_cli.errors import DivergenceError, UsageError
 
 # `compute_loss(network, images, step)` returns the scalar to minimize and its named, weighted parts.
 ComputeLoss = Callable[[nn.Module, Tensor, int], LossAndParts]
@@ -58,6 +58,16 @@ class Training:
     steps: int
     step: int = 0
     discriminator: DiscriminatorTraining | None = None
+
+    @property
+    def networks(self) -> list[nn.Module]:
+        """The networks whose weights change."""
+        return [self.network, *([self.discriminator.network] if self.discriminator else [])]
+
+    @property
+    def optimizers(self) -> list[torch.optim.Optimizer]:
+        """The optimizers of `networks`."""
+        return [self.optimizer, *([self.discriminator.optimizer] if self.discriminator else [])]
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint holds: weights, optimizers, step and random states.
@@ -115,7 +125,7 @@ def train(
 
     batches: images (N, C, H, W), from batch number `training.step` on. clip_norm: the largest norm of the gradients.
     With several processes each has its own batches and yields its own losses, and the gradients are averaged. Raises
-    UsageError for fp16 and for a loss that is not finite.
+    UsageError for fp16, DivergenceError for a loss or a gradient that is not finite, before it changes a weight.
     """
     if runtime.dtype == torch.float16:
         raise UsageError("Training in fp16 loses small gradients. Use --precision bf16, fp32 or auto.")
@@ -130,14 +140,17 @@ def train(
         if learns:
             optimizer.zero_grad(set_to_none=True)
             accelerator.backward(total)
-            if clip_norm is not None:
-                accelerator.clip_grad_norm_(network.parameters(), clip_norm)
-        loss = total.item()
-        if not math.isfinite(loss):
-            raise UsageError(
-                f"The loss is not a finite number at step {training.step + 1}. Lower --learning-rate, or use "
-                "--precision fp32."
-            )
+            if clip_norm is None:
+                gradients = [each.grad for group in optimizer.param_groups for each in group["params"]]
+                norm = nn.utils.get_total_norm([gradient for gradient in gradients if gradient is not None])
+            else:
+                norm = accelerator.clip_grad_norm_(network.parameters(), clip_norm)
+        else:
+            norm = torch.zeros(())
+        # Together, as each transfer of a number from a GPU waits for all of its work.
+        loss, length = torch.stack((total.detach(), norm.to(total))).tolist()
+        if not (math.isfinite(loss) and math.isfinite(length)):
+            raise not_finite("gradient" if math.isfinite(loss) else "loss", training.step + 1)
         if learns:
             optimizer.step()
         return loss, {name: part.item() for name, part in parts.items()}
@@ -160,6 +173,13 @@ def train(
             parts |= others
         training.step += 1
         yield TrainingStep(training.step, total, parts, len(images) * accelerator.num_processes, rate)
+
+
+def not_finite(what: str, step: int) -> DivergenceError:
+    """The error for a loss, a gradient or weights that hold a value that is no finite number."""
+    return DivergenceError(
+        f"The {what} is not a finite number at step {step}. Lower --learning-rate, or use --precision fp32."
+    )
 
 
 def create_accelerator(runtime: Runtime) -> Accelerator:

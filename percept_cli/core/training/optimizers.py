@@ -15,6 +15,8 @@ ROUNDS = 5
 MOMENTUM = 0.95
 ADAM_BETAS = (0.9, 0.99)
 ADAM_EPSILON = 1e-8
+# What they remember of each weight: torch's Adam, then `Muon` of matrices and of all others
+STATES = ({"step", "exp_avg", "exp_avg_sq"}, {"momentum"}, {"step", "mean", "square"})
 
 
 class Muon(torch.optim.Optimizer):

@@ -1,56 +1,54 @@
-"""A training run: its files (model, checkpoint, log, preview strip), and how it is resumed."""
+"""A training run: its files (model, checkpoint, log, preview strip), its lock, and how it is resumed."""
 
-import json
-import pickle
+import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from accelerate import Accelerator
-from PIL import Image, PngImagePlugin
 from torch import Tensor, nn
 
 from percept_cli.core.data.photos import Examples, batches_from
-from percept_cli.core.files.atomic import atomic_path
+from percept_cli.core.files.atomic import atomic_write_bytes
+from percept_cli.core.files.locks import FolderLock
 from percept_cli.core.files.outputs import check_model_output
+from percept_cli.core.pretrained.checks import first_not_finite
 from percept_cli.core.pretrained.files import save_weights
 from percept_cli.core.runtime import Runtime, memory_errors
+from percept_cli.core.training.checkpoints import encode_checkpoint, load_checkpoint, restore_training
+from percept_cli.core.training.folder import CHECKPOINT, LOG, PREVIEW, lock_folder, run_folder
+from percept_cli.core.training.log import TrainingLog, begin_log
 from percept_cli.core.training.loop import (
     ComputeLoss,
     Training,
     TrainingStep,
     cosine_schedule,
     create_accelerator,
+    not_finite,
     train,
     unwrap,
 )
 from percept_cli.core.training.optimizers import create_optimizer
-from percept_cli.errors import ModelError, UsageError
+from percept_cli.core.training.previews import place_preview, render_preview
+from percept_cli.errors import DivergenceError, ImageError, UsageError
 
-CHECKPOINT, LOG, PREVIEW = "checkpoint.pt", "log.jsonl", "preview.png"
 CHECKPOINT_SECONDS = 60.0
 PREVIEWS = 8
 # Gradients of one batch may be a thousand times as large as usual and stay in Muon's momentum for dozens of steps: the
 # loss of a run without this limit rose from 0.03 to 37.
 CLIP_NORM = 1.0
-FORMAT = 1  # of a checkpoint
-# Pixels between the pictures of the preview strip, and the field of its file that holds their steps
-GAP = 4
-STEPS = "percept.steps"
 
 
 @dataclass
 class Run:
     """One training run: the files that it writes and the device that it runs on.
 
-    The folder `starry.run/` beside the model `starry.safetensors` holds `checkpoint.pt`, `log.jsonl` and `preview.png`.
-    A run trains one network: `train` returns its steps and logs each; a checkpoint is written every minute and by
-    `save_checkpoint`. announce: called with each message for the user. figures: what was measured after the last step,
-    by name.
+    The folder `starry.run/` beside the model `starry.safetensors` holds `checkpoint.pt`, `log.jsonl` and `preview.png`;
+    it is locked for this process until the steps end. A run trains one network: `train` returns its steps and logs each;
+    a checkpoint is written every minute and by `save_checkpoint`. announce, warn: called with each message and each
+    warning for the user. figures: what was measured after the last step, by name.
 
         run = Run.open(Path("starry.safetensors"), choose_runtime(), resume=True)
     """
@@ -61,6 +59,11 @@ class Run:
     resume: bool = False
     announce: Callable[[str], None] = lambda message: None
     figures: dict[str, float] = field(default_factory=dict)
+    warn: Callable[[str], None] = lambda message: None
+    overwrite: bool = False
+    saved_step: int | None = None
+    """The step of the checkpoint in the folder; None where there is none."""
+    _lock: FolderLock | None = None
     _training: Training | None = None
     _settings: dict[str, Any] = field(default_factory=dict)
     _examples: Examples | None = None
@@ -74,28 +77,47 @@ class Run:
         resume: bool = False,
         overwrite: bool = False,
         announce: Callable[[str], None] = lambda message: None,
+        warn: Callable[[str], None] = lambda message: None,
     ) -> "Run":
-        """Checks what the run would write and makes its folder.
+        """Checks what the run would write, makes its folder and locks it.
 
         resume: continue from the checkpoint if there is one. Raises UsageError if the model exists and `overwrite` is
-        False, or if the folder holds a checkpoint and both `resume` and `overwrite` are False.
+        False, if the folder holds a checkpoint and both `resume` and `overwrite` are False, if nothing can be written
+        there, and if another process trains there.
         """
         check_model_output(output, overwrite)
+        accelerator = create_accelerator(runtime)
         folder = run_folder(output)
         checkpoint = folder / CHECKPOINT
-        if checkpoint.exists() and not (resume or overwrite):
-            raise UsageError(
-                f"{folder} holds an unfinished run. Give --resume to continue it or --overwrite to start anew."
-            )
-        folder.mkdir(exist_ok=True)
-        if not resume:
-            checkpoint.unlink(missing_ok=True)
-        return cls(output, runtime, create_accelerator(runtime), resume, announce)
+        run = cls(output, runtime, accelerator, resume, announce, warn=warn, overwrite=overwrite)
+        if run.is_main:
+            run._lock = lock_folder(folder)
+        try:
+            if checkpoint.exists() and not (resume or overwrite):
+                raise UsageError(
+                    f"{folder} holds an unfinished run. Give --resume to continue it or --overwrite to start anew."
+                )
+            if run.is_main and not resume:
+                checkpoint.unlink(missing_ok=True)
+        except BaseException:
+            run.close()
+            raise
+        return run
+
+    def close(self) -> None:
+        """Unlocks the folder; done by itself after the last step."""
+        if self._lock is not None:
+            self._lock.release()
 
     @property
     def folder(self) -> Path:
         """The folder of the checkpoint, the log and the preview."""
         return run_folder(self.output)
+
+    @property
+    def checkpoint(self) -> Path:
+        """The file of the checkpoint."""
+        return self.folder / CHECKPOINT
 
     @property
     def preview(self) -> Path:
@@ -154,147 +176,126 @@ class Run:
         the main process, to measure and to save. Raises as `load_checkpoint`.
         """
         self._training, self._settings, self._examples = training, settings, examples
-        checkpoint = self.folder / CHECKPOINT
-        if self.resume and checkpoint.exists():
-            training.restore(load_checkpoint(checkpoint, settings))
+        if self.resume and self.checkpoint.exists():
+            restore_training(training, load_checkpoint(self.checkpoint, settings, self.announce), self.checkpoint)
+            self.saved_step = training.step
             self.announce(f"resumed at step {training.step} of {training.steps}")
         elif self.resume:
             self.announce(f"{self.folder} has no checkpoint: starting from the beginning")
         if shown and self.is_main and training.step == 0:
             self.preview.unlink(missing_ok=True)
-            place_preview(self.preview, shown[0], 0, 0)
+            self._place_preview(shown[0], 0, 0)
         batches = batches_from(examples, batch, training.step, *self.shard)
         schedule = cosine_schedule(learning_rate, training.steps, warmup=min(warmup, training.steps // 10))
         loop = train(training, batches, compute_loss, schedule, self.runtime, self.accelerator, clip_norm)
-        return self._record(loop, shown[1] if shown else None, finish)
+        log = begin_log(self.folder / LOG, training.step) if self.is_main else None
+        return self._record(loop, log, shown[1] if shown else None, finish)
 
     def _record(
-        self, loop: Iterator[TrainingStep], given: Tensor | tuple[Any, ...] | None, finish: Callable[[], None] | None
+        self,
+        loop: Iterator[TrainingStep],
+        log: TrainingLog | None,
+        given: Tensor | tuple[Any, ...] | None,
+        finish: Callable[[], None] | None,
     ) -> Iterator[TrainingStep]:
         """The steps of the loop. Each is logged, some add a picture to the preview; every minute a checkpoint is written."""
-        log, saved = self.folder / LOG, time.monotonic()
-        if self.is_main:
-            begin_log(log, self.training.step)
-        with memory_errors("training; a smaller --batch or smaller crops help too"):
-            for step in loop:
-                if self.is_main:
-                    log_step(log, step)
-                    position, rest = divmod(step.index, max(1, self.training.steps // PREVIEWS))
-                    if given is not None and rest == 0:
-                        made = render_preview(unwrap(self.training.network), given, self.runtime)
-                        place_preview(self.preview, made, position, step.index)
-                if time.monotonic() - saved > CHECKPOINT_SECONDS:
-                    self.save_checkpoint()
-                    saved = time.monotonic()
-                yield step
-        if finish is not None and self.is_main:
-            finish()
+        saved = time.monotonic()
+        try:
+            with memory_errors("training; a smaller --batch or smaller crops help too"):
+                for step in loop:
+                    if log is not None:
+                        self._log(log, step)
+                        position, rest = divmod(step.index, max(1, self.training.steps // PREVIEWS))
+                        if given is not None and rest == 0:
+                            made = render_preview(unwrap(self.training.network), given, self.runtime)
+                            self._place_preview(made, position, step.index)
+                    if time.monotonic() - saved > CHECKPOINT_SECONDS:
+                        self._save_if_possible()
+                        saved = time.monotonic()
+                    yield step
+            if finish is not None and self.is_main:
+                self._finish(finish)
+        except DivergenceError as error:
+            raise DivergenceError(f"{error} {self.kept()}") from error
+        finally:
+            self.close()
+
+    def _log(self, log: TrainingLog, step: TrainingStep) -> None:
+        try:
+            log.append(step)
+        except OSError as error:
+            self.warn(f"{log.path} cannot be written ({error.strerror or error}): its lines wait until it can")
+
+    def _place_preview(self, picture: Tensor, position: int, step: int) -> None:
+        try:
+            place_preview(self.preview, picture, position, step)
+        except ImageError as error:
+            self.warn(str(error))
+
+    def _save_if_possible(self) -> None:
+        """Writes a checkpoint; where that fails, warns and goes on, as the training is worth more."""
+        try:
+            self.save_checkpoint()
+        except ImageError as error:
+            self.warn(
+                f"{error} The training goes on after step {self.training.step} and tries it again in a minute. {self.kept()}"
+            )
+
+    def kept(self) -> str:
+        """A sentence that says which checkpoint is there."""
+        if self.saved_step is None:
+            return "No checkpoint has been written."
+        return f"{self.checkpoint} holds step {self.saved_step}."
 
     def save_checkpoint(self) -> None:
-        """Writes the checkpoint, on the main process; to be called between two steps."""
+        """Writes the checkpoint, on the main process; to be called between two steps.
+
+        Raises ImageError where it cannot be written, DivergenceError for weights that are not finite; the checkpoint
+        before it is then as it was.
+        """
         if self.is_main:
-            save_checkpoint(self.folder / CHECKPOINT, self.training.state(), self._settings)
+            self._check_weights()
+            self._write_checkpoint(encode_checkpoint(self.training.state(), self._settings))
+
+    def _write_checkpoint(self, data: bytes) -> None:
+        with contextlib.suppress(OSError):
+            TrainingLog(self.folder / LOG).sync()
+        atomic_write_bytes(self.checkpoint, data, overwrite=True)
+        self.saved_step = self.training.step
+
+    def _check_weights(self) -> None:
+        if any(first_not_finite(network.state_dict()) for network in self.training.networks):
+            raise not_finite("network", self.training.step)
+
+    def _finish(self, finish: Callable[[], None]) -> None:
+        """Measures and saves; where that fails or is stopped, a checkpoint of the last step is written instead."""
+        self._check_weights()
+        # Of before, as measuring may change the weights.
+        data = encode_checkpoint(self.training.state(), self._settings)
+        try:
+            finish()
+        except BaseException as error:
+            with contextlib.suppress(ImageError):
+                self._write_checkpoint(data)
+            if isinstance(error, ImageError):
+                advice = " Repeat the command with --resume once it can be written." if self.saved_step else ""
+                raise ImageError(f"{error} {self.kept()}{advice}") from error
+            raise
 
     def save(self, weights: Mapping[str, Tensor], metadata: dict[str, Any]) -> None:
-        """Writes the model, in 16 bits, and removes the checkpoint."""
+        """Writes the model, in 16 bits, and removes the checkpoint.
+
+        A tensor with values too large for 16 bits keeps its own. Raises PlaceTakenError where another model appeared
+        under its name, unless the run may overwrite it.
+        """
         half = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in weights.items()}
-        save_weights(self.output, half, {"percept.format": "1", **metadata})
-        (self.folder / CHECKPOINT).unlink(missing_ok=True)
+        half = {name: weights[name] if first_not_finite({name: tensor}) else tensor for name, tensor in half.items()}
+        save_weights(self.output, half, {"percept.format": "1", **metadata}, overwrite=self.overwrite)
+        self.checkpoint.unlink(missing_ok=True)
+        self.saved_step = None
 
     def save_generator(self, role: str, architecture: str, **further: Any) -> None:
         """Writes the trained generator as `save` does, with the arguments that recreate it and the settings of the run."""
         generator = unwrap(self.training.network)
         metadata = {"role": role, "architecture": architecture, "arguments": generator.arguments, **further}
         self.save(generator.state_dict(), {**metadata, "recipe": self._settings})
-
-
-def run_folder(output: Path) -> Path:
-    """The folder of a run: `starry.run/` for `starry.safetensors`."""
-    return output.with_suffix(".run")
-
-
-def begin_log(path: Path, keep_steps: int) -> None:
-    """Begins the log of a run; of an existing log, the lines of the first `keep_steps` steps are kept.
-
-    A resumed run logs the steps after its checkpoint again, so lines of those steps are removed.
-    """
-    # The last line of a killed run may be incomplete.
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if keep_steps and path.is_file() else []
-    kept = [line for line in lines if line.endswith("}\n") and json.loads(line)["step"] <= keep_steps]
-    with atomic_path(path) as temporary:
-        temporary.write_text("".join(kept), encoding="utf-8")
-
-
-def log_step(path: Path, step: TrainingStep) -> None:
-    """Appends a step to a log as a line with one JSON object, at once on disk: the log of a killed run is complete."""
-    line = {"step": step.index, "total": step.total, "parts": step.parts, "learning_rate": step.learning_rate}
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(line) + "\n")
-
-
-def save_checkpoint(path: Path, state: dict[str, Any], settings: dict[str, Any]) -> None:
-    """Writes the state of a run (`Training.state`) and the settings it must be resumed with, completely or not at all."""
-    with atomic_path(path) as temporary:
-        torch.save({"format": FORMAT, "state": state, "settings": settings}, temporary)
-
-
-def load_checkpoint(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
-    """The state of a run to resume. Raises ModelError for a damaged file, UsageError for a run with other settings.
-
-    A setting that only the checkpoint has must be empty or 0: an option of an earlier version that was not used.
-    """
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        state, saved = content["state"], content["settings"]
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, KeyError, TypeError) as error:
-        raise ModelError(f"{path} is not a checkpoint that can be read. Start again without --resume.") from error
-    different = [name for name in settings if saved.get(name) != settings[name]]
-    different += [name for name in saved if name not in settings and saved[name]]
-    if different:
-        changes = ", ".join(f"{name} was {saved.get(name)!r}, now {settings.get(name)!r}" for name in different)
-        raise UsageError(
-            f"{path} is of a run with other settings ({changes}). Give the same ones, or another --output."
-        )
-    return state
-
-
-@torch.no_grad()
-def render_preview(network: nn.Module, given: Tensor | tuple[Any, ...], runtime: Runtime) -> Tensor:
-    """The result (1, 3, H, W) of a generator in training, in evaluation mode; given: its input, or a tuple of all inputs."""
-    arguments = given if isinstance(given, tuple) else (given,)
-    network.eval()
-    with runtime.autocast():
-        result = network(*(runtime.place(value) if isinstance(value, Tensor) else value for value in arguments))
-    network.train()
-    image: Tensor = result[0] if isinstance(result, tuple) else result  # an autoencoder also returns its code
-    return image.float().clamp(0, 1).cpu()
-
-
-def place_preview(path: Path, picture: Tensor, position: int, step: int | None = None) -> None:
-    """Puts a picture (1, 3, H, W) in [0, 1] at a position, from 0, of the strip at `path`, which grows as needed.
-
-    step: of the training when it was made, 0 for the photograph; the file stores it (see `preview_steps`).
-    """
-    tile = Image.fromarray((picture[0].permute(1, 2, 0).numpy() * 255).round().astype(np.uint8))
-    left = position * (tile.width + GAP)
-    strip = Image.new("RGB", (left + tile.width, tile.height), "white")
-    steps: list[int] = []
-    if path.exists():
-        steps = preview_steps(path)[:position]
-        with Image.open(path) as file:
-            strip.paste(file.convert("RGB").crop((0, 0, min(file.width, left), file.height)), (0, 0))
-    strip.paste(tile, (left, 0))
-    fields = PngImagePlugin.PngInfo()
-    if step is not None and len(steps) == position:
-        fields.add_text(STEPS, json.dumps([*steps, step]))
-    with atomic_path(path) as temporary:
-        strip.save(temporary, format="PNG", pnginfo=fields)
-
-
-def preview_steps(path: Path) -> list[int]:
-    """The step of every picture in a strip from left to right, 0 for the photograph; empty for a strip without steps."""
-    try:
-        with Image.open(path) as file:
-            return [int(step) for step in json.loads(file.info.get(STEPS, "[]"))]
-    except (OSError, ValueError, TypeError):
-        return []
