@@ -105,12 +105,8 @@ def train_translate(
     percept train translate --degrade jpeg --data photos/ -o repair.safetensors
     """
     from percept_cli.commands.train.session import follow, open_run, report_model
-    from percept_cli.core.training.translation import (
-        TranslationData,
-        TranslationTraining,
-        train_translation,
-        usual_recipe,
-    )
+    from percept_cli.core.training.translation import TranslationTraining, train_translation
+    from percept_cli.core.training.translation_data import TranslationData, usual_recipe
 
     console = report.console()
     training_data = TranslationData(source, target, pairs, match, degrade, amount, data, offset, short_side)

@@ -82,7 +82,8 @@ def train_upscale(
     """
     from percept_cli.commands.train.session import follow, open_run, report_model
     from percept_cli.core.data.photos import training_photos
-    from percept_cli.core.training.upscaling import UpscaleTraining, find_recipe, train_upscale
+    from percept_cli.core.training.presets import find_recipe
+    from percept_cli.core.training.upscaling import UpscaleTraining, train_upscale
 
     console = report.console()
     recipe = replace(find_recipe(preset), **options.given(schedule, losses))

@@ -13,8 +13,9 @@ from percept_cli.core.extractors.geometry import check_spatial
 from percept_cli.core.extractors.tiled import AnyExtractor
 from percept_cli.core.images.decode import load_image
 from percept_cli.core.images.photo import fit_short_side, resize_image
+from percept_cli.core.losses.scaling import is_typical
 from percept_cli.core.losses.style_losses import BANDWIDTH, CONTEXTUAL_POINTS, find_style_loss, zero_features
-from percept_cli.core.losses.terms import Features, FeatureTerm, Parts, Term, TotalVariationTerm, is_typical
+from percept_cli.core.losses.terms import Features, FeatureTerm, Parts, Term, TotalVariationTerm
 from percept_cli.core.losses.weighted import PerceptualLoss
 from percept_cli.errors import ImageError, UsageError
 

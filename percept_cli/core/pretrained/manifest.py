@@ -89,13 +89,21 @@ def _entry_of(given: str, key: str) -> str:
     path = Path(given)
     if not path.suffix and not path.is_file():
         return str(getattr(shipped_models().get(given), key, ""))
+    return read_metadata(path).get(key, "")
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """The metadata of a safetensors file, without its tensors; empty for another or a damaged file.
+
+    Raises ModelError for a file that does not exist.
+    """
     if not path.is_file():
         raise ModelError(f"{path}: there is no such weights file.")
     try:
         with safe_open(path, framework="np") as file:
-            return str((file.metadata() or {}).get(key, ""))
+            return dict(file.metadata() or {})
     except (OSError, SafetensorError):
-        return ""
+        return {}
 
 
 def find_upscaler(scale: int, look: str | None = None) -> Model:
