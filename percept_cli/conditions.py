@@ -5,14 +5,15 @@ given twice and has one value. What only the work can tell, as whether a picture
 """
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
 import typer
-from typer.core import TyperCommand, TyperOption
+from typer.core import TyperOption
 
 from percept_cli.errors import UsageError
 
@@ -27,32 +28,11 @@ class EffectIf:
     """A condition beside an option in its `Annotated`: elsewhere the option is refused, for a reason.
 
     applies: whether the option has an effect in a call. reason: the beginning of the message, as "A trained model is not
-    optimized", or a function of the call that returns it.
+    optimized", with `{option}` for the option, or a function of the call that returns it.
     """
 
     applies: Callable[[Call], object]
     reason: str | Callable[[Call], str]
-
-
-class Command(TyperCommand):
-    """A command that refuses options without effect, and options that are given twice."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Parses the arguments. Raises UsageError for an option that is repeated or without effect."""
-        _, _, order = self.make_parser(ctx).parse_args(args=list(args))
-        rest = super().parse_args(ctx, args)
-        if not ctx.resilient_parsing:
-            _refuse_repeated(order)
-            _refuse_without_effect(ctx, conditions_of(self))
-        return rest
-
-    def invoke(self, ctx: Any) -> Any:
-        """Runs the command; `refuse` knows its options meanwhile."""
-        token = _current.set(ctx)
-        try:
-            return super().invoke(ctx)
-        finally:
-            _current.reset(token)
 
 
 def conditions_of(command: Any) -> dict[str, tuple[EffectIf, ...]]:
@@ -61,6 +41,22 @@ def conditions_of(command: Any) -> dict[str, tuple[EffectIf, ...]]:
     metadata = {parameter.name: getattr(parameter.annotation, "__metadata__", ()) for parameter in parameters}
     found = {name: tuple(each for each in data if isinstance(each, EffectIf)) for name, data in metadata.items()}
     return {name: conditions for name, conditions in found.items() if conditions}
+
+
+@contextmanager
+def executing(context: Any) -> Iterator[None]:
+    """A context in which `refuse` knows the options of a command line."""
+    token = _current.set(context)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+def check_options(context: Any, order: Sequence[Any]) -> None:
+    """Raises UsageError for an option that is repeated or without effect. order: of the options as they were given."""
+    _refuse_repeated(order)
+    _refuse_without_effect(context, conditions_of(context.command))
 
 
 def refuse(reason: str, *names: str) -> None:
@@ -97,7 +93,9 @@ def _refuse(context: Any, reasons: Mapping[str, str]) -> None:
     given = {name: reason for name, reason in reasons.items() if _is_given(context, name)}
     if not given:
         return
-    first = next(iter(given.values()))
+    name, first = next(iter(given.items()))
+    if "{option}" in first:
+        raise UsageError(f"{first.format(option=_spelling(parameters[name]))}: leave it out.")
     names = [_spelling(parameters[name]) for name, reason in given.items() if reason == first]
     listing = " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
     raise UsageError(f"{first}: leave {listing} out.")

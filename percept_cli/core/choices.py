@@ -6,10 +6,11 @@ PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 SCALINGS = ("typical", "paper")
 PIXEL_DISTANCES = ("mse", "l1", "charbonnier")
 FEATURE_DISTANCES = ("mse", "l1", "cosine")
-# Of the image loss of inverters and autoencoders
-IMAGE_DISTANCES = ("mse", "l1")
 UPSCALER_ADVERSARIAL = ("standard", "relativistic")
 TRANSLATION_ADVERSARIAL = ("least-squares", "standard")
+
+# The roles of models that make pictures
+GENERATORS = ("style", "upscaler", "inverter", "autoencoder", "translation")
 
 STYLE_GENERATORS = ("johnson", "johnson-2016")
 STYLE_NORMS = ("inner", "instance", "batch")

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from percept_cli.commands.planning import refuse_quality
+from percept_cli.conditions import refuse
 from percept_cli.console import Console
 from percept_cli.core.drawing.records import EXTENSIONS, Record, encode_records
 from percept_cli.core.files.inputs import InputItem
@@ -118,6 +120,12 @@ def plan_picture(
         overwrite=existing.overwrite, skip_existing=existing.skip_existing,
     )  # fmt: skip
     _refuse_source(job.destination, sources, "-o")
+    if job.destination is None:
+        refuse("Standard output has the picture", "json")
+        if data is None:
+            refuse("Standard output has no older file", "overwrite", "skip_existing")
+    if job.destination is None or job.destination.suffix.lower() != HTML:
+        refuse_quality([".png" if job.destination is None else job.destination.suffix])
     return PictureFile(console, job, _plan_numbers(data, sources, existing), quality, show)
 
 

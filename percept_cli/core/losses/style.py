@@ -183,16 +183,3 @@ def load_styles(paths: Sequence[Path], short_side: int) -> list[Tensor]:
             raise UsageError(f"--style: {error}") from error
         styles.append(resize_image(pixels, *fit_short_side(pixels.shape[-2], pixels.shape[-1], short_side)))
     return styles
-
-
-def parse_blend(given: str | None, count: int) -> list[float]:
-    """The weights of several styles from `0.7,0.3`; None gives equal ones. Raises UsageError for unsuitable weights."""
-    if given is None:
-        return [1.0] * count
-    try:
-        weights = [float(part) for part in given.split(",")]
-    except ValueError:
-        weights = []
-    if len(weights) != count or not min(weights, default=-1.0) >= 0 or not 0 < sum(weights) < float("inf"):
-        raise UsageError(f"--blend {given}: give one positive number for each of the {count} styles, as in 0.7,0.3.")
-    return weights

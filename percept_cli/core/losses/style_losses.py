@@ -101,3 +101,16 @@ def find_style_loss(name: str) -> StyleLoss:
     if name not in STYLE_LOSSES:
         raise UsageError(unknown_name("loss", name, STYLE_LOSSES))
     return STYLE_LOSSES[name]
+
+
+def parse_blend(given: str | None, count: int) -> list[float]:
+    """The weights of several styles from `0.7,0.3`; None gives equal ones. Raises UsageError for unsuitable weights."""
+    if given is None:
+        return [1.0] * count
+    try:
+        weights = [float(part) for part in given.split(",")]
+    except ValueError:
+        weights = []
+    if len(weights) != count or not min(weights, default=-1.0) >= 0 or not 0 < sum(weights) < float("inf"):
+        raise UsageError(f"--blend {given}: give one positive number for each of the {count} styles, as in 0.7,0.3.")
+    return weights
