@@ -24,6 +24,7 @@ from percept_cli.commands.upscale import upscale
 from percept_cli.commands.visualize import visualize
 from percept_cli.console import Console
 from percept_cli.errors import ExitCode, Interrupted, PerceptError
+from percept_cli.grammar import Command, Group
 from percept_cli.options import flatten
 
 app = typer.Typer(
@@ -31,10 +32,13 @@ app = typer.Typer(
     help="Image transformation with perceptual losses: restyle photographs, train styles, look inside networks.",
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
+    cls=Group,
     pretty_exceptions_enable=False,
 )
 train = typer.Typer(
-    help="Train a style, a translation, an upscaler, an inverter, an autoencoder or an extractor.", no_args_is_help=True
+    help="Train a style, a translation, an upscaler, an inverter, an autoencoder or an extractor.",
+    no_args_is_help=True,
+    cls=Group,
 )
 TRAININGS: dict[str, Callable[..., None]] = {
     "style": train_style,
@@ -45,17 +49,17 @@ TRAININGS: dict[str, Callable[..., None]] = {
     "extractor": train_extractor,
 }
 
-app.command("stylize")(flatten(stylize))
-app.command("upscale")(flatten(upscale))
-app.command("invert")(flatten(invert))
+app.command("stylize", cls=Command)(flatten(stylize))
+app.command("upscale", cls=Command)(flatten(upscale))
+app.command("invert", cls=Command)(flatten(invert))
 app.add_typer(visualize, name="visualize")
 app.add_typer(train, name="train")
 for kind, command in TRAININGS.items():
-    train.command(kind)(flatten(command))
-    app.command(f"train-{kind}", hidden=True)(flatten(command))
-app.command("compare")(flatten(compare))
+    train.command(kind, cls=Command)(flatten(command))
+    app.command(f"train-{kind}", hidden=True, cls=Command)(flatten(command))
+app.command("compare", cls=Command)(flatten(compare))
 app.add_typer(models, name="models")
-app.command("doctor")(flatten(doctor))
+app.command("doctor", cls=Command)(flatten(doctor))
 
 
 def _version(value: bool) -> None:

@@ -1,7 +1,7 @@
 """The errors that a user can cause or repair, each with its exit code."""
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from enum import IntEnum
 
 
@@ -74,11 +74,3 @@ def unknown_name(kind: str, given: str, choices: Iterable[str], *, hint: str = "
     suggestion = f" Did you mean '{close[0]}'?" if close else ""
     listing = f" Known: {', '.join(choices)}." if choices else ""
     return f"Unknown {kind} '{given}'.{suggestion}{listing}{' ' + hint if hint else ''}"
-
-
-def refuse_options(options: Mapping[str, object], reason: str) -> None:
-    """Raises UsageError where an option was given. options: spelling -> value; None, False and "" are not given."""
-    given = [name for name, value in options.items() if value is not None and value is not False and value != ""]
-    if given:
-        listing = " and ".join(filter(None, (", ".join(given[:-1]), given[-1])))
-        raise UsageError(f"{reason}: leave {listing} out.")

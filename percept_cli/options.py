@@ -5,16 +5,23 @@ it into the single options that Typer reads. One parameter may be the options th
 """
 
 import functools
+import glob
 import inspect
-import re
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
 
+from percept_cli.conditions import EffectIf
+from percept_cli.core import choices
+from percept_cli.core.devices import check_device, check_precision, no_half_on_processor
+from percept_cli.core.extractors import ARCHITECTURES
 from percept_cli.errors import UsageError
+from percept_cli.naming import Chosen
+from percept_cli.parsing import Names, choice_option, complete_from, names_option
 
 if TYPE_CHECKING:
     from percept_cli.console import Console
@@ -22,48 +29,54 @@ if TYPE_CHECKING:
     from percept_cli.core.runtime import Runtime
 
 
-class Names(tuple[str, ...]):
-    """Names as the command line gives them, `relu1_1, relu2_1`: separated by commas, with or without spaces."""
-
-
-def parse_names(text: str) -> Names:
-    """The names between the commas, without spaces around them and without empty ones."""
-    return Names(part.strip() for part in text.split(",") if part.strip())
-
-
-def names_option(help: str | None, metavar: str = "L1,L2,...", **more: Any) -> Any:
-    """A Typer option whose value `parse_names` reads."""
-    return typer.Option(parser=parse_names, metavar=metavar, help=help, **more)
-
-
-def complete_models(role: str) -> Callable[[str], list[str]]:
-    """A function that completes the names of the shipped models of a role in a shell. It imports no torch."""
-
-    def complete(incomplete: str) -> list[str]:
-        from percept_cli.core.pretrained.manifest import shipped_models
-
-        return [name for name, model in shipped_models().items() if model.role == role and name.startswith(incomplete)]
-
-    return complete
-
-
 loss_option = functools.partial(typer.Option, rich_help_panel="Losses")
 loss_layers = functools.partial(names_option, rich_help_panel="Losses")
 
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
-Precision = Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")]
+loss_choice = functools.partial(choice_option, rich_help_panel="Losses")
+
+
+def _searches_folders(call: Any) -> bool:
+    """Whether a folder is among the inputs, as far as that is known: a list may hold some."""
+    given = getattr(call, "photos", None) or getattr(call, "styles", None) or []
+    patterns = [text for text in given if glob.has_magic(text) and "**" not in text]
+    matches = (match for text in patterns for match in glob.glob(text))
+    return call.from_file is not None or any(map(os.path.isdir, [*given, *matches]))
+
+
+Device = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|cpu|cuda[:N]|mps", parser=check_device, autocompletion=complete_from(choices.DEVICES),
+        help="auto: a GPU if there is one.",
+    ),
+]  # fmt: skip
+Precision = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|fp32|bf16|fp16", parser=check_precision, autocompletion=complete_from(choices.PRECISIONS),
+        help="auto: bf16 where the hardware computes it.",
+    ),
+]  # fmt: skip
 Threads = Annotated[int | None, typer.Option(help="Processor threads; all by default.")]
 Seed = Annotated[int, typer.Option(min=0, help="Same seed, same device: same result.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Only warnings, errors and figures.")]
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Details too: parts of losses, how figures are taken.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line on stdout.")]
-Show = Annotated[bool, typer.Option("--show", help="Preview the result in the terminal, where that can show pictures.")]
+Show = Annotated[
+    bool,
+    typer.Option("--show", help="Preview the result in the terminal, where that can show pictures."),
+    EffectIf(lambda call: not call.quiet, "--quiet shows no picture"),
+]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue a stopped run to the same bits.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")]
 SkipExisting = Annotated[bool, typer.Option("--skip-existing", help="Leave outputs that exist as they are.")]
 Extractor = Annotated[
-    str, loss_option(help="compact, vgg16, vgg19, alexnet, squeezenet1_0, squeezenet1_1, or a FILE of one you trained.")
-]
+    str,
+    loss_option(
+        metavar="NAME|FILE", autocompletion=complete_from(list(ARCHITECTURES)),
+        help=f"{', '.join(ARCHITECTURES)}, or a FILE of one you trained.",
+    ),
+]  # fmt: skip
 ExtractorWeights = Annotated[
     str | None, loss_option(metavar="FILE|random", help="Weights for --extractor: a file, or `random` (seeded).")
 ]
@@ -75,15 +88,14 @@ ContentWeight = Annotated[float, loss_option(min=0.0, help="More keeps more of t
 StyleWeight = Annotated[float, loss_option(min=0.0, help="More takes more of the style.")]
 TotalVariationWeight = Annotated[float, loss_option(min=0.0, help="More is smoother.")]
 Scaling = Annotated[
-    str, loss_option(help="typical: weight 1.0 is the usual balance with every extractor and style; paper: raw losses.")
+    str,
+    loss_choice(
+        "scaling", choices.SCALINGS, "typical: weight 1.0 is the usual balance with every extractor; paper: raw losses."
+    ),
 ]
 LossLayers = Annotated[Names | None, loss_layers("Default: the extractor's own.")]
 Weight = Annotated[float | None, loss_option(min=0.0)]
 Layers = Annotated[Names | None, loss_layers(None)]
-DeepsimLoss = Annotated[str, loss_option("--loss", help="image, feature, or deepsim: both and a discriminator.")]
-DeepsimLearningRate = Annotated[
-    float | None, typer.Option(min=0.0, help="Peak of the schedule. Default: 1.5e-3 for muon, 2e-4 for adam.")
-]
 Inputs = Annotated[
     list[str] | None, typer.Argument(metavar="IMAGE...", help="Files, folders, patterns, or - for stdin.")
 ]
@@ -99,11 +111,19 @@ Name = Annotated[
         help="Names in a folder: {rel}, {stem}, {ext}, {op}, {model}; {op} tells the options that were chosen."
     ),
 ]
-Recursive = Annotated[bool, typer.Option("-r", "--recursive", help="Folders in folders too; results keep the tree.")]
+Recursive = Annotated[
+    bool,
+    typer.Option("-r", "--recursive", help="Folders in folders too; results keep the tree."),
+    EffectIf(_searches_folders, "No folder is among the inputs"),
+]
 FromFile = Annotated[
     Path | None, typer.Option("--from-file", help="A list of images, one path a line, or - for stdin.")
 ]
-NullSeparated = Annotated[bool, typer.Option("-0", "--null", help="Each path of the list ends in a null byte.")]
+NullSeparated = Annotated[
+    bool,
+    typer.Option("-0", "--null", help="Each path of the list ends in a null byte."),
+    EffectIf(lambda call: call.from_file is not None, "There is no list of --from-file"),
+]
 Tile = Annotated[
     str, typer.Option(metavar="auto|off|N", help="Work in tiles of N pixels; auto: as the free memory allows.")
 ]
@@ -117,6 +137,10 @@ class Compute:
     device: Device = "auto"
     precision: Precision = "auto"
     threads: Threads = None
+
+    def __post_init__(self) -> None:
+        if self.device == "cpu" and self.precision == "fp16":
+            raise no_half_on_processor()
 
     def runtime(self) -> "Runtime":
         """What the options choose. Raises DeviceError where the device is not available."""
@@ -181,6 +205,9 @@ class ExtractorSource:
     extractor: Extractor = "compact"
     extractor_weights: ExtractorWeights = None
 
+    def __post_init__(self) -> None:
+        self.choose()  # raises for an unknown name and for a file that is not there
+
     def choose(self) -> "ExtractorChoice":
         """The extractor that a name or a file stands for. Raises as `choose_extractor`."""
         from percept_cli.core.pretrained.extractors import choose_extractor
@@ -200,58 +227,6 @@ class StyleLosses:
     style_layers: LossLayers = None
 
 
-@dataclass(frozen=True)
-class DeepsimLosses:
-    """The weights of the losses of an inverter or an autoencoder, their comparator and discriminator."""
-
-    image_weight: Weight = None
-    feature_weight: Weight = None
-    adversarial_weight: Weight = None
-    scaling: Annotated[
-        str, loss_option(help="typical: 1.0 is the loss of an unrelated photograph; paper: raw sums of squares.")
-    ] = "typical"
-    comparator: Annotated[
-        str,
-        loss_option(
-            help="The network whose features are compared: an extractor or a FILE of one, random (AlexNet untrained) or "
-            "discriminator."
-        ),
-    ] = "compact"
-    comparator_layers: Annotated[Names | None, loss_layers("Default: the comparator's own.")] = None
-    comparator_weights: Annotated[str | None, loss_option(metavar="FILE|random", help="Weights for --comparator.")] = (
-        None
-    )
-    discriminator_channels: Annotated[int, loss_option(min=1, help="Channels of the discriminator's first layer.")] = 32
-    code_branch: Annotated[
-        bool,
-        loss_option("--code-branch/--no-code-branch", help="The discriminator gets the code as well as the image."),
-    ] = True
-
-
-class Chosen(dict[str, Any]):
-    """The options of a command whose values are not their defaults, by name; `flatten` fills a parameter of this type."""
-
-    # What a result is does not depend on these.
-    NEUTRAL = frozenset(
-        {"photos", "images", "output", "name", "data", "tile", "verify_tiles", "preview", "show", "quality"}
-    ) | {field.name for bundle in (Compute, Report, Existing, Listing) for field in fields(bundle)}
-
-    def describe(self, what: str, *named: str) -> str:
-        """What was done, for the names of files: `wave`, and with `--strength 0.6` `wave_strength-0.6`.
-
-        named: the options that `what` tells of already.
-        """
-        parts = [what]
-        for name, value in self.items():
-            if name in self.NEUTRAL or name in named:
-                continue
-            option, values = name.replace("_", "-"), value if isinstance(value, (list, tuple)) else [value]
-            text = "+".join(each.stem if isinstance(each, Path) else str(each) for each in values)
-            parts.append(option if value is True else f"no-{option}" if value is False else f"{option}-{text}")
-        # The name or the file of an extractor may hold slashes, which would make folders.
-        return re.sub(r"[/\\:]", "-", "_".join(parts))
-
-
 def given(*bundles: Any) -> dict[str, Any]:
     """The options of bundles that were given, by name: those that are neither None nor an empty tuple."""
     values = {field.name: getattr(bundle, field.name) for bundle in bundles for field in fields(bundle)}
@@ -259,7 +234,10 @@ def given(*bundles: Any) -> dict[str, Any]:
 
 
 def flatten(command: Callable[..., None]) -> Callable[..., None]:
-    """The command with the options of its bundles in place of each bundle, for Typer to read and call."""
+    """The command with the options of its bundles in place of each bundle, for Typer to read and call.
+
+    Conditions beside a bundle, `Annotated[Bundle, EffectIf(...)]`, are those of each of its options, after its own.
+    """
     signature = inspect.signature(command, eval_str=True)
     chosen = [name for name, parameter in signature.parameters.items() if parameter.annotation is Chosen]
     bundles: dict[str, Any] = {}
@@ -268,6 +246,9 @@ def flatten(command: Callable[..., None]) -> Callable[..., None]:
         bundle: Any = parameter.annotation
         if bundle is Chosen:
             continue
+        conditions: list[Any] = []
+        if get_origin(bundle) is Annotated and is_dataclass(get_args(bundle)[0]):
+            bundle, *conditions = get_args(bundle)
         if not is_dataclass(bundle):
             parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
             continue
@@ -275,10 +256,11 @@ def flatten(command: Callable[..., None]) -> Callable[..., None]:
         hints = get_type_hints(bundle, include_extras=True)
         parameters += [
             inspect.Parameter(
-                field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=hints[field.name]
+                field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default,
+                annotation=Annotated[(hints[field.name], *conditions)] if conditions else hints[field.name],
             )
             for field in fields(bundle)
-        ]
+        ]  # fmt: skip
 
     defaults = {parameter.name: parameter.default for parameter in parameters}
 

@@ -13,10 +13,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from percept_cli.core.extractors import ARCHITECTURES, FeatureExtractor, create_architecture
-from percept_cli.core.extractors.graph import IMAGENET_MEAN, IMAGENET_STD
+from percept_cli.core.extractors.architecture import IMAGENET_MEAN, IMAGENET_STD
 from percept_cli.core.pretrained import files as weights_module
-from percept_cli.core.pretrained.extractors import convert_oxford_vgg, create_extractor, is_blue_first, is_oxford_vgg
+from percept_cli.core.pretrained.extractors import create_extractor
 from percept_cli.core.pretrained.files import DOWNLOAD_ROOT, TORCHVISION_FILES, load_weights, torchvision_weights
+from percept_cli.core.pretrained.oxford import convert_oxford_vgg, is_blue_first, is_oxford_vgg
 from percept_cli.errors import ModelError, UsageError
 
 pytestmark = pytest.mark.numerical

@@ -35,8 +35,9 @@ from percept_cli.core.losses.functional import (
     typical_square,
 )
 from percept_cli.core.losses.style_losses import STYLE_LOSSES
-from percept_cli.core.losses.terms import FEATURE_DISTANCES, PIX2PIXHD_WEIGHTS
+from percept_cli.core.losses.terms import FEATURE_DISTANCES
 from percept_cli.core.pretrained.extractors import create_extractor
+from percept_cli.core.training.translation_data import PIX2PIXHD_WEIGHTS
 from percept_cli.errors import UsageError
 
 pytestmark = pytest.mark.numerical

@@ -20,11 +20,11 @@ from percept_cli.core.pretrained.extractors import ExtractorChoice, create_extra
 from percept_cli.core.pretrained.files import load_weights
 from percept_cli.core.pretrained.generators import load_generator
 from percept_cli.core.runtime import Runtime
-from percept_cli.core.training.deepsim import (
+from percept_cli.core.training.deepsim import InversionLoss
+from percept_cli.core.training.deepsim_options import (
     LOSSES,
     PAPER_WEIGHTS,
     UNRELATED,
-    InversionLoss,
     LossWeights,
     feature_factor,
     find_weights,

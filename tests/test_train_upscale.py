@@ -16,9 +16,10 @@ from percept_cli.core.losses import PixelTerm
 from percept_cli.core.pretrained.files import load_weights, save_weights
 from percept_cli.core.pretrained.generators import load_generator, start_generator
 from percept_cli.core.runtime import Runtime
-from percept_cli.core.training.recipes import Recipe, create_loss, loss_layers, total_of
+from percept_cli.core.training.presets import RECIPES, Recipe, find_recipe
+from percept_cli.core.training.recipes import create_loss, loss_layers, total_of
 from percept_cli.core.training.run import Run
-from percept_cli.core.training.upscaling import RECIPES, UpscaleTraining, find_recipe, train_upscale
+from percept_cli.core.training.upscaling import UpscaleTraining, train_upscale
 from percept_cli.errors import UsageError
 from tests.test_training import assert_resumes_to_the_same_bits, read_log
 

@@ -22,14 +22,14 @@ from percept_cli.core.losses.terms import FEATURE_DISTANCES
 from percept_cli.core.pretrained.extractors import create_extractor
 from percept_cli.core.runtime import Runtime
 from percept_cli.core.training.recipes import create_loss, loss_layers, shares
-from percept_cli.core.training.translation import (
+from percept_cli.core.training.translation import TranslationTraining
+from percept_cli.core.training.translation_data import (
     DEGRADE,
     MATCH_SOURCE,
     PAIRS,
     RECIPES,
     UNPAIRED,
     TranslationData,
-    TranslationTraining,
     usual_recipe,
 )
 from percept_cli.errors import UsageError

@@ -228,7 +228,7 @@ def test_a_missing_photograph_fails_and_a_code_has_no_map(percept: Callable, roa
 
 def test_the_grid_of_a_layer_is_where_its_units_answer() -> None:
     """A point of light through an untrained AlexNet: the unit that answers most lies over it."""
-    from percept_cli.core.pretrained.extractors import randomize
+    from percept_cli.core.extractors.graph import randomize
 
     extractor = FeatureExtractor(create_architecture("alexnet"), ["conv1"])
     randomize(extractor, 0)

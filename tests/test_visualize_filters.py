@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from PIL import Image
 
 from percept_cli.core.extractors import create_architecture
-from percept_cli.core.extractors.graph import FeatureExtractor
-from percept_cli.core.pretrained.extractors import create_extractor, randomize
+from percept_cli.core.extractors.graph import FeatureExtractor, randomize
+from percept_cli.core.pretrained.extractors import create_extractor
 from percept_cli.core.visualization.filters import first_layer, image_filters
 from percept_cli.errors import UsageError
 

@@ -10,9 +10,10 @@ import torch
 from torch import nn
 
 from percept_cli.core.extractors import create_architecture
+from percept_cli.core.extractors.architecture import Architecture, Layer
 from percept_cli.core.extractors.geometry import theoretical_side
-from percept_cli.core.extractors.graph import Architecture, FeatureExtractor, Layer
-from percept_cli.core.pretrained.extractors import create_extractor, randomize
+from percept_cli.core.extractors.graph import FeatureExtractor, randomize
+from percept_cli.core.pretrained.extractors import create_extractor
 from percept_cli.core.visualization.receptive_field import measure_receptive_field
 
 CPU = ("--device", "cpu", "--threads", 1)

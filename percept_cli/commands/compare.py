@@ -2,13 +2,16 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from percept_cli import options
+from percept_cli import options, parsing
+from percept_cli.conditions import EffectIf
+from percept_cli.core.measures.metrics import CROPPED, EXTRACTED, METRICS
 
 if TYPE_CHECKING:
     from percept_cli.console import Console
@@ -17,6 +20,26 @@ if TYPE_CHECKING:
 
 USUAL_METRICS = "psnr,ssim,ms_ssim,perceptual"
 probe_option = partial(typer.Option, rich_help_panel="Linear probe")
+
+OF_PROBE = EffectIf(lambda call: call.probe is not None, "That is only for --probe FOLDER")
+OF_PAIRS = EffectIf(lambda call: call.probe is None, "--probe compares no pictures and writes none")
+WRITES = EffectIf(lambda call: call.output is not None, "Without -o no file is written")
+CROPS = EffectIf(lambda call: set(CROPPED) & set(call.metrics), "Only PSNR, SSIM and MS-SSIM leave a border out")
+OF_LAYERS = EffectIf(
+    lambda call: call.probe is None or not call.model or call.layers, "No --layers were asked for beside -m"
+)
+OF_FEATURES = EffectIf(
+    lambda call: call.probe is not None or set(EXTRACTED) & set(call.metrics),
+    "None of the --metrics compares features of an extractor that can be chosen",
+)
+
+
+@dataclass(frozen=True)
+class ExistingMaps(options.Existing):
+    """The same options, for heat maps."""
+
+    overwrite: Annotated[options.Overwrite, OF_PAIRS, WRITES] = False
+    skip_existing: Annotated[options.SkipExisting, OF_PAIRS, WRITES] = False
 
 
 def compare(
@@ -34,30 +57,36 @@ def compare(
             help="Instead of A and B: classify FOLDER/class/*.jpg by the features of codes and layers.",
         ),
     ] = None,
-    models: Annotated[list[str] | None, probe_option("-m", "--model", help="An autoencoder; may be repeated.")] = None,
+    model: Annotated[
+        list[str] | None, probe_option("-m", "--model", help="An autoencoder; may be repeated."), OF_PROBE
+    ] = None,
     size: Annotated[
-        int | None, probe_option(min=1, help="Side of each picture's middle square, pixels. Default: 96.")
+        int | None, probe_option(min=1, help="Side of each picture's middle square, pixels. Default: 96."), OF_PROBE
     ] = None,
     folds: Annotated[
         int | None,
         probe_option(min=2, help="Parts; a classifier trained on the others classifies each. Default: 5."),
+        OF_PROBE,
     ] = None,
     metrics: Annotated[
-        options.Names,
-        options.names_option(
-            "Of psnr, ssim, ms_ssim, perceptual, gram, contextual, lpips, lpips_vgg, lpips_squeeze, dists.",
-            "M1,M2,...",
+        parsing.Names,
+        parsing.names_option(
+            f"Of {', '.join(METRICS)}.", metavar="M1,M2,...", autocompletion=parsing.complete_list(METRICS)
         ),
+        OF_PAIRS,
     ] = USUAL_METRICS,  # type: ignore[assignment]
     border: Annotated[
         int,
         typer.Option(
             min=0, help="Pixels that PSNR, SSIM and MS-SSIM leave out at each side; papers on upscaling take the scale."
         ),
+        OF_PAIRS,
+        CROPS,
     ] = 0,
     layers: Annotated[
-        options.Names | None,
-        options.names_option("Of the distances or the probe. Default: the extractor's own."),
+        parsing.Names | None,
+        parsing.names_option("Of the distances or the probe. Default: the extractor's own."),
+        OF_FEATURES,
     ] = None,
     output: Annotated[
         str | None,
@@ -67,10 +96,11 @@ def compare(
             help="A heat map of the perceptual distance, or without `perceptual` of the pixels' difference: a file or a "
             "folder.",
         ),
+        OF_PAIRS,
     ] = None,
     *,
-    source: options.ExtractorSource,
-    existing: options.Existing,
+    source: Annotated[options.ExtractorSource, OF_FEATURES, OF_LAYERS],
+    existing: ExistingMaps,
     seed: options.Seed = 0,
     compute: options.ExactCompute,
     report: options.Report,
@@ -85,33 +115,29 @@ def compare(
 
     percept compare --probe labeled/ -m autoencoder.safetensors
     """
+    from percept_cli.commands.planning import check_sources
     from percept_cli.console import Failures
     from percept_cli.core.files.folders import find_pairs
     from percept_cli.core.files.outputs import create_folders
-    from percept_cli.errors import DeviceError, ExitCode, ImageError, UsageError, refuse_options
+    from percept_cli.errors import DeviceError, ExitCode, ImageError, UsageError, unknown_name
 
     console = report.console()
     if probe is not None:
         if first is not None:
             raise UsageError("A and B are compared with each other, --probe looks at one folder: give either.")
-        of_pairs = {
-            "--metrics": None if metrics == options.parse_names(USUAL_METRICS) else metrics, "--border": border or None,
-            "--output": output, "--overwrite": existing.overwrite, "--skip-existing": existing.skip_existing,
-        }  # fmt: skip
-        refuse_options(of_pairs, "--probe compares no pictures and writes none")
-        if models and not layers:
-            of_layers = {"--extractor": None if source.extractor == "compact" else source.extractor}
-            refuse_options(
-                of_layers | {"--extractor-weights": source.extractor_weights}, "No --layers were asked for beside -m"
-            )
         from percept_cli.commands.compare_probe import compare_probe
 
-        compare_probe(probe, models or [], source, layers, size, folds, seed, compute, console)
+        compare_probe(probe, model or [], source, layers, size, folds, seed, compute, console)
         return
-    refuse_options({"--model": models, "--size": size, "--folds": folds}, "That is only for --probe FOLDER")
     if first is None or second is None:
         raise UsageError("Give two images or two folders to compare with each other, or --probe FOLDER.")
+    for metric in metrics:
+        if metric not in METRICS:
+            raise UsageError(unknown_name("metric", metric, METRICS))
+    extractor = source.choose()
+    parsing.check_layers(extractor.architecture, layers)
     pairs, unmatched = find_pairs(first, second)
+    check_sources([path for pair in pairs for path in (pair.first, pair.second)])
     heat_jobs = _plan_heat_maps(pairs, output, existing)
 
     # Only now the slow imports, so that a mistyped path is refused at once.
@@ -123,7 +149,7 @@ def compare(
 
     runtime = compute.runtime()
     comparison = create_comparison(
-        metrics, runtime, border=border, extractor=source.choose(), layers=layers, seed=seed, announce=console.say
+        metrics, runtime, border=border, extractor=extractor, layers=layers, seed=seed, announce=console.say
     )
     console.say(runtime.reason)
     for reason in comparison.omitted.values():

@@ -2,14 +2,17 @@
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from percept_cli import options
-from percept_cli.errors import UsageError, refuse_options, unknown_name
+from percept_cli import options, parsing
+from percept_cli.commands.invert_options import OF_LAYERS, OPTIMIZES, Search
+from percept_cli.core import choices
+from percept_cli.core.pretrained.manifest import check_model, role_of
+from percept_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,45 +27,29 @@ if TYPE_CHECKING:
 
     Operation = Callable[[Photo, Job], Photo]
 
-METHODS = ("optimize", "generator")
-
-
-def _option(help: str, **more: Any) -> Any:
-    return typer.Option(help=help, rich_help_panel="Optimization", **more)
-
-
-@dataclass(frozen=True)
-class Search:
-    """The options of `--method optimize`; None stands for the value of the preset, or for the default."""
-
-    preset: Annotated[str | None, _option("The settings of a paper.", metavar="mahendran-vedaldi")] = None
-    steps: Annotated[int | None, _option("Updates of each picture. Default: 300.", min=1)] = None
-    optimizer: Annotated[str | None, _option("auto (lbfgs, then adam), lbfgs, adam or sgd.")] = None
-    tv_weight: Annotated[float | None, _option("More is smoother. Default: 0.", min=0.0)] = None
-    tv_exponent: Annotated[float | None, _option("β: 1 keeps edges, 2 (default) smooths them.", min=1.0)] = None
-    alpha_weight: Annotated[float | None, _option("More keeps colors nearer to gray. Default: 0.", min=0.0)] = None
-    jitter: Annotated[
-        int | None, _option("Largest shift of the picture at each step, pixels; with adam or sgd.", min=0)
-    ] = None
-
 
 def invert(
     photos: options.Inputs = None,
     layer: Annotated[
-        options.Names | None,
-        options.names_option("Layers; conv5 is the last convolution of block 5."),
+        parsing.Names | None,
+        parsing.names_option("conv5 is the last convolution of block 5.", "--layers"),
+        OF_LAYERS,
     ] = None,
     method: Annotated[
         str | None,
-        typer.Option(
-            metavar="optimize|generator",
-            help="Optimize the picture, or compute it by a network. Default: optimize; with -m generator.",
+        parsing.choice_option(
+            "method",
+            choices.INVERSION_METHODS,
+            "Optimize the picture, or compute it by a network. Default: optimize; with -m generator.",
         ),
     ] = None,
     model: Annotated[
         str | None,
         typer.Option(
-            "-m", "--model", help="A shipped inverter or a file of one, or of an autoencoder; these need no --layer."
+            "-m",
+            "--model",
+            help="A shipped inverter or a file of one, or of an autoencoder; these need no --layers.",
+            autocompletion=parsing.complete_models("inverter"),
         ),
     ] = None,
     output: options.Output = None,
@@ -73,10 +60,10 @@ def invert(
             min=1, help="Side of the photograph's middle square, pixels. Default: 224; with an autoencoder the whole."
         ),
     ] = None,
-    samples: Annotated[int, typer.Option(min=1, help="Pictures of each layer, from different starts.")] = 1,
+    samples: Annotated[int, typer.Option(min=1, help="Pictures of each layer, from different starts."), OPTIMIZES] = 1,
     *,
-    search: Search,
-    extractor_source: options.ExtractorSource,
+    search: Annotated[Search, OPTIMIZES],
+    extractor_source: Annotated[options.ExtractorSource, OF_LAYERS],
     listing: options.Listing,
     show: options.Show = False,
     existing: options.Existing,
@@ -88,35 +75,32 @@ def invert(
 ) -> None:
     """Show what a layer of a network keeps of a photograph: find a picture with the same features at that layer.
 
-    percept invert --layer conv5
+    percept invert --layers conv5
 
-    percept invert photo.jpg --layer relu1_2,relu2_2,relu3_3 -o sheet.png
+    percept invert photo.jpg --layers relu1_2,relu2_2,relu3_3 -o sheet.png
 
-    percept invert photo.jpg --layer fc7 --extractor alexnet --samples 4
+    percept invert photo.jpg --layers fc7 --extractor alexnet --samples 4
 
     percept invert photo.jpg -m autoencoder.safetensors
     """
+    from percept_cli.commands.planning import check_jobs
     from percept_cli.core.files.inputs import expand_inputs
     from percept_cli.core.files.outputs import plan_outputs
-    from percept_cli.core.pretrained.manifest import find_inverter, layer_of, role_of
+    from percept_cli.core.pretrained.manifest import find_inverter, layer_of
 
     console = report.console()
-    by_generator = _by_generator(method, model, samples, search)
+    by_generator = _by_generator(method, model)
+    if model is not None:
+        check_model(model, "inverter", "autoencoder")
     autoencoder = model if model is not None and role_of(model) == "autoencoder" else None
     asked: Sequence[str] = layer or ()
     if model is not None and not asked and (known_layer := layer_of(model)):
         asked = (known_layer,)
-    if autoencoder:
-        own = {
-            "--layer": layer or None, "--extractor-weights": extractor_source.extractor_weights,
-            "--extractor": extractor_source.extractor if extractor_source.extractor != "compact" else None,
-        }  # fmt: skip
-        refuse_options(own, f"{autoencoder} is an autoencoder, which makes its code by itself")
-    elif not asked:
+    if not autoencoder and not asked:
         known = f"{model} is neither an autoencoder nor an inverter. " if model else ""
-        raise UsageError(f"{known}Give --layer, as in --layer conv5 or --layer relu1_2,relu3_3.")
-    elif model is not None and len(asked) > 1:
-        raise UsageError("-m is an inverter of one layer: give one --layer, or leave -m out for the shipped ones.")
+        raise UsageError(f"{known}Give --layers, as in --layers conv5 or --layers relu1_2,relu3_3.")
+    if not autoencoder and model is not None and len(asked) > 1:
+        raise UsageError("-m is an inverter of one layer: give one of --layers, or leave -m out for the shipped ones.")
     if not photos and listing.from_file is None:
         from percept_cli.core.data.photos import sample_photo
 
@@ -129,18 +113,16 @@ def invert(
 
     def plan(op: str, label: str) -> "list[Job]":
         op = chosen.describe(op, "layer", "model")
-        return plan_outputs(items, output, name=name, op=op, model=label, **vars(existing))
+        planned = plan_outputs(items, output, name=name, op=op, model=label, **vars(existing))
+        check_jobs(planned, output, console)
+        return planned
 
     fields: dict[str, object] = {}
     if autoencoder:
         jobs = plan(Path(autoencoder).stem, Path(autoencoder).stem)
         operation = _through_code(autoencoder, size, compute, console, fields)
     else:
-        # The names of the files hold full names of layers, which need the architecture and so torch.
         from percept_cli.core.extractors.geometry import choose_side, shallow_to_deep
-        from percept_cli.core.optimization.inversion import check_options, preset_options
-        from percept_cli.core.pretrained.generators import check_inverter, load_generator
-        from percept_cli.core.runtime import seed_everything
 
         extractor = extractor_source.choose()
         architecture = extractor.architecture
@@ -150,6 +132,12 @@ def invert(
                 console.say(f"{each} of {extractor.name} is {architecture.resolve(each)}")
         jobs = plan("_".join(filter(None, ("+".join(layers), model and Path(model).stem))), extractor.name)
         files = {each: model or find_inverter(extractor.name, each).path for each in layers} if by_generator else {}
+
+        # Only now the slow imports, so that a mistyped option is refused at once.
+        from percept_cli.core.optimization.inversion import check_options, preset_options
+        from percept_cli.core.pretrained.generators import check_inverter, load_generator
+        from percept_cli.core.runtime import seed_everything
+
         changes = {key: value for key, value in options.given(search).items() if key != "preset"}
         settings = {
             each: replace(preset_options(search.preset, architecture, each), seed=seed, **changes) for each in layers
@@ -175,19 +163,11 @@ def invert(
     process_images(jobs, operation, console, quality=quality, show=show, fields=fields)
 
 
-def _by_generator(method: str | None, model: str | None, samples: int, search: Search) -> bool:
+def _by_generator(method: str | None, model: str | None) -> bool:
     """Whether a generator makes the pictures. Raises UsageError for options that exclude each other."""
-    if method is not None and method not in METHODS:
-        raise UsageError(unknown_name("method", method, METHODS))
     if model is not None and method == "optimize":
         raise UsageError("-m names a generator: leave it or --method optimize out.")
-    if method == "optimize" or (method is None and model is None):
-        return False
-    if samples > 1:
-        raise UsageError("A generator makes one picture: leave --samples out, or use --method optimize.")
-    given = {f"--{option.replace('_', '-')}": value for option, value in options.given(search).items()}
-    refuse_options(given, "A generator does not search")
-    return True
+    return method == "generator" or (method is None and model is not None)
 
 
 def _to_pictures(

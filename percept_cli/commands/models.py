@@ -8,13 +8,19 @@ import typer
 
 from percept_cli import options
 from percept_cli.console import Console
+from percept_cli.grammar import Command, Group
+from percept_cli.parsing import choice_option
 
-models = typer.Typer(help="List the shipped models, or show what a weights file holds.", no_args_is_help=True)
+ROLES = ("extractor", "inverter", "style", "upscaler")
+
+models = typer.Typer(
+    help="List the shipped models, or show what a weights file holds.", no_args_is_help=True, cls=Group
+)
 
 
-@models.command("list")
+@models.command("list", cls=Command)
 def list_models(
-    role: Annotated[str | None, typer.Option(help="Only one role: extractor, style, upscaler or inverter.")] = None,
+    role: Annotated[str | None, choice_option("role", ROLES, "Only one role.")] = None,
     json: options.Json = False,
 ) -> None:
     """List the models that came with percept.
@@ -22,13 +28,9 @@ def list_models(
     percept models list --role style
     """
     from percept_cli.core.pretrained.manifest import shipped_models
-    from percept_cli.errors import UsageError, unknown_name
 
     console = Console(as_json=json)
     known = list(shipped_models().values())
-    roles = sorted({model.role for model in known})
-    if role is not None and role not in roles:
-        raise UsageError(unknown_name("role", role, roles))
     wanted = [model for model in known if role in (None, model.role)]
     widest = max((len(model.name) for model in wanted), default=0)
     for model in wanted:
@@ -38,7 +40,7 @@ def list_models(
         )
 
 
-@models.command("inspect")
+@models.command("inspect", cls=Command)
 def inspect_model(
     model: Annotated[str, typer.Argument(help="A shipped name or a file.")], json: options.Json = False
 ) -> None:
@@ -46,13 +48,17 @@ def inspect_model(
 
     percept models inspect starry-night
     """
-    from percept_cli.core.pretrained.files import load_weights_and_metadata, sha256_of
-    from percept_cli.core.pretrained.generators import recognize
-    from percept_cli.core.pretrained.manifest import shipped_models
+    from percept_cli.core.pretrained.manifest import check_model, shipped_models
 
     console = Console(as_json=json)
     shipped = shipped_models().get(model)
     path = shipped.path if shipped else Path(model)
+    check_model(str(path), *ROLES)
+
+    # Only now the slow imports, so that a mistyped name is refused at once.
+    from percept_cli.core.pretrained.files import load_weights_and_metadata, sha256_of
+    from percept_cli.core.pretrained.generators import recognize
+
     weights, metadata = load_weights_and_metadata(path)
     role, architecture = metadata.get("role"), metadata.get("architecture")
     if not role or not architecture:
@@ -69,7 +75,7 @@ def inspect_model(
     console.figures("\n".join(f"{key}: {value}" for key, value in fields.items()), **fields)
 
 
-@models.command("blend")
+@models.command("blend", cls=Command)
 def blend_models(
     first: Annotated[str, typer.Argument(help="A shipped name or a file.")],
     second: Annotated[str, typer.Argument(help="Another of the same kind.")],
@@ -85,18 +91,22 @@ def blend_models(
     percept models blend wave starry-night -o between.safetensors
     """
     from percept_cli.core.files.outputs import check_model_output
-    from percept_cli.core.pretrained.blending import blend_files
-    from percept_cli.core.pretrained.files import save_weights
-    from percept_cli.core.pretrained.manifest import shipped_models
+    from percept_cli.core.pretrained.manifest import check_model, shipped_models
 
     check_model_output(output, overwrite)
     shipped = shipped_models()
     one, other = (shipped[name].path if name in shipped else Path(name) for name in (first, second))
+    for path in (one, other):
+        check_model(str(path), *ROLES)
+
+    from percept_cli.core.pretrained.blending import blend_files
+    from percept_cli.core.pretrained.files import save_weights
+
     save_weights(output, *blend_files(one, other, share), overwrite=overwrite)
     Console(as_json=json).result(str(output), output=str(output), share=share)
 
 
-@models.command("verify")
+@models.command("verify", cls=Command)
 def verify_models(json: options.Json = False) -> None:
     """Check the shipped models against their checksums.
 

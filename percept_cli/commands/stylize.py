@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from percept_cli import options
+from percept_cli import options, parsing
+from percept_cli.conditions import EffectIf, refuse
+from percept_cli.core import choices
+from percept_cli.core.losses.style_losses import STYLE_LOSSES
 from percept_cli.errors import ImageError, UsageError
 
 if TYPE_CHECKING:
@@ -18,6 +21,15 @@ if TYPE_CHECKING:
 
 PREVIEW_EVERY = 10
 optimization = partial(typer.Option, rich_help_panel="Optimization")
+optimization_choice = partial(parsing.choice_option, rich_help_panel="Optimization")
+
+OPTIMIZES = EffectIf(lambda call: call.style or call.model is None, "A trained model is not optimized")
+BLENDS = EffectIf(lambda call: len(call.style or ()) > 1, "One style is blended with nothing")
+SHOWS = EffectIf(
+    lambda call: call.steps >= PREVIEW_EVERY,
+    lambda call: f"{call.steps} steps end before the first preview, which comes after {PREVIEW_EVERY}",
+)
+SAMPLES = EffectIf(lambda call: STYLE_LOSSES[call.loss].sampled, lambda call: f"--loss {call.loss} compares no points")
 
 
 def stylize(
@@ -28,7 +40,7 @@ def stylize(
             "-m",
             "--model",
             help="A shipped style or a file; see `percept models list`.",
-            autocompletion=options.complete_models("style"),
+            autocompletion=parsing.complete_models("style"),
         ),
     ] = None,
     style: Annotated[
@@ -48,31 +60,50 @@ def stylize(
     size: Annotated[
         int | None, typer.Option(min=16, help="Short side of the result, pixels. Default: the photograph's.")
     ] = None,
-    steps: Annotated[int, optimization(min=1, help="With --style: updates over all sizes.")] = 300,
-    optimizer: Annotated[str, optimization(help="With --style: adam or lbfgs.")] = "adam",
-    init: Annotated[str, optimization(help="With --style: start from content, noise or style.")] = "content",
+    steps: Annotated[int, optimization(min=1, help="With --style: updates over all sizes."), OPTIMIZES] = 300,
+    optimizer: Annotated[
+        str, optimization_choice("optimizer", choices.STYLE_OPTIMIZERS, "With --style."), OPTIMIZES
+    ] = "adam",
+    init: Annotated[
+        str, optimization_choice("init", choices.INITS, "With --style: what it starts from."), OPTIMIZES
+    ] = "content",
     style_size: Annotated[
-        int, optimization(min=32, help="With --style: its short side in pixels; larger gives larger strokes.")
+        int,
+        optimization(min=32, help="With --style: its short side in pixels; larger gives larger strokes."),
+        OPTIMIZES,
     ] = 256,
-    blend: Annotated[str | None, optimization(metavar="W1,W2,...", help="With --style: weights of several.")] = None,
-    preview: Annotated[Path | None, optimization(help="With --style: a PNG that shows each tenth step.")] = None,
+    blend: Annotated[
+        str | None, optimization(metavar="W1,W2,...", help="With --style: weights of several."), OPTIMIZES, BLENDS
+    ] = None,
+    preview: Annotated[
+        Path | None, optimization(help="With --style: a PNG that shows each tenth step."), OPTIMIZES, SHOWS
+    ] = None,
     loss: Annotated[
         str,
-        options.loss_option(
-            help="With --style: gram takes its texture everywhere, contextual from similar parts of it."
+        options.loss_choice(
+            "loss",
+            tuple(STYLE_LOSSES),
+            "With --style: gram takes its texture everywhere, contextual from similar parts of it.",
         ),
+        OPTIMIZES,
     ] = "gram",
     bandwidth: Annotated[
-        float, options.loss_option(help="Of --loss contextual: smaller counts only the most similar features.")
+        float,
+        options.loss_option(help="Of --loss contextual: smaller counts only the most similar features."),
+        OPTIMIZES,
+        SAMPLES,
     ] = 0.1,
     points: Annotated[
         int,
         options.loss_option(
             min=0, help="Of --loss contextual: how many places of a larger layer each step compares; 0: all."
         ),
+        OPTIMIZES,
+        SAMPLES,
+        EffectIf(lambda call: call.optimizer != "lbfgs", "--optimizer lbfgs compares all points"),
     ] = 4225,
     *,
-    losses: options.StyleLosses,
+    losses: Annotated[options.StyleLosses, OPTIMIZES],
     tile: Annotated[
         str,
         typer.Option(
@@ -81,7 +112,7 @@ def stylize(
             "auto: only large photographs.",
         ),
     ] = "auto",
-    extractor_source: options.ExtractorSource,
+    extractor_source: Annotated[options.ExtractorSource, OPTIMIZES],
     listing: options.Listing,
     show: options.Show = False,
     existing: options.Existing,
@@ -103,9 +134,12 @@ def stylize(
 
     percept stylize photo.png -m wave --mask sky.png
     """
+    from percept_cli.commands.planning import check_exists, check_jobs
     from percept_cli.core.files.inputs import expand_inputs
     from percept_cli.core.files.outputs import check_picture_output, plan_outputs
-    from percept_cli.core.pretrained.manifest import shipped_models
+    from percept_cli.core.images.tiles import parse_tile
+    from percept_cli.core.losses.style_losses import parse_blend
+    from percept_cli.core.pretrained.manifest import check_model, shipped_models
 
     console = report.console()
     if (model is None) == (not style):
@@ -115,10 +149,18 @@ def stylize(
         raise UsageError("--mask leaves pixels as they are and --size resizes them all: give one of them.")
     if mask is not None and not mask.exists():
         raise UsageError(f"--mask {mask}: there is no such file or folder.")
+    parsed_tile = parse_tile(tile)
+    if model is not None:
+        check_model(model, "style", "translation")
+    for picture in style or []:
+        check_exists(picture, "--style")
+    weights, extractor = parse_blend(blend, len(style or [])), extractor_source.choose()
+    parsing.check_layers(extractor.architecture, losses.content_layers, losses.style_layers)
     items = expand_inputs(photos, **vars(listing))
     label = Path(model).stem if model else "+".join(picture.stem for picture in style or [])
     op = chosen.describe(label, "model", "style")
     jobs = plan_outputs(items, output, name=name, op=op, model=label, **vars(existing))
+    check_jobs(jobs, output, console)
     if preview is not None:
         check_picture_output("--preview", preview)
 
@@ -126,10 +168,8 @@ def stylize(
     from percept_cli.commands.batch import process_images
     from percept_cli.core.files.formats import keeps_levels
     from percept_cli.core.images.masks import load_mask
-    from percept_cli.core.images.tiles import parse_tile
     from percept_cli.core.runtime import memory_errors, seed_everything
 
-    parsed_tile = parse_tile(tile)
     if model is not None:
         from percept_cli.core.inference.restyle import restyle
         from percept_cli.core.pretrained.generators import load_generator
@@ -138,6 +178,8 @@ def stylize(
         loaded = load_generator(model, "style")
         if loaded.network.fills_holes and mask is None:
             raise UsageError(f"{loaded.name} fills holes: give --mask PICTURE, white where they are.")
+        if loaded.network.exact_halo is None:
+            refuse(f"{loaded.name} sees the whole picture at once, and so runs without tiles", "tile")
         generator = runtime.place_network(loaded.network)
         console.say(runtime.reason)
 
@@ -151,7 +193,7 @@ def stylize(
     else:
         from percept_cli.core.images.encode import save_image
         from percept_cli.core.images.photo import Photo
-        from percept_cli.core.losses.style import load_styles, parse_blend, style_taps
+        from percept_cli.core.losses.style import load_styles, style_taps
         from percept_cli.core.optimization import style_transfer
 
         if optimizer == "lbfgs" and compute.precision == "auto":
@@ -159,12 +201,11 @@ def stylize(
             compute = replace(compute, precision="fp32")
         runtime = compute.runtime()
         console.say(runtime.reason)
-        extractor = extractor_source.choose()
         content, styling = style_taps(extractor.architecture, losses.content_layers, losses.style_layers, loss)
         if losses.content_layers or losses.style_layers or loss != "gram":
             console.say(f"content at {', '.join(content)}; style at {', '.join(styling)} of {extractor.name}")
         asked = style_transfer.StyleOptions(
-            steps, optimizer, init, style_size, seed, blend=parse_blend(blend, len(style or [])), loss=loss,
+            steps, optimizer, init, style_size, seed, blend=weights, loss=loss,
             bandwidth=bandwidth, points=points or None, content_weight=losses.content_weight, content_layers=content,
             style_weight=losses.style_weight, style_layers=styling, tv_weight=losses.tv_weight, scaling=losses.scaling,
         )  # fmt: skip

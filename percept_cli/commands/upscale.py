@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from percept_cli import options
-from percept_cli.errors import UsageError, VerificationError, unknown_name
+from percept_cli import options, parsing
+from percept_cli.conditions import EffectIf, refuse
+from percept_cli.core.images.tiles import OFF
+from percept_cli.core.pretrained.manifest import LOOKS
+from percept_cli.errors import UsageError, VerificationError
 
 if TYPE_CHECKING:
     from percept_cli.console import Console
@@ -34,7 +37,7 @@ def upscale(
     height: Annotated[int | None, typer.Option(min=1, help="Height of the result in pixels.")] = None,
     look: Annotated[
         str | None,
-        typer.Option(metavar="faithful|natural", help="The least error, or the look of a photograph."),
+        parsing.choice_option("look", LOOKS, "The least error, or the look of a photograph."),
     ] = None,
     blend: Annotated[
         float | None, typer.Option(min=0.0, max=1.0, help="A look between the two: 0 is faithful, 1 natural.")
@@ -45,14 +48,16 @@ def upscale(
             "-m",
             "--model",
             help="A shipped upscaler or a file: percept's own, RealESRGAN_x4plus.pth and the like.",
-            autocompletion=options.complete_models("upscaler"),
+            autocompletion=parsing.complete_models("upscaler"),
         ),
     ] = None,
     output: options.Output = None,
     name: options.Name = "{stem}_{op}{ext}",
     tile: options.Tile = "auto",
     verify_tiles: Annotated[
-        bool, typer.Option("--verify-tiles", help="Compute some places without tiles too, and report the difference.")
+        bool,
+        typer.Option("--verify-tiles", help="Compute some places without tiles too, and report the difference."),
+        EffectIf(lambda call: call.tile != OFF, "--tile off leaves no tiles to verify"),
     ] = False,
     histogram: Annotated[
         bool,
@@ -77,11 +82,12 @@ def upscale(
 
     percept upscale photo.jpg -m RealESRGAN_x4plus.pth
     """
+    from percept_cli.commands.planning import check_jobs
     from percept_cli.core.files.inputs import expand_inputs
     from percept_cli.core.files.outputs import plan_outputs
     from percept_cli.core.images.tiles import parse_tile
     from percept_cli.core.inference.enlargement import Enlargement, choose_enlargement
-    from percept_cli.core.pretrained.manifest import LOOKS, find_upscaler, upscaler_scales
+    from percept_cli.core.pretrained.manifest import check_model, find_upscaler, upscaler_scales
 
     console = report.console()
     wanted = choose_enlargement(
@@ -92,8 +98,8 @@ def upscale(
         raise UsageError("-m names one network, --look and --blend choose between the shipped ones: leave one out.")
     if look is not None and blend is not None:
         raise UsageError("--blend goes between the two looks: leave --look out.")
-    if look is not None and look not in LOOKS:
-        raise UsageError(unknown_name("look", look, LOOKS))
+    if model is not None:
+        check_model(model, "upscaler")
     items = expand_inputs(photos, **vars(listing))
     if wanted is None and model is None:
         wanted = Enlargement(factor=DEFAULT_SCALE, exact=True)
@@ -117,6 +123,7 @@ def upscale(
     kind = "_".join(filter(None, (enlargement.label, look, model and Path(model).stem)))
     op = chosen.describe(kind, "x2", "x3", "x4", "x8", "scale", "width", "height", "look", "model")
     jobs = plan_outputs(items, output, name=name, op=op, model=label, **vars(existing))
+    check_jobs(jobs, output, console)
 
     # Only now the slow imports, so that a mistyped option is refused at once.
     from percept_cli.commands.batch import process_images
@@ -138,6 +145,8 @@ def upscale(
         if enlargement.factor is not None:
             enlargement.network_scale(enlargement.factor, scales)
     upscalers: dict[int, Upscaler] = {}
+    whole: list[str] = []  # pictures without tiles to verify
+    todo = [job for job in jobs if not job.skip]
     fields: dict[str, object] = {"model": label}
 
     def upscaler_for(network_scale: int) -> Upscaler:
@@ -153,14 +162,25 @@ def upscale(
             check_size(job.destination.suffix, *size)
         upscaler = upscaler_for(enlargement.network_scale(factor, scales))
         with memory_errors(f"{size[1]}x{size[0]} pixels", "Use a smaller --tile"):
-            last = _follow(upscaler.enlarge(photo, *size, verify=verify_tiles), console)
+            steps = upscaler.enlarge(photo, *size, verify=verify_tiles)
+            step = next(steps)
+            if verify_tiles and len(todo) == 1 and step.total == 1:
+                _refuse_to_verify(f"{job.label} is computed as a whole")
+            last = _follow(itertools.chain([step], steps), console)
         fields.update(scale=upscaler.scale)  # with --width or --height photographs may need different networks
         if verify_tiles:
             fields.update(tile_difference=_report_verification(last, job, console))
+            whole.extend([job.label] if last.verification is None else [])
         assert last.photo is not None
         return match_colors(last.photo, photo) if histogram else last.photo
 
     process_images(jobs, operation, console, quality=quality, show=show, fields=fields)
+    if verify_tiles and todo and len(whole) == len(todo):
+        _refuse_to_verify("Every picture was computed as a whole")
+
+
+def _refuse_to_verify(reason: str) -> None:
+    refuse(f"{reason}, there are no tiles to verify with this --tile", "verify_tiles")
 
 
 def _follow(steps: "Iterator[TileStep]", console: "Console") -> "TileStep":

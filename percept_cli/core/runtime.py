@@ -14,6 +14,7 @@ import psutil
 import torch
 from torch import Tensor, nn
 
+from percept_cli.core.devices import no_apple_gpu, no_gpu, no_half_on_processor
 from percept_cli.errors import DeviceError, MemoryShortage, PerceptError, UsageError, unknown_name
 
 # From glibc's malloc.h
@@ -90,7 +91,7 @@ def choose_runtime(device: str = "auto", precision: str = "auto", threads: int |
     else:
         raise UsageError(unknown_name("precision", precision, ["auto", *PRECISIONS]))
     if dtype == torch.float16 and chosen.type == "cpu":
-        raise UsageError("fp16 on a processor is slower than fp32 and overflows. Use --precision bf16, fp32 or auto.")
+        raise no_half_on_processor()
     return Runtime(chosen, dtype, f"running on {chosen} ({why})")
 
 
@@ -135,14 +136,12 @@ def _choose_device(name: str) -> torch.device:
     if device.type == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if count == 0:
-            raise DeviceError(
-                f"--device {name}: no CUDA GPU is usable here. Use --device cpu, or run `percept doctor`."
-            )
+            raise no_gpu(name)
         if device.index is not None and device.index >= count:
             raise DeviceError(f"--device {name}: there are {count} GPUs, cuda:0 to cuda:{count - 1}.")
     elif device.type == "mps":
         if not torch.backends.mps.is_available():
-            raise DeviceError("--device mps: no Apple GPU is usable here. Use --device cpu.")
+            raise no_apple_gpu()
     elif device.type != "cpu":
         raise unknown
     return device

@@ -7,6 +7,11 @@ from typing import Annotated
 import typer
 
 from percept_cli import options
+from percept_cli.commands.train import deepsim
+from percept_cli.conditions import EffectIf
+from percept_cli.core.choices import TRAINING_OPTIMIZERS
+from percept_cli.core.training.deepsim_options import UNRELATED
+from percept_cli.parsing import choice_option
 
 
 def train_autoencoder(
@@ -18,19 +23,23 @@ def train_autoencoder(
         bool, typer.Option("--variational", help="Make new pictures from random codes possible.")
     ] = False,
     channels: Annotated[int, typer.Option(min=1, help="Of the code; its sides are an eighth of the image's.")] = 8,
-    loss: options.DeepsimLoss = "deepsim",
-    pixel: Annotated[str, typer.Option(help="mse or l1, of the image loss.", rich_help_panel="Losses")] = "mse",
+    loss: deepsim.Loss = "deepsim",
+    pixel: Annotated[
+        str, options.loss_choice("pixel distance", tuple(UNRELATED), "Of the image loss."), deepsim.OF_IMAGES
+    ] = "mse",
     kl_weight: Annotated[
-        float, typer.Option(min=0.0, help="With --variational: weight of the divergence.", rich_help_panel="Losses")
+        float,
+        options.loss_option(min=0.0, help="With --variational: weight of the divergence."),
+        EffectIf(lambda call: call.variational, "Only a code of --variational has a divergence"),
     ] = 0.01,
     *,
-    losses: options.DeepsimLosses,
+    losses: deepsim.Losses,
     width: Annotated[float, typer.Option(min=0.05, help="Channels as a share of the network's usual number.")] = 1.0,
     steps: Annotated[int, typer.Option(min=1, help="Optimizer updates.")] = 2000,
     batch: Annotated[int, typer.Option(min=1, help="Photographs per step.")] = 16,
     size: Annotated[int, typer.Option(min=16, help="Side of the training crops, pixels.")] = 64,
-    learning_rate: options.DeepsimLearningRate = None,
-    optimizer: Annotated[str, typer.Option(help="muon or adam.")] = "muon",
+    learning_rate: deepsim.LearningRate = None,
+    optimizer: Annotated[str, choice_option("optimizer", TRAINING_OPTIMIZERS, None)] = "muon",
     seed: options.Seed = 0,
     compute: options.Compute,
     existing: options.ExistingRun,

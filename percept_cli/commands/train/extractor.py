@@ -6,8 +6,19 @@ from typing import Annotated, Any
 import typer
 
 from percept_cli import options
+from percept_cli.conditions import EffectIf
+from percept_cli.core.choices import EXTRACTOR_METHODS
+from percept_cli.parsing import choice_option
 
 EXEMPLAR, VIDEO = "Exemplar-CNN (--method exemplar)", "VideoNet (--method video)"
+
+
+def _by(*methods: str) -> EffectIf:
+    """The condition that the extractor is trained by one of the methods."""
+    text = " and ".join(methods)
+    return EffectIf(
+        lambda call: call.method in methods, lambda call: f"{{option}} is for --method {text}, not for {call.method}"
+    )
 
 
 def train_extractor(
@@ -15,22 +26,29 @@ def train_extractor(
         "compact.safetensors"
     ),
     method: Annotated[
-        str, typer.Option(help="distil: from real networks; exemplar or video: from images alone.")
+        str,
+        choice_option("method", EXTRACTOR_METHODS, "distil: from real networks; exemplar or video: from images alone."),
     ] = "distil",
     teacher: Annotated[
         list[str] | None,
         typer.Option(help="NAME or NAME=FILE of a real network: vgg19, squeezenet1_0.", metavar="NAME[=FILE]"),
+        _by("distil"),
     ] = None,
     data: options.Data = None,
     held_out: Annotated[
-        list[Path] | None, typer.Option("--held-out", help="Photographs for the measurement, not for training.")
+        list[Path] | None,
+        typer.Option("--held-out", help="Photographs for the measurement, not for training."),
+        _by("distil", "video"),
     ] = None,
     classes: Annotated[
-        int | None, typer.Option(min=2, help="Patches, each a class. Default: 2000.", rich_help_panel=EXEMPLAR)
+        int | None,
+        typer.Option(min=2, help="Patches, each a class. Default: 2000.", rich_help_panel=EXEMPLAR),
+        _by("exemplar"),
     ] = None,
     margin: Annotated[
         float | None,
         typer.Option(min=0.0, help="Of the distances in the ranking loss. Default: 0.5.", rich_help_panel=VIDEO),
+        _by("video"),
     ] = None,
     gap: Annotated[
         int | None,
@@ -39,6 +57,7 @@ def train_extractor(
             help="Frames between the patches of a pair; 0: every image is a photograph. Default: 8.",
             rich_help_panel=VIDEO,
         ),
+        _by("video"),
     ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Optimizer updates. Default: 8000; others 10000.")] = None,
     batch: Annotated[
@@ -69,22 +88,14 @@ def train_extractor(
     from percept_cli.commands.train.session import follow, open_run, report_model
     from percept_cli.core.data.photos import training_photos
     from percept_cli.core.training.extractors import METHODS
-    from percept_cli.errors import UsageError, unknown_name
 
     console = report.console()
-    if method not in METHODS:
-        raise UsageError(unknown_name("method", method, METHODS))
     given: dict[str, Any] = {
         "teacher": teacher, "start": start, "held_out": held_out, "classes": classes, "margin": margin, "gap": gap,
         "steps": steps, "batch": batch, "size": size, "learning_rate": learning_rate, "seed": seed,
     }  # fmt: skip
     options_type, train = METHODS[method]
     given = {name: value for name, value in given.items() if value is not None}
-    for name in given:
-        takers = [other for other, (its, _) in METHODS.items() if name in its.__dataclass_fields__]
-        if method not in takers:
-            option = "--" + name.replace("_", "-")
-            raise UsageError(f"{option} is for --method {' and '.join(takers)}, not for {method}: leave it out.")
     training = options_type(**given)
     photos = training_photos(data, "extractor", console.say)
     run = open_run(output, compute, existing, console)

@@ -6,7 +6,9 @@ from typing import Annotated
 
 import typer
 
-from percept_cli import options
+from percept_cli import options, parsing
+from percept_cli.commands.train import deepsim
+from percept_cli.core.choices import INVERTERS, TRAINING_OPTIMIZERS
 
 
 def train_invert(
@@ -17,15 +19,15 @@ def train_invert(
     data: options.Data = None,
     *,
     source: options.ExtractorSource,
-    loss: options.DeepsimLoss = "deepsim",
-    losses: options.DeepsimLosses,
-    generator: Annotated[str, typer.Option(help="lean, deepsim-2016 or deepsim-2016-linear.")] = "lean",
+    loss: deepsim.Loss = "deepsim",
+    losses: deepsim.Losses,
+    generator: Annotated[str, parsing.choice_option("generator", INVERTERS, "Network that is trained.")] = "lean",
     width: Annotated[float, typer.Option(min=0.05, help="Channels as a share of the generator's usual number.")] = 1.0,
     steps: Annotated[int, typer.Option(min=1, help="Optimizer updates.")] = 1500,
     batch: Annotated[int, typer.Option(min=1, help="Photographs per step.")] = 8,
     size: Annotated[int, typer.Option(min=16, help="Side of the training crops, pixels.")] = 128,
-    learning_rate: options.DeepsimLearningRate = None,
-    optimizer: Annotated[str, typer.Option(help="muon or adam.")] = "muon",
+    learning_rate: deepsim.LearningRate = None,
+    optimizer: Annotated[str, parsing.choice_option("optimizer", TRAINING_OPTIMIZERS, None)] = "muon",
     start: Annotated[
         str | None, typer.Option(help="Begin from a trained inverter of the same layer: needs fewer steps.")
     ] = None,

@@ -1,16 +1,31 @@
 """`percept train style`: train a network that restyles any photograph in one pass."""
 
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from percept_cli import options
+from percept_cli.conditions import EffectIf
+from percept_cli.core import choices
+from percept_cli.core.losses.style_losses import STYLE_LOSSES
+from percept_cli.parsing import choice_option, complete_models
 
 if TYPE_CHECKING:
     from percept_cli.console import Console
     from percept_cli.core.training.style import StyleTraining
+
+
+TRAINS = EffectIf(lambda call: not call.preview, "--preview trains nothing")
+BLENDS = EffectIf(lambda call: len(call.style or ()) > 1, "One style is blended with nothing")
+
+
+@dataclass(frozen=True)
+class ExistingStyle(options.ExistingRun):
+    """The same options; a preview resumes nothing."""
+
+    resume: Annotated[options.Resume, TRAINS] = False
 
 
 def train_style(
@@ -23,11 +38,11 @@ def train_style(
     ] = None,
     data: options.Data = None,
     blend: Annotated[
-        str | None, typer.Option(metavar="W1,W2,...", help="Weights of several styles; equal by default.")
+        str | None, typer.Option(metavar="W1,W2,...", help="Weights of several styles; equal by default."), BLENDS
     ] = None,
-    steps: Annotated[int, typer.Option(min=1, help="Optimizer updates.")] = 1200,
-    batch: Annotated[int, typer.Option(min=1, help="Photographs per step.")] = 4,
-    size: Annotated[int, typer.Option(min=64, help="Side of the training crops, pixels.")] = 224,
+    steps: Annotated[int, typer.Option(min=1, help="Optimizer updates."), TRAINS] = 1200,
+    batch: Annotated[int, typer.Option(min=1, help="Photographs per step."), TRAINS] = 4,
+    size: Annotated[int, typer.Option(min=64, help="Side of the training crops, pixels."), TRAINS] = 224,
     smallest_crop: Annotated[
         float,
         typer.Option(
@@ -36,25 +51,36 @@ def train_style(
             help="The smallest crop, as a share of a photograph's short side. Small crops are enlarged and so smooth: "
             "the network learns strokes for smooth places too.",
         ),
+        TRAINS,
     ] = 0.5,
     style_size: Annotated[
         int, typer.Option(min=32, help="Short side of the style image, pixels: larger gives larger strokes.")
     ] = 256,
-    learning_rate: Annotated[float, typer.Option(min=0.0, help="Peak of the schedule.")] = 5e-3,
-    optimizer: Annotated[str, typer.Option(help="muon or adam.")] = "muon",
-    generator: Annotated[str, typer.Option(help="johnson, or johnson-2016 as in the paper.")] = "johnson",
+    learning_rate: Annotated[float, typer.Option(min=0.0, help="Peak of the schedule."), TRAINS] = 5e-3,
+    optimizer: Annotated[str, choice_option("optimizer", choices.TRAINING_OPTIMIZERS, None), TRAINS] = "muon",
+    generator: Annotated[
+        str, choice_option("generator", choices.STYLE_GENERATORS, "johnson-2016: as in the paper."), TRAINS
+    ] = "johnson",
     width: Annotated[
-        float | None, typer.Option(help="Channels as a share of the paper's 32, 64, 128. Default 0.5; johnson-2016: 1.")
+        float | None,
+        typer.Option(help="Channels as a share of the paper's 32, 64, 128. Default 0.5; johnson-2016: 1."),
+        TRAINS,
     ] = None,
-    norm: Annotated[str | None, typer.Option(help="inner, instance or batch. Default: the generator's own.")] = None,
+    norm: Annotated[
+        str | None, choice_option("norm", choices.STYLE_NORMS, "Default: the generator's own."), TRAINS
+    ] = None,
     start: Annotated[
-        str | None, typer.Option(help="Begin from a trained style (a shipped name or a file): needs fewer steps.")
+        str | None,
+        typer.Option(
+            help="Begin from a trained style (a shipped name or a file): needs fewer steps.",
+            autocompletion=complete_models("style"),
+        ),
+        TRAINS,
     ] = None,
     loss: Annotated[
         str,
-        typer.Option(
-            help="gram: the texture of the whole style; contextual: that of similar features.",
-            rich_help_panel="Losses",
+        options.loss_choice(
+            "loss", tuple(STYLE_LOSSES), "gram: the texture of the whole style; contextual: that of similar features."
         ),
     ] = "gram",
     losses: options.StyleLosses,
@@ -68,7 +94,7 @@ def train_style(
             help="Train nothing: write a sheet of results with several style weights and sizes, STYLE.preview.png.",
         ),
     ] = False,
-    existing: options.ExistingRun,
+    existing: ExistingStyle,
     report: options.Report,
 ) -> None:
     """Train a style: a small network that restyles any photograph in one pass (Johnson et al. 2016).
@@ -79,7 +105,8 @@ def train_style(
     """
     from percept_cli.commands.train.session import follow, open_run, report_model
     from percept_cli.core.data.photos import training_photos
-    from percept_cli.core.losses.style import load_styles, parse_blend
+    from percept_cli.core.losses.style import load_styles
+    from percept_cli.core.losses.style_losses import parse_blend
     from percept_cli.core.training.style import StyleTraining, train_style
 
     console = report.console()
@@ -112,9 +139,7 @@ def preview_training(
     from percept_cli.commands.visualize.results.sweep import STEPS, preview_style
     from percept_cli.core.losses.style import StyleLossOptions, style_taps
     from percept_cli.core.optimization.style_transfer import StyleOptions
-    from percept_cli.errors import refuse_options
 
-    refuse_options({"--resume": existing.resume, "--start": training.start}, "--preview trains nothing")
     runtime = compute.runtime()
     console.say(runtime.reason)
     content, styles = style_taps(

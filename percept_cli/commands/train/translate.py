@@ -1,15 +1,43 @@
 """`percept train translate`: train a network that turns one kind of picture into another, or restores pictures."""
 
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from percept_cli import options
+from percept_cli.commands.train.recipes import weighs
+from percept_cli.conditions import Call, EffectIf
+from percept_cli.core import choices
+from percept_cli.core.data.amounts import CORRUPTIONS
+from percept_cli.core.training.presets import Recipe
+from percept_cli.core.training.translation_data import TranslationData, usual_recipe
+from percept_cli.options import loss_choice, loss_option
+from percept_cli.parsing import choice_option
 
-loss_option = partial(typer.Option, rich_help_panel="Losses")
+
+def _data(call: Call) -> TranslationData:
+    return TranslationData(
+        call.source, call.target, call.pairs, call.match, call.degrade, call.amount, call.data, call.offset,
+        call.short_side,
+    )  # fmt: skip
+
+
+def _recipe(call: Call) -> Recipe:
+    """The recipe of a call: that of its data with the options that are given."""
+    own = {field.name: getattr(call, field.name) for bundle in (Schedule, Losses) for field in fields(bundle)}
+    usual = usual_recipe(
+        _data(call), options.ExtractorSource(call.extractor, call.extractor_weights).choose().architecture
+    )
+    return replace(usual, **{name: value for name, value in own.items() if value is not None})
+
+
+OF_PIXELS, OF_FEATURES, OF_CONTEXT, OF_GRAM, OF_CONTENT, AGAINST_DISCRIMINATOR = (
+    weighs(_recipe, loss) for loss in ("pixel", "feature", "contextual", "gram", "content", "adversarial")
+)
+PAIRED = EffectIf(lambda call: _data(call).paired, "Unpaired targets have no place to be shifted from")
+UNPAIRED = EffectIf(lambda call: not _data(call).paired, "Only unpaired pictures are shrunk")
 
 
 @dataclass(frozen=True)
@@ -20,34 +48,39 @@ class Schedule:
     batch: Annotated[int | None, typer.Option(min=1, help="Crops per step.")] = None
     size: Annotated[int | None, typer.Option(min=32, help="Side of the training crops, pixels.")] = None
     learning_rate: Annotated[float | None, typer.Option(min=0.0, help="Peak of the schedule.")] = None
-    optimizer: Annotated[str | None, typer.Option(help="muon or adam.")] = None
+    optimizer: Annotated[str | None, choice_option("optimizer", choices.TRAINING_OPTIMIZERS, None)] = None
 
 
 @dataclass(frozen=True)
 class Losses:
     """The losses; an option that is not given has the value of `usual_recipe`."""
 
-    pixel: Annotated[str | None, loss_option(help="l1, mse or charbonnier.")] = None
+    pixel: Annotated[str | None, loss_choice("distance", choices.PIXEL_DISTANCES, None), OF_PIXELS] = None
     pixel_weight: options.Weight = None
     feature_weight: options.Weight = None
-    feature_layers: options.Layers = None
-    feature_distance: Annotated[str | None, loss_option(help="l1, mse or cosine.")] = None
+    feature_layers: Annotated[options.Layers, OF_FEATURES] = None
+    feature_distance: Annotated[str | None, loss_choice("distance", choices.FEATURE_DISTANCES, None), OF_FEATURES] = (
+        None
+    )
     contextual_weight: Annotated[float | None, loss_option(min=0.0, help="The same features, at any places.")] = None
-    contextual_layers: options.Layers = None
+    contextual_layers: Annotated[options.Layers, OF_CONTEXT] = None
     bandwidth: Annotated[
         float | None,
         loss_option(help="Of the contextual loss; with a smaller one only the nearest features count."),
+        OF_CONTEXT,
     ] = None
     gram_weight: Annotated[float | None, loss_option(min=0.0, help="The texture of the whole image.")] = None
-    gram_layers: options.Layers = None
+    gram_layers: Annotated[options.Layers, OF_GRAM] = None
     low_frequency_weight: Annotated[float | None, loss_option(min=0.0, help="Squared error of blurred images.")] = None
     content_weight: Annotated[float | None, loss_option(min=0.0, help="Features of the source.")] = None
-    content_layers: options.Layers = None
+    content_layers: Annotated[options.Layers, OF_CONTENT] = None
     adversarial_weight: options.Weight = None
-    adversarial: Annotated[str | None, loss_option(help="least-squares or standard.")] = None
+    adversarial: Annotated[
+        str | None, loss_choice("adversarial loss", choices.TRANSLATION_ADVERSARIAL, None), AGAINST_DISCRIMINATOR
+    ] = None
     matching_weight: Annotated[float | None, loss_option(min=0.0, help="Features of the discriminator.")] = None
     discriminator_channels: Annotated[
-        int | None, loss_option(min=1, help="Width of the discriminators' first layers.")
+        int | None, loss_option(min=1, help="Width of the discriminators' first layers."), AGAINST_DISCRIMINATOR
     ] = None
     tv_weight: options.Weight = None
 
@@ -67,30 +100,31 @@ def train_translate(
         bool, typer.Option("--pairs", help="Pictures of one name in --source and --target belong together.")
     ] = False,
     match: Annotated[
-        str | None, typer.Option(help="source: compare results with the source alone, not with targets.")
+        str | None,
+        choice_option("--match", ("source",), "Compare results with the source alone, not with targets."),
     ] = None,
     degrade: Annotated[
         str | None,
-        typer.Option(help="Learn to undo noise, blur, jpeg, mask, gray or downscale, on photographs of --data."),
+        choice_option("degradation", tuple(CORRUPTIONS), "Learn to undo a damage, on photographs of --data."),
     ] = None,
     amount: Annotated[
         str | None, typer.Option(metavar="N|LOW-HIGH", help="Of --degrade: gray levels, pixels, quality, %, times.")
     ] = None,
     data: options.Data = None,
     offset: Annotated[
-        int, typer.Option(min=0, help="With --pairs or --degrade: shift targets by up to so many pixels.")
+        int, typer.Option(min=0, help="With --pairs or --degrade: shift targets by up to so many pixels."), PAIRED
     ] = 0,
     short_side: Annotated[
-        int, typer.Option(min=16, help="Unpaired: shrink pictures to it, in pixels, before crops are taken.")
+        int, typer.Option(min=16, help="Unpaired: shrink pictures to it, in pixels, before crops are taken."), UNPAIRED
     ] = 256,
     schedule: Schedule,
-    generator: Annotated[str, typer.Option(help="unet, johnson or johnson-2016.")] = "unet",
+    generator: Annotated[str, choice_option("generator", choices.TRANSLATION_GENERATORS, None)] = "unet",
     width: Annotated[float | None, typer.Option(help="Channels as a share of the generator's usual number.")] = None,
     start: Annotated[
         str | None, typer.Option(help="Begin from a trained translation of the same generator: needs fewer steps.")
     ] = None,
     losses: Losses,
-    choice: options.ExtractorSource,
+    choice: Annotated[options.ExtractorSource, weighs(_recipe, "feature", "contextual", "gram", "content")],
     seed: options.Seed = 0,
     compute: options.Compute,
     existing: options.ExistingRun,
@@ -105,12 +139,8 @@ def train_translate(
     percept train translate --degrade jpeg --data photos/ -o repair.safetensors
     """
     from percept_cli.commands.train.session import follow, open_run, report_model
-    from percept_cli.core.training.translation import (
-        TranslationData,
-        TranslationTraining,
-        train_translation,
-        usual_recipe,
-    )
+    from percept_cli.core.training.translation import TranslationTraining, train_translation
+    from percept_cli.core.training.translation_data import TranslationData, usual_recipe
 
     console = report.console()
     training_data = TranslationData(source, target, pairs, match, degrade, amount, data, offset, short_side)

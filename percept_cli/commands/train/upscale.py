@@ -1,15 +1,29 @@
 """`percept train upscale`: train a network that enlarges photographs."""
 
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from percept_cli import options
+from percept_cli.commands.train.recipes import weighs
+from percept_cli.conditions import Call
+from percept_cli.core import choices
+from percept_cli.core.training.presets import RECIPES, Recipe, find_recipe
+from percept_cli.options import loss_choice, loss_option
+from percept_cli.parsing import choice_option
 
-loss_option = partial(typer.Option, rich_help_panel="Losses")
+
+def _recipe(call: Call) -> Recipe:
+    """The recipe of a call: that of the preset with the options that are given."""
+    own = {field.name: getattr(call, field.name) for bundle in (Schedule, Losses) for field in fields(bundle)}
+    return replace(find_recipe(call.preset), **{name: value for name, value in own.items() if value is not None})
+
+
+OF_FEATURES, OF_TEXTURES, OF_CONTEXT, OF_PIXELS, AGAINST_DISCRIMINATOR = (
+    weighs(_recipe, loss) for loss in ("feature", "texture", "contextual", "pixel", "adversarial")
+)
 
 
 @dataclass(frozen=True)
@@ -20,7 +34,7 @@ class Schedule:
     batch: Annotated[int | None, typer.Option(min=1, help="Crops per step.")] = None
     patch: Annotated[int | None, typer.Option(min=8, help="Side of a crop before enlarging, pixels.")] = None
     learning_rate: Annotated[float | None, typer.Option(min=0.0, help="Peak of the schedule.")] = None
-    optimizer: Annotated[str | None, typer.Option(help="muon or adam.")] = None
+    optimizer: Annotated[str | None, choice_option("optimizer", choices.TRAINING_OPTIMIZERS, None)] = None
 
 
 @dataclass(frozen=True)
@@ -28,25 +42,34 @@ class Losses:
     """The degradation and the losses; an option that is not given has the value of the preset."""
 
     degradation: Annotated[
-        str | None, typer.Option(help="How small images are made: bicubic, johnson (blurred before) or real.")
+        str | None,
+        choice_option("degradation", choices.DEGRADATIONS, "How small images are made; johnson: blurred before."),
     ] = None
-    pixel: Annotated[str | None, loss_option(help="l1, mse or charbonnier.")] = None
+    pixel: Annotated[str | None, loss_choice("distance", choices.PIXEL_DISTANCES, None), OF_PIXELS] = None
     pixel_weight: options.Weight = None
     feature_weight: options.Weight = None
-    feature_layers: options.Layers = None
-    feature_distance: Annotated[str | None, loss_option(help="mse, l1, or cosine, as LPIPS.")] = None
+    feature_layers: Annotated[options.Layers, OF_FEATURES] = None
+    feature_distance: Annotated[
+        str | None, loss_choice("distance", choices.FEATURE_DISTANCES, "cosine: as LPIPS."), OF_FEATURES
+    ] = None
     texture_weight: options.Weight = None
-    texture_layers: options.Layers = None
+    texture_layers: Annotated[options.Layers, OF_TEXTURES] = None
     contextual_weight: Annotated[float | None, loss_option(min=0.0, help="The same features, at any places.")] = None
-    contextual_layers: options.Layers = None
+    contextual_layers: Annotated[options.Layers, OF_CONTEXT] = None
     low_frequency_weight: Annotated[float | None, loss_option(min=0.0, help="Squared error of blurred images.")] = None
     adversarial_weight: options.Weight = None
-    adversarial: Annotated[str | None, loss_option(help="standard or relativistic.")] = None
+    adversarial: Annotated[
+        str | None, loss_choice("adversarial loss", choices.UPSCALER_ADVERSARIAL, None), AGAINST_DISCRIMINATOR
+    ] = None
     discriminator_channels: Annotated[
-        int | None, loss_option(min=1, help="Width of the discriminator's first layer.")
+        int | None, loss_option(min=1, help="Width of the discriminator's first layer."), AGAINST_DISCRIMINATOR
     ] = None
     tv_weight: options.Weight = None
-    scaling: Annotated[str | None, loss_option(help="typical or paper; see percept train style.")] = None
+    scaling: Annotated[
+        str | None,
+        loss_choice("scaling", choices.SCALINGS, "See percept train style."),
+        weighs(_recipe, "feature", "texture", "tv"),
+    ] = None
 
 
 def train_upscale(
@@ -58,17 +81,14 @@ def train_upscale(
     scale: Annotated[int, typer.Option(help="2, 3, 4 or 8 times larger.")] = 4,
     preset: Annotated[
         str,
-        typer.Option(
-            help="swift, swift-natural, or a paper's: srcnn, johnson-2016, srresnet, srgan, enhancenet, esrgan, "
-            "natural-statistics. The other options change it."
-        ),
+        choice_option("preset", tuple(RECIPES), "Percept's own or a paper's; the other options change it."),
     ] = "swift",
     schedule: Schedule,
     start: Annotated[
         str | None, typer.Option(help="Begin from a trained upscaler, also of another scale: needs fewer steps.")
     ] = None,
     losses: Losses,
-    source: options.ExtractorSource,
+    source: Annotated[options.ExtractorSource, weighs(_recipe, "feature", "texture", "contextual")],
     seed: options.Seed = 0,
     compute: options.Compute,
     existing: options.ExistingRun,
@@ -82,7 +102,8 @@ def train_upscale(
     """
     from percept_cli.commands.train.session import follow, open_run, report_model
     from percept_cli.core.data.photos import training_photos
-    from percept_cli.core.training.upscaling import UpscaleTraining, find_recipe, train_upscale
+    from percept_cli.core.training.presets import find_recipe
+    from percept_cli.core.training.upscaling import UpscaleTraining, train_upscale
 
     console = report.console()
     recipe = replace(find_recipe(preset), **options.given(schedule, losses))

@@ -15,11 +15,13 @@ from percept_cli.commands.visualize.results.report import report
 from percept_cli.commands.visualize.results.samples import samples
 from percept_cli.commands.visualize.results.spectrum import spectrum
 from percept_cli.commands.visualize.results.sweep import sweep
+from percept_cli.grammar import Command, Group
 from percept_cli.options import flatten
 
 visualize = typer.Typer(
     help="Look inside networks and results: pictures and their numbers.",
     no_args_is_help=True,
+    cls=Group,
 )
 for command in (
     features,
@@ -36,4 +38,4 @@ for command in (
     spectrum,
     sweep,
 ):
-    visualize.command()(flatten(command))
+    visualize.command(cls=Command)(flatten(command))

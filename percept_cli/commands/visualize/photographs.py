@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from percept_cli.commands.planning import check_sources
 from percept_cli.console import Console
 from percept_cli.core.files.inputs import expand_inputs
 from percept_cli.errors import UsageError
@@ -40,6 +41,7 @@ class Subject:
 def choose_photo(image: Path | None, console: Console) -> Path:
     """The given photograph, or a sample of scikit-image, which is reported."""
     if image is not None:
+        check_sources([image])
         return image
     from percept_cli.core.data.photos import sample_photo
 
@@ -54,6 +56,7 @@ def list_photos(photos: list[str] | None, listing: Listing) -> list[Path]:
     paths = [item.source for item in items if item.source is not None]
     if len(paths) < len(items):
         raise UsageError("Standard input has no name to stand in a figure: give files or folders.")
+    check_sources(paths)
     return paths
 
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from percept_cli.commands.planning import refuse_quality
+from percept_cli.conditions import refuse
 from percept_cli.console import Console
 from percept_cli.core.drawing.records import EXTENSIONS, Record, encode_records
 from percept_cli.core.files.atomic import prepare_folder
@@ -83,9 +85,7 @@ class PictureFile:
         elif isinstance(picture, Tensor) or place is None or place.suffix.lower() != SVG:
             pixels = picture if isinstance(picture, Tensor) else render(picture)
             photo = Photo(pixels)
-            save_image(
-                photo, place or self.console.binary, quality=self.quality, overwrite=self.job.overwrite
-            )
+            save_image(photo, place or self.console.binary, quality=self.quality, overwrite=self.job.overwrite)
             fields = {"width": photo.width, "height": photo.height, **fields}
         else:
             atomic_write_bytes(place, render_svg(picture), overwrite=self.job.overwrite)
@@ -122,6 +122,12 @@ def plan_picture(
         overwrite=existing.overwrite, skip_existing=existing.skip_existing,
     )  # fmt: skip
     _refuse_source(job.destination, sources, "-o")
+    if job.destination is None:
+        refuse("Standard output has the picture", "json")
+        if data is None:
+            refuse("Standard output has no older file", "overwrite", "skip_existing")
+    if job.destination is None or job.destination.suffix.lower() != HTML:
+        refuse_quality([".png" if job.destination is None else job.destination.suffix])
     return PictureFile(console, job, _plan_numbers(data, sources, existing), quality, show)
 
 

@@ -8,10 +8,10 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from percept_cli.core.choices import DEGRADATIONS
 from percept_cli.core.images.resize import gaussian_blur, resize_bicubic, shrink_as_matlab, to_levels
 from percept_cli.errors import UsageError, unknown_name
 
-DEGRADATIONS = ("bicubic", "johnson", "real")
 JOHNSON_SIGMA = 1.0
 
 

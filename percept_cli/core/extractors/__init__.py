@@ -1,13 +1,17 @@
 """Extractors: frozen networks that return `{layer name: features}`, on which perceptual losses compare images."""
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from percept_cli.core.extractors.alexnet import alexnet
+from percept_cli.core.extractors.architecture import Architecture
 from percept_cli.core.extractors.compact import compact
-from percept_cli.core.extractors.graph import Architecture, FeatureExtractor
 from percept_cli.core.extractors.squeezenet import squeezenet
 from percept_cli.core.extractors.vgg import vgg
 from percept_cli.errors import UsageError, unknown_name
+
+if TYPE_CHECKING:
+    from percept_cli.core.extractors.graph import FeatureExtractor
 
 ARCHITECTURES: dict[str, Callable[[], Architecture]] = {
     "compact": compact,
@@ -19,6 +23,15 @@ ARCHITECTURES: dict[str, Callable[[], Architecture]] = {
 }
 
 __all__ = ["ARCHITECTURES", "Architecture", "FeatureExtractor", "create_architecture"]
+
+
+def __getattr__(name: str) -> Any:
+    """`FeatureExtractor`, imported when it is asked for: the tables of this package load without torch."""
+    if name == "FeatureExtractor":
+        from percept_cli.core.extractors.graph import FeatureExtractor
+
+        return FeatureExtractor
+    raise AttributeError(name)
 
 
 def create_architecture(name: str) -> Architecture:

@@ -2,9 +2,7 @@
 
 from functools import partial
 
-from torch import nn
-
-from percept_cli.core.extractors.graph import IMAGE, Architecture, Layer
+from percept_cli.core.extractors.architecture import IMAGE, Architecture, Conv2d, Layer, MaxPool2d, ReLU
 from percept_cli.core.extractors.vgg import add_classifier
 
 # (outputs, kernel, stride, padding, torchvision's index, followed by pooling)
@@ -22,14 +20,14 @@ def alexnet() -> Architecture:
     layers: list[Layer] = []
     channels, previous = 3, IMAGE
     for number, (outputs, kernel, stride, padding, index, pooled) in enumerate(CONVOLUTIONS, start=1):
-        build = partial(nn.Conv2d, channels, outputs, kernel, stride=stride, padding=padding)
+        build = partial(Conv2d, channels, outputs, kernel, stride=stride, padding=padding)
         layers += [
             Layer(f"conv{number}", build, (previous,), f"features.{index}"),
-            Layer(f"relu{number}", nn.ReLU, (f"conv{number}",)),
+            Layer(f"relu{number}", ReLU, (f"conv{number}",)),
         ]
         previous, channels = f"relu{number}", outputs
         if pooled:
-            layers.append(Layer(f"pool{number}", partial(nn.MaxPool2d, 3, 2), (previous,)))
+            layers.append(Layer(f"pool{number}", partial(MaxPool2d, 3, 2), (previous,)))
             previous = f"pool{number}"
     add_classifier(layers, previous, channels, pooled=6, dropout_first=True)
     return Architecture(

@@ -8,9 +8,7 @@ blocks 4 and 5 SqueezeNet 1.0, its fire modules 5 to 9 and last convolution.
 
 from functools import partial
 
-from torch import nn
-
-from percept_cli.core.extractors.graph import IMAGE, Architecture, Layer
+from percept_cli.core.extractors.architecture import IMAGE, Architecture, Conv2d, Layer, MaxPool2d, ReLU
 
 # per block and convolution: (channels of the trunk, teacher, teacher's layer before the activation, its channels)
 BLOCKS: tuple[tuple[tuple[int, str, str, int], ...], ...] = (
@@ -42,25 +40,25 @@ def compact() -> Architecture:
             layers += [
                 Layer(
                     f"trunk{suffix}",
-                    partial(nn.Conv2d, channels, width, 3, padding=1),
+                    partial(Conv2d, channels, width, 3, padding=1),
                     (trunk,),
                     f"trunk.{suffix}",
                     tappable=False,
                 ),
-                Layer(f"trunk{suffix}_relu", nn.ReLU, (f"trunk{suffix}",), tappable=False),
+                Layer(f"trunk{suffix}_relu", ReLU, (f"trunk{suffix}",), tappable=False),
                 Layer(
                     f"conv{suffix}",
-                    partial(nn.Conv2d, width, outputs, 1),
+                    partial(Conv2d, width, outputs, 1),
                     # The teacher's first layer is linear in the image, so its source is before the trunk's ReLU.
                     (f"trunk{suffix}" if suffix == "1_1" else f"trunk{suffix}_relu",),
                     f"readout.{suffix}",
                 ),
-                Layer(f"relu{suffix}", nn.ReLU, (f"conv{suffix}",)),
+                Layer(f"relu{suffix}", ReLU, (f"conv{suffix}",)),
             ]
             trunk, channels = f"trunk{suffix}_relu", width
         layers += [
-            Layer(f"pool{block}", partial(nn.MaxPool2d, 2), (f"relu{suffix}",)),
-            Layer(f"trunk_pool{block}", partial(nn.MaxPool2d, 2), (trunk,), tappable=False),
+            Layer(f"pool{block}", partial(MaxPool2d, 2), (f"relu{suffix}",)),
+            Layer(f"trunk_pool{block}", partial(MaxPool2d, 2), (trunk,), tappable=False),
         ]
         trunk = f"trunk_pool{block}"
     return Architecture(

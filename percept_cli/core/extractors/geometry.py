@@ -1,22 +1,28 @@
-"""Image sizes of layers, their receptive fields, and pairs of layers before and after an activation."""
+"""Image sizes of layers, their receptive fields, and pairs of layers before and after an activation.
+
+Torch is imported only where a network is built, so that names of layers are checked without it.
+"""
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
-import torch
-from torch import nn
-
-from percept_cli.core.extractors.graph import Architecture, FeatureExtractor
+from percept_cli.core.extractors.architecture import Architecture, ReLU
 from percept_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from percept_cli.core.extractors.graph import FeatureExtractor
 
 USUAL_SIDE = 224  # pixels; side of the images that the classification networks were trained on
 
 
-def fixed_side(extractor: FeatureExtractor) -> int | None:
+def fixed_side(extractor: "FeatureExtractor") -> int | None:
     """The only image side in pixels of the tapped layers: 224 for fully connected ones, None for any.
 
     The weights of fully connected layers belong to positions in the image. The pooling before them allows other sizes,
     but the network was not trained on them.
     """
+    from torch import nn
+
     return USUAL_SIDE if any(isinstance(module, nn.Linear) for module in extractor.modules()) else None
 
 
@@ -32,8 +38,7 @@ def choose_side(
     announce: called with a message where only one is possible. Loads no weights. Raises UsageError for a side that is
     not possible.
     """
-    with torch.device("meta"):
-        outline = FeatureExtractor(architecture, layers)
+    outline = _outline(architecture, layers)
     needed = fixed_side(outline)
     if needed is not None:
         if asked not in (None, needed):
@@ -60,8 +65,7 @@ def shallow_to_deep(architecture: Architecture, layers: Sequence[str]) -> list[s
 
 def check_spatial(architecture: Architecture, layers: Sequence[str], what: str) -> None:
     """Raises UsageError for layers without spatial features, such as fully connected ones; what: subject of the message."""
-    with torch.device("meta"):
-        outline = FeatureExtractor(architecture, layers)
+    outline = _outline(architecture, layers)
     for layer in layers:
         if outline.grid(layer) is None:
             raise UsageError(
@@ -70,7 +74,17 @@ def check_spatial(architecture: Architecture, layers: Sequence[str], what: str) 
             )
 
 
-def theoretical_side(extractor: FeatureExtractor, layer: str) -> int:
+def _outline(architecture: Architecture, layers: Sequence[str]) -> "FeatureExtractor":
+    """The extractor without weights."""
+    import torch
+
+    from percept_cli.core.extractors.graph import FeatureExtractor
+
+    with torch.device("meta"):
+        return FeatureExtractor(architecture, layers)
+
+
+def theoretical_side(extractor: "FeatureExtractor", layer: str) -> int:
     """Side in pixels of the theoretical receptive field. Raises UsageError for layers that depend on the whole image."""
     grid = extractor.grid(layer)
     if grid is None:
@@ -98,5 +112,5 @@ def activation_pairs(architecture: Architecture) -> list[tuple[str, str]]:
     return [
         (each.sources[0], each.name)
         for each in architecture.layers
-        if each.name in known and each.sources[0] in known and getattr(each.build, "func", each.build) is nn.ReLU
+        if each.name in known and each.sources[0] in known and getattr(each.build, "func", each.build) == ReLU
     ]

@@ -1,82 +1,14 @@
-"""Networks as lists of named layers, and the extractor that runs only what leads to the tapped layers."""
+"""The extractor: a network that runs only what leads to the tapped layers."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from percept_cli.errors import ModelError, UsageError, unknown_name
-
-IMAGE = "image"  # the source of the first layer
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-
-
-@dataclass(frozen=True)
-class Layer:
-    """One operation of a network.
-
-    build: creates its module. sources: the layers whose outputs are its inputs. key: prefix of its parameters in a weights
-    file (`features.0`), None without parameters. tappable: False for parts without a name in the papers.
-    """
-
-    name: str
-    build: Callable[[], nn.Module]
-    sources: tuple[str, ...]
-    key: str | None = None
-    tappable: bool = True
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """The layers of a network from shallow to deep, its input normalization and default layers."""
-
-    name: str
-    layers: tuple[Layer, ...]
-    mean: tuple[float, float, float] = IMAGENET_MEAN
-    std: tuple[float, float, float] = IMAGENET_STD
-    blocks: bool = False  # names of layers have block and depth as in VGG, `conv3_2`
-    content_layer: str = ""
-    style_layers: tuple[str, ...] = ()
-    comparator_layers: tuple[str, ...] = ()  # as comparator (Dosovitskiy & Brox 2016, AlexNet's relu5)
-    aliases: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def layer_names(self) -> tuple[str, ...]:
-        """The names a user may tap, from shallow to deep."""
-        return tuple(layer.name for layer in self.layers if layer.tappable)
-
-    def resolve(self, name: str) -> str:
-        """The full name of a layer. Raises UsageError, with a suggestion and the list, for an unknown one.
-
-        With `blocks`, a bare `conv5` or `relu5` is the last convolution or activation of that block, as in the papers.
-        """
-        if name in self.layer_names:
-            return name
-        if name in self.aliases:
-            return self.aliases[name]
-        if self.blocks:
-            in_block = [known for known in self.layer_names if known.startswith(f"{name}_")]
-            if in_block:
-                return in_block[-1]
-        raise UsageError(unknown_name(f"layer of {self.name}", name, self.layer_names))
-
-    def choose_layers(
-        self, given: Sequence[str] | None, paper: Sequence[str] = (), own: Sequence[str] | None = None
-    ) -> tuple[str, ...]:
-        """The full names of the layers for a loss or a measure: `given`, else `paper`, else `own`.
-
-        given: the user's, None or empty for no choice. paper: used if the network has all of them. own: if None, the
-        deepest of `style_layers`, as many as in `paper`. Raises UsageError for a given layer that is unknown.
-        """
-        if given:
-            return tuple(self.resolve(name) for name in given)
-        if paper and set(paper) <= set(self.layer_names):
-            return tuple(paper)
-        return self.style_layers[-len(paper) :] if own is None else tuple(own)
+from percept_cli.core.extractors.architecture import IMAGE, Architecture, Layer
+from percept_cli.errors import ModelError, UsageError
 
 
 @dataclass(frozen=True)
@@ -239,6 +171,16 @@ class Concatenate(nn.Module):
 
     def forward(self, *features: Tensor) -> Tensor:
         return torch.cat(features, dim=1)
+
+
+def randomize(extractor: FeatureExtractor, seed: int) -> None:
+    """Replaces the weights by random ones (He et al. 2015), which keep the scale of activations through the layers."""
+    generator = torch.Generator().manual_seed(seed)
+    for module in extractor.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
 
 
 def _ancestors(layers: tuple[Layer, ...], taps: tuple[str, ...]) -> list[Layer]:

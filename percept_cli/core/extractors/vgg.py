@@ -2,9 +2,18 @@
 
 from functools import partial
 
-from torch import nn
-
-from percept_cli.core.extractors.graph import IMAGE, Architecture, Layer
+from percept_cli.core.extractors.architecture import (
+    IMAGE,
+    AdaptiveAvgPool2d,
+    Architecture,
+    Conv2d,
+    Flatten,
+    Layer,
+    Linear,
+    MaxPool2d,
+    ReLU,
+    Softmax,
+)
 
 CONVOLUTIONS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
 CHANNELS = (64, 128, 256, 512, 512)
@@ -22,10 +31,10 @@ def vgg(name: str) -> Architecture:
 
     for block, (depth, width) in enumerate(zip(CONVOLUTIONS[name], CHANNELS, strict=True), start=1):
         for position in range(1, depth + 1):
-            add(f"conv{block}_{position}", partial(nn.Conv2d, channels, width, 3, padding=1), f"features.{index}")
-            add(f"relu{block}_{position}", partial(nn.ReLU))
+            add(f"conv{block}_{position}", partial(Conv2d, channels, width, 3, padding=1), f"features.{index}")
+            add(f"relu{block}_{position}", partial(ReLU))
             channels, index = width, index + 2
-        add(f"pool{block}", partial(nn.MaxPool2d, 2))
+        add(f"pool{block}", partial(MaxPool2d, 2))
         index += 1
     add_classifier(layers, previous, channels, pooled=7, dropout_first=False)
     return Architecture(
@@ -45,11 +54,11 @@ def add_classifier(layers: list[Layer], previous: str, channels: int, pooled: in
     """Appends fc6 to fc8 and `prob`; dropout_first: the order of torchvision's dropouts, which only changes the keys."""
     sizes = ((channels * pooled * pooled, 4096), (4096, 4096), (4096, 1000))
     positions = (1, 4, 6) if dropout_first else (0, 3, 6)
-    layers.append(Layer("avgpool", partial(nn.AdaptiveAvgPool2d, pooled), (previous,)))
-    layers.append(Layer("flat", nn.Flatten, ("avgpool",), tappable=False))
+    layers.append(Layer("avgpool", partial(AdaptiveAvgPool2d, pooled), (previous,)))
+    layers.append(Layer("flat", Flatten, ("avgpool",), tappable=False))
     sources = ("flat", "relu6", "relu7")
     for number, source, (inputs, outputs), position in zip((6, 7, 8), sources, sizes, positions, strict=True):
-        layers.append(Layer(f"fc{number}", partial(nn.Linear, inputs, outputs), (source,), f"classifier.{position}"))
+        layers.append(Layer(f"fc{number}", partial(Linear, inputs, outputs), (source,), f"classifier.{position}"))
         if number < 8:
-            layers.append(Layer(f"relu{number}", nn.ReLU, (f"fc{number}",)))
-    layers.append(Layer("prob", partial(nn.Softmax, dim=1), ("fc8",)))
+            layers.append(Layer(f"relu{number}", ReLU, (f"fc{number}",)))
+    layers.append(Layer("prob", partial(Softmax, dim=1), ("fc8",)))

@@ -65,6 +65,26 @@ FORMATS = (
     ImageFormat("TGA", read=(".tga",)),
 )  # fmt: skip
 
+VIDEOS = frozenset({".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".webm", ".wmv"})
+TELEPHONE_PICTURES = frozenset({".heic", ".heif"})
+CAMERA_PICTURES = frozenset({".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".raf", ".rw2"})
+
+
+def advice_on(name: str) -> str:
+    """What to do about a file that is no image for percept, by its name; empty where nothing is known."""
+    stem, dot, extension = name.rpartition(".")
+    extension = f"{dot}{extension.lower()}"
+    if extension in VIDEOS:
+        return f"percept works on pictures; split the video first: ffmpeg -i '{name}' '{stem}-%05d.png'"
+    if extension in TELEPHONE_PICTURES:
+        return f"percept does not read HEIC; convert it first: heif-convert '{name}' '{stem}.jpg', or magick"
+    if extension in CAMERA_PICTURES:
+        return "percept does not read raw files of cameras; develop it first, to a TIFF or PNG of 16 bits"
+    if extension in (".svg", ".pdf", ".eps", ".ai", ".psd", ".xcf"):
+        return "percept reads pixels alone; export a PNG first"
+    return ""
+
+
 WRITABLE = {extension: known for known in FORMATS for extension in known.written}
 """Extension of a file -> its format, for all that percept writes."""
 
@@ -83,6 +103,12 @@ def find_format(extension: str) -> ImageFormat:
     if normalized not in WRITABLE:
         raise UsageError(unknown_name("output extension", extension, WRITABLE))
     return WRITABLE[normalized]
+
+
+def has_quality(extension: str) -> bool:
+    """Whether a file of an extension, as `.jpg`, is written with a quality that can be chosen."""
+    known = WRITABLE.get(extension.lower())
+    return known is not None and known.options(1) != known.options(100)
 
 
 def pipe_extension(name: str) -> str:

@@ -3,6 +3,7 @@
 import glob
 import itertools
 import os
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -73,6 +74,7 @@ def _expand(photo: str, recursive: bool, *, is_path: bool = False) -> list[Input
         raise UsageError("An input is an empty text: a shell variable may be unset.")
     if photo == "-" and not is_path:
         return [InputItem(None, Path("stdin"))]
+    refuse_address(photo)
     path = Path(photo)
     if path.is_dir():
         return [InputItem(source, source.relative_to(path)) for source in find_images(photo, recursive=recursive)]
@@ -92,6 +94,14 @@ def _expand(photo: str, recursive: bool, *, is_path: bool = False) -> list[Input
     if not matches:
         raise UsageError(f"No image matches '{photo}'.")
     return [InputItem(match, match.relative_to(start)) for match in matches]
+
+
+def refuse_address(given: str) -> None:
+    """Raises UsageError for an address on the web where the path of a file is needed."""
+    found = re.match(r"(https?|ftp):/+(.*)", given, re.IGNORECASE)
+    if found and not os.path.lexists(given):
+        address = f"{found[1]}://{found[2]}"  # a path has lost one of the slashes
+        raise UsageError(f"{address} is an address, and percept reads files: download it first: curl -O -L {address}")
 
 
 def _is_image_name(name: str) -> bool:

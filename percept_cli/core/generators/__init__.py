@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+from percept_cli.core import choices
 from percept_cli.core.generators.autoencoder import Autoencoder
 from percept_cli.core.generators.base import Generator
 from percept_cli.core.generators.classics import (
@@ -20,7 +21,9 @@ from percept_cli.core.generators.translation import TranslationGenerator
 from percept_cli.core.generators.upscale import SwiftEvenGenerator, SwiftGenerator
 from percept_cli.errors import UsageError, unknown_name
 
-STYLES: Mapping[str, Callable[..., Generator]] = {"johnson": StyleGenerator, "johnson-2016": JohnsonGenerator}
+STYLES: Mapping[str, Callable[..., Generator]] = dict(
+    zip(choices.STYLE_GENERATORS, (StyleGenerator, JohnsonGenerator), strict=True)
+)
 
 ARCHITECTURES: Mapping[str, Mapping[str, Callable[..., Generator]]] = {
     "style": STYLES,
@@ -33,13 +36,19 @@ ARCHITECTURES: Mapping[str, Mapping[str, Callable[..., Generator]]] = {
         "rrdb": RrdbGenerator,
         "johnson-upscale": JohnsonUpscaleGenerator,
     },
-    "inverter": {
-        "lean": partial(Inverter, create_lean_layers),
-        "deepsim-2016": partial(Inverter, create_paper_layers),
-        "deepsim-2016-linear": partial(Inverter, partial(create_paper_layers, upsampling="linear")),
-    },
+    "inverter": dict(
+        zip(
+            choices.INVERTERS,
+            (
+                partial(Inverter, create_lean_layers),
+                partial(Inverter, create_paper_layers),
+                partial(Inverter, partial(create_paper_layers, upsampling="linear")),
+            ),
+            strict=True,
+        )
+    ),
     "autoencoder": {"lean": Autoencoder},
-    "translation": {"unet": TranslationGenerator, **STYLES},
+    "translation": dict(zip(choices.TRANSLATION_GENERATORS, (TranslationGenerator, *STYLES.values()), strict=True)),
 }
 """Every architecture by role and name. Files of weights hold both, so a released name never changes."""
 

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
+from percept_cli.core.choices import SMALLEST_DISCRIMINATED
 from percept_cli.errors import UsageError, unknown_name
 
 SLOPE = 0.2  # of the leaky ReLUs, in all the papers
@@ -114,7 +115,7 @@ class DeepsimDiscriminator(nn.Module):
     generated from, (N, C) or the mean of (N, C, h, w), which is the input of a second branch; 0 for no such branch.
     """
 
-    smallest = 63
+    smallest = SMALLEST_DISCRIMINATED
 
     def __init__(self, channels: int = 32, code_channels: int = 0):
         super().__init__()

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from percept_cli.core.choices import STYLE_NORMS
 from percept_cli.core.generators.base import Generator
 from percept_cli.core.generators.blocks import (
     ConvNorm,
@@ -35,7 +36,7 @@ class StyleGenerator(Generator):
     of each block; `instance` and `batch` are after every convolution but the last. Raises UsageError for others.
     """
 
-    norms = ("inner", "instance", "batch")
+    norms = STYLE_NORMS
     size_multiple = 4
     smallest = 16
     # Of the convolutions. The tests measure it by gradients: 54 to the right and below, 57 to the left and above, as

@@ -7,7 +7,6 @@ from torch import Tensor, nn
 from percept_cli.core.generators.base import Generator
 from percept_cli.core.generators.blocks import BicubicBase, PlainBlock
 
-SCALES = (2, 3, 4, 8)
 EVEN_WINDOW = 5  # small pixels; with 3 edges become ragged, with 9 some dots remain
 
 

@@ -15,7 +15,7 @@ import torch
 from PIL import Image, ImageCms, ImageFile, ImageOps, TiffImagePlugin, UnidentifiedImageError
 from torch import Tensor
 
-from percept_cli.core.files.formats import FORMATS
+from percept_cli.core.files.formats import FORMATS, advice_on
 from percept_cli.core.images import metadata, sixteen_bit
 from percept_cli.core.images.integrity import load_pixels, refuse_damaged
 from percept_cli.core.images.photo import Photo, quantize, unpremultiply
@@ -128,7 +128,7 @@ def _opened(source: Path | BinaryIO | None) -> Iterator[tuple[ImageFile.ImageFil
         except UnidentifiedImageError as error:
             raise ImageError(
                 f"'{name}' is not an image that can be read: it is damaged or of another kind than "
-                f"{', '.join(READABLE_FORMATS)}."
+                f"{', '.join(READABLE_FORMATS)}.{f' {advice}.' if (advice := advice_on(name)) else ''}"
             ) from error
         except Image.DecompressionBombError as error:
             raise ImageError(

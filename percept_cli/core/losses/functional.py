@@ -128,9 +128,6 @@ def relative_feature_loss(features: Tensor, target: Tensor) -> Tensor:
     return (features - target).square().sum() / target.square().sum().clamp_min(1e-12)
 
 
-PIXEL_DISTANCES = ("mse", "l1", "charbonnier")
-
-
 def pixel_loss(images: Tensor, target: Tensor, distance: str = "mse") -> Tensor:
     """Mean difference of images: `mse` squared, `l1` absolute or `charbonnier` (see `charbonnier_loss`); equal shapes."""
     if distance == "charbonnier":

@@ -13,8 +13,9 @@ from percept_cli.core.extractors.geometry import check_spatial
 from percept_cli.core.extractors.tiled import AnyExtractor
 from percept_cli.core.images.decode import load_image
 from percept_cli.core.images.photo import fit_short_side, resize_image
+from percept_cli.core.losses.scaling import is_typical
 from percept_cli.core.losses.style_losses import BANDWIDTH, CONTEXTUAL_POINTS, find_style_loss, zero_features
-from percept_cli.core.losses.terms import Features, FeatureTerm, Parts, Term, TotalVariationTerm, is_typical
+from percept_cli.core.losses.terms import Features, FeatureTerm, Parts, Term, TotalVariationTerm
 from percept_cli.core.losses.weighted import PerceptualLoss
 from percept_cli.errors import ImageError, UsageError
 
@@ -182,16 +183,3 @@ def load_styles(paths: Sequence[Path], short_side: int) -> list[Tensor]:
             raise UsageError(f"--style: {error}") from error
         styles.append(resize_image(pixels, *fit_short_side(pixels.shape[-2], pixels.shape[-1], short_side)))
     return styles
-
-
-def parse_blend(given: str | None, count: int) -> list[float]:
-    """The weights of several styles from `0.7,0.3`; None gives equal ones. Raises UsageError for unsuitable weights."""
-    if given is None:
-        return [1.0] * count
-    try:
-        weights = [float(part) for part in given.split(",")]
-    except ValueError:
-        weights = []
-    if len(weights) != count or not min(weights, default=-1.0) >= 0 or not 0 < sum(weights) < float("inf"):
-        raise UsageError(f"--blend {given}: give one positive number for each of the {count} styles, as in 0.7,0.3.")
-    return weights

@@ -1,13 +1,19 @@
-"""The style losses, by name: a new one is a function and an entry in `STYLE_LOSSES`."""
+"""The style losses, by name: a new one is a function and an entry in `STYLE_LOSSES`.
+
+The table names its functions, so that the command line knows the losses without torch.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from torch import Tensor
-
-from percept_cli.core.losses.contextual import contextual_loss
-from percept_cli.core.losses.functional import gram_matrix, style_reconstruction_loss
+from percept_cli.core.deferred import Deferred
 from percept_cli.errors import UsageError, unknown_name
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FUNCTIONAL = "percept_cli.core.losses.functional"
 
 BANDWIDTH = 0.1
 CONTEXTUAL_POINTS = 65 * 65
@@ -28,9 +34,9 @@ class StyleLoss:
     spectrum, without which grain stays in the image.
     """
 
-    loss: Callable[..., Tensor]
+    loss: "Callable[..., Tensor]"
     about: str
-    statistic: Callable[[Tensor], Tensor] | None = None
+    statistic: "Callable[[Tensor], Tensor] | None" = None
     sampled: bool = False
     raw: bool = False
     content_layers: tuple[str, ...] = ()
@@ -40,11 +46,11 @@ class StyleLoss:
     paper: tuple[float, float, float] = (1.0, 1.0, 1.0)
     in_frequencies: bool = False
 
-    def summarize(self, features: Tensor) -> Tensor:
+    def summarize(self, features: "Tensor") -> "Tensor":
         """The statistic of features, or the features themselves if there is no statistic."""
         return self.statistic(features) if self.statistic else features
 
-    def distance(self, features: Tensor, target: Tensor) -> Tensor:
+    def distance(self, features: "Tensor", target: "Tensor") -> "Tensor":
         """The loss of features (1, C, H, W) against the style of a target (1, C, h, w), a scalar.
 
         Unless it is `raw`, it is divided by the loss of features of 0, so that 1.0 is the loss of a plain image.
@@ -58,7 +64,7 @@ class StyleLoss:
         return distance / of_zeros.clamp_min(1e-20)
 
 
-def zero_features(features: Tensor) -> Tensor:
+def zero_features(features: "Tensor") -> "Tensor":
     """Features of 0 with as many channels, (1, C, 2, 2): a small map, to save memory."""
     return features.new_zeros(1, features.shape[1], 2, 2)
 
@@ -66,9 +72,9 @@ def zero_features(features: Tensor) -> Tensor:
 # The names of `--loss` in `stylize` and `train style`, and of `--metrics` in `compare`.
 STYLE_LOSSES: dict[str, StyleLoss] = {
     "gram": StyleLoss(
-        style_reconstruction_loss,
+        Deferred(FUNCTIONAL, "style_reconstruction_loss"),
         "squared distance of the Gram matrices of A and B over the square of B's",
-        statistic=gram_matrix,
+        statistic=Deferred(FUNCTIONAL, "gram_matrix"),
         # pytorch/examples' weights, for features of torchvision's networks and Gram matrices over C·H·W
         paper=(1e5, 1e10, 1e2),
     ),
@@ -77,7 +83,7 @@ STYLE_LOSSES: dict[str, StyleLoss] = {
     # otherwise a colored grain covered the picture and few colors were transferred.
     # Departs from the paper, whose content term is a contextual loss too; `paper` scaling is raw.
     "contextual": StyleLoss(
-        contextual_loss,
+        Deferred("percept_cli.core.losses.contextual", "contextual_loss"),
         f"contextual loss of A's features against B's, cosine, bandwidth {BANDWIDTH}",
         sampled=True,
         raw=True,
@@ -95,3 +101,16 @@ def find_style_loss(name: str) -> StyleLoss:
     if name not in STYLE_LOSSES:
         raise UsageError(unknown_name("loss", name, STYLE_LOSSES))
     return STYLE_LOSSES[name]
+
+
+def parse_blend(given: str | None, count: int) -> list[float]:
+    """The weights of several styles from `0.7,0.3`; None gives equal ones. Raises UsageError for unsuitable weights."""
+    if given is None:
+        return [1.0] * count
+    try:
+        weights = [float(part) for part in given.split(",")]
+    except ValueError:
+        weights = []
+    if len(weights) != count or not min(weights, default=-1.0) >= 0 or not 0 < sum(weights) < float("inf"):
+        raise UsageError(f"--blend {given}: give one positive number for each of the {count} styles, as in 0.7,0.3.")
+    return weights

@@ -7,9 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from percept_cli.core import choices
+from percept_cli.core.choices import PIXEL_DISTANCES
 from percept_cli.core.losses.contextual import contextual_loss
 from percept_cli.core.losses.functional import (
-    PIXEL_DISTANCES,
     at_least_float32,
     feature_cosine_loss,
     feature_l1_loss,
@@ -24,21 +25,11 @@ from percept_cli.core.losses.functional import (
     typical_gram_distance,
     typical_square,
 )
-from percept_cli.errors import UsageError, unknown_name
+from percept_cli.errors import UsageError
 
 Features = Mapping[str, Tensor]
 Parts = dict[str, Tensor]
 LayerLoss = Callable[[Tensor, Tensor], Tensor]  # of the features of images and of a target, or of their statistics
-# pix2pixHD (Wang et al. 2018): the weights of VGG-19's relu1_1 to relu5_1
-PIX2PIXHD_WEIGHTS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0)
-SCALINGS = ("typical", "paper")
-
-
-def is_typical(scaling: str) -> bool:
-    """Whether a `--scaling` divides terms by their usual size. Raises UsageError, with a suggestion, for unknown names."""
-    if scaling not in SCALINGS:
-        raise UsageError(unknown_name("scaling", scaling, SCALINGS))
-    return scaling == "typical"
 
 
 class Term(nn.Module):
@@ -92,11 +83,12 @@ def _direction_scale(target: Tensor) -> Tensor:
 
 
 # Of each distance of features: its loss, and the loss of an unrelated picture
-FEATURE_DISTANCES: dict[str, tuple[LayerLoss, Callable[[Tensor], Tensor]]] = {
-    "mse": (feature_reconstruction_loss, lambda target: typical_square(target).clamp_min(1e-12)),
-    "l1": (feature_l1_loss, lambda target: typical_deviation(target).clamp_min(1e-12)),
-    "cosine": (feature_cosine_loss, _direction_scale),
-}
+_DISTANCES: tuple[tuple[LayerLoss, Callable[[Tensor], Tensor]], ...] = (
+    (feature_reconstruction_loss, lambda target: typical_square(target).clamp_min(1e-12)),
+    (feature_l1_loss, lambda target: typical_deviation(target).clamp_min(1e-12)),
+    (feature_cosine_loss, _direction_scale),
+)
+FEATURE_DISTANCES = dict(zip(choices.FEATURE_DISTANCES, _DISTANCES, strict=True))
 
 
 class FeatureTerm(LayerTerm):

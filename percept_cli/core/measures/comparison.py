@@ -7,19 +7,19 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from percept_cli.core.choices import BACKBONES
 from percept_cli.core.extractors import Architecture, FeatureExtractor
 from percept_cli.core.images.decode import load_image
 from percept_cli.core.losses.style import compared_taps
 from percept_cli.core.losses.style_losses import STYLE_LOSSES
 from percept_cli.core.measures import pixels
 from percept_cli.core.measures.features import distance_maps
-from percept_cli.core.measures.learned import BACKBONES, create_learned_metric
+from percept_cli.core.measures.learned import create_learned_metric
+from percept_cli.core.measures.metrics import METRICS
 from percept_cli.core.pretrained import files
 from percept_cli.core.pretrained.extractors import COMPACT, ExtractorChoice
 from percept_cli.core.runtime import Runtime
 from percept_cli.errors import ImageError, ModelError, UsageError, unknown_name
-
-METRICS = ("psnr", "ssim", "ms_ssim", "perceptual", *STYLE_LOSSES, *BACKBONES)
 
 # One layer of each of the first three blocks. Extractors without these names use their style layers.
 PERCEPTUAL_LAYERS = ("relu1_2", "relu2_2", "relu3_4")

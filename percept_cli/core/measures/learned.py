@@ -13,13 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from percept_cli.core.choices import BACKBONES
 from percept_cli.core.extractors import FeatureExtractor, create_architecture
 from percept_cli.core.extractors.vgg import CHANNELS
 from percept_cli.core.measures.features import distance_maps
 from percept_cli.core.pretrained.files import load_weights
-
-BACKBONES = {"lpips": "alexnet", "lpips_vgg": "vgg16", "lpips_squeeze": "squeezenet1_1", "dists": "vgg16"}
-"""Metric -> the network whose features it compares; `lpips` is the variant that the paper's authors report."""
 
 VGG_LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_3")
 # metric: (torchmetrics' name of its weights, layers)

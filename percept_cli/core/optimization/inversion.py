@@ -7,17 +7,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from percept_cli.core.extractors.graph import Architecture, FeatureExtractor
+from percept_cli.core.choices import INVERSION_OPTIMIZERS, INVERSION_PRESETS, PARAMETRIZATIONS
+from percept_cli.core.extractors.architecture import Architecture
+from percept_cli.core.extractors.graph import FeatureExtractor
 from percept_cli.core.losses.functional import alpha_norm, relative_feature_loss, total_variation
-from percept_cli.core.optimization import loop
 from percept_cli.core.optimization.loop import Loss, OptimizationStep, optimize_image, penalize_range
 from percept_cli.core.optimization.parametrization import Frequencies, Parametrization, Pixels
 from percept_cli.core.runtime import Runtime
 from percept_cli.errors import UsageError, unknown_name
 
-PRESETS = ("mahendran-vedaldi",)
-PARAMETRIZATIONS = ("spectrum", "pixels")
-OPTIMIZERS = ("auto", *loop.OPTIMIZERS)
 START_CONTRAST = 0.01  # of the noise at the start, in units of a photograph's spectrum
 ADAM_RATE = 0.1  # in units of a photograph's spectrum
 # With the optimizer auto, L-BFGS is replaced by Adam on the pixels as soon as the feature error is below the first value,
@@ -47,8 +45,8 @@ class InversionOptions:
 
 def check_options(options: InversionOptions) -> None:
     """Raises UsageError for an unknown optimizer or parametrization, and for jitter with L-BFGS."""
-    if options.optimizer not in OPTIMIZERS:
-        raise UsageError(unknown_name("optimizer", options.optimizer, OPTIMIZERS))
+    if options.optimizer not in INVERSION_OPTIMIZERS:
+        raise UsageError(unknown_name("optimizer", options.optimizer, INVERSION_OPTIMIZERS))
     if options.parametrization not in PARAMETRIZATIONS:
         raise UsageError(unknown_name("parametrization", options.parametrization, PARAMETRIZATIONS))
     if options.jitter and options.optimizer in ("auto", "lbfgs"):
@@ -59,8 +57,8 @@ def preset_options(preset: str | None, architecture: Architecture, layer: str) -
     """The options of a preset for a layer, the defaults for None. Raises UsageError for an unknown preset or layer."""
     if preset is None:
         return InversionOptions()
-    if preset not in PRESETS:
-        raise UsageError(unknown_name("preset", preset, PRESETS))
+    if preset not in INVERSION_PRESETS:
+        raise UsageError(unknown_name("preset", preset, INVERSION_PRESETS))
     return mahendran_vedaldi(architecture, layer)
 
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from percept_cli.core.choices import IMAGE_OPTIMIZERS
 from percept_cli.core.optimization.parametrization import Parametrization, Pixels
 from percept_cli.errors import UsageError, unknown_name
 
-OPTIMIZERS = ("adam", "lbfgs", "sgd")
 ADAM_RATE = 0.03  # in units of the range of a pixel
 SGD_MOMENTUM = 0.9
 RANGE_WEIGHT = 1.0  # of the squared excess of pixels outside [0, 1]; losses get the clamped image
@@ -48,8 +48,8 @@ def optimize_image(
     None; if its parameters cannot be clamped, the loss gets images that are not clamped. rates: the learning rate of each
     step; None for adam's default, required for sgd, unused by lbfgs. Raises UsageError for an unknown optimizer.
     """
-    if optimizer not in OPTIMIZERS:
-        raise UsageError(unknown_name("optimizer", optimizer, OPTIMIZERS))
+    if optimizer not in IMAGE_OPTIMIZERS:
+        raise UsageError(unknown_name("optimizer", optimizer, IMAGE_OPTIMIZERS))
     space = parametrization or Pixels()
     # L-BFGS flattens gradients, which must be possible without a copy.
     layout = torch.contiguous_format if optimizer == "lbfgs" else torch.preserve_format

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from percept_cli.core.choices import PARAMETRIZATIONS
 from percept_cli.core.extractors.geometry import fixed_side
 from percept_cli.core.extractors.graph import FeatureExtractor
 from percept_cli.core.losses.functional import gram_matrix
@@ -18,7 +19,6 @@ from percept_cli.core.optimization.parametrization import GRAY, Bounded, Frequen
 from percept_cli.core.runtime import Runtime
 from percept_cli.errors import UsageError, unknown_name
 
-PARAMETRIZATIONS = ("spectrum", "pixels")
 USUAL_SIDE = 160  # pixels
 BORDER = 8  # pixels of gray around the image, so that the network's padding has no effect on patterns
 START_CONTRAST = 0.01

@@ -7,6 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from percept_cli.core.choices import INITS
 from percept_cli.core.extractors.graph import FeatureExtractor
 from percept_cli.core.extractors.tiled import AnyExtractor, tile_extractor
 from percept_cli.core.images.masks import keep_outside
@@ -20,7 +21,6 @@ from percept_cli.core.optimization.parametrization import Frequencies, Parametri
 from percept_cli.core.runtime import Runtime, memory_errors
 from percept_cli.errors import ImageError, UsageError, unknown_name
 
-INITS = ("content", "noise", "style")
 COARSEST = 192  # short side in pixels of the first size
 GROWTH = 2.0
 RANGE_WEIGHT = 10.0  # larger than for inversion, as style losses are several times as large as feature errors

@@ -36,7 +36,9 @@ def describe_foreign(head: bytes) -> str:
     for magic, name in MAGIC.items():
         if text.startswith(magic) or head.startswith(magic):
             return name
-    return "a web page (its download link was to a page, not to the file)" if text[:9].lower().startswith(WEB_PAGE) else ""
+    return (
+        "a web page (its download link was to a page, not to the file)" if text[:9].lower().startswith(WEB_PAGE) else ""
+    )
 
 
 def refuse_foreign(path: Path) -> None:
@@ -92,7 +94,9 @@ def first_not_finite(tensors: Mapping[str, Tensor]) -> str | None:
 
     It takes one pass over the values, and on a GPU one wait for all tensors.
     """
-    floats = {name: tensor.detach() for name, tensor in tensors.items() if tensor.is_floating_point() and tensor.numel()}
+    floats = {
+        name: tensor.detach() for name, tensor in tensors.items() if tensor.is_floating_point() and tensor.numel()
+    }
     if not floats:
         return None
     # A sum with an infinite value or NaN is never finite. That of finite values may be infinite too: so look closer.

@@ -1,29 +1,19 @@
-"""Extractors with shipped, downloaded or random weights, or weights from a file."""
+"""Extractors with shipped, downloaded or random weights, or weights from a file; torch is imported to create one."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-
-import torch
-from torch import Tensor, nn
+from typing import TYPE_CHECKING
 
 from percept_cli.core.extractors import ARCHITECTURES, Architecture, create_architecture
-from percept_cli.core.extractors.graph import IMAGENET_MEAN, IMAGENET_STD, FeatureExtractor
-from percept_cli.core.pretrained.files import (
-    TORCHVISION_FILES,
-    load_weights,
-    load_weights_and_metadata,
-    torchvision_weights,
-)
-from percept_cli.core.pretrained.manifest import find_model
+from percept_cli.core.pretrained.manifest import find_model, read_metadata
 from percept_cli.errors import ModelError, UsageError
+
+if TYPE_CHECKING:
+    from percept_cli.core.extractors.graph import FeatureExtractor
 
 RANDOM = "random"
 WEIGHTS_SUFFIXES = frozenset({".safetensors", ".pth", ".pt"})
-
-# The first biases of Oxford's VGG networks, which agree to two digits.
-OXFORD_BIASES = (0.730, 0.065, 0.034, 0.826)
-OXFORD_MEAN_RGB = (123.68, 116.779, 103.939)
 
 
 @dataclass(frozen=True)
@@ -44,11 +34,15 @@ class ExtractorChoice:
 
     def create(
         self, layers: Iterable[str], seed: int = 0, announce: Callable[[str], None] | None = None
-    ) -> FeatureExtractor:
+    ) -> "FeatureExtractor":
         """The frozen extractor with its weights, tapped at the layers; announce: called with messages for the user.
 
         Raises UsageError for an unknown layer and ModelError for weights that are missing, damaged or of another network.
         """
+        from percept_cli.core.extractors.graph import FeatureExtractor, randomize
+        from percept_cli.core.pretrained.files import TORCHVISION_FILES, load_weights, torchvision_weights
+        from percept_cli.core.pretrained.oxford import convert_oxford_vgg, is_blue_first, is_oxford_vgg
+
         extractor = FeatureExtractor(self.architecture, layers)
         if self.weights == RANDOM:
             randomize(extractor, seed)
@@ -83,7 +77,11 @@ def choose_extractor(given: str, weights: str | Path | None = None) -> Extractor
         return ExtractorChoice(given, None if weights is None else str(weights))
     if weights is not None:
         raise UsageError(f"{given} is an extractor with its weights: leave out {weights}, or give a name beside it.")
-    _, metadata = load_weights_and_metadata(Path(given))
+    metadata = read_metadata(Path(given))
+    if not metadata:
+        from percept_cli.core.pretrained.files import load_weights
+
+        load_weights(Path(given))  # raises for a damaged file
     role, architecture = metadata.get("role"), metadata.get("architecture", "")
     if role is not None and role != "extractor":
         raise ModelError(f"{given} is no extractor, its role is '{role}'. Give a file of `percept train extractor`.")
@@ -101,51 +99,9 @@ def create_extractor(
     weights: str | Path | None = None,
     seed: int = 0,
     announce: Callable[[str], None] | None = None,
-) -> FeatureExtractor:
+) -> "FeatureExtractor":
     """The frozen extractor that `choose_extractor` chooses, created by `ExtractorChoice.create`."""
     return choose_extractor(name, weights).create(layers, seed, announce)
-
-
-def randomize(extractor: FeatureExtractor, seed: int) -> None:
-    """Replaces the weights by random ones (He et al. 2015), which keep the scale of activations through the layers."""
-    generator = torch.Generator().manual_seed(seed)
-    for module in extractor.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
-
-
-def is_oxford_vgg(weights: Mapping[str, Tensor]) -> bool:
-    """Whether a VGG state dict expects the input of Oxford's release: 0 to 255, mean subtracted (Caffe's files).
-
-    Keys and shapes equal those of torchvision's files, so it is recognized by its first biases, and by first weights small
-    enough for that range. (With torchvision's normalization folded in, Oxford's are 58 times as large.)
-    """
-    bias, weight = weights.get("features.0.bias"), weights.get("features.0.weight")
-    if bias is None or weight is None or weight.shape[1:] != (3, 3, 3):
-        return False
-    return torch.allclose(bias[:4].float(), torch.tensor(OXFORD_BIASES), atol=0.01) and weight.abs().mean().item() < 1
-
-
-def is_blue_first(weights: Mapping[str, Tensor]) -> bool:
-    """Whether Oxford's weights take BGR, as in Caffe, or RGB, as in some converted files (torchvision's from SSD).
-
-    The first filter of both networks has a larger weight for red than for blue at its first pixel.
-    """
-    colors = weights["features.0.weight"][0, :, 0, 0]
-    return bool(colors[0] < colors[2])
-
-
-def convert_oxford_vgg(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The weights of the same network for RGB in [0, 1] with torchvision's normalization; only the first layer differs."""
-    weight = weights["features.0.weight"].float()
-    if is_blue_first(weights):
-        weight = weight.flip(1)
-    std = torch.tensor(IMAGENET_STD).view(1, 3, 1, 1)
-    shift = 255 * torch.tensor(IMAGENET_MEAN) - torch.tensor(OXFORD_MEAN_RGB)
-    bias = weights["features.0.bias"].float() + (weight * shift.view(1, 3, 1, 1)).sum((1, 2, 3))
-    return {**weights, "features.0.weight": weight * 255 * std, "features.0.bias": bias}
 
 
 def parse_named_file(option: str, given: str) -> tuple[str, str | None]:

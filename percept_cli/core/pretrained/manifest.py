@@ -10,7 +10,22 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 import percept_cli
+from percept_cli.core.files.inputs import refuse_address
 from percept_cli.errors import ModelError, unknown_name
+
+_REALESRGAN = "https://github.com/xinntao/Real-ESRGAN/releases/download"
+_EXAMPLES = (
+    "curl -L -o saved_models.zip 'https://www.dropbox.com/s/lrvwfehqdcxoza8/saved_models.zip?dl=1', which holds the styles of "
+    "pytorch/examples"
+)
+PUBLISHED = {
+    "RealESRGAN_x4plus.pth": f"curl -O -L {_REALESRGAN}/v0.1.0/RealESRGAN_x4plus.pth",
+    "RealESRGAN_x2plus.pth": f"curl -O -L {_REALESRGAN}/v0.2.1/RealESRGAN_x2plus.pth",
+    "RealESRGAN_x4plus_anime_6B.pth": f"curl -O -L {_REALESRGAN}/v0.2.2.4/RealESRGAN_x4plus_anime_6B.pth",
+    "realesr-general-x4v3.pth": f"curl -O -L {_REALESRGAN}/v0.2.5.0/realesr-general-x4v3.pth",
+    **{f"{name}.pth": _EXAMPLES for name in ("candy", "mosaic", "rain_princess", "udnie")},
+}
+"""Weights by others that guides name, and how to fetch them."""
 
 LOOKS = ("faithful", "natural")
 """What upscalers are trained for: the smallest error, or the appearance of photographs."""
@@ -69,6 +84,26 @@ def find_model(name: str, *roles: str) -> Model:
     return models[name]
 
 
+def check_model(given: str, *roles: str) -> None:
+    """Raises ModelError, without reading the weights, for a name that is not known and for a file that is not there.
+
+    UsageError for an address on the web.
+    """
+    refuse_address(given)
+    path = Path(given)
+    if not path.suffix and not path.is_file():
+        find_model(given, *roles)
+    elif not path.is_file():
+        raise no_such_weights(path)
+
+
+def no_such_weights(path: Path) -> ModelError:
+    """The error for a weights file that does not exist; of a well-known one it says where it comes from."""
+    known = PUBLISHED.get(path.name)
+    hint = f" It is published by others; fetch it first: {known}." if known else ""
+    return ModelError(f"{path}: there is no such weights file.{hint}")
+
+
 def role_of(given: str) -> str:
     """The role of a shipped model or of a file written by percept; empty for any other name or file.
 
@@ -89,13 +124,22 @@ def _entry_of(given: str, key: str) -> str:
     path = Path(given)
     if not path.suffix and not path.is_file():
         return str(getattr(shipped_models().get(given), key, ""))
+    return read_metadata(path).get(key, "")
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """The metadata of a safetensors file, without its tensors; empty for another or a damaged file.
+
+    Raises ModelError for a file that does not exist.
+    """
     if not path.is_file():
-        raise ModelError(f"{path}: there is no such weights file.")
+        refuse_address(str(path))
+        raise no_such_weights(path)
     try:
         with safe_open(path, framework="np") as file:
-            return str((file.metadata() or {}).get(key, ""))
+            return dict(file.metadata() or {})
     except (OSError, SafetensorError):
-        return ""
+        return {}
 
 
 def find_upscaler(scale: int, look: str | None = None) -> Model:

@@ -10,7 +10,8 @@ from percept_cli.core.data.photos import Crops
 from percept_cli.core.generators.autoencoder import Autoencoder, divergence
 from percept_cli.core.losses.adversarial import LossAndParts
 from percept_cli.core.runtime import seed_everything
-from percept_cli.core.training.deepsim import DeepsimOptions, create_loss, loss_settings, run_settings
+from percept_cli.core.training.deepsim import create_loss, loss_settings, run_settings
+from percept_cli.core.training.deepsim_options import DeepsimOptions
 from percept_cli.core.training.loop import TrainingStep
 from percept_cli.core.training.run import Run
 

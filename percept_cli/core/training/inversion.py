@@ -13,7 +13,8 @@ from percept_cli.core.losses.adversarial import LossAndParts
 from percept_cli.core.pretrained.extractors import COMPACT, ExtractorChoice
 from percept_cli.core.pretrained.generators import start_generator
 from percept_cli.core.runtime import seed_everything
-from percept_cli.core.training.deepsim import DeepsimOptions, create_loss, loss_settings, run_settings
+from percept_cli.core.training.deepsim import create_loss, loss_settings, run_settings
+from percept_cli.core.training.deepsim_options import DeepsimOptions
 from percept_cli.core.training.loop import TrainingStep
 from percept_cli.core.training.run import Run
 from percept_cli.errors import UsageError

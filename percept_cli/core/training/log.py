@@ -74,5 +74,7 @@ def _step_of(line: bytes) -> int | None:
     except ValueError:  # no JSON, or no UTF-8
         return None
     step = entry.get("step") if isinstance(entry, dict) else None
-    whole = isinstance(entry, dict) and isinstance(entry.get("parts"), dict) and type(entry.get("total")) in (int, float)
+    whole = (
+        isinstance(entry, dict) and isinstance(entry.get("parts"), dict) and type(entry.get("total")) in (int, float)
+    )
     return step if whole and type(step) is int else None

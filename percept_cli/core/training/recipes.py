@@ -1,7 +1,5 @@
 """Recipes: the losses that train an image-to-image network, their weights, and the schedule."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +8,7 @@ from torch import Tensor, nn
 
 from percept_cli.core.extractors import Architecture, FeatureExtractor
 from percept_cli.core.extractors.geometry import check_spatial
+from percept_cli.core.losses.scaling import is_typical
 from percept_cli.core.losses.terms import (
     ContextualTerm,
     FeatureTerm,
@@ -20,65 +19,14 @@ from percept_cli.core.losses.terms import (
     Term,
     TextureTerm,
     TotalVariationTerm,
-    is_typical,
 )
 from percept_cli.core.losses.weighted import PerceptualLoss
 from percept_cli.core.pretrained.extractors import ExtractorChoice
+from percept_cli.core.training.presets import Recipe
 from percept_cli.core.training.run import Run
 from percept_cli.errors import UsageError
 
 TEXTURE_PATCH = 16  # pixels, the side of EnhanceNet's patches
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """A way to train a network; the fields are options of `percept train upscale` or `percept train translate`.
-
-    name: the preset of an upscaler, or the kind of data of a translation. A loss of weight 0 is left out. pixel to
-    low_frequency compare the result with its target, content with its source; adversarial and matching are losses
-    against a discriminator, whose first layer has `discriminator_channels`. feature_shares: the relative weights of the
-    feature layers, equal unless there is one for each layer. scaling: `typical` divides a feature or texture term by its
-    usual size, `paper` does not. architecture, degradation, patch (side of a crop before it is enlarged, in pixels):
-    only for upscalers. size (side of a crop, in pixels): only for translations.
-    """
-
-    name: str
-    architecture: str = ""
-    pixel: str = "l1"
-    pixel_weight: float = 1.0
-    feature_weight: float = 0.0
-    feature_layers: tuple[str, ...] = ("relu2_2", "relu3_4")
-    feature_distance: str = "mse"
-    texture_weight: float = 0.0
-    texture_layers: tuple[str, ...] = ("relu1_1", "relu2_1", "relu3_1")
-    contextual_weight: float = 0.0
-    contextual_layers: tuple[str, ...] = ("relu3_4",)
-    bandwidth: float = 0.1
-    gram_weight: float = 0.0
-    gram_layers: tuple[str, ...] = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
-    low_frequency_weight: float = 0.0
-    content_weight: float = 0.0
-    content_layers: tuple[str, ...] = ("relu4_2",)
-    adversarial_weight: float = 0.0
-    adversarial: str = "standard"
-    matching_weight: float = 0.0
-    discriminator_channels: int = 64
-    tv_weight: float = 0.0
-    scaling: str = "typical"
-    degradation: str = "bicubic"
-    steps: int = 3000
-    batch: int = 16
-    patch: int = 48
-    size: int = 128
-    optimizer: str = "muon"
-    learning_rate: float = 1.5e-3
-    feature_shares: tuple[float, ...] = ()
-
-    def settings(self, without: Sequence[str]) -> dict[str, Any]:
-        """The fields for checkpoints and model files, without some of them and without the name; tuples as lists."""
-        left_out = {"name", "feature_shares", *without}
-        fields = {name: value for name, value in asdict(self).items() if name not in left_out}
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}
 
 
 def loss_layers(recipe: Recipe, architecture: Architecture) -> list[str]:

@@ -9,13 +9,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from percept_cli.core.choices import INITS
 from percept_cli.core.drawing import canvas
 from percept_cli.core.images.photo import fit_short_side, resize_image
 from percept_cli.core.inference.restyle import finish, run_generator
 from percept_cli.core.losses.style import load_styles, style_taps
 from percept_cli.core.losses.style_losses import STYLE_LOSSES
 from percept_cli.core.measures.pixels import image_error
-from percept_cli.core.optimization.style_transfer import INITS, StyleOptions, optimize_style
+from percept_cli.core.optimization.style_transfer import StyleOptions, optimize_style
 from percept_cli.core.pretrained.extractors import ExtractorChoice
 from percept_cli.core.pretrained.generators import load_generator
 from percept_cli.core.runtime import Runtime

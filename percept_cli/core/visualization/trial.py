@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from percept_cli.core.data.corruption import CORRUPTIONS, corrupt
+from percept_cli.core.data.amounts import CORRUPTIONS
+from percept_cli.core.data.corruption import corrupt
 from percept_cli.core.data.degradation import degrade
 from percept_cli.core.extractors.geometry import fixed_side
 from percept_cli.core.generators import ARCHITECTURES

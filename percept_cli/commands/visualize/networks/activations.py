@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from percept_cli import options
+from percept_cli import options, parsing
 from percept_cli.commands.visualize.picture import Numbers, PlotFile
 
 SIDE = 256  # pixels
@@ -13,8 +13,8 @@ SIDE = 256  # pixels
 def activations(
     photos: options.Inputs = None,
     layer: Annotated[
-        options.Names | None,
-        options.names_option("By the name before or after the activation. Default: all convolutions."),
+        parsing.Names | None,
+        parsing.names_option("By the name before or after the activation. Default: all convolutions.", "--layers"),
     ] = None,
     output: PlotFile = None,
     size: Annotated[
@@ -50,6 +50,7 @@ def activations(
     target = plan_picture(
         choice.name, "activations", output, data, existing, console, sources=paths, others=(SVG,), show=show
     )
+    parsing.check_layers(choice.architecture, layer)
     if target.is_done():
         return
 

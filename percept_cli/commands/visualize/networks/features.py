@@ -4,20 +4,24 @@ from typing import Annotated
 
 import typer
 
-from percept_cli import options
+from percept_cli import options, parsing
 from percept_cli.commands.visualize.photographs import Photograph
 from percept_cli.commands.visualize.picture import Numbers, SheetFile
+from percept_cli.conditions import EffectIf
 
 
 def features(
     image: Photograph = None,
     layer: Annotated[
-        options.Names | None,
-        options.names_option("conv3_3 is before the activation, relu3_3 after. Default: style layers."),
+        parsing.Names | None,
+        parsing.names_option("conv3_3 is before the activation, relu3_3 after. Default: style layers.", "--layers"),
     ] = None,
     output: SheetFile = None,
     count: Annotated[
-        int, typer.Option("-n", "--count", min=1, max=64, help="Number of channels per layer, strongest first.")
+        int,
+        typer.Option("-n", "--count", min=1, max=64, help="Number of channels per layer, strongest first."),
+        EffectIf(lambda call: not call.components, "--components are of all channels"),
+        EffectIf(lambda call: call.channel is None, "--channel names the channels"),
     ] = 8,
     channel: Annotated[
         str | None, typer.Option(metavar="K1,K2,...", help="These channels instead, by number from 0.")
@@ -44,11 +48,11 @@ def features(
 ) -> None:
     """Features of a photograph as labeled maps: a layer's strongest channels, some by number, or principal components.
 
-    percept visualize features photo.jpg --layer relu2_2,relu3_3
+    percept visualize features photo.jpg --layers relu2_2,relu3_3
 
-    percept visualize features photo.jpg --layer relu3_3 --before-after
+    percept visualize features photo.jpg --layers relu3_3 --before-after
 
-    percept visualize features photo.jpg --layer relu3_4 --components --overlay
+    percept visualize features photo.jpg --layers relu3_4 --components --overlay
     """
     from percept_cli.commands.visualize.photographs import choose_photo, load_subject
     from percept_cli.commands.visualize.picture import extractor_title, plan_picture
@@ -59,6 +63,8 @@ def features(
         raise UsageError("--components are of all channels: leave --channel or --components out.")
     channels = _numbers(channel)
     photo = choose_photo(image, console)
+    choice = source.choose()
+    parsing.check_layers(choice.architecture, layer)
     target = plan_picture(
         photo.stem, "features", output, data, existing, console, sources=[photo], quality=quality, show=show
     )
@@ -68,7 +74,6 @@ def features(
     from percept_cli.core.runtime import memory_errors
     from percept_cli.core.visualization.features import choose_taps, feature_sheet
 
-    choice = source.choose()
     rows = choose_taps(choice.architecture, layer or (), before_after=before_after)
     taps = [side for row in rows for side in row.sides]
     subject = load_subject(photo, size, console)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from percept_cli import options
+from percept_cli import options, parsing
 from percept_cli.commands.visualize.picture import Numbers, PlotFile
 
 SIDE = 256  # pixels
@@ -12,7 +12,9 @@ SIDE = 256  # pixels
 
 def gram(
     styles: options.Inputs = None,
-    layer: Annotated[options.Names | None, options.names_option("Default: the extractor's style layers.")] = None,
+    layer: Annotated[
+        parsing.Names | None, parsing.names_option("Default: the extractor's style layers.", "--layers")
+    ] = None,
     output: PlotFile = None,
     size: Annotated[int, typer.Option(min=1, help="Short side of every picture, pixels.")] = SIDE,
     data: Numbers = None,
@@ -32,13 +34,14 @@ def gram(
 
     percept visualize gram painting.jpg -o matrices.png
 
-    percept visualize gram painting.jpg restyled-1.jpg restyled-2.jpg --layer relu3_1 --data distances.csv
+    percept visualize gram painting.jpg restyled-1.jpg restyled-2.jpg --layers relu3_1 --data distances.csv
     """
     from percept_cli.commands.visualize.photographs import list_photos, load_subject, unique_names
     from percept_cli.commands.visualize.picture import SVG, extractor_title, plan_picture
 
     console = report.console()
-    paths = list_photos(styles, listing)
+    paths, choice = list_photos(styles, listing), source.choose()
+    parsing.check_layers(choice.architecture, layer)
     target = plan_picture(
         "styles", "gram", output, data, existing, console, sources=paths, others=(SVG,), quality=quality, show=show
     )
@@ -52,7 +55,6 @@ def gram(
     from percept_cli.core.visualization import gram as core
 
     check_matplotlib()
-    choice = source.choose()
     layers = shallow_to_deep(choice.architecture, layer or choice.architecture.style_layers)
     runtime = compute.runtime()
     console.say(runtime.reason)

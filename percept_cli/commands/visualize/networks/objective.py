@@ -7,6 +7,8 @@ import typer
 
 from percept_cli import options
 from percept_cli.commands.visualize.picture import Numbers, SheetFile
+from percept_cli.core.choices import PARAMETRIZATIONS
+from percept_cli.parsing import choice_option
 
 PANEL = "Optimization"
 
@@ -27,11 +29,10 @@ def objective(
     ] = 1,
     parametrization: Annotated[
         str,
-        typer.Option(
-            "--parametrization",
-            "--parametrisation",
-            metavar="spectrum|pixels",
-            help="What is optimized: frequencies or pixels.",
+        choice_option(
+            "parametrization",
+            PARAMETRIZATIONS,
+            "What is optimized: frequencies or pixels.",
             rich_help_panel=PANEL,
         ),
     ] = "spectrum",

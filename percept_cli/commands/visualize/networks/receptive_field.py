@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from percept_cli import options
+from percept_cli import options, parsing
 from percept_cli.commands.visualize.picture import Numbers, PlotFile
 
 MOST = 6  # layers
@@ -34,10 +34,11 @@ def receptive_field(
     from percept_cli.commands.visualize.picture import SVG, extractor_title, follow, plan_picture
     from percept_cli.errors import UsageError
 
-    console, asked = report.console(), options.parse_names(layer)
+    console, asked = report.console(), parsing.parse_names(layer)
     if len(asked) > MOST:
         raise UsageError(f"{len(asked)} fields would be too small to read: give {MOST} layers at most.")
     choice = source.choose()
+    parsing.check_layers(choice.architecture, asked)
     target = plan_picture(choice.name, "receptive-field", output, data, existing, console, others=(SVG,), show=show)
     if target.is_done():
         return

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from percept_cli import options
+from percept_cli import options, parsing
 from percept_cli.commands.visualize.photographs import Photograph
 from percept_cli.commands.visualize.picture import Numbers, SheetFile
 
@@ -16,12 +16,12 @@ def reconstructions(
     image: Photograph = None,
     output: SheetFile = None,
     layers: Annotated[
-        options.Names | None,
-        options.names_option("For the content. Default: the extractor's style layers."),
+        parsing.Names | None,
+        parsing.names_option("For the content. Default: the extractor's style layers."),
     ] = None,
     style_layers: Annotated[
-        options.Names | None,
-        options.names_option("For the style: a picture for each, from it and all before. Default: as above."),
+        parsing.Names | None,
+        parsing.names_option("For the style: a picture for each, from it and all before. Default: as above."),
     ] = None,
     size: Annotated[
         int | None, typer.Option(min=1, help=f"Side of the image's middle square, pixels. Default: {SIDE}.")
@@ -47,7 +47,8 @@ def reconstructions(
     from percept_cli.commands.visualize.picture import extractor_title, follow, plan_picture
 
     console = report.console()
-    photo = choose_photo(image, console)
+    photo, choice = choose_photo(image, console), source.choose()
+    parsing.check_layers(choice.architecture, layers, style_layers)
     target = plan_picture(
         photo.stem, "reconstructions", output, data, existing, console, sources=[photo], quality=quality, show=show
     )
@@ -58,7 +59,6 @@ def reconstructions(
     from percept_cli.core.images.photo import middle_square
     from percept_cli.core.visualization.reconstructions import reconstruct_layers, reconstruction_sheet
 
-    choice = source.choose()
     architecture = choice.architecture
     content = shallow_to_deep(architecture, layers or architecture.style_layers)
     style = shallow_to_deep(architecture, style_layers or layers or architecture.style_layers)

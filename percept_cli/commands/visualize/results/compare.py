@@ -5,8 +5,11 @@ from typing import Annotated
 
 import typer
 
-from percept_cli import options
+from percept_cli import options, parsing
 from percept_cli.commands.visualize.picture import Numbers, SheetOrPageFile
+from percept_cli.conditions import EffectIf
+
+HEATS = EffectIf(lambda call: call.heat, "There is no --heat map")
 
 
 def compare(
@@ -21,17 +24,20 @@ def compare(
         int | None, typer.Option(min=0, max=7, help="Places to enlarge. Default: 3, or as many as fit in a row.")
     ] = None,
     crop_size: Annotated[
-        int | None, typer.Option(min=4, help="Side of these places, pixels. Default: a sixth of the short side.")
+        int | None,
+        typer.Option(min=4, help="Side of these places, pixels. Default: a sixth of the short side."),
+        EffectIf(lambda call: call.crops != 0, "--crops 0 enlarges no place"),
     ] = None,
     heat: Annotated[bool, typer.Option("--heat", help="Add maps of the perceptual distance to the first.")] = False,
     layers: Annotated[
-        options.Names | None,
-        options.names_option("For --heat. Default: the extractor's own.", rich_help_panel="Losses"),
+        parsing.Names | None,
+        parsing.names_option("For --heat. Default: the extractor's own.", rich_help_panel="Losses"),
+        HEATS,
     ] = None,
     data: Numbers = None,
     quality: options.Quality = 95,
     *,
-    source: options.ExtractorSource,
+    source: Annotated[options.ExtractorSource, HEATS],
     show: options.Show = False,
     existing: options.Existing,
     seed: options.Seed = 0,
@@ -46,9 +52,10 @@ def compare(
 
     percept visualize compare original.png bicubic.png upscaled.png -o swipe.html
     """
+    from percept_cli.commands.planning import check_sources
     from percept_cli.commands.visualize.photographs import load_pixels, unique_names
     from percept_cli.commands.visualize.picture import HTML, plan_picture
-    from percept_cli.errors import UsageError, refuse_options
+    from percept_cli.errors import UsageError
 
     console = report.console()
     if len(pictures) < 2:
@@ -58,13 +65,9 @@ def compare(
         if labels is None:
             raise UsageError("A picture is given twice: tell them apart by --labels, as in --labels first,again.")
         raise UsageError(f"--labels {labels}: give {len(pictures)} different names, one for each picture.")
-    if not heat:
-        of_heat = {
-            "--extractor": None if source.extractor == "compact" else source.extractor,
-            "--layers": layers or None,
-            "--extractor-weights": source.extractor_weights,
-        }
-        refuse_options(of_heat, "There is no --heat map")
+    choice = source.choose()
+    parsing.check_layers(choice.architecture, layers)
+    check_sources(pictures)
     target = plan_picture(
         pictures[0].stem, "compared", output, data, existing, console, sources=pictures, others=(HTML,),
         quality=quality, show=show,
@@ -80,7 +83,6 @@ def compare(
     # Also without --heat: choosing a runtime makes PyTorch reuse the memory of large pictures.
     runtime = compute.runtime()
     if heat:
-        choice = source.choose()
         taps = perceptual_layers(choice.architecture, layers)
         console.say(runtime.reason)
         extractor = runtime.freeze(choice.create(taps, seed, console.say))

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from percept_cli import options
+from percept_cli import options, parsing
 from percept_cli.commands.visualize.picture import Numbers, PlotFile
 
 
@@ -15,8 +15,12 @@ def history(
     ],
     output: PlotFile = None,
     parts: Annotated[
-        options.Names | None,
-        options.names_option("Parts of the loss; `style` includes all of its layers. Default: all.", "P1,P2,..."),
+        parsing.Names | None,
+        parsing.names_option(
+            "Parts of the loss; `style` includes all of its layers. Default: all.",
+            metavar="P1,P2,...",
+            autocompletion=None,
+        ),
     ] = None,
     smooth: Annotated[
         int | None, typer.Option(min=1, help="Steps to average. Default: a fiftieth of the training.")

@@ -6,8 +6,12 @@ from typing import Annotated
 
 import typer
 
-from percept_cli import options
+from percept_cli import options, parsing
 from percept_cli.commands.visualize.picture import Numbers
+from percept_cli.conditions import EffectIf
+from percept_cli.core.choices import GENERATORS
+from percept_cli.core.measures.metrics import METRICS
+from percept_cli.core.pretrained.manifest import role_of
 
 SAMPLES = ("astronaut.png", "chelsea.png", "coffee.png")
 MOST = 8  # photographs
@@ -15,7 +19,15 @@ MOST = 8  # photographs
 
 def report(
     photos: options.Inputs = None,
-    model: Annotated[str, typer.Option("-m", "--model", help="The name of a shipped model, or a file.")] = "",
+    model: Annotated[
+        str,
+        typer.Option(
+            "-m",
+            "--model",
+            help="The name of a shipped model, or a file.",
+            autocompletion=parsing.complete_models(*GENERATORS),
+        ),
+    ] = "",
     output: Annotated[
         str | None, typer.Option("-o", "--output", help="A .html file, or a folder that ends in /.")
     ] = None,
@@ -24,11 +36,16 @@ def report(
         typer.Option(metavar="LOG", help="log.jsonl or .run folder of its training. Default: the one beside the file."),
     ] = None,
     metrics: Annotated[
-        options.Names,
-        options.names_option("Metrics of `percept compare`.", "M1,M2,..."),
+        parsing.Names,
+        parsing.names_option(
+            "Metrics of `percept compare`.", metavar="M1,M2,...", autocompletion=parsing.complete_list(METRICS)
+        ),
     ] = "psnr,ssim,ms_ssim,perceptual",  # type: ignore[assignment]  # parsed by Typer
     data: Numbers = None,
-    extractor_weights: options.ExtractorWeights = None,
+    extractor_weights: Annotated[
+        options.ExtractorWeights,
+        EffectIf(lambda call: role_of(call.model) == "inverter", "Only an inverter takes features of an extractor"),
+    ] = None,
     *,
     listing: options.Listing,
     existing: options.Existing,
@@ -45,13 +62,17 @@ def report(
     from percept_cli.commands.visualize.photographs import list_photos, load_pixels
     from percept_cli.commands.visualize.picture import plan_page
     from percept_cli.core.data.photos import sample_photos
-    from percept_cli.core.pretrained.manifest import shipped_models
+    from percept_cli.core.pretrained.manifest import check_model, shipped_models
     from percept_cli.core.visualization.history import LOG, find_log, read_history
-    from percept_cli.errors import UsageError
+    from percept_cli.errors import UsageError, unknown_name
 
     console = report.console()
     if not model:
         raise UsageError("Give a model, as in -m starry-night or -m mine.safetensors; see `percept models list`.")
+    check_model(model, *GENERATORS)
+    for metric in metrics:
+        if metric not in METRICS:
+            raise UsageError(unknown_name("metric", metric, METRICS))
     if photos or listing.from_file is not None:
         paths = list_photos(photos, listing)
     else:

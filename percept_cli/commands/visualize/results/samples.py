@@ -27,9 +27,11 @@ def samples(
     percept visualize samples -m drawn.safetensors -o sheet.png
     """
     from percept_cli.commands.visualize.picture import follow, plan_picture
+    from percept_cli.core.pretrained.manifest import check_model
     from percept_cli.errors import UsageError
 
     console = report.console()
+    check_model(model, "autoencoder")
     target = plan_picture(Path(model).stem, "samples", output, data, existing, console, show=show)
     if target.is_done():
         return

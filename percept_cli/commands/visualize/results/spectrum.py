@@ -27,6 +27,7 @@ def spectrum(
 
     percept visualize spectrum original.png upscaled.png --scale 4 -o spectra.svg --data peaks.csv
     """
+    from percept_cli.commands.planning import check_sources
     from percept_cli.commands.visualize.photographs import load_pixels
     from percept_cli.commands.visualize.picture import SVG, plan_picture
     from percept_cli.errors import ImageError, UsageError
@@ -34,6 +35,7 @@ def spectrum(
     console = report.console()
     if len(images) > MOST:
         raise UsageError(f"{len(images)} spectra would be too small to read: give {MOST} at most.")
+    check_sources(images)
     target = plan_picture(
         images[0].stem, "spectrum", output, data, existing, console, sources=images, others=(SVG,), show=show
     )

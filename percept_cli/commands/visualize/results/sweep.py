@@ -9,6 +9,7 @@ import typer
 from percept_cli import options
 from percept_cli.commands.visualize.photographs import Photograph
 from percept_cli.commands.visualize.picture import Numbers, SheetFile
+from percept_cli.conditions import Call, EffectIf
 from percept_cli.console import Console
 
 if TYPE_CHECKING:
@@ -18,6 +19,20 @@ if TYPE_CHECKING:
 
 SIDE = 192  # pixels, the short side of each picture
 STEPS = 60
+
+
+def _is_trained(call: Call) -> bool:
+    """Whether the pictures are made by trained models, as far as the command line says so."""
+    return call.model is not None or any(
+        (axis or "").partition("=")[0].strip() == "model" for axis in (call.rows, call.columns)
+    )
+
+
+OPTIMIZES = EffectIf(lambda call: call.style or not _is_trained(call), "A trained model is not optimized")
+NO_AXIS = EffectIf(
+    lambda call: not any((axis or "").partition("=")[0].strip() == "steps" for axis in (call.rows, call.columns)),
+    "steps is an axis already",
+)
 
 
 def sweep(
@@ -38,12 +53,15 @@ def sweep(
         int, typer.Option(min=16, help="Short side of each picture, pixels. Smaller pictures have coarser strokes.")
     ] = SIDE,
     steps: Annotated[
-        int | None, typer.Option(min=1, help=f"With --style: updates per picture. Default: {STEPS}.")
+        int | None,
+        typer.Option(min=1, help=f"With --style: updates per picture. Default: {STEPS}."),
+        OPTIMIZES,
+        NO_AXIS,
     ] = None,
     data: Numbers = None,
     quality: options.Quality = 95,
     *,
-    source: options.ExtractorSource,
+    source: Annotated[options.ExtractorSource, OPTIMIZES],
     existing: options.Existing,
     seed: options.Seed = 0,
     compute: options.Compute,
@@ -62,15 +80,10 @@ def sweep(
     from percept_cli.commands.visualize.picture import follow, plan_picture
     from percept_cli.core.optimization.style_transfer import StyleOptions
     from percept_cli.core.visualization import sweep as core
-    from percept_cli.errors import refuse_options
 
     console = report.console()
     down, across = core.parse_axis("--rows", rows), core.parse_axis("--columns", columns)
     trained = core.check_axes(down, across, style=bool(style), model=model is not None)
-    if trained:
-        refuse_options({"--steps": steps}, "A trained model is not optimized")
-    if "steps" in (down.name, across.name):
-        refuse_options({"--steps": steps}, "steps is an axis already")
     photo, styles = choose_photo(image, console), style or []
     target = plan_picture(
         photo.stem, "sweep", output, data, existing, console, sources=[photo, *styles], quality=quality, show=show

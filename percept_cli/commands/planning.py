@@ -1,0 +1,62 @@
+"""What commands check of their inputs and outputs before torch is imported."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import typer
+
+from percept_cli.conditions import refuse
+from percept_cli.console import Console, Failures
+from percept_cli.core.files.formats import has_quality
+from percept_cli.core.files.inputs import refuse_address
+from percept_cli.core.files.outputs import Job
+from percept_cli.errors import ExitCode, ImageError, UsageError
+
+
+def check_jobs(jobs: Sequence[Job], output: str | None, console: Console) -> None:
+    """Raises UsageError for options that change no output of the jobs, typer.Exit where no input exists."""
+    places = [job.destination for job in jobs if job.destination is not None]
+    if not places:
+        refuse("Standard output has neither a name nor an older file", "name", "overwrite", "skip_existing")
+        refuse("Standard output has the picture", "json")
+    elif output is not None and places == [Path(output)]:
+        refuse("-o names the file", "name")
+    # What standard output gets is known when the picture is read.
+    if places == [job.destination for job in jobs]:
+        refuse_quality([place.suffix for place in places])
+    refuse_missing(jobs, console)
+
+
+def refuse_quality(extensions: Sequence[str]) -> None:
+    """Raises UsageError where --quality was given and no format of the extensions has one."""
+    if not any(map(has_quality, extensions)):
+        kinds = " and ".join(sorted({extension.removeprefix(".").upper() for extension in extensions}))
+        refuse(f"{kinds} has no quality to choose", "quality")
+
+
+def refuse_missing(jobs: Sequence[Job], console: Console) -> None:
+    """Reports the inputs where none of them exists, and raises typer.Exit; with another one each fails in its turn."""
+    todo = [job for job in jobs if not job.skip]
+    if not todo or any(job.source is None or job.source.exists() for job in todo) or len(todo) < len(jobs):
+        return
+    failures = Failures(console, "source")
+    for job in todo:
+        failures.add(job.label, f"'{job.label}' does not exist.")
+    if len(jobs) > 1:
+        console.error(f"{len(jobs)} of {len(jobs)} images failed: {', '.join(failures.inputs)}")
+    raise typer.Exit(ExitCode.ALL_FAILED)
+
+
+def check_sources(paths: Sequence[Path]) -> None:
+    """Raises ImageError where none of the pictures exists, UsageError for an address on the web."""
+    for path in paths:
+        refuse_address(str(path))
+    if paths and not any(path.exists() for path in paths):
+        raise ImageError(f"'{paths[0]}' does not exist.")
+
+
+def check_exists(path: Path, option: str) -> None:
+    """Raises UsageError for a file that does not exist; option: that named it."""
+    refuse_address(str(path))
+    if not path.exists():
+        raise UsageError(f"{option}: '{path}' does not exist.")

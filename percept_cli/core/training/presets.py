@@ -1,0 +1,110 @@
+"""Recipes, and those of the upscalers by name: the papers' and percept's own. Imports no torch."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from percept_cli.errors import UsageError, unknown_name
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A way to train a network; the fields are options of `percept train upscale` or `percept train translate`.
+
+    name: the preset of an upscaler, or the kind of data of a translation. A loss of weight 0 is left out. pixel to
+    low_frequency compare the result with its target, content with its source; adversarial and matching are losses
+    against a discriminator, whose first layer has `discriminator_channels`. feature_shares: the relative weights of the
+    feature layers, equal unless there is one for each layer. scaling: `typical` divides a feature or texture term by its
+    usual size, `paper` does not. architecture, degradation, patch (side of a crop before it is enlarged, in pixels):
+    only for upscalers. size (side of a crop, in pixels): only for translations.
+    """
+
+    name: str
+    architecture: str = ""
+    pixel: str = "l1"
+    pixel_weight: float = 1.0
+    feature_weight: float = 0.0
+    feature_layers: tuple[str, ...] = ("relu2_2", "relu3_4")
+    feature_distance: str = "mse"
+    texture_weight: float = 0.0
+    texture_layers: tuple[str, ...] = ("relu1_1", "relu2_1", "relu3_1")
+    contextual_weight: float = 0.0
+    contextual_layers: tuple[str, ...] = ("relu3_4",)
+    bandwidth: float = 0.1
+    gram_weight: float = 0.0
+    gram_layers: tuple[str, ...] = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
+    low_frequency_weight: float = 0.0
+    content_weight: float = 0.0
+    content_layers: tuple[str, ...] = ("relu4_2",)
+    adversarial_weight: float = 0.0
+    adversarial: str = "standard"
+    matching_weight: float = 0.0
+    discriminator_channels: int = 64
+    tv_weight: float = 0.0
+    scaling: str = "typical"
+    degradation: str = "bicubic"
+    steps: int = 3000
+    batch: int = 16
+    patch: int = 48
+    size: int = 128
+    optimizer: str = "muon"
+    learning_rate: float = 1.5e-3
+    feature_shares: tuple[float, ...] = ()
+
+    def settings(self, without: Sequence[str]) -> dict[str, Any]:
+        """The fields for checkpoints and model files, without some of them and without the name; tuples as lists."""
+        left_out = {"name", "feature_shares", *without}
+        fields = {name: value for name, value in asdict(self).items() if name not in left_out}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}
+
+
+_RECIPES = (
+    Recipe("swift", "swift"),
+    # Sharp by features and textures, kept near the photograph by pixels; begins with the weights of a `swift` (--start).
+    Recipe(
+        "swift-natural", "swift-even", pixel_weight=2.0, feature_weight=1.0,
+        feature_layers=("relu1_2", "relu2_2", "relu3_4"), feature_distance="cosine", texture_weight=1.0,
+        adversarial_weight=0.05, discriminator_channels=16, steps=1000, batch=8, patch=32, learning_rate=5e-4,
+    ),
+    # Johnson et al. 2016, section 4.2: relu2_2 alone, 288x288 patches, batch 4, 200,000 steps.
+    Recipe(
+        "johnson-2016", "johnson-upscale", pixel="mse", pixel_weight=0.0, feature_weight=1.0,
+        feature_layers=("relu2_2",), tv_weight=1e-4, scaling="paper", degradation="johnson", steps=200_000, batch=4,
+        patch=72, optimizer="adam", learning_rate=1e-3,
+    ),
+    # Dong et al. 2014: mean squared error; Adam in place of their gradient descent with a learning rate for each layer.
+    Recipe("srcnn", "srcnn", pixel="mse", steps=200_000, batch=16, patch=33, optimizer="adam", learning_rate=1e-4),
+    # Ledig et al. 2017, section 3.2: 16 patches of 96x96, a million steps.
+    Recipe("srresnet", "srresnet", pixel="mse", steps=1_000_000, patch=24, optimizer="adam", learning_rate=1e-4),
+    # Ledig et al. 2017, from a trained srresnet (--start): relu5_4 features scaled by 1/12.75 (0.006), adversarial 1e-3.
+    Recipe(
+        "srgan", "srresnet", pixel="mse", pixel_weight=0.0, feature_weight=0.006, feature_layers=("relu5",),
+        adversarial_weight=1e-3, scaling="paper", steps=100_000, patch=24, optimizer="adam", learning_rate=1e-4,
+    ),
+    # Sajjadi et al. 2017, ENet-PAT: pool2 and pool5 features, Gram matrices of 16x16 patches, adversarial.
+    Recipe(
+        "enhancenet", "enhancenet", pixel="mse", pixel_weight=0.0, feature_weight=0.2,
+        feature_layers=("pool2", "pool5"), texture_weight=3e-7, adversarial_weight=1.0, scaling="paper",
+        steps=100_000, patch=32, optimizer="adam", learning_rate=1e-4,
+    ),
+    # Wang et al. 2018, from an rrdb trained on pixels: conv5_4 before its activation, L1, relativistic discriminator.
+    Recipe(
+        "esrgan", "rrdb", pixel_weight=1e-2, feature_weight=1.0, feature_layers=("conv5",), feature_distance="l1",
+        adversarial_weight=5e-3, adversarial="relativistic", scaling="paper", steps=400_000, patch=32,
+        optimizer="adam", learning_rate=1e-4,
+    ),
+    # Mechrez et al. 2018b, "Maintaining Natural Image Statistics with the Contextual Loss", from a trained srresnet:
+    # relu3_4, a bandwidth of 0.1 (the default), images blurred by sigma 3, SRGAN's network and adversarial loss.
+    Recipe(
+        "natural-statistics", "srresnet", pixel_weight=0.0, contextual_weight=0.1, low_frequency_weight=10.0,
+        adversarial_weight=1e-3, scaling="paper", steps=100_000, patch=24, optimizer="adam", learning_rate=1e-4,
+    ),
+)  # fmt: skip
+RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in _RECIPES}
+
+
+def find_recipe(name: str) -> Recipe:
+    """A recipe by its name. Raises UsageError, with a suggestion, for an unknown one."""
+    if name not in RECIPES:
+        raise UsageError(unknown_name("preset", name, RECIPES))
+    return RECIPES[name]

@@ -1,0 +1,31 @@
+"""Names of results: they tell the options that were chosen, so that two different runs have two names."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+
+class Chosen(dict[str, Any]):
+    """The options of a command whose values are not their defaults, by name; `flatten` fills a parameter of this type."""
+
+    # What a result is does not depend on these.
+    NEUTRAL = frozenset({
+        "photos", "images", "output", "name", "data", "tile", "verify_tiles", "preview", "show", "quality", "recursive",
+        "from_file", "null_separated", "overwrite", "skip_existing", "device", "precision", "threads", "quiet", "verbose",
+        "json",
+    })  # fmt: skip
+
+    def describe(self, what: str, *named: str) -> str:
+        """What was done, for the names of files: `wave`, and with `--strength 0.6` `wave_strength-0.6`.
+
+        named: the options that `what` tells of already.
+        """
+        parts = [what]
+        for name, value in self.items():
+            if name in self.NEUTRAL or name in named:
+                continue
+            option, values = name.replace("_", "-"), value if isinstance(value, (list, tuple)) else [value]
+            text = "+".join(each.stem if isinstance(each, Path) else str(each) for each in values)
+            parts.append(option if value is True else f"no-{option}" if value is False else f"{option}-{text}")
+        # The name or the file of an extractor may hold slashes, which would make folders.
+        return re.sub(r"[/\\:]", "-", "_".join(parts))
