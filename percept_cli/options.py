@@ -67,7 +67,9 @@ Show = Annotated[
     typer.Option("--show", help="Preview the result in the terminal, where that can show pictures."),
     EffectIf(lambda call: not call.quiet, "--quiet shows no picture"),
 ]
-Resume = Annotated[bool, typer.Option("--resume", help="Continue a stopped run to the same bits.")]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Continue a stopped run to the same bits, or with more --steps one that ended.")
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")]
 SkipExisting = Annotated[bool, typer.Option("--skip-existing", help="Leave outputs that exist as they are.")]
 Extractor = Annotated[

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +29,16 @@ class Outcome:
 
 
 Percept = Callable[..., Outcome]
+
+
+def overridden(usual: Sequence[object], further: Sequence[object]) -> list[object]:
+    """Arguments, of which the usual options that are among the further ones too are left out, each with its value."""
+    arguments = list(usual)
+    for option in further:
+        if isinstance(option, str) and option.startswith("--") and option in arguments:
+            place = arguments.index(option)
+            del arguments[place : place + 2]
+    return [*arguments, *further]
 
 
 def smooth_picture(width: int, height: int, seed: int, cells: int) -> Image.Image:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import overridden
 
 from percept_cli.core.generators.autoencoder import Autoencoder, divergence
 from percept_cli.core.pretrained.files import load_weights
@@ -26,11 +27,11 @@ def command(photos: Path) -> Command:
     """`command(output, *further)`: the arguments of a small training; a further option overrides."""
 
     def arguments(output: Path, *further: object) -> list[object]:
-        return [
+        return overridden([
             "train-autoencoder", "--data", photos, "-o", output, "--steps", 1, "--batch", 2, "--width", 0.1,
             "--comparator-weights", "random", "--comparator-layers", "relu1_2", "--discriminator-channels", 4,
-            "--device", "cpu", "--precision", "fp32", "--threads", 1, *further,
-        ]  # fmt: skip
+            "--device", "cpu", "--precision", "fp32", "--threads", 1,
+        ], further)  # fmt: skip
 
     return arguments
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from percept_cli.core.generators import ARCHITECTURES, Generator, create_generator
-from percept_cli.core.pretrained.files import save_weights
+from percept_cli.core.pretrained.files import load_weights_and_metadata, save_weights
 from percept_cli.core.pretrained.generators import load_generator, start_generator
 from percept_cli.core.pretrained.manifest import shipped_models
 from percept_cli.errors import ModelError, UsageError
@@ -100,3 +100,16 @@ def test_a_trained_one_of_other_arguments_is_refused(
     with pytest.raises(UsageError) as caught:
         start_generator(role, name, str(path), layer="conv3_4", extractor="compact", **asked)
     assert str(caught.value).startswith(f"--start {path} ") and said in str(caught.value)
+
+
+def test_the_same_weights_and_metadata_are_the_same_bytes(tmp_path: Path) -> None:
+    """So that a model has one checksum: the order of the metadata is not left to chance, and all is read back."""
+    metadata = {"é": "ü", **{name: str(number) for number, name in enumerate("hgfedcba")}}
+    weights = {"x": torch.arange(3.0), "y": torch.arange(5).half()}
+    contents = set()
+    for _ in range(4):
+        save_weights(tmp_path / "x.safetensors", weights, metadata)
+        contents.add((tmp_path / "x.safetensors").read_bytes())
+    assert len(contents) == 1
+    found, read = load_weights_and_metadata(tmp_path / "x.safetensors")
+    assert read == metadata and all(torch.equal(found[name], weights[name]) for name in weights)

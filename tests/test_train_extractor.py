@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import overridden
 from PIL import Image
 
 from percept_cli.core.data.photos import find_photos
@@ -37,10 +38,10 @@ def command(photos: Path) -> Command:
 
     def arguments(method: str, output: Path, *further: object) -> list[object]:
         own = ["--classes", 5, "--batch", 4] if method == "exemplar" else ["--gap", 0, "--batch", 3]
-        return [
+        return overridden([
             "train", "extractor", "--method", method, "--data", photos, "-o", output, "--steps", STEPS,
-            "--size", 32, "--device", "cpu", "--precision", "fp32", "--threads", 1, *own, *further,
-        ]  # fmt: skip
+            "--size", 32, "--device", "cpu", "--precision", "fp32", "--threads", 1, *own,
+        ], further)  # fmt: skip
 
     return arguments
 

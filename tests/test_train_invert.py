@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import overridden
 from torch import Tensor, nn
 
 from percept_cli.core.data.photos import find_photos
@@ -50,11 +51,11 @@ def command(photos: Path) -> Command:
     """`command(output, *further)`: the arguments of a small training; a further option overrides."""
 
     def arguments(output: Path, *further: object) -> list[object]:
-        return [
+        return overridden([
             "train-invert", "--layer", "conv3", "--data", photos, "-o", output, "--steps", 1, "--batch", 2, "--size", 64,
             "--width", 0.1, "--extractor-weights", "random", "--comparator-weights", "random", "--comparator-layers",
-            "relu2_2", "--discriminator-channels", 4, "--device", "cpu", "--precision", "fp32", "--threads", 1, *further,
-        ]  # fmt: skip
+            "relu2_2", "--discriminator-channels", 4, "--device", "cpu", "--precision", "fp32", "--threads", 1,
+        ], further)  # fmt: skip
 
     return arguments
 

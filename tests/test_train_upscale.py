@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import overridden
 
 from percept_cli.core.data.photos import find_photos
 from percept_cli.core.extractors import create_architecture
@@ -32,10 +33,10 @@ def command(photos: Path) -> Command:
     """`command(output, *further)`: the arguments of a small training; a further option overrides."""
 
     def arguments(output: Path, *further: object) -> list[object]:
-        return [
+        return overridden([
             "train-upscale", "--data", photos, "-o", output, "--scale", 2, "--steps", 1, "--batch", 1, "--patch", 12,
-            "--extractor-weights", "random", "--device", "cpu", "--precision", "fp32", "--threads", 1, *further,
-        ]  # fmt: skip
+            "--extractor-weights", "random", "--device", "cpu", "--precision", "fp32", "--threads", 1,
+        ], further)  # fmt: skip
 
     return arguments
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import overridden
 from PIL import Image
 from torch import Tensor, nn
 
@@ -44,12 +45,12 @@ def command(photos: Path, style_picture: Path) -> Command:
     """`command(output, *further)`: the arguments of the smallest training there is; a further option overrides."""
 
     def arguments(output: Path, *further: object, style: Path = style_picture, data: Path = photos) -> list[object]:
-        return [
+        return overridden([
             "train-style", "--style", style, "--data", data, "-o", output, "--steps", STEPS, "--batch", 2, "--size", 64,
             "--style-size", 48, "--width", 0.25, "--extractor", "compact", "--extractor-weights", "random",
             "--content-layers", "relu2_2", "--style-layers", "relu1_1,relu2_1", "--device", "cpu",
-            "--precision", "fp32", "--threads", 1, *further,
-        ]  # fmt: skip
+            "--precision", "fp32", "--threads", 1,
+        ], further)  # fmt: skip
 
     return arguments
 
@@ -131,7 +132,6 @@ def test_a_stopped_training_goes_on_to_the_same_bits(
     assert_same_bits(model, unbroken)
     assert [entry["step"] for entry in read_log(model)] == list(range(1, STEPS + 1))
     assert read_log(model) == read_log(unbroken)
-    assert not (tmp_path / "model.run" / "checkpoint.pt").exists()
 
 
 def test_ctrl_c_keeps_a_checkpoint_too(start_percept: Callable, command: Command, tmp_path: Path) -> None:
@@ -198,7 +198,7 @@ def test_a_killed_training_goes_on_from_its_last_checkpoint(norm: str, photos: P
 
 @pytest.mark.parametrize(
     ("option", "value", "setting"),
-    [("--seed", 5, "seed"), ("--style-weight", 2.0, "style_weight"), ("--steps", 41, "steps")],
+    [("--seed", 5, "seed"), ("--style-weight", 2.0, "style_weight")],
 )
 def test_resuming_with_other_settings_is_refused(
     option: str, value: object, setting: str, stopped: Path, percept: Callable, command: Command, tmp_path: Path
@@ -208,6 +208,27 @@ def test_resuming_with_other_settings_is_refused(
     outcome = percept(*command(tmp_path / "model.safetensors", "--resume", option, value))
     assert outcome.code == 2
     assert re.search(rf"\b{setting} was ", outcome.stderr)
+
+
+def test_a_run_that_ended_goes_on_with_more_steps(
+    unbroken: Path, percept: Callable, command: Command, tmp_path: Path
+) -> None:
+    """From its last step, and its model is replaced; the same steps again change nothing, fewer are refused."""
+    shutil.copytree(unbroken.parent, tmp_path, dirs_exist_ok=True)
+    model = tmp_path / "model.safetensors"
+    outcome = percept(*command(model, "--resume", "--steps", STEPS + 4))
+    assert outcome.code == 0, outcome.stderr
+    assert f"resumed at step {STEPS} of {STEPS + 4}" in outcome.stderr
+    assert read_log(model)[:STEPS] == read_log(unbroken)
+    assert [entry["step"] for entry in read_log(model)[STEPS:]] == list(range(STEPS + 1, STEPS + 5))
+    longer = model.read_bytes()
+    assert longer != unbroken.read_bytes()
+    outcome = percept(*command(model, "--resume", "--steps", STEPS + 4))
+    assert outcome.code == 0 and "all steps are done: give more --steps to go on" in outcome.stderr
+    assert model.read_bytes() == longer
+    outcome = percept(*command(model, "--resume"))
+    assert outcome.code == 2 and f"has {STEPS + 4} steps already: --steps {STEPS} is less" in outcome.stderr
+    assert model.read_bytes() == longer
 
 
 def test_resuming_with_other_photographs_is_refused(

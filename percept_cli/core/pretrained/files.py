@@ -105,13 +105,24 @@ def _load_pytorch(path: Path) -> dict[str, Tensor]:
 def save_weights(
     path: Path, weights: Mapping[str, Tensor], metadata: Mapping[str, object], *, overwrite: bool = True
 ) -> None:
-    """Writes a safetensors file atomically; metadata values that are not text are saved as JSON.
+    """Writes a safetensors file atomically, the same bytes for the same content; metadata that is not text becomes JSON.
 
     overwrite: whether it may replace a file. Raises as `atomic_path`.
     """
     text = {key: value if isinstance(value, str) else json.dumps(value) for key, value in metadata.items()}
     data = save({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}, metadata=text)
-    atomic_write_bytes(path, data, overwrite=overwrite)
+    atomic_write_bytes(path, _with_ordered_metadata(data), overwrite=overwrite)
+
+
+def _with_ordered_metadata(data: bytes) -> bytes:
+    """The bytes of a safetensors file with its metadata sorted: the library writes them in an order of chance."""
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + length])
+    if "__metadata__" in header:
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)  # tensors begin at a multiple of 8 bytes
+    return len(text).to_bytes(8, "little") + text + data[8 + length :]
 
 
 def sha256_of(path: Path) -> str:

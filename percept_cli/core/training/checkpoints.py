@@ -42,20 +42,23 @@ def load_checkpoint(
     """The state of a run to resume.
 
     announce: called with a message for a checkpoint of an earlier version, which has no checksum. Raises ModelError for a
-    damaged file, UsageError for a run with other settings. A setting that only the checkpoint has must be empty or 0: an
-    option of an earlier version that was not used.
+    damaged file, UsageError for a run with other settings. Only its number of steps may be another, but not less than are
+    done. A setting that only the checkpoint has must be empty or 0: an option of an earlier version that was not used.
     """
     content = _read(path, announce)
     state, saved = content.get("state"), content.get("settings")
     if not isinstance(state, dict) or not isinstance(saved, dict):
         raise ModelError(f"{path} holds no state of a training. {ADVICE}")
-    different = [name for name in settings if saved.get(name) != settings[name]]
+    different = [name for name in settings if saved.get(name) != settings[name] and name != "steps"]
     different += [name for name in saved if name not in settings and saved[name]]
     if different:
         changes = ", ".join(f"{name} was {saved.get(name)!r}, now {settings.get(name)!r}" for name in different)
         raise UsageError(
             f"{path} is of a run with other settings ({changes}). Give the same ones, or another --output."
         )
+    done, steps = state.get("step"), settings.get("steps")
+    if isinstance(done, int) and isinstance(steps, int) and steps < done <= saved.get("steps", 0):
+        raise UsageError(f"{path} has {done} steps already: --steps {steps} is less. Give {done} or more.")
     return state
 
 

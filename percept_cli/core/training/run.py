@@ -81,21 +81,24 @@ class Run:
     ) -> "Run":
         """Checks what the run would write, makes its folder and locks it.
 
-        resume: continue from the checkpoint if there is one. Raises UsageError if the model exists and `overwrite` is
-        False, if the folder holds a checkpoint and both `resume` and `overwrite` are False, if nothing can be written
-        there, and if another process trains there.
+        resume: continue from the checkpoint if there is one; a finished run goes on where it has more steps than before,
+        and replaces its model. Raises UsageError if another model exists and `overwrite` is False, if the folder holds a
+        checkpoint and both `resume` and `overwrite` are False, if nothing can be written there, and if another process
+        trains there.
         """
-        check_model_output(output, overwrite)
-        accelerator = create_accelerator(runtime)
         folder = run_folder(output)
         checkpoint = folder / CHECKPOINT
+        overwrite = overwrite or (resume and checkpoint.exists())
+        check_model_output(output, overwrite)
+        accelerator = create_accelerator(runtime)
         run = cls(output, runtime, accelerator, resume, announce, warn=warn, overwrite=overwrite)
         if run.is_main:
             run._lock = lock_folder(folder)
         try:
             if checkpoint.exists() and not (resume or overwrite):
                 raise UsageError(
-                    f"{folder} holds an unfinished run. Give --resume to continue it or --overwrite to start anew."
+                    f"{folder} holds an unfinished run, or one that can go on. Give --resume to continue it or "
+                    "--overwrite to start anew."
                 )
             if run.is_main and not resume:
                 checkpoint.unlink(missing_ok=True)
@@ -180,6 +183,8 @@ class Run:
             restore_training(training, load_checkpoint(self.checkpoint, settings, self.announce), self.checkpoint)
             self.saved_step = training.step
             self.announce(f"resumed at step {training.step} of {training.steps}")
+            if training.step == training.steps:
+                self.announce("all steps are done: give more --steps to go on")
         elif self.resume:
             self.announce(f"{self.folder} has no checkpoint: starting from the beginning")
         if shown and self.is_main and training.step == 0:
@@ -268,7 +273,7 @@ class Run:
             raise not_finite("network", self.training.step)
 
     def _finish(self, finish: Callable[[], None]) -> None:
-        """Measures and saves; where that fails or is stopped, a checkpoint of the last step is written instead."""
+        """Measures and saves, and writes the checkpoint of the last step, from which more steps may go on."""
         self._check_weights()
         # Of before, as measuring may change the weights.
         data = encode_checkpoint(self.training.state(), self._settings)
@@ -281,9 +286,11 @@ class Run:
                 advice = " Repeat the command with --resume once it can be written." if self.saved_step else ""
                 raise ImageError(f"{error} {self.kept()}{advice}") from error
             raise
+        with contextlib.suppress(ImageError):
+            self._write_checkpoint(data)
 
     def save(self, weights: Mapping[str, Tensor], metadata: dict[str, Any]) -> None:
-        """Writes the model, in 16 bits, and removes the checkpoint.
+        """Writes the model, in 16 bits.
 
         A tensor with values too large for 16 bits keeps its own. Raises PlaceTakenError where another model appeared
         under its name, unless the run may overwrite it.
@@ -291,8 +298,6 @@ class Run:
         half = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in weights.items()}
         half = {name: weights[name] if first_not_finite({name: tensor}) else tensor for name, tensor in half.items()}
         save_weights(self.output, half, {"percept.format": "1", **metadata}, overwrite=self.overwrite)
-        self.checkpoint.unlink(missing_ok=True)
-        self.saved_step = None
 
     def save_generator(self, role: str, architecture: str, **further: Any) -> None:
         """Writes the trained generator as `save` does, with the arguments that recreate it and the settings of the run."""
