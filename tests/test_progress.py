@@ -3,10 +3,13 @@
 import io
 import re
 import sys
+from collections.abc import Iterator
 
 import pytest
 
+from percept_cli.commands.train import session
 from percept_cli.console import Console, Progress
+from percept_cli.core.training.loop import TrainingStep
 
 FIGURES = {"loss": 1.2345, **{f"style.relu{block}_1": 0.1 * block for block in range(1, 6)}}
 
@@ -57,3 +60,27 @@ def test_details_name_every_part(terminal: type[io.StringIO], monkeypatch: pytes
     """With -v, above the bar or between the lines."""
     parts = "step 2: loss 1.23, style.relu1_1 0.1, style.relu2_1 0.2, style.relu3_1 0.3, style.relu4_1 0.4"
     assert any(line.startswith(parts) for line in shown(monkeypatch, terminal(), verbose=True))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "steps", "said"),
+    [(2.0, 1200, "about 40 minutes to go on this machine, 2 s a step; or less"), (31.0, 1200, "about 10.3 hours to go"),
+     (0.02, 1200, None)],
+)  # fmt: skip
+def test_a_training_says_at_its_start_how_long_it_will_take(
+    seconds: float, steps: int, said: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From its first steps, without the very first; with what may be done about it. A short one says nothing."""
+    now = 0.0
+    monkeypatch.setattr(session.time, "monotonic", lambda: now)
+    terminal = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", terminal)
+
+    def training() -> Iterator[TrainingStep]:
+        nonlocal now
+        for index in range(1, 20):
+            now += seconds if index > 1 else 50.0
+            yield TrainingStep(index, 1.0, {}, 4, 1e-3)
+
+    assert len(list(session._forecast(training(), steps, Console(), "; or less"))) == 19
+    assert terminal.getvalue().startswith(said) if said else terminal.getvalue() == ""

@@ -23,6 +23,7 @@ from percept_cli.core.inference.run import run_generator
 from percept_cli.core.pretrained.files import load_weights, load_weights_and_metadata
 from percept_cli.core.pretrained.generators import load_generator
 from percept_cli.core.runtime import Runtime
+from percept_cli.core.training import style as style_training
 from percept_cli.core.training.checkpoints import load_checkpoint, save_checkpoint
 from percept_cli.core.training.loop import (
     DiscriminatorTraining,
@@ -32,6 +33,7 @@ from percept_cli.core.training.loop import (
     create_accelerator,
     train,
 )
+from percept_cli.core.training.style import StyleTraining
 from percept_cli.errors import UsageError
 
 RUNTIME = Runtime(torch.device("cpu"), torch.float32, "")
@@ -229,6 +231,26 @@ def test_a_run_that_ended_goes_on_with_more_steps(
     outcome = percept(*command(model, "--resume"))
     assert outcome.code == 2 and f"has {STEPS + 4} steps already: --steps {STEPS} is less" in outcome.stderr
     assert model.read_bytes() == longer
+
+
+def test_fast_is_fewer_steps_at_smaller_crops(
+    percept: Callable, style_picture: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sixth of the usual work, and chosen by nothing else beside it."""
+    asked: list[StyleTraining] = []
+
+    def stop(styles: object, photos: object, run: object, options: StyleTraining) -> None:
+        asked.append(options)
+        raise UsageError("That is enough.")
+
+    monkeypatch.setattr(style_training, "train_style", stop)
+    command = ("train-style", "--style", style_picture, "--data", photos, "--device", "cpu")
+    for further in ((), ("--fast",)):
+        percept(*command, "-o", tmp_path / f"{len(further)}.safetensors", *further)
+    usual, fast = (options.steps * options.size**2 for options in asked)
+    assert 5 < usual / fast < 7
+    outcome = percept(*command, "-o", tmp_path / "x.safetensors", "--fast", "--size", 224)
+    assert outcome.code == 2 and "--fast chooses it: leave --size out" in outcome.stderr
 
 
 def test_resuming_with_other_photographs_is_refused(

@@ -1,6 +1,7 @@
 """What every training command does around its run: open it, show progress, handle interruptions, report."""
 
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
@@ -10,6 +11,9 @@ from percept_cli.console import Console
 from percept_cli.core.training.loop import TrainingStep
 from percept_cli.core.training.run import Run
 from percept_cli.errors import ExitCode, ImageError, Interrupted
+
+FORECAST_STEPS = 5
+LONG = 60.0  # seconds; a shorter rest needs no forecast
 
 
 def open_run(output: Path, compute: options.Compute, existing: options.ExistingRun, console: Console) -> Run:
@@ -22,8 +26,10 @@ def open_run(output: Path, compute: options.Compute, existing: options.ExistingR
     return run
 
 
-def follow(run: Run, steps: Iterator[TrainingStep], console: Console) -> None:
+def follow(run: Run, steps: Iterator[TrainingStep], console: Console, advice: str = "") -> None:
     """Executes the steps of a run and shows progress; at the end, warns about the files that could not be read.
+
+    advice: what a user may do who finds the time too long that the training will take.
 
     After Ctrl-C or SIGTERM it finishes the step, writes a checkpoint and raises Interrupted.
     """
@@ -45,7 +51,7 @@ def follow(run: Run, steps: Iterator[TrainingStep], console: Console) -> None:
     reported = console if run.is_main else Console(quiet=True)
     try:
         with reported.progress(training.steps, "step", training.step) as progress:
-            for step in steps:
+            for step in _forecast(steps, training.steps, reported, advice):
                 progress.advance(1, {"loss": step.total, **step.parts})
                 if received:
                     stopped = f"stopped at step {step.index} of {training.steps}"
@@ -61,6 +67,28 @@ def follow(run: Run, steps: Iterator[TrainingStep], console: Console) -> None:
         run.close()
     for path, reason in run.unreadable.items():
         console.warn(f"{path} could not be read and was left out: {reason}")
+
+
+def _forecast(steps: Iterator[TrainingStep], total: int, console: Console, advice: str) -> Iterator[TrainingStep]:
+    """The steps; after the first few, it says how long those to `total` will take on this machine."""
+    started: float | None = None
+    for count, step in enumerate(steps):
+        if count == 0:
+            started = time.monotonic()  # the first step also reads the first pictures and warms up
+        elif count == FORECAST_STEPS and started is not None:
+            seconds = (time.monotonic() - started) / FORECAST_STEPS
+            left = seconds * (total - step.index)
+            if left >= LONG:
+                console.say(f"about {describe_seconds(left)} to go on this machine, {seconds:.2g} s a step{advice}")
+        yield step
+
+
+def describe_seconds(seconds: float) -> str:
+    """A duration in words: `3 minutes`, `2.5 hours`."""
+    if seconds < 90 * 60:
+        minutes = max(1, round(seconds / 60))
+        return f"{minutes} minute{'s' if minutes > 1 else ''}"
+    return f"{seconds / 3600:.1f} hours"
 
 
 def report_model(run: Run, console: Console, example: str | None = None) -> None:

@@ -17,7 +17,11 @@ if TYPE_CHECKING:
     from percept_cli.core.training.style import StyleTraining
 
 
+# Judged by VGG-19 on five photographs, as in the README: style .119 and content 1.09 instead of .078 and 1.00.
+FAST_STEPS, FAST_SIZE = 400, 160
+
 TRAINS = EffectIf(lambda call: not call.preview, "--preview trains nothing")
+NOT_FAST = EffectIf(lambda call: not call.fast, "--fast chooses it")
 BLENDS = EffectIf(lambda call: len(call.style or ()) > 1, "One style is blended with nothing")
 
 
@@ -40,9 +44,14 @@ def train_style(
     blend: Annotated[
         str | None, typer.Option(metavar="W1,W2,...", help="Weights of several styles; equal by default."), BLENDS
     ] = None,
-    steps: Annotated[int, typer.Option(min=1, help="Optimizer updates."), TRAINS] = 1200,
+    fast: Annotated[
+        bool,
+        typer.Option("--fast", help="In a sixth of the time: 400 steps at crops of 160 pixels, a rougher style."),
+        TRAINS,
+    ] = False,
+    steps: Annotated[int, typer.Option(min=1, help="Optimizer updates."), TRAINS, NOT_FAST] = 1200,
     batch: Annotated[int, typer.Option(min=1, help="Photographs per step."), TRAINS] = 4,
-    size: Annotated[int, typer.Option(min=64, help="Side of the training crops, pixels."), TRAINS] = 224,
+    size: Annotated[int, typer.Option(min=64, help="Side of the training crops, pixels."), TRAINS, NOT_FAST] = 224,
     smallest_crop: Annotated[
         float,
         typer.Option(
@@ -101,6 +110,8 @@ def train_style(
 
     percept train-style --style starry.jpg
 
+    percept train-style --style starry.jpg --fast
+
     percept train-style --style starry.jpg --preview
     """
     from percept_cli.commands.train.session import follow, open_run, report_model
@@ -112,6 +123,8 @@ def train_style(
     console = report.console()
     output = output or Path(f"{style[0].stem}.safetensors")
     choice = source.choose()
+    if fast:
+        steps, size = FAST_STEPS, FAST_SIZE
     training = StyleTraining(
         steps, batch, size, smallest_crop, style_size, learning_rate, optimizer, generator, width, norm, start, choice, seed,
         blend=parse_blend(blend, len(style)), loss=loss, **options.given(losses),
@@ -122,7 +135,9 @@ def train_style(
         preview_training(photos[0], style, output, training, compute, existing, console)
         return
     run = open_run(output, compute, existing, console)
-    follow(run, train_style(style, photos, run, training), console)
+    share = FAST_STEPS * FAST_SIZE**2 / (steps * size**2)
+    shorter = f"; --fast needs about {max(1, round(100 * share))} % of that" if share < 0.8 else ""
+    follow(run, train_style(style, photos, run, training), console, shorter)
     report_model(run, console, f"percept stylize PHOTO -m {output}")
 
 
