@@ -89,7 +89,7 @@ Output = Annotated[
         "-o", "--output", help="A file; or a folder: one that exists, ends in /, or for several images; or -."
     ),
 ]
-Name = Annotated[str, typer.Option(help="Names in a folder: {rel}, {stem}, {ext}, {op}, {model}.")]
+Name = Annotated[str, typer.Option(help="Names in a folder: {rel}, {stem}, {ext}, {op}, {model}, {name}.")]
 Recursive = Annotated[bool, typer.Option("-r", "--recursive", help="Folders in folders too; results keep the tree.")]
 FromFile = Annotated[
     Path | None, typer.Option("--from-file", help="A list of images, one path a line, or - for stdin.")

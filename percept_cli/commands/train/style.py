@@ -10,6 +10,7 @@ from percept_cli import options
 
 if TYPE_CHECKING:
     from percept_cli.console import Console
+    from percept_cli.core.runtime import memory_errors
     from percept_cli.core.training.style import StyleTraining
 
 
@@ -89,13 +90,17 @@ def train_style(
         steps, batch, size, smallest_crop, style_size, learning_rate, optimizer, generator, width, norm, start, choice, seed,
         blend=parse_blend(blend, len(style)), loss=loss, **options.given(losses),
     )  # fmt: skip
-    load_styles(style, style_size)  # raises before a run begins
+    setting_up = "setting up the training", "Use a smaller --size or --style-size"
+    with memory_errors(*setting_up):
+        load_styles(style, style_size, console.warn)  # raises before a run begins
     photos = training_photos(data, "style", console.say)
     if preview:
         preview_training(photos[0], style, output, training, compute, existing, console)
         return
     run = open_run(output, compute, existing, console)
-    follow(run, train_style(style, photos, run, training), console)
+    with memory_errors(*setting_up):
+        steps_of_run = train_style(style, photos, run, training)
+    follow(run, steps_of_run, console)
     report_model(run, console, f"percept stylize PHOTO -m {output}")
 
 

@@ -175,7 +175,7 @@ class Run:
         log, saved = self.folder / LOG, time.monotonic()
         if self.is_main:
             begin_log(log, self.training.step)
-        with memory_errors("training; a smaller --batch or smaller crops help too"):
+        with memory_errors("training", "Use a smaller --batch or smaller crops"):
             for step in loop:
                 if self.is_main:
                     log_step(log, step)
