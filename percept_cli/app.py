@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from collections.abc import Callable
 from types import FrameType
 from typing import Annotated
@@ -92,6 +93,9 @@ def run(arguments: list[str] | None = None) -> int:
         console.error(str(error))
         return error.exit_code
     except Exception as error:
+        if _is_out_of_memory(error):
+            console.error("Not enough memory. Close other programs, or use smaller images.")
+            return ExitCode.DEVICE
         if os.environ.get("PERCEPT_TRACEBACK"):
             raise
         console.error(
@@ -100,6 +104,14 @@ def run(arguments: list[str] | None = None) -> int:
         )
         return ExitCode.INTERNAL
     return ExitCode.OK
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    if "torch" not in sys.modules:
+        return isinstance(error, MemoryError)
+    from percept_cli.core.runtime import is_out_of_memory
+
+    return is_out_of_memory(error)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -110,7 +110,7 @@ Output = Annotated[
 Name = Annotated[
     str,
     typer.Option(
-        help="Names in a folder: {rel}, {stem}, {ext}, {op}, {model}; {op} tells the options that were chosen."
+        help="Names in a folder: {rel}, {stem}, {ext}, {op}, {model}, {name}; {op} tells the options that were chosen."
     ),
 ]
 Recursive = Annotated[

@@ -11,7 +11,8 @@ from percept_cli.core.files.outputs import Job, create_folders
 from percept_cli.core.images.decode import load_image
 from percept_cli.core.images.encode import save_image
 from percept_cli.core.images.photo import Photo
-from percept_cli.errors import ExitCode, ImageError
+from percept_cli.core.runtime import memory_errors, release_memory
+from percept_cli.errors import ExitCode, ImageError, MemoryShortage
 
 PREVIEW_SIDE = 1200  # pixels
 
@@ -27,6 +28,8 @@ def process_images(
 ) -> None:
     """Reads, transforms and writes each image and reports it. Raises typer.Exit: 3 where some failed, 4 where all did.
 
+    An image for which memory is not enough fails as one that cannot be read; a single one raises MemoryShortage.
+
     show: previews every result in the terminal. fields: more fields for each line of --json; `operation` may change them.
     """
     create_folders(jobs)
@@ -37,18 +40,29 @@ def process_images(
                 f"{job.destination} (exists, left)", source=job.source, output=job.destination, status="skipped"
             )
     todo = [job for job in jobs if not job.skip]
+
+    def transform(job: Job) -> Photo:
+        # A function, so that the memory of the photograph is free before the next is loaded.
+        photo = load_image(job.source)
+        for note in photo.notes:
+            console.warn(f"{job.label}: {note}")
+        result = operation(photo, job)
+        place = job.destination or console.binary
+        for note in save_image(result, place, quality=quality, overwrite=job.overwrite):
+            console.warn(f"{job.label}: {note}")
+        return result
+
     with console.progress(len(todo), "image", shown=len(todo) > 1) as progress:
         for job in todo:
             started = time.monotonic()
             try:
-                photo = load_image(job.source)
-                for note in photo.notes:
-                    console.warn(f"{job.label}: {note}")
-                result = operation(photo, job)
-                place = job.destination or console.binary
-                for note in save_image(result, place, quality=quality, overwrite=job.overwrite):
-                    console.warn(f"{job.label}: {note}")
-            except ImageError as error:
+                with memory_errors("this image", "Close other programs, or shrink it first"):
+                    result = transform(job)
+            except (ImageError, MemoryShortage) as error:
+                if isinstance(error, MemoryShortage):
+                    if len(jobs) == 1:
+                        raise MemoryShortage(f"{job.label}: {error}") from error
+                    release_memory()
                 failures.add(job.label, str(error))
             else:
                 if job.destination is not None:

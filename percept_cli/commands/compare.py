@@ -1,6 +1,7 @@
 """`percept compare`: how close two images are, or two folders of them."""
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -186,7 +187,9 @@ def compare(
     with console.progress(len(pairs), "pair", shown=len(pairs) > 1) as progress:
         for pair, job in zip(pairs, heat_jobs, strict=True):
             try:
-                with memory_errors(f"{pair.first.name} and {pair.second.name}", "Ask for fewer --metrics"):
+                with memory_errors(
+                    f"{pair.first.name} and {pair.second.name}", "Ask for fewer --metrics or shrink both"
+                ):
                     compare_pair(pair, job)
             except ImageError as error:
                 failures.add(pair.first, str(error))
@@ -196,7 +199,7 @@ def compare(
                 failures.add(pair.first, str(error))
             progress.advance(1)
 
-    if first.is_dir() and measured:
+    if os.path.isdir(first) and measured:
         subject = {"status": "mean", "pairs": len(measured)}
         table.row(f"mean of {len(measured)}", subject, mean_figures(measured))
     if failures.inputs:
@@ -261,8 +264,8 @@ def _plan_heat_maps(pairs: "Sequence[Pair]", output: str | None, existing: optio
         [InputItem(pair.first, Path(pair.first.name)) for pair in pairs], output, name="{stem}_{op}.png",
         op="difference", **vars(existing),
     )  # fmt: skip
-    seconds = {pair.second.resolve() for pair in pairs}
+    seconds = {os.path.realpath(pair.second) for pair in pairs}
     for job in jobs:
-        if job.destination is not None and job.destination.resolve() in seconds:
+        if job.destination is not None and os.path.realpath(job.destination) in seconds:
             raise UsageError(f"'{job.destination}' is an input and would be written over: choose another -o.")
     return jobs

@@ -35,7 +35,7 @@ def compare_probe(
     that cannot be probed, typer.Exit with 3 where some of its files cannot be read.
     """
     from percept_cli.core.files.folders import USUAL_FOLDS, check_folds, find_labeled
-    from percept_cli.errors import ExitCode, ImageError
+    from percept_cli.errors import ExitCode, ImageError, MemoryShortage
 
     count = folds or USUAL_FOLDS
     found = find_labeled(folder)
@@ -49,7 +49,7 @@ def compare_probe(
     from percept_cli.core.images.photo import middle_square
     from percept_cli.core.measures import probe
     from percept_cli.core.measures.comparison import perceptual_layers
-    from percept_cli.core.runtime import memory_errors
+    from percept_cli.core.runtime import BYTES_PER_PIXEL, memory_errors, size_advice
 
     chosen = source.choose()
     taps = perceptual_layers(chosen.architecture, layers) if layers or not models else ()
@@ -64,17 +64,25 @@ def compare_probe(
     table = {name: probe.PooledRows() for name in ("pixels", *autoencoders, *taps)}
 
     failures = Failures(console)
+    for place, reason in found.unreadable.items():
+        failures.add(place, reason)
     classes: list[str] = []
     waiting: list[torch.Tensor] = []
     with (
         console.progress(len(found.files), "picture") as progress,
-        memory_errors(f"{probe.BATCH} pictures of {side}x{side}"),
+        memory_errors(
+            f"{probe.BATCH} pictures of {side}x{side}",
+            size_advice(
+                side, side, probe.BATCH * BYTES_PER_PIXEL, runtime.device, extractor.smallest_side if extractor else 1
+            ),
+        ),
     ):
         for path, name in zip(found.files, found.classes, strict=True):
             try:
-                waiting.append(middle_square(load_image(path).visible(), side))
+                with memory_errors(str(path), "Shrink it first"):
+                    waiting.append(middle_square(load_image(path).visible(), side))
                 classes.append(name)
-            except ImageError as error:
+            except (ImageError, MemoryShortage) as error:
                 failures.add(path, str(error))
             if len(waiting) == probe.BATCH:
                 probe.describe_pictures(waiting, table, autoencoders, extractor, runtime)
@@ -91,7 +99,8 @@ def compare_probe(
             report.row(name, probe.probe(rows.values, classes, count, seed))
             progress.advance(1)
     if failures.inputs:
-        console.error(f"{len(failures.inputs)} of {len(found.files)} pictures could not be read and were left out")
+        total = len(found.files) + len(found.unreadable)
+        console.error(f"{len(failures.inputs)} of {total} pictures could not be read and were left out")
         raise typer.Exit(ExitCode.SOME_FAILED)
 
 

@@ -185,10 +185,11 @@ def _to_pictures(
     """
     from torch import float32
 
+    from percept_cli.core.extractors.geometry import fixed_side
     from percept_cli.core.images.photo import Photo, middle_square
     from percept_cli.core.inference import invert as inference
     from percept_cli.core.optimization import inversion
-    from percept_cli.core.runtime import memory_errors
+    from percept_cli.core.runtime import BYTES_PER_PIXEL, memory_errors, size_advice
     from percept_cli.core.visualization.inversion import inversion_sheet, measure_inversion
 
     # Errors are measured in float32, whatever the precision of the networks.
@@ -210,7 +211,10 @@ def _to_pictures(
         original = middle_square(photo.visible(), side)
         label = "standard input" if job.source is None else job.source.name
         found, records = [], []
-        with console.progress(steps * samples, "step") as progress, memory_errors(f"{side}x{side} pixels"):
+        advice = "Close other programs or use --device cpu"
+        if fixed_side(extractor) is None:
+            advice = size_advice(side, side, BYTES_PER_PIXEL, runtime.device, extractor.smallest_side)
+        with console.progress(steps * samples, "step") as progress, memory_errors(f"{side}x{side} pixels", advice):
             for sample in range(samples):
                 for layer in extractor.layers:
                     image, how = find(original, layer, sample, progress)
@@ -239,7 +243,7 @@ def _through_code(
     from percept_cli.core.inference.invert import run_autoencoder
     from percept_cli.core.measures.pixels import image_error
     from percept_cli.core.pretrained.generators import load_generator
-    from percept_cli.core.runtime import memory_errors
+    from percept_cli.core.runtime import BYTES_PER_PIXEL, memory_errors, size_advice
 
     loaded = load_generator(model, "autoencoder")
     runtime = compute.runtime()
@@ -255,7 +259,9 @@ def _through_code(
             pixels = middle_square(pixels, size)
             photo = Photo(pixels, icc=photo.icc, format=photo.format, bits=photo.bits)
         height, width = pixels.shape[-2:]
-        with memory_errors(f"{width}x{height} pixels"):
+        short = min(height, width)
+        advice = size_advice(short, short, BYTES_PER_PIXEL, runtime.device, 1)
+        with memory_errors(f"{width}x{height} pixels", advice):
             result, code = run_autoencoder(network, pixels, runtime)
         down, across = (network.stride * units for units in code.shape[2:])
         if (down, across) != (height, width):

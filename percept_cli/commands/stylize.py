@@ -1,5 +1,6 @@
 """`percept stylize`: photographs in the style of a trained model, or of any picture."""
 
+import os
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -147,7 +148,7 @@ def stylize(
         raise UsageError(f"Give one of -m MODEL or --style PICTURE. Shipped models: {shipped}.")
     if mask is not None and size is not None:
         raise UsageError("--mask leaves pixels as they are and --size resizes them all: give one of them.")
-    if mask is not None and not mask.exists():
+    if mask is not None and not os.path.exists(mask):
         raise UsageError(f"--mask {mask}: there is no such file or folder.")
     parsed_tile = parse_tile(tile)
     if model is not None:
@@ -168,9 +169,10 @@ def stylize(
     from percept_cli.commands.batch import process_images
     from percept_cli.core.files.formats import keeps_levels
     from percept_cli.core.images.masks import load_mask
-    from percept_cli.core.runtime import memory_errors, seed_everything
+    from percept_cli.core.runtime import BYTES_PER_PIXEL, memory_errors, seed_everything, size_advice
 
     if model is not None:
+        from percept_cli.core.images.photo import fit_short_side
         from percept_cli.core.inference.restyle import restyle
         from percept_cli.core.pretrained.generators import load_generator
 
@@ -184,7 +186,13 @@ def stylize(
         console.say(runtime.reason)
 
         def change(photo: "Photo", allowed: "Tensor | None") -> "Photo":
-            with memory_errors(f"{photo.width}x{photo.height} pixels"):
+            height, width = (
+                (photo.height, photo.width) if size is None else fit_short_side(photo.height, photo.width, size)
+            )
+            advice = size_advice(height, width, BYTES_PER_PIXEL, runtime.device)
+            if mask is not None:
+                advice = "Shrink the photograph and its mask"
+            with memory_errors(f"{width}x{height} pixels", advice):
                 return restyle(
                     photo, generator, runtime, size=size, strength=strength, keep_colors=keep_colors, mask=allowed,
                     tile=parsed_tile,
@@ -211,7 +219,7 @@ def stylize(
         )  # fmt: skip
         seed_everything(seed)
         frozen = runtime.freeze(extractor.create([*content, *styling], seed, console.say))
-        styles = load_styles(style or [], style_size)
+        styles = load_styles(style or [], style_size, console.warn)
 
         def change(photo: "Photo", allowed: "Tensor | None") -> "Photo":
             optimized = style_transfer.stylize(

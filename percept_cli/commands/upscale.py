@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from percept_cli.core.pretrained.generators import LoadedGenerator
 
 DEFAULT_SCALE = 4
+RESULT_BYTES = 40  # of memory for a pixel of the result, with its copies for the file
 
 
 def upscale(
@@ -132,7 +133,7 @@ def upscale(
     from percept_cli.core.inference.upscale import Upscaler
     from percept_cli.core.pretrained.blending import load_shipped_upscaler
     from percept_cli.core.pretrained.generators import load_generator
-    from percept_cli.core.runtime import memory_errors
+    from percept_cli.core.runtime import CPU, fitting_size, free_memory, memory_errors
 
     runtime = compute.runtime()
     if model is not None and loaded is None:
@@ -161,7 +162,9 @@ def upscale(
         if job.destination is not None:
             check_size(job.destination.suffix, *size)
         upscaler = upscaler_for(enlargement.network_scale(factor, scales))
-        with memory_errors(f"{size[1]}x{size[0]} pixels", "Use a smaller --tile"):
+        fitting = fitting_size(photo.height, photo.width, int(RESULT_BYTES * factor**2) + 1, free_memory(CPU))
+        advice = f"Give a smaller factor, or shrink the photograph to {fitting[1]}x{fitting[0]} pixels or less"
+        with memory_errors(f"{size[1]}x{size[0]} pixels", advice):
             steps = upscaler.enlarge(photo, *size, verify=verify_tiles)
             step = next(steps)
             if verify_tiles and len(todo) == 1 and step.total == 1:

@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import gc
 import math
 import os
 import random
@@ -20,6 +21,7 @@ from percept_cli.errors import DeviceError, MemoryShortage, PerceptError, UsageE
 # From glibc's malloc.h
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
+CPU = torch.device("cpu")
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -174,6 +176,10 @@ def restore_random_state(state: dict) -> None:
         torch.cuda.set_rng_state_all(state["cuda"])
 
 
+# Of memory, at most, for a pixel of an image whose features are computed with their gradients; measured with VGG-19
+BYTES_PER_PIXEL = 8000
+
+
 def free_memory(device: torch.device) -> int:
     """Free bytes: of a GPU, including those that torch keeps for reuse; else of main memory, or less under `ulimit -v`."""
     if device.type == "cuda":
@@ -188,21 +194,30 @@ def free_memory(device: torch.device) -> int:
     return free if limit == resource.RLIM_INFINITY else max(0, min(free, limit - psutil.Process().memory_info().vms))
 
 
+def release_memory() -> None:
+    """Gives back what a failed piece of work held, before the next one begins."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
 def fitting_size(height: int, width: int, bytes_per_pixel: int, free: int) -> tuple[int, int]:
     """The (height, width) of the same shape that takes half of the free bytes, and at most half of each side; at least 1."""
     factor = min(0.5, math.sqrt(free / 2 / bytes_per_pixel / (height * width)))
     return max(1, int(height * factor)), max(1, int(width * factor))
 
 
-def size_advice(height: int, width: int, bytes_per_pixel: int, device: torch.device, least: int = 16) -> str:
+def size_advice(
+    height: int, width: int, bytes_per_pixel: int, device: torch.device, least: int = 16, option: str = "--size"
+) -> str:
     """The advice to give a `--size` for which the memory that is free now suffices, for work on height x width pixels.
 
-    least: the smallest --size that is allowed. Where even that does not fit, the advice is to free memory.
+    least: the smallest value that the option takes. Where even that does not fit, the advice is to free memory.
     """
     side = min(fitting_size(height, width, bytes_per_pixel, free_memory(device)))
     if side < least:
         return "Close other programs" if device.type == "cpu" else "Use --device cpu"
-    return f"Use --size {side - side % 16 if side > 64 else side} or less"
+    return f"Use {option} {side - side % 16 if side > 64 else side} or less"
 
 
 @contextlib.contextmanager

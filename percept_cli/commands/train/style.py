@@ -118,6 +118,7 @@ def train_style(
     from percept_cli.core.data.photos import training_photos
     from percept_cli.core.losses.style import load_styles
     from percept_cli.core.losses.style_losses import parse_blend
+    from percept_cli.core.runtime import memory_errors
     from percept_cli.core.training.style import StyleTraining, train_style
 
     console = report.console()
@@ -129,7 +130,9 @@ def train_style(
         steps, batch, size, smallest_crop, style_size, learning_rate, optimizer, generator, width, norm, start, choice, seed,
         blend=parse_blend(blend, len(style)), loss=loss, **options.given(losses),
     )  # fmt: skip
-    load_styles(style, style_size)  # raises before a run begins
+    setting_up = "setting up the training", "Use a smaller --size or --style-size"
+    with memory_errors(*setting_up):
+        load_styles(style, style_size, console.warn)  # raises before a run begins
     photos = training_photos(data, "style", console.say)
     if preview:
         preview_training(photos[0], style, output, training, compute, existing, console)
@@ -137,7 +140,9 @@ def train_style(
     run = open_run(output, compute, existing, console)
     share = FAST_STEPS * FAST_SIZE**2 / (steps * size**2)
     shorter = f"; --fast needs about {max(1, round(100 * share))} % of that" if share < 0.8 else ""
-    follow(run, train_style(style, photos, run, training), console, shorter)
+    with memory_errors(*setting_up):
+        steps_of_run = train_style(style, photos, run, training)
+    follow(run, steps_of_run, console, shorter)
     report_model(run, console, f"percept stylize PHOTO -m {output}")
 
 

@@ -1,15 +1,16 @@
 """The photographs that `percept visualize` takes."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from percept_cli.commands.planning import check_sources
-from percept_cli.console import Console
+from percept_cli.console import Console, Failures
 from percept_cli.core.files.inputs import expand_inputs
-from percept_cli.errors import UsageError
+from percept_cli.errors import ExitCode, ImageError, MemoryShortage, UsageError
 from percept_cli.options import Listing
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from percept_cli.core.images.photo import Photo
 
+Result = TypeVar("Result")
 SHORT_SIDE = 384  # pixels
 
 Photograph = Annotated[
@@ -93,6 +95,41 @@ def _load(path: Path, console: Console, enough: int | None = None) -> "Photo":
     for note in photo.notes:
         console.warn(f"{path}: {note}")
     return photo
+
+
+def each_good(
+    paths: Sequence[Path], work: "Callable[[Path], Result]", console: Console, unit: str
+) -> tuple[list[tuple[Path, "Result"]], Failures]:
+    """The files of which `work` could be done, with its results, and the others, which are reported; with progress in `unit`.
+
+    Left out is what cannot be read and what memory is not enough for. Raises typer.Exit with 4 where nothing is left, and
+    MemoryShortage for a single file.
+    """
+    from percept_cli.core.runtime import memory_errors, release_memory
+
+    failures, done = Failures(console), list[tuple[Path, Any]]()
+    with console.progress(len(paths), unit) as progress:
+        for path in paths:
+            try:
+                with memory_errors(str(path), "Shrink it first"):
+                    done.append((path, work(path)))
+            except ImageError as error:
+                failures.add(path, str(error))
+            except MemoryShortage as error:
+                if len(paths) == 1:
+                    raise
+                failures.add(path, str(error))
+                release_memory()
+            progress.advance(1)
+    if not done:
+        raise typer.Exit(ExitCode.ALL_FAILED)
+    return done, failures
+
+
+def exit_if_failed(failures: Failures) -> None:
+    """Raises typer.Exit with 3 where some files had to be left out of a picture."""
+    if failures.inputs:
+        raise typer.Exit(ExitCode.SOME_FAILED)
 
 
 def unique_names(files: list[Path]) -> list[str]:

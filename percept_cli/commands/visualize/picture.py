@@ -1,5 +1,6 @@
 """The files of a picture of `percept visualize` and of its numbers: planned before the work, written and reported after it."""
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -146,7 +147,7 @@ def plan_page(
     Raises UsageError as `plan_picture` does, and for another extension.
     """
     folder = Path(output or ".")
-    if output is None or output.endswith("/") or folder.is_dir():
+    if output is None or output.endswith("/") or os.path.isdir(folder):
         output = str(folder / f"{subject.replace('/', '-')}_{what}{HTML}")
     elif folder.suffix.lower() != HTML:
         raise UsageError(
@@ -155,14 +156,15 @@ def plan_page(
     return plan_picture(subject, what, output, data, existing, console, sources=sources, others=(HTML,))
 
 
-def follow(steps: "Iterator[Step[Result]]", console: Console, unit: str, work: str, advice: str = "") -> Result:
+def follow(steps: "Iterator[Step[Result]]", console: Console, unit: str, work: str, advice: str) -> Result:
     """Do the work of a picture step by step, with progress in `unit`, and return its result.
 
-    Raises DeviceError where there is not enough memory for `work`, and what the work raises.
+    work, advice: what memory may not be enough for, and what to do then. Raises MemoryShortage where it is not enough, and
+    what the work raises.
     """
     from percept_cli.core.runtime import memory_errors
 
-    with memory_errors(work, advice or "Use a smaller --size"):
+    with memory_errors(work, advice):
         step = next(steps)
         with console.progress(step.total, unit) as progress:
             for step in steps:
@@ -194,5 +196,5 @@ def _plan_numbers(data: Path | None, sources: Sequence[Path], existing: Existing
 
 
 def _refuse_source(place: Path | None, sources: Sequence[Path], option: str) -> None:
-    if place is not None and place.resolve() in {source.resolve() for source in sources}:
+    if place is not None and os.path.realpath(place) in set(map(os.path.realpath, sources)):
         raise UsageError(f"'{place}' is an input and would be written over: choose another {option}.")

@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.util
+import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,6 +17,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from percept_cli.core.files.formats import PHOTOGRAPH_EXTENSIONS
+from percept_cli.core.files.inputs import is_special, list_images
 from percept_cli.core.images.decode import load_levels
 from percept_cli.errors import ImageError, UsageError
 
@@ -31,14 +33,18 @@ SAMPLE_PHOTOS = (
 
 
 def find_photos(folders: Sequence[Path]) -> list[Path]:
-    """All images in folders and their subfolders, sorted; a file stands for itself. Raises UsageError if there is none."""
+    """All images in folders and their subfolders, sorted; a file stands for itself. Raises UsageError if there is none.
+
+    Links that lead nowhere and folders that cannot be read are among them, so that they are reported as unreadable.
+    """
     photos: list[Path] = []
     for folder in folders:
-        if folder.is_file():
+        if os.path.isfile(folder):
             photos.append(folder)
-        elif folder.is_dir():
-            files = (file for file in folder.rglob("*") if file.suffix.lower() in PHOTOGRAPH_EXTENSIONS)
-            photos += sorted(file for file in files if not file.name.startswith("."))
+        elif os.path.isdir(folder):
+            photos += list_images(folder, recursive=True, extensions=PHOTOGRAPH_EXTENSIONS, hidden_folders=True)
+        elif is_special(folder):
+            raise UsageError(f"--data {folder}: this is a pipe or a device, give a file or a folder.")
         else:
             raise UsageError(f"--data {folder}: there is no such file or folder.")
     if not photos:
@@ -49,9 +55,17 @@ def find_photos(folders: Sequence[Path]) -> list[Path]:
 
 
 def fingerprint(photos: Sequence[Path]) -> str:
-    """A digest of the names and the sizes in bytes of photographs."""
-    listing = "\n".join(f"{photo.name} {photo.stat().st_size}" for photo in photos)
-    return hashlib.sha256(listing.encode()).hexdigest()[:16]
+    """A digest of the names and the sizes in bytes of photographs; of -1 where a link leads nowhere."""
+    listing = "\n".join(f"{photo.name} {_bytes_of(photo)}" for photo in photos)
+    # Names need not be valid in any encoding.
+    return hashlib.sha256(listing.encode(errors="surrogateescape")).hexdigest()[:16]
+
+
+def _bytes_of(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1
 
 
 def photo_settings(photos: Sequence[Path], name: str = "photos") -> dict[str, Any]:

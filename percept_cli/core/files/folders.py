@@ -1,8 +1,9 @@
 """Folders of images: one for each class of a probe, or two whose images are compared. Imports no torch."""
 
+import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from percept_cli.core.files.inputs import find_images
@@ -13,11 +14,15 @@ USUAL_FOLDS = 5
 
 @dataclass(frozen=True)
 class LabeledFiles:
-    """Image files, the class of each, and the files that lie in no folder of a class."""
+    """Image files, the class of each, and the files that lie in no folder of a class.
+
+    unreadable: the folders of classes that cannot be read, and why.
+    """
 
     files: tuple[Path, ...]
     classes: tuple[str, ...]
     unlabeled: tuple[Path, ...] = ()
+    unreadable: dict[Path, str] = field(default_factory=dict)
 
 
 def find_labeled(folder: Path) -> LabeledFiles:
@@ -25,21 +30,37 @@ def find_labeled(folder: Path) -> LabeledFiles:
 
     Raises UsageError where FOLDER is no folder, for fewer than two classes and for a class without an image.
     """
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise UsageError(f"--probe {folder}: there is no such folder.")
+    if reason := why_unreadable(folder):
+        raise UsageError(f"--probe {folder}: {reason}")
     labeled: list[tuple[Path, str]] = []
-    for place in sorted(folder.iterdir()):
-        if place.is_dir() and not place.name.startswith("."):
+    unreadable: dict[Path, str] = {}
+    places = [place for place in sorted(folder.iterdir()) if not place.name.startswith(".")]
+    for place in filter(os.path.isdir, places):
+        if reason := why_unreadable(place):
+            unreadable[place] = reason
+        else:
             labeled += [(file, place.name) for file in find_images(place, recursive=True)]
     classes = sorted({name for _, name in labeled})
     if len(classes) < 2:
         found = f"one class, '{classes[0]}'" if classes else "no folders"
+        closed = f" that can be read ({'; '.join(unreadable.values())})" if unreadable else ""
         raise UsageError(
-            f"--probe {folder} holds {found}: give a folder with a folder of images for each of two or more classes."
+            f"--probe {folder} holds {found}{closed}: give a folder with a folder of images for each of two or more "
+            "classes."
         )
-    beside = (path for path in sorted(folder.iterdir()) if path.is_file() and not path.name.startswith("."))
     files, names = zip(*labeled, strict=True)
-    return LabeledFiles(files, names, tuple(beside))
+    return LabeledFiles(files, names, tuple(filter(os.path.isfile, places)), unreadable)
+
+
+def why_unreadable(folder: Path) -> str:
+    """A sentence that says why a folder cannot be listed; empty where it can."""
+    try:
+        os.scandir(folder).close()
+    except OSError as error:
+        return f"The folder '{folder}' cannot be read: {error.strerror or error}."
+    return ""
 
 
 def check_folds(classes: Sequence[str], folds: int) -> None:
@@ -68,11 +89,15 @@ def find_pairs(first: Path, second: Path) -> tuple[list[Pair], dict[Path, str]]:
 
     Raises UsageError for a file beside a folder and for a folder without images.
     """
-    if first.is_dir() != second.is_dir():
-        folder, file = (first, second) if first.is_dir() else (second, first)
+    of_folders = os.path.isdir(first)
+    if of_folders != os.path.isdir(second):
+        folder, file = (first, second) if of_folders else (second, first)
         raise UsageError(f"'{folder}' is a folder and '{file}' is not: give two files or two folders.")
-    if not first.is_dir():
+    if not of_folders:
         return [Pair(first, second)], {}
+    for folder in (first, second):
+        if reason := why_unreadable(folder):
+            raise UsageError(reason)
     return match_by_name(find_images(first, recursive=False), find_images(second, recursive=False))
 
 

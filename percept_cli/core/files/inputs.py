@@ -4,13 +4,17 @@ import glob
 import itertools
 import os
 import re
+import stat
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from percept_cli.core.files.formats import READABLE_EXTENSIONS
 from percept_cli.errors import UsageError
+
+WAIT_FOR_WRITER = 2.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -32,15 +36,45 @@ def label_of(source: Path | None) -> str:
 
 
 def find_images(folder: str | Path, *, recursive: bool) -> list[Path]:
-    """The images in a folder, with `recursive` in all folders below it too, sorted. Hidden ones are left out.
+    """The images in a folder, with `recursive` in all folders below it too, sorted, as `list_images` gives them.
 
     Raises UsageError where there are none.
     """
-    found = _images_below(folder, recursive)
+    found = list_images(folder, recursive=recursive)
     if not found:
         advice = "" if recursive else ", add -r to search the folders in it"
         raise UsageError(f"The folder '{folder}' holds no image{advice}.")
     return found
+
+
+def list_images(
+    folder: str | Path,
+    *,
+    recursive: bool,
+    extensions: Collection[str] = READABLE_EXTENSIONS,
+    hidden_folders: bool = False,
+) -> list[Path]:
+    """The files in a folder that have one of the extensions, with `recursive` in all folders below it too, sorted.
+
+    Hidden files are left out, and pipes and devices, for which a reader would wait. Folders that cannot be read and links
+    that lead nowhere are in the list, so that reading them tells what is wrong.
+    """
+    found: list[Path] = []
+    unreadable: list[OSError] = []
+    for parent, folders, files in os.walk(folder, onerror=unreadable.append):
+        folders[:] = [name for name in folders if recursive and (hidden_folders or not name.startswith("."))]
+        named = (Path(parent, name) for name in files if _is_image_name(name, extensions))
+        found += [path for path in named if not is_special(path)]
+    return sorted([*found, *(Path(error.filename) for error in unreadable)])
+
+
+def is_special(path: Path) -> bool:
+    """Whether a path is a pipe, a device or a socket, by itself or through links; False where nothing can be found."""
+    try:
+        kind = stat.S_IFMT(os.stat(path).st_mode)
+    except (OSError, ValueError):
+        return False
+    return kind not in (stat.S_IFREG, stat.S_IFDIR)
 
 
 def expand_inputs(
@@ -76,8 +110,14 @@ def _expand(photo: str, recursive: bool, *, is_path: bool = False) -> list[Input
         return [InputItem(None, Path("stdin"))]
     refuse_address(photo)
     path = Path(photo)
-    if path.is_dir():
-        return [InputItem(source, source.relative_to(path)) for source in find_images(photo, recursive=recursive)]
+    # Not the methods of paths: they raise errors for folders that are closed to the user and for names that are too long.
+    if os.path.isdir(path):
+        found = list_images(photo, recursive=recursive)
+        if not found and _is_image_name(path.name):
+            found = [path]  # the shell's *.png may find such a folder, which fails alone
+        found = found or find_images(photo, recursive=recursive)
+        # A folder that cannot be read is an entry itself.
+        return [InputItem(each, each.relative_to(path) if each != path else Path(path.name)) for each in found]
     # An existing file goes before a pattern: 'photo[1].jpg' may be either.
     if is_path or not glob.has_magic(photo) or os.path.lexists(path):
         return [InputItem(path, Path(path.name))]
@@ -86,10 +126,10 @@ def _expand(photo: str, recursive: bool, *, is_path: bool = False) -> list[Input
     start = Path(*itertools.takewhile(lambda part: not glob.has_magic(part), path.parts))
     matches: list[Path] = []
     for match in map(Path, sorted(glob.glob(photo, recursive=True))):
-        if match.is_dir():
+        if os.path.isdir(match):
             if "**" not in path.parts:
-                matches += _images_below(match, recursive)
-        elif _is_image_name(match.name):
+                matches += list_images(match, recursive=recursive)
+        elif _is_image_name(match.name) and not is_special(match):
             matches.append(match)
     if not matches:
         raise UsageError(f"No image matches '{photo}'.")
@@ -104,21 +144,13 @@ def refuse_address(given: str) -> None:
         raise UsageError(f"{address} is an address, and percept reads files: download it first: curl -O -L {address}")
 
 
-def _is_image_name(name: str) -> bool:
-    return not name.startswith(".") and os.path.splitext(name)[1].lower() in READABLE_EXTENSIONS
-
-
-def _images_below(folder: str | Path, recursive: bool) -> list[Path]:
-    found: list[Path] = []
-    for parent, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if recursive and not name.startswith(".")]
-        found += [Path(parent, name) for name in files if _is_image_name(name)]
-    return sorted(found)
+def _is_image_name(name: str, extensions: Collection[str] = READABLE_EXTENSIONS) -> bool:
+    return not name.startswith(".") and os.path.splitext(name)[1].lower() in extensions
 
 
 def _read_list(from_file: Path, null_separated: bool) -> list[str]:
     try:
-        data = sys.stdin.buffer.read() if str(from_file) == "-" else from_file.read_bytes()
+        data = sys.stdin.buffer.read() if str(from_file) == "-" else _read_bytes(from_file)
     except OSError as error:
         raise UsageError(f"The list '{from_file}' cannot be read: {error.strerror or error}.") from error
     # Windows editors begin a text file with a byte order mark.
@@ -130,3 +162,31 @@ def _read_list(from_file: Path, null_separated: bool) -> list[str]:
     if not paths:
         raise UsageError(f"The list '{from_file}' names no image.")
     return paths
+
+
+def _read_bytes(path: Path) -> bytes:
+    """The content of a file, or of a pipe as the shell's `<(...)` gives it. Raises OSError; UsageError for a device."""
+    kind = stat.S_IFMT(path.stat().st_mode)
+    if kind == stat.S_IFIFO:
+        return _read_pipe(path)
+    if kind != stat.S_IFREG and kind != stat.S_IFDIR and not _is_terminal(path):
+        raise UsageError(f"The list '{path}' is a device, not a file.")
+    return path.read_bytes()
+
+
+def _is_terminal(path: Path) -> bool:
+    with path.open("rb", buffering=0) as file:
+        return file.isatty()
+
+
+def _read_pipe(path: Path) -> bytes:
+    """What is written to a pipe. Without a writer, which another program may be about to be, UsageError after a while."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    with os.fdopen(descriptor, "rb", buffering=0) as pipe:
+        last = time.monotonic() + WAIT_FOR_WRITER
+        while (first := pipe.read(1)) == b"":  # None: there is a writer, which has written nothing yet
+            if time.monotonic() > last:
+                raise UsageError(f"The list '{path}' is a pipe into which nothing is written: it names no image.")
+            time.sleep(0.02)
+        os.set_blocking(descriptor, True)
+        return (first or b"") + pipe.read()

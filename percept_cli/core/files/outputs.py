@@ -12,7 +12,7 @@ from percept_cli.core.files.formats import WRITABLE, find_format
 from percept_cli.core.files.inputs import InputItem, label_of
 from percept_cli.errors import UsageError, unknown_name
 
-TEMPLATE_FIELDS = ("rel", "stem", "ext", "op", "model")
+TEMPLATE_FIELDS = ("rel", "stem", "ext", "op", "model", "name")
 
 # On these systems two names that differ only in case are one file.
 _IGNORES_CASE = sys.platform in ("win32", "darwin")
@@ -89,8 +89,8 @@ def plan_outputs(
     output: a folder where it exists as one, ends in a slash or there are several inputs; else a file; `-` is standard
     output; None puts each result beside its input. name: the template of names in a folder, with the fields `rel` (the
     input's folder below the one that was searched), `stem`, `ext` (the input's extension, `.png` where percept cannot
-    write it), `op` and `model`; a result lies in the folder `rel` unless `name` has that field. others: further
-    extensions that the file `output` may have, as `.svg`.
+    write it), `name` (the input's, with its own extension), `op` and `model`; a result lies in the folder `rel` unless
+    `name` has that field. others: further extensions that the file `output` may have, as `.svg`.
     """
     if overwrite and skip_existing:
         raise UsageError("--overwrite and --skip-existing exclude each other: give one of them.")
@@ -108,11 +108,12 @@ def plan_outputs(
         folder = None if output is None else Path(output)
         jobs = [
             Job(item.source, None)
-            if folder is None and item.source is None
+            # A folder among the inputs cannot be read, and so has no result.
+            if (folder is None and item.source is None) or (item.source is not None and os.path.isdir(item.source))
             else Job(item.source, _place(item, folder, name, values, real_folders, keep_tree=keep_tree))
             for item in items
         ]
-    _refuse_shared(jobs, real_folders)
+    _refuse_shared(jobs, items, real_folders)
     done = _refuse_or_find_inputs(jobs, real_folders, skip_existing)
     jobs = _settle_existing(jobs, done, overwrite, skip_existing)
     for place in sorted({job.destination.parent for job in jobs if job.destination is not None and not job.skip}):
@@ -181,7 +182,9 @@ def _place(
     """The path of an input's result, in `folder` or beside the input: the template `name` filled in."""
     own = item.relative.suffix
     extension = own if own.lower() in WRITABLE else ".png"
-    rendered = name.format(rel=item.relative.parent.as_posix(), stem=item.relative.stem, ext=extension, **values)
+    rendered = name.format(
+        rel=item.relative.parent.as_posix(), name=item.relative.name, stem=item.relative.stem, ext=extension, **values
+    )
     root = folder
     if root is None:
         assert item.source is not None
@@ -201,16 +204,19 @@ def _place(
     return destination
 
 
-def _refuse_shared(jobs: Sequence[Job], real_folders: _RealFolders) -> None:
-    writers: dict[str, Job] = {}
-    for job in jobs:
+def _refuse_shared(jobs: Sequence[Job], items: Sequence[InputItem], real_folders: _RealFolders) -> None:
+    writers: dict[str, InputItem] = {}
+    for job, item in zip(jobs, items, strict=True):
         if job.destination is None:
             continue
-        first = writers.setdefault(real_folders.place(job.destination), job)
-        if first is not job:
+        first = writers.setdefault(real_folders.place(job.destination), item)
+        if first is not item:
+            paths = [str(each.relative) for each in (first, item)]
+            differ = paths[0].casefold() != paths[1].casefold() if _IGNORES_CASE else paths[0] != paths[1]
+            # Below one folder, the whole name is in no other; of two folders, the inputs may be called the same.
+            advice = "--name '{name}_{op}{ext}' tells them apart" if differ else "give each a command and -o of its own"
             raise UsageError(
-                f"'{first.label}' and '{job.label}' would both be written to '{job.destination}': "
-                "use {rel} or {ext} in --name, or separate folders."
+                f"'{first.label}' and '{job.label}' would both be written to '{job.destination}': {advice}."
             )
 
 
@@ -224,8 +230,8 @@ def _refuse_or_find_inputs(jobs: Sequence[Job], real_folders: _RealFolders, skip
     for job in jobs:
         if job.source is not None:
             readers[real_folders.place(job.source)] = job
-            if job.source.is_symlink():
-                readers.setdefault(real_folders.place(job.source.resolve()), job)
+            if os.path.islink(job.source):
+                readers.setdefault(real_folders.place(Path(os.path.realpath(job.source))), job)
     done = set()
     for job in jobs:
         reader = None if job.destination is None else readers.get(real_folders.place(job.destination))
@@ -243,7 +249,7 @@ def _refuse_or_find_inputs(jobs: Sequence[Job], real_folders: _RealFolders, skip
 def _settle_existing(jobs: Sequence[Job], done: set[Job], overwrite: bool, skip_existing: bool) -> list[Job]:
     existing = [job for job in jobs if job.destination is not None and os.path.lexists(job.destination)]
     for job in existing:
-        if job.destination is not None and job.destination.is_dir():
+        if job.destination is not None and os.path.isdir(job.destination):
             raise UsageError(f"'{job.destination}' is a folder: no image can be written in its place.")
     if existing and not overwrite and not skip_existing:
         what = "1 output exists" if len(existing) == 1 else f"{len(existing)} outputs exist"

@@ -20,7 +20,7 @@ from percept_cli.core.images import metadata, sixteen_bit
 from percept_cli.core.images.integrity import load_pixels, refuse_damaged
 from percept_cli.core.images.photo import Photo, quantize, unpremultiply
 from percept_cli.core.images.sources import open_stream
-from percept_cli.core.runtime import fitting_size, free_memory, is_out_of_memory
+from percept_cli.core.runtime import CPU, fitting_size, free_memory, is_out_of_memory
 from percept_cli.errors import ImageError
 
 # Only these, because other readers of Pillow run programs (EPS) or accept almost any file (PCD, MSP).
@@ -145,7 +145,7 @@ def _too_large(name: str, size: tuple[int, int] | None) -> str:
     if size is None:
         return f"'{name}' does not fit in memory: close other programs."
     width, height = size
-    fitting = fitting_size(height, width, _DECODING_BYTES, free_memory(torch.device("cpu")))
+    fitting = fitting_size(height, width, _DECODING_BYTES, free_memory(CPU))
     return (
         f"'{name}' of {width}x{height} pixels does not fit in memory: shrink it to {fitting[1]}x{fitting[0]} or less."
     )

@@ -1,5 +1,6 @@
 """Masks: a photograph may change where its mask is white, and stays the same to the bit where it is black."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from percept_cli.core.files.formats import READABLE_EXTENSIONS
+from percept_cli.core.files.inputs import is_special
 from percept_cli.core.images.decode import load_image
 from percept_cli.core.images.photo import Photo
 from percept_cli.errors import ImageError
@@ -53,10 +55,14 @@ def load_mask(path: Path, source: Path | None, height: int, width: int) -> Tenso
     path: the picture, or a folder with a picture that has the name of `source`, with any extension. Transparent pixels
     are black. Raises ImageError where there is no picture, and where it has another size or is all black.
     """
-    if path.is_dir():
+    if os.path.isdir(path):
         stem = source.stem if source is not None else "-"
-        named = (each for each in path.glob("*") if each.stem == stem and each.suffix.lower() in READABLE_EXTENSIONS)
-        found = min(named, default=None)
+        try:
+            entries = [path / name for name in os.listdir(path)]
+        except OSError as error:
+            raise ImageError(f"--mask {path}: the folder cannot be read: {error.strerror or error}.") from error
+        named = (each for each in entries if each.stem == stem and each.suffix.lower() in READABLE_EXTENSIONS)
+        found = min((each for each in named if not is_special(each)), default=None)
         if found is None:
             raise ImageError(f"--mask {path}: no picture called '{stem}' lies there.")
         path = found

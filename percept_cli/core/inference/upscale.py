@@ -25,7 +25,7 @@ from percept_cli.core.inference.enlargement import choose_enlargement
 from percept_cli.core.inference.run import run_whole
 from percept_cli.core.inference.verification import Verification, level_difference, places_across_seams
 from percept_cli.core.runtime import Runtime, is_out_of_memory
-from percept_cli.errors import DeviceError
+from percept_cli.errors import MemoryShortage
 
 NARROWEST_HALO = 16
 INVISIBLE = 0.5 / 255  # half a gray level; the largest error at the edge of a tile with a measured halo
@@ -119,7 +119,7 @@ class Upscaler:
 
         height, width: size to which the result is resampled; `scale` times the photograph's if None. verify: compares
         parts of the result with other tiles. Where memory is not enough, tiles become smaller, with a note. Raises
-        DeviceError if it is not enough for the smallest tiles, or for the whole picture without tiles.
+        MemoryShortage if it is not enough for the smallest tiles, or for the whole picture without tiles.
         """
         exact_size = photo.height * self.scale, photo.width * self.scale
         size = (height or exact_size[0], width or exact_size[1])
@@ -202,12 +202,12 @@ class Upscaler:
     def _smaller(self, side: int, photo: Photo) -> int:
         what = f"{photo.width}x{photo.height} pixels"
         if self.tile == OFF:
-            raise DeviceError(f"Not enough memory for {what} as a whole. Leave --tile at auto.")
+            raise MemoryShortage(f"Not enough memory for {what} as a whole. Leave --tile at auto.")
         # The picture may be smaller than the planned side.
         smaller = min(side, max(photo.height, photo.width)) // 2
         if smaller < memory.SMALLEST_TILE:
             advice = "Close other programs" if self.runtime.device.type == "cpu" else "Use --device cpu"
-            raise DeviceError(f"Not enough memory for {what}, even in tiles of {side} pixels. {advice}.")
+            raise MemoryShortage(f"Not enough memory for {what}, even in tiles of {side} pixels. {advice}.")
         self._largest_tile = smaller
         if self.runtime.device.type == "cuda":
             torch.cuda.empty_cache()

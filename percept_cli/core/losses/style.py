@@ -19,6 +19,10 @@ from percept_cli.core.losses.terms import Features, FeatureTerm, Parts, Term, To
 from percept_cli.core.losses.weighted import PerceptualLoss
 from percept_cli.errors import ImageError, UsageError
 
+# Sides of a style image that is taken whole: its short side is enlarged to `style_size`, and a line of pixels would fill
+# the memory.
+LONGEST = 8
+
 
 class StyleTerm(Term):
     """Style of images against that of fixed style images, by a loss of `STYLE_LOSSES` (Gram: Johnson et al. 2016, eq. 4).
@@ -170,16 +174,33 @@ def create_style_loss(
     )
 
 
-def load_styles(paths: Sequence[Path], short_side: int) -> list[Tensor]:
-    """The style images, each (1, 3, h, w) in [0, 1] with a short side of `short_side` pixels.
+def load_styles(
+    paths: Sequence[Path], short_side: int, announce: Callable[[str], None] = lambda message: None
+) -> list[Tensor]:
+    """The style images, each (1, 3, h, w) in [0, 1] with a short side of `short_side` pixels, over black where transparent.
 
-    Raises UsageError if one cannot be read.
+    Of one that is longer than `LONGEST` times its short side the middle is taken, which is announced. Raises UsageError if
+    one cannot be read.
     """
     styles = []
     for path in paths:
         try:
-            pixels = load_image(path).pixels
+            photo = load_image(path)
         except ImageError as error:
             raise UsageError(f"--style: {error}") from error
+        whole, pixels = (photo.height, photo.width), photo.visible()
+        pixels = _middle(pixels, LONGEST * min(whole))
+        if pixels.shape[-2:] != whole:
+            announce(
+                f"--style {path}: {whole[1]}x{whole[0]} pixels are too long; of the style, the middle "
+                f"{pixels.shape[-1]}x{pixels.shape[-2]} are used"
+            )
         styles.append(resize_image(pixels, *fit_short_side(pixels.shape[-2], pixels.shape[-1], short_side)))
     return styles
+
+
+def _middle(pixels: Tensor, longest: int) -> Tensor:
+    """The middle of images (N, C, H, W), of at most `longest` pixels a side."""
+    height, width = (min(side, longest) for side in pixels.shape[-2:])
+    top, left = (pixels.shape[-2] - height) // 2, (pixels.shape[-1] - width) // 2
+    return pixels[..., top : top + height, left : left + width]

@@ -18,11 +18,12 @@ from percept_cli.core.losses.style import StyleLossOptions, create_style_loss
 from percept_cli.core.losses.style_losses import find_style_loss
 from percept_cli.core.optimization.loop import Loss, OptimizationStep, optimize_image, penalize_range
 from percept_cli.core.optimization.parametrization import Frequencies, Parametrization
-from percept_cli.core.runtime import Runtime, memory_errors
+from percept_cli.core.runtime import BYTES_PER_PIXEL, Runtime, memory_errors, size_advice
 from percept_cli.errors import ImageError, UsageError, unknown_name
 
 COARSEST = 192  # short side in pixels of the first size
 GROWTH = 2.0
+SMALLEST_SIZE, SMALLEST_STYLE = 16, 32  # of --size and --style-size, pixels
 RANGE_WEIGHT = 10.0  # larger than for inversion, as style losses are several times as large as feature errors
 
 
@@ -72,7 +73,8 @@ def stylize(
     height, width = pixels.shape[-2:]
     if min(height, width) < extractor.smallest_side:
         raise ImageError(
-            f"{width}x{height} pixels are too few for {extractor.architecture.name}: give --size {extractor.smallest_side}."
+            f"{width}x{height} pixels are too few for {extractor.architecture.name}: "
+            f"give --size {max(extractor.smallest_side, SMALLEST_SIZE)}."
         )
 
     def finished(image: Tensor) -> Photo:
@@ -81,9 +83,27 @@ def stylize(
         return result if mask is None else keep_outside(result, photo, mask)
 
     fitting = tile_extractor(extractor, tile, height, width)
-    with memory_errors(f"{width}x{height} pixels"):
+    advice = _memory_advice(height, width, styles, mask, extractor, runtime.device)
+    with memory_errors(f"{width}x{height} pixels", advice):
         for step in optimize_style(pixels, styles, fitting, runtime, options):
             yield StyleStep(step.index, step.total, step.parts, step.image, finished)
+
+
+def _memory_advice(
+    height: int,
+    width: int,
+    styles: Sequence[Tensor],
+    mask: Tensor | None,
+    extractor: FeatureExtractor,
+    device: torch.device,
+) -> str:
+    """What to do where memory is not enough for a photograph of height x width pixels: to make the larger image smaller."""
+    style = max((each.shape[-2:] for each in styles), key=lambda size: size[0] * size[1])
+    if style[0] * style[1] > height * width:
+        return size_advice(style[0], style[1], BYTES_PER_PIXEL, device, SMALLEST_STYLE, "--style-size")
+    if mask is not None:
+        return "Shrink the photograph and its mask"
+    return size_advice(height, width, BYTES_PER_PIXEL, device, max(extractor.smallest_side, SMALLEST_SIZE))
 
 
 def scales(height: int, width: int) -> list[tuple[int, int]]:

@@ -206,7 +206,7 @@ class Run:
         """The steps of the loop. Each is logged, some add a picture to the preview; every minute a checkpoint is written."""
         saved = time.monotonic()
         try:
-            with memory_errors("training; a smaller --batch or smaller crops help too"):
+            with memory_errors("training", "Use a smaller --batch or smaller crops"):
                 for step in loop:
                     if log is not None:
                         self._log(log, step)

@@ -1,5 +1,6 @@
 """`percept visualize activations`: features before and after each activation of a network, over photographs."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -36,10 +37,9 @@ def activations(
 
     percept visualize activations photos/ --extractor vgg19 -o activations.svg --data activations.csv
     """
-    from percept_cli.commands.visualize.photographs import list_photos, load_subject
+    from percept_cli.commands.visualize.photographs import each_good, exit_if_failed, list_photos, load_subject
     from percept_cli.commands.visualize.picture import SVG, extractor_title, plan_picture
     from percept_cli.core.data.photos import sample_photos
-    from percept_cli.errors import ExitCode, ImageError
 
     console, choice = report.console(), source.choose()
     if photos or listing.from_file is not None:
@@ -55,7 +55,7 @@ def activations(
         return
 
     from percept_cli.core.drawing.plots import check_matplotlib
-    from percept_cli.core.runtime import memory_errors
+    from percept_cli.core.runtime import BYTES_PER_PIXEL, memory_errors, size_advice
     from percept_cli.core.visualization import activations as core
 
     check_matplotlib()
@@ -63,26 +63,22 @@ def activations(
     runtime = compute.runtime()
     console.say(runtime.reason)
     extractor = runtime.freeze(choice.create([side for pair in pairs for side in pair], seed, console.say))
-    measured: dict[str, list[core.LayerFigures]] = {}
-    scaled, failed = 0, 0
-    with console.progress(len(paths), "photograph") as progress:
-        for path in paths:
-            try:
-                subject = load_subject(path, size, console, usual=SIDE)
-                scaled += subject.scaled
-                with memory_errors(str(path)):
-                    measured.update(core.measure_activations(extractor, [(str(path), runtime.place(subject.pixels))]))
-            except ImageError as error:
-                failed += 1
-                console.error(str(error))
-            progress.advance(1)
-    if not measured:
-        raise typer.Exit(ExitCode.ALL_FAILED)
+
+    def measure(path: Path) -> tuple[bool, dict[str, list[core.LayerFigures]]]:
+        subject = load_subject(path, size, console, usual=SIDE)
+        height, width = subject.pixels.shape[-2:]
+        advice = size_advice(height, width, BYTES_PER_PIXEL, runtime.device, extractor.smallest_side)
+        with memory_errors(str(path), advice):
+            figures = dict(core.measure_activations(extractor, [(str(path), runtime.place(subject.pixels))]))
+        return subject.scaled, figures
+
+    done, failures = each_good(paths, measure, console, "photograph")
+    measured = {name: layers for _, (_, figures) in done for name, layers in figures.items()}
+    scaled = sum(was_scaled for _, (was_scaled, _) in done)
     title = f"{extractor_title(choice)}: features before and after the activation"
     note = f"{scaled} of them scaled to a short side of {size or SIDE} pixels" if scaled else ""
     target.write(
         core.activation_plot(measured, pairs, title, note), core.activation_records(measured), extractor=choice.name,
         photographs=len(measured),
     )  # fmt: skip
-    if failed:
-        raise typer.Exit(ExitCode.SOME_FAILED)
+    exit_if_failed(failures)

@@ -71,7 +71,7 @@ def features(
     if target.is_done():
         return
 
-    from percept_cli.core.runtime import memory_errors
+    from percept_cli.core.runtime import BYTES_PER_PIXEL, memory_errors, size_advice
     from percept_cli.core.visualization.features import choose_taps, feature_sheet
 
     rows = choose_taps(choice.architecture, layer or (), before_after=before_after)
@@ -82,7 +82,10 @@ def features(
     runtime = compute.runtime()
     console.say(runtime.reason)
     extractor = runtime.freeze(choice.create(taps, seed, console.say))
-    with memory_errors(subject.size):
+    height, width = subject.pixels.shape[-2:]
+    with memory_errors(
+        subject.size, size_advice(height, width, BYTES_PER_PIXEL, runtime.device, extractor.smallest_side)
+    ):
         sheet, records = feature_sheet(
             extractor, subject.pixels, rows, runtime, title=f"{extractor_title(choice)}: {photo.name}",
             notes=[subject.note], count=count, channels=channels, components=components, overlay=overlay,

@@ -1,11 +1,15 @@
 """`percept visualize gram`: Gram matrices of styles, and the distances between them."""
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from percept_cli import options, parsing
 from percept_cli.commands.visualize.picture import Numbers, PlotFile
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 SIDE = 256  # pixels
 
@@ -36,7 +40,13 @@ def gram(
 
     percept visualize gram painting.jpg restyled-1.jpg restyled-2.jpg --layers relu3_1 --data distances.csv
     """
-    from percept_cli.commands.visualize.photographs import list_photos, load_subject, unique_names
+    from percept_cli.commands.visualize.photographs import (
+        each_good,
+        exit_if_failed,
+        list_photos,
+        load_subject,
+        unique_names,
+    )
     from percept_cli.commands.visualize.picture import SVG, extractor_title, plan_picture
 
     console = report.console()
@@ -51,7 +61,7 @@ def gram(
     from percept_cli.core.drawing.plots import check_matplotlib
     from percept_cli.core.extractors.geometry import shallow_to_deep
     from percept_cli.core.images.photo import middle_square
-    from percept_cli.core.runtime import memory_errors
+    from percept_cli.core.runtime import BYTES_PER_PIXEL, memory_errors, size_advice
     from percept_cli.core.visualization import gram as core
 
     check_matplotlib()
@@ -59,17 +69,21 @@ def gram(
     runtime = compute.runtime()
     console.say(runtime.reason)
     extractor = runtime.freeze(choice.create(layers, seed, console.say))
-    grams, thumbnails = [], []
-    with console.progress(len(paths), "picture") as progress:
-        for path in paths:
-            pixels = load_subject(path, size, console).pixels
-            with memory_errors(str(path)):
-                grams += core.style_grams(extractor, [runtime.place(pixels)])
-            thumbnails.append(middle_square(pixels, core.THUMBNAIL))
-            progress.advance(1)
-    names, distances = unique_names(paths), core.gram_distances(grams)
-    drawn = core.gram_records(names, grams) if len(paths) <= core.MATRICES else ()
+
+    def measure(path: Path) -> "tuple[dict[str, Tensor], Tensor]":
+        pixels = load_subject(path, size, console).pixels
+        height, width = pixels.shape[-2:]
+        advice = size_advice(height, width, BYTES_PER_PIXEL, runtime.device, extractor.smallest_side)
+        with memory_errors(str(path), advice):
+            (found,) = core.style_grams(extractor, [runtime.place(pixels)])
+        return found, middle_square(pixels, core.THUMBNAIL)
+
+    measured, failures = each_good(paths, measure, console, "picture")
+    grams, thumbnails = [each[0] for _, each in measured], [each[1] for _, each in measured]
+    names, distances = unique_names([path for path, _ in measured]), core.gram_distances(grams)
+    drawn = core.gram_records(names, grams) if len(grams) <= core.MATRICES else ()
     target.write(
         core.gram_plot(names, thumbnails, grams, distances, extractor_title(choice), size),
         [*core.distance_records(names, distances), *drawn], styles=len(names), layers=layers,
     )  # fmt: skip
+    exit_if_failed(failures)

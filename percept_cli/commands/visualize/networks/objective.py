@@ -88,6 +88,7 @@ def objective(
     from percept_cli.core.drawing.canvas import format_number
     from percept_cli.core.extractors.geometry import choose_side
     from percept_cli.core.optimization.maximization import USUAL_SIDE, MaximizationOptions
+    from percept_cli.core.runtime import BYTES_PER_PIXEL, size_advice
     from percept_cli.core.visualization.objective import maximize_all, objective_picture
 
     choice = source.choose()
@@ -102,6 +103,7 @@ def objective(
     found, records = follow(
         maximize_all(objectives, side, extractor, runtime, settings), console, "step",
         f"{diversity} images of {side}x{side} pixels",
+        size_advice(side, side, diversity * BYTES_PER_PIXEL, runtime.device, extractor.smallest_side),
     )  # fmt: skip
     results = [{"objective": each.objective, "image": each.number, "value": round(each.value, 4)} for each in found]
     if len(found) == 1:

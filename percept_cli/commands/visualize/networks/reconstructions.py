@@ -57,6 +57,7 @@ def reconstructions(
 
     from percept_cli.core.extractors.geometry import choose_side, shallow_to_deep
     from percept_cli.core.images.photo import middle_square
+    from percept_cli.core.runtime import BYTES_PER_PIXEL, size_advice
     from percept_cli.core.visualization.reconstructions import reconstruct_layers, reconstruction_sheet
 
     architecture = choice.architecture
@@ -70,6 +71,7 @@ def reconstructions(
     found, records = follow(
         reconstruct_layers(original, content, style, extractor, runtime, steps, seed), console, "step",
         f"{side}x{side} pixels",
+        size_advice(side, side, BYTES_PER_PIXEL, runtime.device, extractor.smallest_side),
     )  # fmt: skip
     results = [{"row": each.row, "layers": list(each.layers), "error": round(each.error, 5)} for each in found]
     sheet = reconstruction_sheet(original, found, f"What {extractor_title(choice)} keeps of {photo.name}", steps)

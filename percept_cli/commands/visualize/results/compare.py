@@ -53,9 +53,9 @@ def compare(
     percept visualize compare original.png bicubic.png upscaled.png -o swipe.html
     """
     from percept_cli.commands.planning import check_sources
-    from percept_cli.commands.visualize.photographs import load_pixels, unique_names
+    from percept_cli.commands.visualize.photographs import each_good, exit_if_failed, load_pixels, unique_names
     from percept_cli.commands.visualize.picture import HTML, plan_picture
-    from percept_cli.errors import UsageError
+    from percept_cli.errors import ImageError, UsageError
 
     console = report.console()
     if len(pictures) < 2:
@@ -86,8 +86,13 @@ def compare(
         taps = perceptual_layers(choice.architecture, layers)
         console.say(runtime.reason)
         extractor = runtime.freeze(choice.create(taps, seed, console.say))
-    loaded = [load_pixels(path, console) for path in pictures]
-    shown, notes = align_pictures(loaded, names, [str(path) for path in pictures])
+    loaded, failures = each_good(pictures, lambda path: load_pixels(path, console), console, "picture")
+    if len(loaded) < 2 or loaded[0][0] != pictures[0]:
+        what = "The reference cannot be used" if len(loaded) > 1 else "Only one picture is left"
+        raise ImageError(f"{what}: there is nothing to compare.")
+    if failures.inputs:
+        names = [name for path, name in zip(pictures, names, strict=True) if str(path) not in failures.inputs]
+    shown, notes = align_pictures([each for _, each in loaded], names, [str(path) for path, _ in loaded])
     height, width = shown[0].pixels.shape[-2:]
     with memory_errors(f"{len(shown)} pictures of {width}x{height} pixels", "Make them smaller"):
         places, found = find_places(shown, crops, crop_size)
@@ -101,3 +106,4 @@ def compare(
                 console.show(comparison_sheet(shown, places, maps))
         else:
             target.write(titled_sheet(shown, places, maps, title, notes), records, **fields)
+    exit_if_failed(failures)

@@ -1,12 +1,15 @@
 """`percept visualize history`: the losses of trainings over their steps."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 
 from percept_cli import options, parsing
 from percept_cli.commands.visualize.picture import Numbers, PlotFile
+
+Result = TypeVar("Result")
 
 
 def history(
@@ -40,11 +43,29 @@ def history(
     percept visualize history first.run second.run --parts total,style -o both.svg
     """
     from percept_cli.commands.visualize.picture import SVG, plan_picture
+    from percept_cli.console import Failures
     from percept_cli.core.visualization import history as core
+    from percept_cli.errors import ExitCode, UsageError
 
     console = report.console()
-    files = [core.find_log(given) for given in logs]
-    names = core.training_names(files)
+    failures = Failures(console)
+
+    def keep_good(given: Sequence[Path], read: Callable[[Path], Result]) -> list[tuple[Path, Result]]:
+        kept = []
+        for path in given:
+            try:
+                kept.append((path, read(path)))
+            except UsageError as error:
+                if len(logs) == 1:
+                    raise
+                failures.add(path, str(error))
+        if not kept:
+            raise typer.Exit(ExitCode.ALL_FAILED)
+        return kept
+
+    files = [file for _, file in keep_good(logs, core.find_log)]
+    labels = dict(zip(files, core.training_names(files), strict=True))
+    names = list(labels.values())
     target = plan_picture(
         names[0], "history", output, data, existing, console, sources=files, others=(SVG,), quality=quality, show=show
     )
@@ -54,7 +75,8 @@ def history(
     from percept_cli.core.drawing.plots import check_matplotlib
 
     check_matplotlib()
-    histories = [core.read_history(file, name) for file, name in zip(files, names, strict=True)]
+    histories = [history for _, history in keep_good(files, lambda file: core.read_history(file, labels[file]))]
+    names = [each.name for each in histories]
     chosen = core.choose_parts(histories, parts or ())
     target.write(
         core.history_plot(histories, chosen, f"Training history: {', '.join(names)}", smooth, previews),
@@ -62,3 +84,5 @@ def history(
         trainings=len(histories),
         steps=[int(each.steps[-1]) for each in histories],
     )
+    if failures.inputs:
+        raise typer.Exit(ExitCode.SOME_FAILED)

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,9 @@ from percept_cli.conditions import EffectIf
 from percept_cli.core.choices import GENERATORS
 from percept_cli.core.measures.metrics import METRICS
 from percept_cli.core.pretrained.manifest import role_of
+
+if TYPE_CHECKING:
+    from percept_cli.core.visualization.trial import Measured
 
 SAMPLES = ("astronaut.png", "chelsea.png", "coffee.png")
 MOST = 8  # photographs
@@ -59,7 +62,7 @@ def report(
 
     percept visualize report -m mine.safetensors photo.jpg -o mine.html
     """
-    from percept_cli.commands.visualize.photographs import list_photos, load_pixels
+    from percept_cli.commands.visualize.photographs import each_good, exit_if_failed, list_photos, load_pixels
     from percept_cli.commands.visualize.picture import plan_page
     from percept_cli.core.data.photos import sample_photos
     from percept_cli.core.pretrained.manifest import check_model, shipped_models
@@ -89,7 +92,6 @@ def report(
     found = find_log(log) if log is not None else beside if beside.is_file() else None
 
     from percept_cli.core.measures.comparison import create_comparison
-    from percept_cli.core.runtime import memory_errors
     from percept_cli.core.visualization.report import report_page, report_records, speed_sentence
     from percept_cli.core.visualization.trial import load_trial, measure_sample, measure_speed, take_samples
 
@@ -101,17 +103,17 @@ def report(
     exact = replace(compute, precision="fp32").runtime()
     border = trial.scale if trial.scale > 1 else 0
     comparison = create_comparison(metrics, exact, border=border, seed=seed, announce=console.say)
-    measured = []
-    with console.progress(len(paths), "photograph") as progress:
-        for path in paths:
-            pixels = load_pixels(path, console)
-            with memory_errors(str(path), "Give smaller photographs"):
-                samples = take_samples(trial, path.name, pixels)
-                measured += [measure_sample(sample, trial, comparison) for sample in samples]
-            progress.advance(1)
+
+    def measure(path: Path) -> "list[Measured]":
+        samples = take_samples(trial, path.name, load_pixels(path, console))
+        return [measure_sample(sample, trial, comparison) for sample in samples]
+
+    done, failures = each_good(paths, measure, console, "photograph")
+    measured = [each for _, samples in done for each in samples]
     speed = measure_speed(trial, seed)
     target.write(
         report_page(trial, file, measured, comparison, speed_sentence(speed, runtime), history),
         report_records(trial, measured), model=trial.loaded.name, role=trial.role,
-        megapixels_per_second=round(speed, 3), photographs=len(paths),
+        megapixels_per_second=round(speed, 3), photographs=len(done),
     )  # fmt: skip
+    exit_if_failed(failures)

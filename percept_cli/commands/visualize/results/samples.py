@@ -38,6 +38,7 @@ def samples(
 
     from percept_cli.core.generators.autoencoder import Autoencoder
     from percept_cli.core.pretrained.generators import load_generator
+    from percept_cli.core.runtime import BYTES_PER_PIXEL, size_advice
     from percept_cli.core.visualization.samples import sample_sheet
 
     loaded = load_generator(model, "autoencoder")
@@ -51,5 +52,6 @@ def samples(
     console.say(runtime.reason)
     side = size or loaded.recipe.get("size", 64)
     steps = sample_sheet(runtime.place_network(loaded.network), count, side, seed, runtime)
-    sheet, records = follow(steps, console, "picture", f"{side}x{side} pixels")
+    advice = size_advice(side, side, BYTES_PER_PIXEL, runtime.device, 1)
+    sheet, records = follow(steps, console, "picture", f"{side}x{side} pixels", advice)
     target.write(sheet, records, model=loaded.name, count=count, size=side, seed=seed)

@@ -1,12 +1,15 @@
 """`percept visualize spectrum`: the frequencies of the checkerboard patterns that enlarging left."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from percept_cli import options
 from percept_cli.commands.visualize.picture import Numbers, PlotFile
+
+if TYPE_CHECKING:
+    from percept_cli.core.visualization.spectrum import Spectrum
 
 MOST = 9  # pictures
 
@@ -28,9 +31,9 @@ def spectrum(
     percept visualize spectrum original.png upscaled.png --scale 4 -o spectra.svg --data peaks.csv
     """
     from percept_cli.commands.planning import check_sources
-    from percept_cli.commands.visualize.photographs import load_pixels
+    from percept_cli.commands.visualize.photographs import each_good, exit_if_failed, load_pixels
     from percept_cli.commands.visualize.picture import SVG, plan_picture
-    from percept_cli.errors import ImageError, UsageError
+    from percept_cli.errors import UsageError
 
     console = report.console()
     if len(images) > MOST:
@@ -46,14 +49,14 @@ def spectrum(
     from percept_cli.core.visualization.spectrum import measure_spectrum, spectrum_plot, spectrum_records
 
     check_matplotlib()
-    spectra = []
-    for path in images:
-        pixels = load_pixels(path, console)
-        try:
-            spectra.append(measure_spectrum(pixels, path.stem, scale))
-        except ImageError as error:
-            raise ImageError(f"'{path}': {error}") from error
-    records = spectrum_records(list(zip(map(str, images), spectra, strict=True)))
+
+    def measure(path: Path) -> "Spectrum":
+        return measure_spectrum(load_pixels(path, console), path.stem, scale)
+
+    measured, failures = each_good(images, measure, console, "picture")
+    spectra = [each for _, each in measured]
+    records = spectrum_records([(str(path), each) for path, each in measured])
     target.write(
         spectrum_plot(spectra, scale, "Power spectrum"), records, patterns=[len(each.patterns) for each in spectra]
     )
+    exit_if_failed(failures)

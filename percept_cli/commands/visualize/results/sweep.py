@@ -79,6 +79,7 @@ def sweep(
     from percept_cli.commands.visualize.photographs import choose_photo, load_subject
     from percept_cli.commands.visualize.picture import follow, plan_picture
     from percept_cli.core.optimization.style_transfer import StyleOptions
+    from percept_cli.core.runtime import BYTES_PER_PIXEL, size_advice
     from percept_cli.core.visualization import sweep as core
 
     console = report.console()
@@ -94,13 +95,15 @@ def sweep(
     subject = load_subject(photo, size, console)
     runtime = compute.runtime()
     console.say(runtime.reason)
+    height, width = subject.pixels.shape[-2:]
+    advice = size_advice(height, width, BYTES_PER_PIXEL, runtime.device)
     if trained:
-        swept = follow(core.sweep_models(subject.pixels, asked, model, runtime), console, "model", subject.size)
+        swept = follow(core.sweep_models(subject.pixels, asked, model, runtime), console, "model", subject.size, advice)
         how = f"model {model}; " if model else ""
     else:
         choice, base = source.choose(), StyleOptions(steps=steps or STEPS, seed=seed)
         optimized = core.sweep_optimized(subject.pixels, asked, styles, base, choice, runtime, console.say)
-        swept = follow(optimized, console, "step", subject.size)
+        swept = follow(optimized, console, "step", subject.size, advice)
         updates = "" if "steps" in (down.name, across.name) else f", {base.steps} steps"
         how = f"optimized on {choice.name}{updates}; "
     note = f"{how}{subject.note}; what is not on an axis is as percept stylize has it"
@@ -136,7 +139,7 @@ def preview_style(
     subject = load_subject(photo, SIDE, console)
     asked = core.settings(rows, columns)
     optimized = core.sweep_optimized(subject.pixels, asked, styles, base, extractor, runtime, console.say)
-    swept = follow(optimized, console, "step", subject.size)
+    swept = follow(optimized, console, "step", subject.size, "Use a smaller --style-size")
     note = (
         f"optimized on {extractor.name}, {base.steps} steps; {subject.note}. A training lowers the same loss; "
         "strokes keep their size in pixels, so on larger photographs they look smaller."

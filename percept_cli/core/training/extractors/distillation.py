@@ -19,6 +19,7 @@ from percept_cli.core.runtime import Runtime, seed_everything
 from percept_cli.core.training.extractors.learner import ADAM_BETAS, CLIP_NORM, WARMUP, ExtractorTraining
 from percept_cli.core.training.loop import Training, TrainingStep
 from percept_cli.core.training.run import Run
+from percept_cli.errors import ImageError, UsageError
 
 # SqueezeNet 1.0 does not pad its first convolution. With 6 more pixels on each side its maps have the sizes of VGG's: 1/8
 # of the image at fires 5 to 8 and 1/16 at fire 9, centered within 4 pixels.
@@ -81,7 +82,14 @@ def train_by_distillation(photos: Sequence[Path], run: Run, options: Distillatio
         if options.held_out:
             exact = Teachers({each.name: each.create(teacher_taps(each.name)) for each in chosen})
             student.load_weights(weights, str(run.output))  # measured as it is saved, rounded to 16 bits
-            pictures = [load_square(path, HELD_OUT_SIZE) for path in find_photos(options.held_out)]
+            pictures = []
+            for path in find_photos(options.held_out):
+                try:
+                    pictures.append(load_square(path, HELD_OUT_SIZE))
+                except ImageError as error:
+                    run.announce(f"--held-out {path} was left out: {error}")
+            if not pictures:
+                raise UsageError("--held-out holds no photograph that can be read.")
             run.figures = measure_unexplained(student.cpu().float(), exact.cpu().float(), pictures)
         recipe = {**settings, "final_loss": "mean unexplained variance behind a leaky ReLU"}
         metadata = {"role": "extractor", "architecture": "compact", "recipe": recipe}
