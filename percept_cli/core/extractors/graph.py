@@ -224,6 +224,11 @@ class FeatureExtractor(nn.Module):
                     )
                 parameter.data.copy_(weights[key])
 
+    def leading_to(self, layers: Iterable[str]) -> list[nn.Module]:
+        """The modules whose outputs the layers depend on, and those of the layers."""
+        names = [self.architecture.resolve(name) for name in layers]
+        return [self.network[layer.name] for layer in _ancestors(self._plan, names)]
+
     def named_weights(self) -> dict[str, Tensor]:
         """The weights of the built layers by the keys that `load_weights` reads."""
         return {
@@ -241,7 +246,7 @@ class Concatenate(nn.Module):
         return torch.cat(features, dim=1)
 
 
-def _ancestors(layers: tuple[Layer, ...], taps: tuple[str, ...]) -> list[Layer]:
+def _ancestors(layers: Sequence[Layer], taps: Sequence[str]) -> list[Layer]:
     """The layers that lead to the taps, and these, from shallow to deep."""
     wanted = set(taps)
     for layer in reversed(layers):
