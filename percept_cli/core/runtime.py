@@ -84,6 +84,8 @@ def choose_runtime(device: str = "auto", precision: str = "auto", threads: int |
     chosen = _choose_device(device)
     if chosen.type == "cpu":
         _keep_freed_memory()
+    elif chosen.type == "cuda" and chosen.index is not None:
+        torch.cuda.set_device(chosen)  # also for what is placed on "cuda" without a number
     if precision == "auto":
         unit = _bf16_unit(chosen)
         dtype = torch.bfloat16 if unit else torch.float32
@@ -173,7 +175,7 @@ def restore_random_state(state: dict) -> None:
     version, words, gauss = state["python"]
     random.setstate((version, tuple(words), gauss))
     if "cuda" in state and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(state["cuda"])
+        torch.cuda.set_rng_state_all(state["cuda"][: torch.cuda.device_count()])
 
 
 # Of memory, at most, for a pixel of an image whose features are computed with their gradients; measured with VGG-19

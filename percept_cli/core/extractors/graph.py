@@ -1,7 +1,7 @@
 """The extractor: a network that runs only what leads to the tapped layers."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -156,6 +156,11 @@ class FeatureExtractor(nn.Module):
                     )
                 parameter.data.copy_(weights[key])
 
+    def leading_to(self, layers: Iterable[str]) -> list[nn.Module]:
+        """The modules whose outputs the layers depend on, and those of the layers."""
+        names = [self.architecture.resolve(name) for name in layers]
+        return [self.network[layer.name] for layer in _ancestors(self._plan, names)]
+
     def named_weights(self) -> dict[str, Tensor]:
         """The weights of the built layers by the keys that `load_weights` reads."""
         return {
@@ -183,7 +188,7 @@ def randomize(extractor: FeatureExtractor, seed: int) -> None:
                 nn.init.zeros_(module.bias)
 
 
-def _ancestors(layers: tuple[Layer, ...], taps: tuple[str, ...]) -> list[Layer]:
+def _ancestors(layers: Sequence[Layer], taps: Sequence[str]) -> list[Layer]:
     """The layers that lead to the taps, and these, from shallow to deep."""
     wanted = set(taps)
     for layer in reversed(layers):

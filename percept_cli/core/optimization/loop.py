@@ -9,7 +9,7 @@ from torch import Tensor
 
 from percept_cli.core.choices import IMAGE_OPTIMIZERS
 from percept_cli.core.optimization.parametrization import Parametrization, Pixels
-from percept_cli.errors import UsageError, unknown_name
+from percept_cli.errors import ImageError, UsageError, unknown_name
 
 ADAM_RATE = 0.03  # in units of the range of a pixel
 SGD_MOMENTUM = 0.9
@@ -46,7 +46,8 @@ def optimize_image(
     optimizer: adam, fast and robust with bf16 features; lbfgs, as in the papers, with several evaluations per step; sgd
     with a momentum of 0.9 that is reset when the rate changes (Mahendran & Vedaldi 2015). parametrization: pixels if
     None; if its parameters cannot be clamped, the loss gets images that are not clamped. rates: the learning rate of each
-    step; None for adam's default, required for sgd, unused by lbfgs. Raises UsageError for an unknown optimizer.
+    step; None for adam's default, required for sgd, unused by lbfgs. Raises UsageError for an unknown optimizer, ImageError
+    for a loss or a gradient that is not finite.
     """
     if optimizer not in IMAGE_OPTIMIZERS:
         raise UsageError(unknown_name("optimizer", optimizer, IMAGE_OPTIMIZERS))
@@ -67,7 +68,7 @@ def optimize_image(
             if optimizer == "sgd" and index and rates[index] != rates[index - 1]:
                 updater.state.clear()
             updater.param_groups[0]["lr"] = rates[index]
-        total = updater.step(evaluation)  # type: ignore[arg-type]
+        total: Tensor = updater.step(evaluation)  # type: ignore[arg-type, assignment]
         if optimizer == "adam" and space.clamps:
             with torch.no_grad():
                 parameters.clamp_(0, 1)
@@ -76,8 +77,16 @@ def optimize_image(
             updater.state.clear()
         with torch.no_grad():
             now = space.decode(parameters).detach().clamp(0, 1)
-        # The loss at the start of the step, not at the end of its line search.
-        yield OptimizationStep(first_index + index, float(total), evaluation.take_parts(), now)
+            # A gradient that is not finite makes the parameters so. Both in one transfer, as each waits for a GPU.
+            # The loss is that at the start of the step, not at the end of its line search.
+            loss_value, checked = torch.stack((total, (parameters - parameters).sum().to(total))).tolist()
+        if not (math.isfinite(loss_value) and math.isfinite(checked)):
+            what = "gradient" if math.isfinite(loss_value) else "loss"
+            raise ImageError(
+                f"The {what} is not a finite number at step {first_index + index}. Lower the weights of the losses, or use "
+                "--precision fp32."
+            )
+        yield OptimizationStep(first_index + index, loss_value, evaluation.take_parts(), now)
 
 
 def penalize_range(loss: Loss, weight: float = RANGE_WEIGHT) -> Loss:

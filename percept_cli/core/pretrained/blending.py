@@ -1,7 +1,6 @@
 """Interpolation between two networks, of their weights or of their results."""
 
 import copy
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +11,7 @@ from torch import Tensor
 
 from percept_cli.core.generators import Generator
 from percept_cli.core.pretrained.files import load_weights_and_metadata
-from percept_cli.core.pretrained.generators import LoadedGenerator, load_generator
+from percept_cli.core.pretrained.generators import LoadedGenerator, load_generator, read_recipe
 from percept_cli.core.pretrained.manifest import find_upscaler
 from percept_cli.errors import UsageError
 
@@ -93,7 +92,7 @@ def blend_files(first: Path, second: Path, share: float) -> tuple[dict[str, Tens
             )
     if not metadata.get("role"):
         raise UsageError(f"{first} and {second} are not percept's own files: what they are is not known.")
-    recipes = {path.stem: json.loads(each.get("recipe", "{}")) for path, each in ((first, metadata), (second, other))}
+    recipes = {path.stem: read_recipe(each) for path, each in ((first, metadata), (second, other))}
     blended: dict[str, Any] = metadata | {"recipe": {"blend": recipes, "share": share}}
     if metadata.get("look") != other.get("look"):
         blended["look"] = "natural"

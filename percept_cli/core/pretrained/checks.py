@@ -1,5 +1,7 @@
 """What is checked of a file of weights before anything is built of it: what it is, its declared sizes, its numbers."""
 
+import codecs
+import math
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,8 +16,9 @@ from percept_cli.errors import ModelError
 # weights hardly can be.
 LARGEST_RATIO = 10
 SLACK = 1 << 24  # bytes, for tensors that are one value repeated
+# Of counters and tables of positions, beside the weights
+WHOLE_NUMBERS = (torch.int64, torch.int32, torch.bool)
 HEAD = 4096  # bytes that tell what a file is
-WEB_PAGE = (b"<!doctype", b"<html", b"<head", b"<body", b"<script", b"<?xml", b"<!--")
 # What else is put in the place of weights by mistake, by the first bytes
 MAGIC = {
     b"version https://git-lfs.github.com/spec": "a Git LFS pointer, not the file itself (`git lfs pull` fetches it)",
@@ -32,13 +35,20 @@ def describe_foreign(head: bytes) -> str:
         return "an empty file"
     if not head.strip(b"\0"):
         return "a file of zeros (its download or copy was not finished)"
-    text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     for magic, name in MAGIC.items():
-        if text.startswith(magic) or head.startswith(magic):
+        if head.startswith(magic):
             return name
-    return (
-        "a web page (its download link was to a page, not to the file)" if text[:9].lower().startswith(WEB_PAGE) else ""
-    )
+    # Every file of weights has a zero or bytes that are no UTF-8 among its first; a character may be cut at the end.
+    decoder = codecs.getincrementaldecoder("utf-8-sig")()
+    try:
+        text = decoder.decode(head).lstrip()
+    except UnicodeDecodeError:
+        return ""
+    if "\0" in text:
+        return ""
+    if text.startswith("<"):
+        return "a web page (the link of its download was to a page, not to the file)"
+    return "a text file"
 
 
 def refuse_foreign(path: Path) -> None:
@@ -67,14 +77,20 @@ def check_archive(file: BinaryIO, size: int, source: str, advice: str) -> None:
 
 
 def check_tensors(tensors: Mapping[str, Tensor], size: int, source: str) -> None:
-    """Checks that tensors are ordinary ones, that they take no more memory than a file of `size` bytes can fill, and
-    that their numbers are finite.
+    """Checks tensors of a file of `size` bytes. Raises ModelError, with the name of the tensor, where one is not ordinary.
 
-    Raises ModelError. Values of float tensors alone are looked at; those of masks, which add -inf, may be infinite.
+    That is: a weight that is not of floating-point numbers; more memory than the file can fill; a value that is not
+    finite, except in masks, which may hold -inf.
     """
     for name, tensor in tensors.items():
         if tensor.layout is not torch.strided or tensor.is_quantized or tensor.device.type != "cpu":
             raise ModelError(f"{source}: {name} is a sparse, quantized or empty tensor. Save it as an ordinary one.")
+        is_weight = name.rpartition(".")[2] in ("weight", "bias")
+        if not tensor.is_floating_point() and (is_weight or tensor.dtype not in WHOLE_NUMBERS):
+            raise ModelError(
+                f"{source}: {name} holds values of type {str(tensor.dtype).removeprefix('torch.')}, not floating-point "
+                "numbers. Give the model as it was before it was quantized."
+            )
     declared = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
     if declared > LARGEST_RATIO * size + SLACK:
         raise ModelError(
@@ -100,17 +116,7 @@ def first_not_finite(tensors: Mapping[str, Tensor]) -> str | None:
     if not floats:
         return None
     # A sum with an infinite value or NaN is never finite. That of finite values may be infinite too: so look closer.
-    sums = torch.stack([tensor.sum(dtype=torch.float32).cpu() for tensor in floats.values()])
-    if bool(torch.isfinite(sums).all()):
+    wide = (tensor if tensor.element_size() > 1 else tensor.float() for tensor in floats.values())
+    if math.isfinite(torch.stack([tensor.sum(dtype=torch.float32) for tensor in wide]).sum().item()):
         return None
     return next((name for name, tensor in floats.items() if not bool(torch.isfinite(tensor).all())), None)
-
-
-def require_floats(tensors: Mapping[str, Tensor], source: str) -> None:
-    """Raises ModelError, with the name of the tensor, for weights of integers, as those of a quantized model."""
-    for name, tensor in tensors.items():
-        if not tensor.is_floating_point():
-            raise ModelError(
-                f"{source}: {name} holds values of type {str(tensor.dtype).removeprefix('torch.')}, not floating-point "
-                "numbers. Give the model before it was quantized."
-            )

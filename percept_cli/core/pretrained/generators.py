@@ -11,6 +11,7 @@ from torch import Tensor
 from percept_cli.core.extractors import FeatureExtractor
 from percept_cli.core.generators import ARCHITECTURES, Generator, create_generator
 from percept_cli.core.generators.style import StyleGenerator, fold_norms
+from percept_cli.core.pretrained.building import build_generator
 from percept_cli.core.pretrained.files import load_weights_and_metadata
 from percept_cli.core.pretrained.foreign import build_foreign
 from percept_cli.core.pretrained.manifest import find_model
@@ -39,9 +40,17 @@ class LoadedGenerator:
 
     @property
     def recipe(self) -> dict[str, Any]:
-        """The recipe of its training by percept; empty where its file has none."""
-        known: dict[str, Any] = json.loads(self.metadata.get("recipe", "{}"))
-        return known
+        """The recipe of its training by percept; empty where its file has none that can be read."""
+        return read_recipe(self.metadata)
+
+
+def read_recipe(metadata: Mapping[str, str]) -> dict[str, Any]:
+    """The recipe in the metadata of a file; empty where there is none that can be read."""
+    try:
+        known = json.loads(metadata.get("recipe", "{}"))
+    except (ValueError, RecursionError):
+        return {}
+    return known if isinstance(known, dict) else {}
 
 
 def load_generator(given: str, role: str, scale: int | None = None) -> LoadedGenerator:
@@ -180,8 +189,11 @@ def build_own(state: Mapping[str, Tensor], metadata: Mapping[str, str], source: 
             f"architecture {' or '.join(known)} is needed here."
         )
     try:
-        network = known[architecture](**json.loads(metadata["arguments"]))
-        network.load_state_dict({name: tensor.float() for name, tensor in state.items()})
-    except (KeyError, TypeError, ValueError, RuntimeError, UsageError) as error:
-        raise ModelError(f"{source} does not fit its architecture '{architecture}'; it is damaged.") from error
-    return network
+        return build_generator(known[architecture], json.loads(metadata["arguments"]), state)
+    except KeyError as error:
+        raise ModelError(f"{source} does not fit its architecture '{architecture}': {error} is missing.") from error
+    except (ArithmeticError, TypeError, ValueError, RuntimeError, RecursionError, UsageError) as error:
+        reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
+        raise ModelError(
+            f"{source} does not fit its architecture '{architecture}': {reason}. It is damaged; get it again."
+        ) from error

@@ -183,9 +183,30 @@ def not_finite(what: str, step: int) -> DivergenceError:
 
 
 def create_accelerator(runtime: Runtime) -> Accelerator:
-    """The process group of `accelerate launch` or `torchrun`; without one, a single process."""
+    """The process group of `accelerate launch` or `torchrun`; without one, a single process.
+
+    Raises UsageError for a GPU by its number that is not the one of this process.
+    """
     # The losses choose the precision by the runtime's `autocast`; accelerate must not change it.
-    return Accelerator(cpu=runtime.device.type == "cpu", mixed_precision="no")
+    accelerator = Accelerator(cpu=runtime.device.type == "cpu", mixed_precision="no")
+    own = (None, accelerator.local_process_index)
+    if accelerator.num_processes > 1 and runtime.device.type == "cuda" and runtime.device.index not in own:
+        raise UsageError(
+            f"--device {runtime.device}: each of several processes has a GPU of its own; give --device cuda."
+        )
+    return accelerator
+
+
+def spread(network: nn.Module, accelerator: Accelerator) -> nn.Module:
+    """A network that is on its device already, spread over the processes."""
+    if accelerator.num_processes > 1:
+        for buffer in network.buffers():
+            # Of a buffer with one channel both layouts are true, and broadcasting copies one onto the other in place,
+            # which torch refuses.
+            buffer.data = buffer.clone(memory_format=torch.contiguous_format)
+    # By itself, accelerate would move it to the first GPU.
+    spread: nn.Module = accelerator.prepare_model(network, device_placement=False)
+    return spread
 
 
 def unwrap(network: nn.Module) -> nn.Module:

@@ -27,6 +27,7 @@ from percept_cli.core.training.loop import (
     cosine_schedule,
     create_accelerator,
     not_finite,
+    spread,
     train,
     unwrap,
 )
@@ -150,8 +151,7 @@ class Run:
 
     def place(self, network: nn.Module) -> nn.Module:
         """The network on the device, spread over the processes."""
-        placed: nn.Module = self.accelerator.prepare_model(self.runtime.place_network(network))
-        return placed
+        return spread(self.runtime.place_network(network), self.accelerator)
 
     def create_training(self, network: nn.Module, optimizer: str, steps: int) -> Training:
         """The training of a network, which is placed, with an optimizer by name. Raises as `create_optimizer`."""

@@ -66,6 +66,10 @@ def train_by_distillation(photos: Sequence[Path], run: Run, options: Distillatio
         continue_from(student, load_weights(options.start), statistics, str(options.start))
     else:
         center_readouts(student, statistics)
+    # What no teacher reaches has no gradient, and several processes would wait for it.
+    student.requires_grad_(False)
+    for module in student.leading_to(statistics):
+        module.requires_grad_(True)
     network = run.place(student)
     training = Training(network, torch.optim.Adam(network.parameters(), betas=ADAM_BETAS), options.steps)
     settings = options.settings(
