@@ -1,14 +1,12 @@
 """The command line: registers the commands and turns errors into messages and exit codes."""
 
 import os
-import signal
 from collections.abc import Callable
-from types import FrameType
 from typing import Annotated
 
 import typer
 
-from percept_cli import __version__
+from percept_cli import __version__, interruption, streams
 from percept_cli.commands.compare import compare
 from percept_cli.commands.doctor import doctor
 from percept_cli.commands.invert import invert
@@ -80,8 +78,25 @@ def root(
 def run(arguments: list[str] | None = None) -> int:
     """Runs one command line and returns its exit code. Every error becomes a message here."""
     console = Console()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupt)
+    interruption.install()
+    Console.pictures = 0
+    code = _run(arguments, console)
+    if interruption.received() and code == ExitCode.OK:
+        # A library has swallowed it, and no loop came after it.
+        console.error(str(interruption.interrupted()))
+        return interruption.interrupted().exit_code
+    lost = streams.failure()
+    if lost is not None and (code == ExitCode.OK or Console.pictures):
+        console.error(
+            f"standard output could not be written: {lost.strerror or lost}. "
+            + ("The pictures are made; their list is not complete." if Console.pictures else "The result is lost.")
+        )
+        if code == ExitCode.OK:
+            return ExitCode.SOME_FAILED if Console.pictures else ExitCode.ALL_FAILED
+    return code
+
+
+def _run(arguments: list[str] | None, console: Console) -> int:
     try:
         app(arguments)
     except SystemExit as leaving:
@@ -92,6 +107,9 @@ def run(arguments: list[str] | None = None) -> int:
         console.error(str(error))
         return error.exit_code
     except Exception as error:
+        if interruption.received():  # a library has made another error of it
+            console.error(str(interruption.interrupted()))
+            return interruption.interrupted().exit_code
         if os.environ.get("PERCEPT_TRACEBACK"):
             raise
         console.error(
@@ -100,10 +118,3 @@ def run(arguments: list[str] | None = None) -> int:
         )
         return ExitCode.INTERNAL
     return ExitCode.OK
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise Interrupted(
-        f"stopped by {signal.Signals(number).name}; what was finished is kept",
-        ExitCode.TERMINATED if number == signal.SIGTERM else ExitCode.INTERRUPTED,
-    )

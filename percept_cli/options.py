@@ -234,7 +234,7 @@ def flatten(command: Callable[..., None]) -> Callable[..., None]:
         bundle: Any = parameter.annotation
         conditions: tuple[Any, ...] = ()
         if get_origin(bundle) is Annotated and is_dataclass(get_args(bundle)[0]):
-            bundle, *conditions = get_args(bundle)
+            bundle, conditions = get_args(bundle)[0], get_args(bundle)[1:]
         if not is_dataclass(bundle):
             parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
             continue

@@ -7,7 +7,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from percept_cli.options import Compute, ExactCompute, LossLayers, Report, flatten, parse_names
+from percept_cli.options import Compute, ExactCompute, LossLayers, Report, flatten
+from percept_cli.parsing import parse_names
 
 
 @pytest.mark.parametrize("text", ["relu1_1,relu2_1", "relu1_1, relu2_1", " relu1_1 ,relu2_1,"])

@@ -105,7 +105,8 @@ def train_style(
     """
     from percept_cli.commands.train.session import follow, open_run, report_model
     from percept_cli.core.data.photos import training_photos
-    from percept_cli.core.losses.style import load_styles, parse_blend
+    from percept_cli.core.losses.style import load_styles
+    from percept_cli.core.losses.style_losses import parse_blend
     from percept_cli.core.training.style import StyleTraining, train_style
 
     console = report.console()
