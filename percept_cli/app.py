@@ -1,15 +1,13 @@
 """The command line: registers the commands and turns errors into messages and exit codes."""
 
 import os
-import signal
 import sys
 from collections.abc import Callable
-from types import FrameType
 from typing import Annotated
 
 import typer
 
-from percept_cli import __version__
+from percept_cli import __version__, interruption, streams
 from percept_cli.commands.compare import compare
 from percept_cli.commands.doctor import doctor
 from percept_cli.commands.invert import invert
@@ -81,8 +79,25 @@ def root(
 def run(arguments: list[str] | None = None) -> int:
     """Runs one command line and returns its exit code. Every error becomes a message here."""
     console = Console()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupt)
+    interruption.install()
+    Console.pictures = 0
+    code = _run(arguments, console)
+    if interruption.received() and code == ExitCode.OK:
+        # A library has swallowed it, and no loop came after it.
+        console.error(str(interruption.interrupted()))
+        return interruption.interrupted().exit_code
+    lost = streams.failure()
+    if lost is not None and (code == ExitCode.OK or Console.pictures):
+        console.error(
+            f"standard output could not be written: {lost.strerror or lost}. "
+            + ("The pictures are made; their list is not complete." if Console.pictures else "The result is lost.")
+        )
+        if code == ExitCode.OK:
+            return ExitCode.SOME_FAILED if Console.pictures else ExitCode.ALL_FAILED
+    return code
+
+
+def _run(arguments: list[str] | None, console: Console) -> int:
     try:
         app(arguments)
     except SystemExit as leaving:
@@ -96,6 +111,9 @@ def run(arguments: list[str] | None = None) -> int:
         if _is_out_of_memory(error):
             console.error("Not enough memory. Close other programs, or use smaller images.")
             return ExitCode.DEVICE
+        if interruption.received():  # a library has made another error of it
+            console.error(str(interruption.interrupted()))
+            return interruption.interrupted().exit_code
         if os.environ.get("PERCEPT_TRACEBACK"):
             raise
         console.error(
@@ -112,10 +130,3 @@ def _is_out_of_memory(error: Exception) -> bool:
     from percept_cli.core.runtime import is_out_of_memory
 
     return is_out_of_memory(error)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise Interrupted(
-        f"stopped by {signal.Signals(number).name}; what was finished is kept",
-        ExitCode.TERMINATED if number == signal.SIGTERM else ExitCode.INTERRUPTED,
-    )

@@ -9,6 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
+from percept_cli import interruption, streams
+from percept_cli.errors import ImageError
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -20,6 +23,8 @@ class Console:
 
     quiet: only warnings, errors and figures; as_json: each result is one JSON object a line; verbose: details too.
     """
+
+    pictures = 0  # how many files this process has reported as written
 
     def __init__(self, quiet: bool = False, as_json: bool = False, verbose: bool = False):
         self.quiet, self.as_json, self.verbose = quiet, as_json, verbose and not quiet
@@ -48,6 +53,7 @@ class Console:
 
     def result(self, text: str, **fields: Any) -> None:
         """Prints one result: its text, or with --json its fields as one object a line."""
+        Console.pictures += fields.get("output") is not None
         if self.as_json:
             self._print(json.dumps(fields, default=str), sys.stdout)
         elif text and not self.quiet:
@@ -59,8 +65,8 @@ class Console:
 
     @property
     def binary(self) -> BinaryIO:
-        """Standard output, for the bytes of an image."""
-        return sys.stdout.buffer
+        """Standard output, for the bytes of an image; its `write` raises ImageError where they cannot be delivered."""
+        return _Delivery(sys.stdout.buffer)  # type: ignore[return-value]
 
     def show(self, pixels: "Tensor") -> None:
         """Shows a picture (1, 3, H, W) in [0, 1] on the terminal, if that can show pictures."""
@@ -116,6 +122,25 @@ class Console:
             print(text, file=stream, flush=True)
 
 
+class _Delivery:
+    """Standard output for the bytes of an image."""
+
+    def __init__(self, stream: BinaryIO):
+        self.stream = stream
+
+    def write(self, data: bytes) -> None:
+        """Writes all bytes. Raises ImageError where that fails, but not where the reader has gone."""
+        self.stream.write(data)
+        self.flush()
+
+    def flush(self) -> None:
+        """Raises ImageError where bytes could not be written."""
+        self.stream.flush()
+        error = streams.undelivered()
+        if error is not None:
+            raise ImageError(f"The picture could not be written to standard output: {error.strerror or error}.")
+
+
 class Failures:
     """The inputs that could not be used; each is reported when it is added. field: its name in a line of --json."""
 
@@ -143,6 +168,7 @@ class Progress:
     bar: Any = None  # the one bar on the terminal, through which messages are printed
 
     def __init__(self, total: int, unit: str, initial: int, console: Console):
+        interruption.check()
         self.total, self.unit, self.done, self.console = total, unit, initial, console
         self._initial, self._started = initial, time.monotonic()
         self._last_line = self._last_details = self._started
@@ -166,6 +192,7 @@ class Progress:
 
     def advance(self, amount: int = 1, figures: Mapping[str, float] | None = None) -> None:
         """Adds pieces that are done. figures: by name; the first is shown beside the bar."""
+        interruption.check()
         self.done += amount
         now = time.monotonic()
         notes = [f"{name} {value:.3g}" for name, value in (figures or {}).items()]

@@ -1,6 +1,5 @@
 """The errors that a user can cause or repair, each with its exit code."""
 
-import difflib
 from collections.abc import Iterable
 from enum import IntEnum
 
@@ -69,6 +68,8 @@ class Interrupted(BaseException):
 
 def unknown_name(kind: str, given: str, choices: Iterable[str], *, hint: str = "") -> str:
     """The message for a name that is not known: with the closest known name, if any, then all of them."""
+    import difflib
+
     choices = list(choices)
     close = difflib.get_close_matches(given, choices, n=1)
     suggestion = f" Did you mean '{close[0]}'?" if close else ""

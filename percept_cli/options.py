@@ -8,7 +8,7 @@ import functools
 import glob
 import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin, get_type_hints
@@ -248,9 +248,9 @@ def flatten(command: Callable[..., None]) -> Callable[..., None]:
         bundle: Any = parameter.annotation
         if bundle is Chosen:
             continue
-        conditions: list[Any] = []
+        conditions: Sequence[Any] = ()
         if get_origin(bundle) is Annotated and is_dataclass(get_args(bundle)[0]):
-            bundle, *conditions = get_args(bundle)
+            bundle, conditions = get_args(bundle)[0], get_args(bundle)[1:]
         if not is_dataclass(bundle):
             parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
             continue

@@ -102,7 +102,7 @@ def percept(surroundings: dict[str, str]) -> Percept:
     def call(*arguments: object) -> Outcome:
         threads = torch.get_num_threads()
         stdout, stderr = io.TextIOWrapper(io.BytesIO(), "utf-8"), io.TextIOWrapper(io.BytesIO(), "utf-8")
-        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
         try:
             with (
                 pytest.MonkeyPatch.context() as patch,

@@ -300,7 +300,7 @@ def test_another_layer_extractor_or_weights_are_one_sentence(saved: Path, compac
     """Exit code 2: the file is good, it was given to the wrong network."""
     loaded = load_generator(str(saved), "inverter")
     with pytest.raises(
-        UsageError, match=r"c3 inverts conv3_4 of compact, not conv5_2 of compact. Give --layer conv3_4"
+        UsageError, match=r"c3 inverts conv3_4 of compact, not conv5_2 of compact. Give --layers conv3_4"
     ):
         check_inverter(loaded, compact, "conv5")
     with pytest.raises(UsageError, match="not conv1_2 of vgg16"):

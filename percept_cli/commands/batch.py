@@ -6,7 +6,9 @@ from dataclasses import replace
 
 import typer
 
+from percept_cli.commands.planning import refuse_quality
 from percept_cli.console import Console, Failures
+from percept_cli.core.files.formats import pipe_extension
 from percept_cli.core.files.outputs import Job, create_folders
 from percept_cli.core.images.decode import load_image
 from percept_cli.core.images.encode import save_image
@@ -46,6 +48,8 @@ def process_images(
         photo = load_image(job.source)
         for note in photo.notes:
             console.warn(f"{job.label}: {note}")
+        if job.destination is None:
+            refuse_quality([pipe_extension(photo.format)])
         result = operation(photo, job)
         place = job.destination or console.binary
         for note in save_image(result, place, quality=quality, overwrite=job.overwrite):

@@ -70,7 +70,9 @@ def train_extractor(
     learning_rate: Annotated[
         float | None, typer.Option(min=0.0, help="Peak of the schedule. Default: 2e-3; others 1.5e-4.")
     ] = None,
-    start: Annotated[Path | None, typer.Option(help="Begin from a trained `compact`, with a new schedule.")] = None,
+    start: Annotated[
+        Path | None, typer.Option(help="Begin from a trained `compact`, with a new schedule."), _by("distil")
+    ] = None,
     seed: options.Seed = 0,
     *,
     compute: options.Compute,

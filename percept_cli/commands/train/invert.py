@@ -12,7 +12,15 @@ from percept_cli.core.choices import INVERTERS, TRAINING_OPTIMIZERS
 
 
 def train_invert(
-    layer: Annotated[str, typer.Option("--layer", help="The layer to invert; conv5 is the last of its block.")],
+    layer: Annotated[
+        str,
+        typer.Option(
+            "--layers",
+            metavar="LAYER",
+            help="The layer to invert, one; conv5 is the last of its block.",
+            autocompletion=parsing.complete_layers,
+        ),
+    ],
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="The model to write. Default: EXTRACTOR-LAYER.safetensors.")
     ] = None,
@@ -38,9 +46,9 @@ def train_invert(
 ) -> None:
     """Train an inverter: a network that turns a layer's features back into the image (Dosovitskiy & Brox 2016).
 
-    percept train-invert --layer conv5
+    percept train-invert --layers conv5
 
-    percept train invert --layer conv5 --loss image --data photos/ -o blurred.safetensors
+    percept train invert --layers conv5 --loss image --data photos/ -o blurred.safetensors
     """
     from percept_cli.commands.train.session import follow, open_run, report_model
     from percept_cli.core.data.photos import training_photos
@@ -55,4 +63,4 @@ def train_invert(
     layer = training.extractor.architecture.resolve(layer)
     run = open_run(output or Path(f"{training.extractor.name}-{layer}.safetensors"), compute, existing, console)
     follow(run, train_inverter(photos, run, training), console)
-    report_model(run, console, f"percept invert PHOTO --layer {layer} --method generator -m {run.output}")
+    report_model(run, console, f"percept invert PHOTO --layers {layer} --method generator -m {run.output}")

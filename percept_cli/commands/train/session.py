@@ -1,16 +1,15 @@
 """What every training command does around its run: open it, show progress, handle interruptions, report."""
 
-import signal
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
-from types import FrameType
 
-from percept_cli import options
+from percept_cli import interruption, options
 from percept_cli.console import Console
 from percept_cli.core.training.loop import TrainingStep
 from percept_cli.core.training.run import Run
-from percept_cli.errors import ExitCode, ImageError, Interrupted
+from percept_cli.errors import ImageError
 
 FORECAST_STEPS = 5
 LONG = 60.0  # seconds; a shorter rest needs no forecast
@@ -33,38 +32,23 @@ def follow(run: Run, steps: Iterator[TrainingStep], console: Console, advice: st
 
     After Ctrl-C or SIGTERM it finishes the step, writes a checkpoint and raises Interrupted.
     """
-    training, received = run.training, list[int]()
-
-    def remember(number: int, frame: FrameType | None) -> None:
-        if received:  # the second signal stops at once
-            raise Interrupted(
-                "stopped at once; repeat the command with --resume to go on from the last checkpoint", _code_of(number)
-            )
-        received.append(number)
-
-    previous = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def restore_handlers() -> None:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
+    training = run.training
     reported = console if run.is_main else Console(quiet=True)
-    try:
-        with reported.progress(training.steps, "step", training.step) as progress:
-            for step in _forecast(steps, training.steps, reported, advice):
-                progress.advance(1, {"loss": step.total, **step.parts})
-                if received:
-                    stopped = f"stopped at step {step.index} of {training.steps}"
-                    try:
-                        run.save_checkpoint()
-                    except ImageError as error:
-                        raise Interrupted(f"{stopped}; {error} {run.kept()}", _code_of(received[0])) from error
-                    raise Interrupted(f"{stopped}; repeat the command with --resume to go on", _code_of(received[0]))
-                if step.index == training.steps:
-                    restore_handlers()  # a signal stops measuring and saving at once
-    finally:
-        restore_handlers()
-        run.close()
+    with ExitStack() as stack, reported.progress(training.steps, "step", training.step) as progress:
+        stack.callback(run.close)
+        deferred = stack.enter_context(ExitStack())
+        deferred.enter_context(interruption.deferred())
+        for step in _forecast(steps, training.steps, reported, advice):
+            progress.advance(1, {"loss": step.total, **step.parts})
+            if interruption.received():
+                stopped = f"stopped at step {step.index} of {training.steps}"
+                try:
+                    run.save_checkpoint()
+                except ImageError as error:
+                    raise interruption.interrupted(f"{stopped}; {error} {run.kept()}") from error
+                raise interruption.interrupted(f"{stopped}; repeat the command with --resume to go on")
+            if step.index == training.steps:
+                deferred.close()  # a signal stops measuring and saving at once
     for path, reason in run.unreadable.items():
         console.warn(f"{path} could not be read and was left out: {reason}")
 
@@ -98,7 +82,3 @@ def report_model(run: Run, console: Console, example: str | None = None) -> None
     if example is not None:
         console.say(f"try it: {example}")
     console.result(str(run.output), output=str(run.output), steps=run.training.steps, preview=str(run.preview))
-
-
-def _code_of(number: int) -> ExitCode:
-    return ExitCode.TERMINATED if number == signal.SIGTERM else ExitCode.INTERRUPTED

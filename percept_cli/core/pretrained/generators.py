@@ -86,7 +86,7 @@ def check_inverter(inverter: LoadedGenerator, extractor: FeatureExtractor, layer
     asked = extractor.architecture.name, extractor.architecture.resolve(layer)
     if known != asked:
         raise UsageError(
-            f"{inverter.name} inverts {known[1]} of {known[0]}, not {asked[1]} of {asked[0]}. Give --layer {known[1]} "
+            f"{inverter.name} inverts {known[1]} of {known[0]}, not {asked[1]} of {asked[0]}. Give --layers {known[1]} "
             f"--extractor {known[0]}, or another inverter."
         )
     if inverter.metadata["fingerprint"] != extractor.fingerprint(layer):

@@ -169,7 +169,7 @@ def find_inverter(extractor: str, layer: str) -> Model:
     there = ", ".join(f"{model.layer} of {model.extractor}" for model in inverters) or "none"
     raise ModelError(
         f"No inverter of {layer} of {extractor} is shipped. Shipped: {there}. "
-        f"Train one: percept train invert --layer {layer} --extractor {extractor}"
+        f"Train one: percept train invert --layers {layer} --extractor {extractor}"
     )
 
 
