@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from percept_cli import options
-from percept_cli.errors import UsageError
+from percept_cli.errors import ImageError, UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from percept_cli.core.images.photo import Photo
 
 PREVIEW_EVERY = 10
+SMALLEST_SIZE = 16  # pixels
 optimization = partial(typer.Option, rich_help_panel="Optimization")
 
 
@@ -47,7 +48,7 @@ def stylize(
         ),
     ] = None,
     size: Annotated[
-        int | None, typer.Option(min=16, help="Short side of the result, pixels. Default: the photograph's.")
+        int | None, typer.Option(min=SMALLEST_SIZE, help="Short side of the result, pixels. Default: the photograph's.")
     ] = None,
     steps: Annotated[int, optimization(min=1, help="With --style: updates over all sizes.")] = 300,
     optimizer: Annotated[str, optimization(help="With --style: adam or lbfgs.")] = "adam",
@@ -177,6 +178,11 @@ def stylize(
         styles = load_styles(style or [], style_size, console.warn)
 
         def change(photo: "Photo", allowed: "Tensor | None") -> "Photo":
+            if size is None and min(photo.height, photo.width) < frozen.smallest_side:
+                raise ImageError(
+                    f"{photo.width}x{photo.height} pixels are too few for {extractor.name}: give --size "
+                    f"{max(SMALLEST_SIZE, frozen.smallest_side)}."
+                )
             optimized = style_transfer.stylize(
                 photo, styles, frozen, runtime, asked, size=size, strength=strength, keep_colors=keep_colors,
                 mask=allowed, tile=parsed_tile,

@@ -10,7 +10,6 @@ from percept_cli import options
 
 if TYPE_CHECKING:
     from percept_cli.console import Console
-    from percept_cli.core.runtime import memory_errors
     from percept_cli.core.training.style import StyleTraining
 
 
@@ -81,6 +80,7 @@ def train_style(
     from percept_cli.commands.train.session import follow, open_run, report_model
     from percept_cli.core.data.photos import training_photos
     from percept_cli.core.losses.style import load_styles, parse_blend
+    from percept_cli.core.runtime import memory_errors
     from percept_cli.core.training.style import StyleTraining, train_style
 
     console = report.console()

@@ -70,8 +70,8 @@ def plan_outputs(
     output: a folder where it exists as one, ends in a slash or there are several inputs; else a file; `-` is standard
     output; None puts each result beside its input. name: the template of names in a folder, with the fields `rel` (the
     input's folder below the one that was searched), `stem`, `ext` (the input's extension, `.png` where percept cannot
-    write it), `op`, `model` and `name` (the input's, with its own extension); a result lies in the folder `rel` unless `name` has that field. others: further
-    extensions that the file `output` may have, as `.svg`.
+    write it), `op`, `model` and `name` (the input's, with its own extension); a result lies in the folder `rel` unless
+    `name` has that field. others: further extensions that the file `output` may have, as `.svg`.
     """
     if overwrite and skip_existing:
         raise UsageError("--overwrite and --skip-existing exclude each other: give one of them.")
