@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from percept_cli.core.images.photo import Photo
 
 PREVIEW_EVERY = 10
+SMALLEST_SIZE = 16  # pixels
 optimization = partial(typer.Option, rich_help_panel="Optimization")
 optimization_choice = partial(parsing.choice_option, rich_help_panel="Optimization")
 
@@ -59,7 +60,7 @@ def stylize(
         ),
     ] = None,
     size: Annotated[
-        int | None, typer.Option(min=16, help="Short side of the result, pixels. Default: the photograph's.")
+        int | None, typer.Option(min=SMALLEST_SIZE, help="Short side of the result, pixels. Default: the photograph's.")
     ] = None,
     steps: Annotated[int, optimization(min=1, help="With --style: updates over all sizes."), OPTIMIZES] = 300,
     optimizer: Annotated[
@@ -222,6 +223,11 @@ def stylize(
         styles = load_styles(style or [], style_size, console.warn)
 
         def change(photo: "Photo", allowed: "Tensor | None") -> "Photo":
+            if size is None and min(photo.height, photo.width) < frozen.smallest_side:
+                raise ImageError(
+                    f"{photo.width}x{photo.height} pixels are too few for {extractor.name}: give --size "
+                    f"{max(SMALLEST_SIZE, frozen.smallest_side)}."
+                )
             optimized = style_transfer.stylize(
                 photo, styles, frozen, runtime, asked, size=size, strength=strength, keep_colors=keep_colors,
                 mask=allowed, tile=parsed_tile,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from percept_cli.commands.planning import check_sources
-from percept_cli.console import Console, Failures
+from percept_cli.console import Console
 from percept_cli.core.files.inputs import expand_inputs
 from percept_cli.errors import ExitCode, ImageError, MemoryShortage, UsageError
 from percept_cli.options import Listing
@@ -99,36 +99,35 @@ def _load(path: Path, console: Console, enough: int | None = None) -> "Photo":
 
 def each_good(
     paths: Sequence[Path], work: "Callable[[Path], Result]", console: Console, unit: str
-) -> tuple[list[tuple[Path, "Result"]], Failures]:
-    """The files of which `work` could be done, with its results, and the others, which are reported; with progress in `unit`.
+) -> tuple[list[tuple[Path, "Result"]], list[Path]]:
+    """The files of which `work` could be done, with its results, and the others; with progress in `unit`.
 
-    Left out is what cannot be read and what memory is not enough for. Raises typer.Exit with 4 where nothing is left, and
-    MemoryShortage for a single file.
+    Left out, with an error in the console, is what cannot be read and what memory is not enough for. Raises typer.Exit
+    with 4 where nothing is left, and MemoryShortage for a single file.
     """
     from percept_cli.core.runtime import memory_errors, release_memory
 
-    failures, done = Failures(console), list[tuple[Path, Any]]()
+    done, failed = list[tuple[Path, Any]](), list[Path]()
     with console.progress(len(paths), unit) as progress:
         for path in paths:
             try:
                 with memory_errors(str(path), "Shrink it first"):
                     done.append((path, work(path)))
-            except ImageError as error:
-                failures.add(path, str(error))
-            except MemoryShortage as error:
-                if len(paths) == 1:
+            except (ImageError, MemoryShortage) as error:
+                if isinstance(error, MemoryShortage) and len(paths) == 1:
                     raise
-                failures.add(path, str(error))
+                failed.append(path)
+                console.error(str(error) if str(path) in str(error) else f"{path}: {error}")
                 release_memory()
             progress.advance(1)
     if not done:
         raise typer.Exit(ExitCode.ALL_FAILED)
-    return done, failures
+    return done, failed
 
 
-def exit_if_failed(failures: Failures) -> None:
+def exit_if_failed(failed: Sequence[Path]) -> None:
     """Raises typer.Exit with 3 where some files had to be left out of a picture."""
-    if failures.inputs:
+    if failed:
         raise typer.Exit(ExitCode.SOME_FAILED)
 
 

@@ -73,8 +73,7 @@ def stylize(
     height, width = pixels.shape[-2:]
     if min(height, width) < extractor.smallest_side:
         raise ImageError(
-            f"{width}x{height} pixels are too few for {extractor.architecture.name}: "
-            f"give --size {max(extractor.smallest_side, SMALLEST_SIZE)}."
+            f"{width}x{height} pixels are too few for {extractor.architecture.name}: give --size {extractor.smallest_side}."
         )
 
     def finished(image: Tensor) -> Photo:

@@ -72,7 +72,7 @@ def activations(
             figures = dict(core.measure_activations(extractor, [(str(path), runtime.place(subject.pixels))]))
         return subject.scaled, figures
 
-    done, failures = each_good(paths, measure, console, "photograph")
+    done, failed = each_good(paths, measure, console, "photograph")
     measured = {name: layers for _, (_, figures) in done for name, layers in figures.items()}
     scaled = sum(was_scaled for _, (was_scaled, _) in done)
     title = f"{extractor_title(choice)}: features before and after the activation"
@@ -81,4 +81,4 @@ def activations(
         core.activation_plot(measured, pairs, title, note), core.activation_records(measured), extractor=choice.name,
         photographs=len(measured),
     )  # fmt: skip
-    exit_if_failed(failures)
+    exit_if_failed(failed)

@@ -63,6 +63,7 @@ def gram(
     from percept_cli.core.images.photo import middle_square
     from percept_cli.core.runtime import BYTES_PER_PIXEL, memory_errors, size_advice
     from percept_cli.core.visualization import gram as core
+    from percept_cli.errors import ImageError
 
     check_matplotlib()
     layers = shallow_to_deep(choice.architecture, layer or choice.architecture.style_layers)
@@ -78,7 +79,9 @@ def gram(
             (found,) = core.style_grams(extractor, [runtime.place(pixels)])
         return found, middle_square(pixels, core.THUMBNAIL)
 
-    measured, failures = each_good(paths, measure, console, "picture")
+    measured, failed = each_good(paths, measure, console, "picture")
+    if failed and len(measured) == 1:
+        raise ImageError("Only one picture is left: there is nothing to compare it with.")
     grams, thumbnails = [each[0] for _, each in measured], [each[1] for _, each in measured]
     names, distances = unique_names([path for path, _ in measured]), core.gram_distances(grams)
     drawn = core.gram_records(names, grams) if len(grams) <= core.MATRICES else ()
@@ -86,4 +89,4 @@ def gram(
         core.gram_plot(names, thumbnails, grams, distances, extractor_title(choice), size),
         [*core.distance_records(names, distances), *drawn], styles=len(names), layers=layers,
     )  # fmt: skip
-    exit_if_failed(failures)
+    exit_if_failed(failed)

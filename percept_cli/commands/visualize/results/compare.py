@@ -86,12 +86,11 @@ def compare(
         taps = perceptual_layers(choice.architecture, layers)
         console.say(runtime.reason)
         extractor = runtime.freeze(choice.create(taps, seed, console.say))
-    loaded, failures = each_good(pictures, lambda path: load_pixels(path, console), console, "picture")
+    loaded, failed = each_good(pictures, lambda path: load_pixels(path, console), console, "picture")
     if len(loaded) < 2 or loaded[0][0] != pictures[0]:
         what = "The reference cannot be used" if len(loaded) > 1 else "Only one picture is left"
         raise ImageError(f"{what}: there is nothing to compare.")
-    if failures.inputs:
-        names = [name for path, name in zip(pictures, names, strict=True) if str(path) not in failures.inputs]
+    names = [name for path, name in zip(pictures, names, strict=True) if path not in failed]
     shown, notes = align_pictures([each for _, each in loaded], names, [str(path) for path, _ in loaded])
     height, width = shown[0].pixels.shape[-2:]
     with memory_errors(f"{len(shown)} pictures of {width}x{height} pixels", "Make them smaller"):
@@ -106,4 +105,4 @@ def compare(
                 console.show(comparison_sheet(shown, places, maps))
         else:
             target.write(titled_sheet(shown, places, maps, title, notes), records, **fields)
-    exit_if_failed(failures)
+    exit_if_failed(failed)

@@ -108,7 +108,7 @@ def report(
         samples = take_samples(trial, path.name, load_pixels(path, console))
         return [measure_sample(sample, trial, comparison) for sample in samples]
 
-    done, failures = each_good(paths, measure, console, "photograph")
+    done, failed = each_good(paths, measure, console, "photograph")
     measured = [each for _, samples in done for each in samples]
     speed = measure_speed(trial, seed)
     target.write(
@@ -116,4 +116,4 @@ def report(
         report_records(trial, measured), model=trial.loaded.name, role=trial.role,
         megapixels_per_second=round(speed, 3), photographs=len(done),
     )  # fmt: skip
-    exit_if_failed(failures)
+    exit_if_failed(failed)

@@ -33,7 +33,7 @@ def spectrum(
     from percept_cli.commands.planning import check_sources
     from percept_cli.commands.visualize.photographs import each_good, exit_if_failed, load_pixels
     from percept_cli.commands.visualize.picture import SVG, plan_picture
-    from percept_cli.errors import UsageError
+    from percept_cli.errors import ImageError, UsageError
 
     console = report.console()
     if len(images) > MOST:
@@ -51,12 +51,16 @@ def spectrum(
     check_matplotlib()
 
     def measure(path: Path) -> "Spectrum":
-        return measure_spectrum(load_pixels(path, console), path.stem, scale)
+        pixels = load_pixels(path, console)
+        try:
+            return measure_spectrum(pixels, path.stem, scale)
+        except ImageError as error:
+            raise ImageError(f"'{path}': {error}") from error
 
-    measured, failures = each_good(images, measure, console, "picture")
+    measured, failed = each_good(images, measure, console, "picture")
     spectra = [each for _, each in measured]
     records = spectrum_records([(str(path), each) for path, each in measured])
     target.write(
         spectrum_plot(spectra, scale, "Power spectrum"), records, patterns=[len(each.patterns) for each in spectra]
     )
-    exit_if_failed(failures)
+    exit_if_failed(failed)
