@@ -19,7 +19,7 @@ from torch import Tensor
 
 from percept_cli.core.generators.base import Generator
 from percept_cli.core.generators.reach import WIDEST_HALO, convolution_radius, cut_errors
-from percept_cli.core.pretrained.building import limited_to
+from percept_cli.core.pretrained.building import FOREIGN, Limit, check_numbers
 from percept_cli.errors import ModelError
 
 # A deprecation that concerns the authors of these networks, not their users
@@ -76,10 +76,9 @@ def create_foreign_upscaler(state: Mapping[str, Tensor], source: str) -> Foreign
     Raises ModelError for a network of another purpose and for unknown or damaged weights.
     """
     try:
-        with limited_to(state, source):
+        check_numbers(state)
+        with Limit(state, FOREIGN):
             descriptor = ModelLoader("cpu").load_from_state_dict(canonicalize_state_dict(dict(state)))
-    except ModelError:
-        raise
     except UnsupportedModelError as error:
         raise ModelError(
             f"{source} is not an upscaler that percept knows: its keys are neither percept's nor those of an "
