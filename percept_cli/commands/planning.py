@@ -13,8 +13,8 @@ from percept_cli.core.files.outputs import Job
 from percept_cli.errors import ExitCode, ImageError, UsageError
 
 
-def check_jobs(jobs: Sequence[Job], output: str | None, console: Console) -> None:
-    """Raises UsageError for options that change no output of the jobs, typer.Exit where no input exists."""
+def check_jobs(jobs: Sequence[Job], output: str | None) -> None:
+    """Raises UsageError for options that change no output of the jobs."""
     places = [job.destination for job in jobs if job.destination is not None]
     if not places:
         refuse("Standard output has neither a name nor an older file", "name", "overwrite", "skip_existing")
@@ -24,7 +24,6 @@ def check_jobs(jobs: Sequence[Job], output: str | None, console: Console) -> Non
     # What standard output gets is known when the picture is read.
     if places == [job.destination for job in jobs]:
         refuse_quality([place.suffix for place in places])
-    refuse_missing(jobs, console)
 
 
 def refuse_quality(extensions: Sequence[str]) -> None:

@@ -133,7 +133,7 @@ def stylize(
 
     percept stylize photo.png -m wave --mask sky.png
     """
-    from percept_cli.commands.planning import check_exists, check_jobs
+    from percept_cli.commands.planning import check_exists, check_jobs, refuse_missing
     from percept_cli.core.files.inputs import expand_inputs
     from percept_cli.core.files.outputs import plan_outputs
     from percept_cli.core.images.tiles import parse_tile
@@ -149,8 +149,6 @@ def stylize(
     if mask is not None and not mask.exists():
         raise UsageError(f"--mask {mask}: there is no such file or folder.")
     parsed_tile = parse_tile(tile)
-    if model is not None:
-        check_model(model, "style", "translation")
     for picture in style or []:
         check_exists(picture, "--style")
     weights, extractor = parse_blend(blend, len(style or [])), extractor_source.choose()
@@ -158,7 +156,10 @@ def stylize(
     items = expand_inputs(photos, **vars(listing))
     label = Path(model).stem if model else style[0].stem  # type: ignore[index]
     jobs = plan_outputs(items, output, name=name, op=label, model=label, **vars(existing))
-    check_jobs(jobs, output, console)
+    check_jobs(jobs, output)
+    if model is not None:
+        check_model(model, "style", "translation")
+    refuse_missing(jobs, console)
 
     # Only now the slow imports, so that a mistyped option is refused at once.
     from percept_cli.commands.batch import process_images

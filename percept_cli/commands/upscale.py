@@ -81,7 +81,7 @@ def upscale(
 
     percept upscale photo.jpg -m RealESRGAN_x4plus.pth
     """
-    from percept_cli.commands.planning import check_jobs
+    from percept_cli.commands.planning import check_jobs, refuse_missing
     from percept_cli.core.files.inputs import expand_inputs
     from percept_cli.core.files.outputs import plan_outputs
     from percept_cli.core.images.tiles import parse_tile
@@ -97,8 +97,6 @@ def upscale(
         raise UsageError("-m names one network, --look and --blend choose between the shipped ones: leave one out.")
     if look is not None and blend is not None:
         raise UsageError("--blend goes between the two looks: leave --look out.")
-    if model is not None:
-        check_model(model, "upscaler")
     items = expand_inputs(photos, **vars(listing))
     if wanted is None and model is None:
         wanted = Enlargement(factor=DEFAULT_SCALE, exact=True)
@@ -120,7 +118,10 @@ def upscale(
     assert wanted is not None
     enlargement = wanted
     jobs = plan_outputs(items, output, name=name, op=enlargement.label, model=label, **vars(existing))
-    check_jobs(jobs, output, console)
+    check_jobs(jobs, output)
+    if model is not None:
+        check_model(model, "upscaler")
+    refuse_missing(jobs, console)
 
     # Only now the slow imports, so that a mistyped option is refused at once.
     from percept_cli.commands.batch import process_images

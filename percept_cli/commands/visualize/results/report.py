@@ -69,7 +69,8 @@ def report(
     console = report.console()
     if not model:
         raise UsageError("Give a model, as in -m starry-night or -m mine.safetensors; see `percept models list`.")
-    check_model(model, *GENERATORS)
+    if not role_of(model):
+        check_model(model, *GENERATORS)  # raises for what is neither a shipped model nor a file
     for metric in metrics:
         if metric not in METRICS:
             raise UsageError(unknown_name("metric", metric, METRICS))
