@@ -9,7 +9,8 @@ from percept_cli.conditions import refuse
 from percept_cli.console import Console, Failures
 from percept_cli.core.files.formats import has_quality
 from percept_cli.core.files.inputs import refuse_address
-from percept_cli.core.files.outputs import Job
+from percept_cli.core.files.outputs import Job, check_model_output
+from percept_cli.core.pretrained.manifest import check_model, shipped_models
 from percept_cli.errors import ExitCode, ImageError, UsageError
 
 
@@ -59,3 +60,22 @@ def check_exists(path: Path, option: str) -> None:
     refuse_address(str(path))
     if not path.exists():
         raise UsageError(f"{option}: '{path}' does not exist.")
+
+
+def check_training(output: Path, data: Sequence[Path] | None, start: str | None = None, role: str = "") -> None:
+    """Raises UsageError for a model that cannot be written and for photographs that are not there.
+
+    start: a model of the role, or None. Raises ModelError where there is none of that name.
+    """
+    check_model_output(output, overwrite=True)
+    for place in data or ():
+        refuse_address(str(place))
+        if not place.exists():
+            raise UsageError(f"--data {place}: there is no such file or folder.")
+    if start is not None:
+        check_model(start, role)
+
+
+def default_model(name: str, kind: str) -> Path:
+    """The file of a model in the current folder by a usual name; kind: added where a shipped model has that name."""
+    return Path(f"{name}-{kind}.safetensors" if name in shipped_models() else f"{name}.safetensors")

@@ -111,6 +111,7 @@ def upscale(
 
     loaded: LoadedGenerator | None = None
     if wanted is None and model is not None:
+        check_model(model, "upscaler")
         from percept_cli.core.pretrained.generators import load_generator
 
         loaded = load_generator(model, "upscaler")

@@ -16,8 +16,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from percept_cli.core.files.atomic import atomic_path
-from percept_cli.core.files.inputs import refuse_address
-from percept_cli.core.pretrained.manifest import cache_folder, is_offline, no_such_weights
+from percept_cli.core.pretrained.manifest import cache_folder, check_weights, is_offline
 from percept_cli.errors import ModelError
 
 DOWNLOAD_ROOT = "https://download.pytorch.org/models/"
@@ -41,9 +40,7 @@ def load_weights(path: Path) -> dict[str, Tensor]:
 
 def load_weights_and_metadata(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """The result of `load_weights`, and the metadata of a safetensors file (empty for a PyTorch file)."""
-    if not path.is_file():
-        refuse_address(str(path))
-        raise no_such_weights(path)
+    check_weights(path)
     try:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
