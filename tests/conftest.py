@@ -17,6 +17,8 @@ from PIL import Image
 ROOT = Path(__file__).parent.parent
 # name: (width, height), odd and even, none a multiple of 4 in both
 PHOTOS = {"hill.png": (75, 61), "lake.jpg": (66, 97), "nested/road.png": (64, 64), "nested/deep/shore.jpg": (81, 70)}
+# Options that take several values
+REPEATABLE = frozenset({"--style", "--model", "--data", "--held-out", "--teacher", "--source", "--target"})
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,22 @@ def surroundings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {"PERCEPT_HOME": str(home), "PERCEPT_OFFLINE": "1", "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
 
 
+def last_values(arguments: Sequence[object]) -> list[str]:
+    """A command line in which an option that tests add to a shared line replaces its earlier value there.
+
+    percept itself refuses an option that is given twice. Options that take several values keep them all.
+    """
+    words = [str(argument) for argument in arguments]
+    kept: list[str] = []
+    for position, word in enumerate(words):
+        again = word.startswith("--") and word not in REPEATABLE and word in words[position + 1 :]
+        after = position > 0 and words[position - 1].startswith("--") and words[position - 1] not in REPEATABLE
+        replaced = after and not word.startswith("--") and words[position - 1] in words[position:]
+        if not again and not replaced:
+            kept.append(word)
+    return kept
+
+
 @pytest.fixture(scope="session")
 def percept(surroundings: dict[str, str]) -> Percept:
     """`percept(*arguments)` in this process, which spares the seconds of importing torch."""
@@ -111,7 +129,7 @@ def percept(surroundings: dict[str, str]) -> Percept:
             ):
                 for name, value in surroundings.items():
                     patch.setenv(name, value)
-                code = run([str(argument) for argument in arguments])
+                code = run(last_values(arguments))
         finally:
             torch.set_num_threads(threads)  # --threads is meant for that command, not for the tests that follow
             for number, handler in handlers.items():
@@ -132,7 +150,7 @@ def start_percept(surroundings: dict[str, str]) -> Callable[..., subprocess.Pope
     def start(*arguments: object, program: tuple[str, ...] = ("-m", "percept_cli")) -> subprocess.Popen[bytes]:
         path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
         return subprocess.Popen(
-            [sys.executable, *program, *map(str, arguments)],
+            [sys.executable, *program, *last_values(arguments)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -96,7 +96,7 @@ def test_transparency_is_kept(percept: Callable, here: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["--layer", "conv5"], 2, "an autoencoder, which makes its code by itself: leave --layer out."),
+        (["--layer", "conv5"], 2, "an autoencoder, which makes its code by itself: leave --layers out."),
         (["--extractor", "vgg16"], 2, "leave --extractor out."),
         (["--method", "optimize"], 2, "-m names a generator"),
         (["--samples", 2], 2, "leave --samples out"),
@@ -112,7 +112,8 @@ def test_what_cannot_be_is_refused_in_one_sentence(
     arguments: list[object], code: int, message: str, percept: Callable, here: Path
 ) -> None:
     """With the exit code of its kind, and nothing written."""
-    outcome = percept("invert", "img.jpg", "-m", "small.safetensors", *arguments, *CPU)
+    model = [] if "-m" in arguments else ["-m", "small.safetensors"]
+    outcome = percept("invert", "img.jpg", *model, *arguments, *CPU)
     assert outcome.code == code, outcome.stderr
     assert message in outcome.stderr
     assert sorted(path.name for path in here.iterdir()) == ["img.jpg", "small.safetensors"]

@@ -139,7 +139,7 @@ def test_networks_of_others_down_to_their_softmax(percept: Callable, here: Path)
         (["--layer", "conv1", "-m", "x"], 5, "Unknown inverter model 'x'"),
         (["--layer", "conv1", "-m", "x", "--method", "optimize"], 2, "-m names a generator"),
         (["--layer", "conv1", "--method", "generator"], 5, "No inverter of conv1_2 of compact is shipped"),
-        (["--layer", "conv1,conv2", "--method", "generator", "-m", "x"], 2, "give one --layer"),
+        (["--layer", "conv1,conv2", "--method", "generator", "-m", "x"], 2, "give one of --layers"),
         (["--layer", "conv1", "--method", "generator", "--samples", "2"], 2, "leave --samples out"),
         (["--layer", "conv1", "--method", "generator", "-m", "x.safetensors"], 5, "no such weights file"),
         (["--layer", "conv1,relu2", "-o", "sheet.xyz"], 2, "output extension"),

@@ -83,15 +83,13 @@ def invert(
 
     percept invert photo.jpg -m autoencoder.safetensors
     """
-    from percept_cli.commands.planning import check_jobs
+    from percept_cli.commands.planning import check_jobs, refuse_missing
     from percept_cli.core.files.inputs import expand_inputs
     from percept_cli.core.files.outputs import plan_outputs
     from percept_cli.core.pretrained.manifest import find_inverter, layer_of
 
     console = report.console()
     by_generator = _by_generator(method, model)
-    if model is not None:
-        check_model(model, "inverter", "autoencoder")
     autoencoder = model if model is not None and role_of(model) == "autoencoder" else None
     asked: Sequence[str] = layer or ()
     if model is not None and not asked and (known_layer := layer_of(model)):
@@ -101,6 +99,8 @@ def invert(
         raise UsageError(f"{known}Give --layers, as in --layers conv5 or --layers relu1_2,relu3_3.")
     if not autoencoder and model is not None and len(asked) > 1:
         raise UsageError("-m is an inverter of one layer: give one of --layers, or leave -m out for the shipped ones.")
+    if model is not None:
+        check_model(model, "inverter", "autoencoder")
     if not photos and listing.from_file is None:
         from percept_cli.core.data.photos import sample_photo
 
@@ -114,7 +114,8 @@ def invert(
     def plan(op: str, label: str) -> "list[Job]":
         op = chosen.describe(op, "layer", "model")
         planned = plan_outputs(items, output, name=name, op=op, model=label, **vars(existing))
-        check_jobs(planned, output, console)
+        check_jobs(planned, output)
+        refuse_missing(planned, console)
         return planned
 
     fields: dict[str, object] = {}

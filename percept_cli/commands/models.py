@@ -48,12 +48,12 @@ def inspect_model(
 
     percept models inspect starry-night
     """
-    from percept_cli.core.pretrained.manifest import check_model, shipped_models
+    from percept_cli.core.pretrained.manifest import check_weights, shipped_models
 
     console = Console(as_json=json)
     shipped = shipped_models().get(model)
     path = shipped.path if shipped else Path(model)
-    check_model(str(path), *ROLES)
+    check_weights(path)
 
     # Only now the slow imports, so that a mistyped name is refused at once.
     from percept_cli.core.pretrained.files import load_weights_and_metadata, sha256_of
@@ -91,13 +91,13 @@ def blend_models(
     percept models blend wave starry-night -o between.safetensors
     """
     from percept_cli.core.files.outputs import check_model_output
-    from percept_cli.core.pretrained.manifest import check_model, shipped_models
+    from percept_cli.core.pretrained.manifest import check_weights, shipped_models
 
     check_model_output(output, overwrite)
     shipped = shipped_models()
     one, other = (shipped[name].path if name in shipped else Path(name) for name in (first, second))
     for path in (one, other):
-        check_model(str(path), *ROLES)
+        check_weights(path)
 
     from percept_cli.core.pretrained.blending import blend_files
     from percept_cli.core.pretrained.files import save_weights

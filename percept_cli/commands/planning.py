@@ -9,12 +9,13 @@ from percept_cli.conditions import refuse
 from percept_cli.console import Console, Failures
 from percept_cli.core.files.formats import has_quality
 from percept_cli.core.files.inputs import refuse_address
-from percept_cli.core.files.outputs import Job
+from percept_cli.core.files.outputs import Job, check_model_output
+from percept_cli.core.pretrained.manifest import check_model, shipped_models
 from percept_cli.errors import ExitCode, ImageError, UsageError
 
 
-def check_jobs(jobs: Sequence[Job], output: str | None, console: Console) -> None:
-    """Raises UsageError for options that change no output of the jobs, typer.Exit where no input exists."""
+def check_jobs(jobs: Sequence[Job], output: str | None) -> None:
+    """Raises UsageError for options that change no output of the jobs."""
     places = [job.destination for job in jobs if job.destination is not None]
     if not places:
         refuse("Standard output has neither a name nor an older file", "name", "overwrite", "skip_existing")
@@ -24,7 +25,6 @@ def check_jobs(jobs: Sequence[Job], output: str | None, console: Console) -> Non
     # What standard output gets is known when the picture is read.
     if places == [job.destination for job in jobs]:
         refuse_quality([place.suffix for place in places])
-    refuse_missing(jobs, console)
 
 
 def refuse_quality(extensions: Sequence[str]) -> None:
@@ -60,3 +60,22 @@ def check_exists(path: Path, option: str) -> None:
     refuse_address(str(path))
     if not path.exists():
         raise UsageError(f"{option}: '{path}' does not exist.")
+
+
+def check_training(output: Path, data: Sequence[Path] | None, start: str | None = None, role: str = "") -> None:
+    """Raises UsageError for a model that cannot be written and for photographs that are not there.
+
+    start: a model of the role, or None. Raises ModelError where there is none of that name.
+    """
+    check_model_output(output, overwrite=True)
+    for place in data or ():
+        refuse_address(str(place))
+        if not place.exists():
+            raise UsageError(f"--data {place}: there is no such file or folder.")
+    if start is not None:
+        check_model(start, role)
+
+
+def default_model(name: str, kind: str) -> Path:
+    """The file of a model in the current folder by a usual name; kind: added where a shipped model has that name."""
+    return Path(f"{name}-{kind}.safetensors" if name in shipped_models() else f"{name}.safetensors")

@@ -136,7 +136,7 @@ def stylize(
 
     percept stylize photo.png -m wave --mask sky.png
     """
-    from percept_cli.commands.planning import check_exists, check_jobs
+    from percept_cli.commands.planning import check_exists, check_jobs, refuse_missing
     from percept_cli.core.files.inputs import expand_inputs
     from percept_cli.core.files.outputs import check_picture_output, plan_outputs
     from percept_cli.core.images.tiles import parse_tile
@@ -152,8 +152,6 @@ def stylize(
     if mask is not None and not os.path.exists(mask):
         raise UsageError(f"--mask {mask}: there is no such file or folder.")
     parsed_tile = parse_tile(tile)
-    if model is not None:
-        check_model(model, "style", "translation")
     for picture in style or []:
         check_exists(picture, "--style")
     weights, extractor = parse_blend(blend, len(style or [])), extractor_source.choose()
@@ -162,9 +160,12 @@ def stylize(
     label = Path(model).stem if model else "+".join(picture.stem for picture in style or [])
     op = chosen.describe(label, "model", "style")
     jobs = plan_outputs(items, output, name=name, op=op, model=label, **vars(existing))
-    check_jobs(jobs, output, console)
+    check_jobs(jobs, output)
     if preview is not None:
         check_picture_output("--preview", preview)
+    if model is not None:
+        check_model(model, "style", "translation")
+    refuse_missing(jobs, console)
 
     # Only now the slow imports, so that a mistyped option is refused at once.
     from percept_cli.commands.batch import process_images

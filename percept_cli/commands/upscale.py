@@ -83,7 +83,7 @@ def upscale(
 
     percept upscale photo.jpg -m RealESRGAN_x4plus.pth
     """
-    from percept_cli.commands.planning import check_jobs
+    from percept_cli.commands.planning import check_jobs, refuse_missing
     from percept_cli.core.files.inputs import expand_inputs
     from percept_cli.core.files.outputs import plan_outputs
     from percept_cli.core.images.tiles import parse_tile
@@ -99,8 +99,6 @@ def upscale(
         raise UsageError("-m names one network, --look and --blend choose between the shipped ones: leave one out.")
     if look is not None and blend is not None:
         raise UsageError("--blend goes between the two looks: leave --look out.")
-    if model is not None:
-        check_model(model, "upscaler")
     items = expand_inputs(photos, **vars(listing))
     if wanted is None and model is None:
         wanted = Enlargement(factor=DEFAULT_SCALE, exact=True)
@@ -115,6 +113,7 @@ def upscale(
 
     loaded: LoadedGenerator | None = None
     if wanted is None and model is not None:
+        check_model(model, "upscaler")
         from percept_cli.core.pretrained.generators import load_generator
 
         loaded = load_generator(model, "upscaler")
@@ -124,7 +123,10 @@ def upscale(
     kind = "_".join(filter(None, (enlargement.label, look, model and Path(model).stem)))
     op = chosen.describe(kind, "x2", "x3", "x4", "x8", "scale", "width", "height", "look", "model")
     jobs = plan_outputs(items, output, name=name, op=op, model=label, **vars(existing))
-    check_jobs(jobs, output, console)
+    check_jobs(jobs, output)
+    if model is not None:
+        check_model(model, "upscaler")
+    refuse_missing(jobs, console)
 
     # Only now the slow imports, so that a mistyped option is refused at once.
     from percept_cli.commands.batch import process_images

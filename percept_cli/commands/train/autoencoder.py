@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -10,7 +10,7 @@ from percept_cli import options
 from percept_cli.commands.train import deepsim
 from percept_cli.conditions import EffectIf
 from percept_cli.core.choices import TRAINING_OPTIMIZERS
-from percept_cli.core.training.deepsim_options import UNRELATED
+from percept_cli.core.training.deepsim_options import UNRELATED, DeepsimOptions
 from percept_cli.parsing import choice_option
 
 
@@ -51,15 +51,22 @@ def train_autoencoder(
 
     percept train autoencoder --loss image --pixel l1 --data photos/ -o blurred.safetensors
     """
+    from percept_cli.commands.planning import check_training
+
+    console = report.console()
+    shared: dict[str, Any] = {
+        "loss": loss, **asdict(losses), "pixel": pixel, "width": width, "steps": steps, "batch": batch, "size": size,
+        "learning_rate": learning_rate, "optimizer": optimizer, "seed": seed,
+    }  # fmt: skip
+    DeepsimOptions(**shared)  # raises for options that contradict each other
+    check_training(output, data)
+
+    # Only now the slow imports, so that a mistyped option is refused at once.
     from percept_cli.commands.train.session import follow, open_run, report_model
     from percept_cli.core.data.photos import training_photos
     from percept_cli.core.training.autoencoding import AutoencoderTraining, train_autoencoder
 
-    console = report.console()
-    training = AutoencoderTraining(
-        loss=loss, **asdict(losses), variational=variational, channels=channels, pixel=pixel, kl_weight=kl_weight,
-        width=width, steps=steps, batch=batch, size=size, learning_rate=learning_rate, optimizer=optimizer, seed=seed,
-    )  # fmt: skip
+    training = AutoencoderTraining(variational=variational, channels=channels, kl_weight=kl_weight, **shared)
     photos = training_photos(data, "autoencoder", console.say)
     run = open_run(output, compute, existing, console)
     follow(run, train_autoencoder(photos, run, training), console)

@@ -23,7 +23,7 @@ def _by(*methods: str) -> EffectIf:
 
 def train_extractor(
     output: Annotated[Path, typer.Option("-o", "--output", help="The weights file to write.")] = Path(
-        "compact.safetensors"
+        "extractor.safetensors"
     ),
     method: Annotated[
         str,
@@ -87,6 +87,11 @@ def train_extractor(
 
     percept train extractor --method video --data clips/ -o mine.safetensors
     """
+    from percept_cli.commands.planning import check_training
+
+    check_training(output, [*(data or ()), *(held_out or ())])
+
+    # Only now the slow imports, so that a mistyped option is refused at once.
     from percept_cli.commands.train.session import follow, open_run, report_model
     from percept_cli.core.data.photos import training_photos
     from percept_cli.core.training.extractors import METHODS

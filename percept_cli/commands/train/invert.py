@@ -2,13 +2,14 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from percept_cli import options, parsing
 from percept_cli.commands.train import deepsim
 from percept_cli.core.choices import INVERTERS, TRAINING_OPTIMIZERS
+from percept_cli.core.training.deepsim_options import DeepsimOptions
 
 
 def train_invert(
@@ -50,17 +51,26 @@ def train_invert(
 
     percept train invert --layers conv5 --loss image --data photos/ -o blurred.safetensors
     """
+    from percept_cli.commands.planning import check_training, default_model
+
+    console = report.console()
+    shared: dict[str, Any] = {
+        "loss": loss, **asdict(losses), "width": width, "steps": steps, "batch": batch, "size": size,
+        "learning_rate": learning_rate, "optimizer": optimizer, "seed": seed,
+    }  # fmt: skip
+    DeepsimOptions(**shared)  # raises for options that contradict each other
+    choice = source.choose()
+    layer = choice.architecture.resolve(layer)
+    output = output or default_model(f"{choice.name}-{layer}", "inverter")
+    check_training(output, data, start, "inverter")
+
+    # Only now the slow imports, so that a mistyped option is refused at once.
     from percept_cli.commands.train.session import follow, open_run, report_model
     from percept_cli.core.data.photos import training_photos
     from percept_cli.core.training.inversion import InverterTraining, train_inverter
 
-    console = report.console()
-    training = InverterTraining(
-        loss=loss, **asdict(losses), layer=layer, extractor=source.choose(), generator=generator, width=width, steps=steps,
-        batch=batch, size=size, learning_rate=learning_rate, optimizer=optimizer, start=start, seed=seed,
-    )  # fmt: skip
+    training = InverterTraining(layer=layer, extractor=choice, generator=generator, start=start, **shared)
     photos = training_photos(data, "inverter", console.say)
-    layer = training.extractor.architecture.resolve(layer)
-    run = open_run(output or Path(f"{training.extractor.name}-{layer}.safetensors"), compute, existing, console)
+    run = open_run(output, compute, existing, console)
     follow(run, train_inverter(photos, run, training), console)
     report_model(run, console, f"percept invert PHOTO --layers {layer} --method generator -m {run.output}")

@@ -10,7 +10,7 @@ from percept_cli import options
 from percept_cli.conditions import EffectIf
 from percept_cli.core import choices
 from percept_cli.core.losses.style_losses import STYLE_LOSSES
-from percept_cli.parsing import choice_option, complete_models
+from percept_cli.parsing import check_layers, choice_option, complete_models
 
 if TYPE_CHECKING:
     from percept_cli.console import Console
@@ -114,21 +114,32 @@ def train_style(
 
     percept train-style --style starry.jpg --preview
     """
+    from percept_cli.commands.planning import check_exists, check_training, default_model
+    from percept_cli.core.losses.style_losses import parse_blend
+
+    console = report.console()
+    output, choice, weights = (
+        output or default_model(style[0].stem, "style"),
+        source.choose(),
+        parse_blend(blend, len(style)),
+    )
+    for picture in style:
+        check_exists(picture, "--style")
+    check_layers(choice.architecture, losses.content_layers, losses.style_layers)
+    check_training(output, data, start, "style")
+
+    # Only now the slow imports, so that a mistyped option is refused at once.
     from percept_cli.commands.train.session import follow, open_run, report_model
     from percept_cli.core.data.photos import training_photos
     from percept_cli.core.losses.style import load_styles
-    from percept_cli.core.losses.style_losses import parse_blend
     from percept_cli.core.runtime import memory_errors
     from percept_cli.core.training.style import StyleTraining, train_style
 
-    console = report.console()
-    output = output or Path(f"{style[0].stem}.safetensors")
-    choice = source.choose()
     if fast:
         steps, size = FAST_STEPS, FAST_SIZE
     training = StyleTraining(
         steps, batch, size, smallest_crop, style_size, learning_rate, optimizer, generator, width, norm, start, choice, seed,
-        blend=parse_blend(blend, len(style)), loss=loss, **options.given(losses),
+        blend=weights, loss=loss, **options.given(losses),
     )  # fmt: skip
     setting_up = "setting up the training", "Use a smaller --size or --style-size"
     with memory_errors(*setting_up):

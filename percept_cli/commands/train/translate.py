@@ -14,7 +14,7 @@ from percept_cli.core.data.amounts import CORRUPTIONS
 from percept_cli.core.training.presets import Recipe
 from percept_cli.core.training.translation_data import TranslationData, usual_recipe
 from percept_cli.options import loss_choice, loss_option
-from percept_cli.parsing import choice_option
+from percept_cli.parsing import check_layers, choice_option
 
 
 def _data(call: Call) -> TranslationData:
@@ -138,16 +138,21 @@ def train_translate(
 
     percept train translate --degrade jpeg --data photos/ -o repair.safetensors
     """
-    from percept_cli.commands.train.session import follow, open_run, report_model
-    from percept_cli.core.training.translation import TranslationTraining, train_translation
-    from percept_cli.core.training.translation_data import TranslationData, usual_recipe
+    from percept_cli.commands.planning import check_training
 
     console = report.console()
     training_data = TranslationData(source, target, pairs, match, degrade, amount, data, offset, short_side)
-    extractor = choice.choose()
+    extractor, output = choice.choose(), output or Path("translate.safetensors")
     recipe = replace(usual_recipe(training_data, extractor.architecture), **options.given(schedule, losses))
+    for layers in (losses.feature_layers, losses.contextual_layers, losses.gram_layers, losses.content_layers):
+        check_layers(extractor.architecture, layers)
+    check_training(output, [*(source or ()), *(target or ()), *(data or ())], start, "translation")
+
+    # Only now the slow imports, so that a mistyped option is refused at once.
+    from percept_cli.commands.train.session import follow, open_run, report_model
+    from percept_cli.core.training.translation import TranslationTraining, train_translation
+
     training = TranslationTraining(training_data, recipe, generator, width, start, extractor, seed)
-    output = output or Path("translate.safetensors")
     run = open_run(output, compute, existing, console)
     follow(run, train_translation(run, training, console.warn), console)
     mask = " --mask HOLES.png" if training_data.inputs == 4 else ""

@@ -11,8 +11,9 @@ from percept_cli.commands.train.recipes import weighs
 from percept_cli.conditions import Call
 from percept_cli.core import choices
 from percept_cli.core.training.presets import RECIPES, Recipe, find_recipe
+from percept_cli.errors import UsageError
 from percept_cli.options import loss_choice, loss_option
-from percept_cli.parsing import choice_option
+from percept_cli.parsing import check_layers, choice_option
 
 
 def _recipe(call: Call) -> Recipe:
@@ -100,15 +101,22 @@ def train_upscale(
 
     percept train-upscale --data photos/ --preset swift-natural --start swift-x4.safetensors -o natural.safetensors
     """
-    from percept_cli.commands.train.session import follow, open_run, report_model
-    from percept_cli.core.data.photos import training_photos
-    from percept_cli.core.training.presets import find_recipe
-    from percept_cli.core.training.upscaling import UpscaleTraining, train_upscale
+    from percept_cli.commands.planning import check_training
 
     console = report.console()
     recipe = replace(find_recipe(preset), **options.given(schedule, losses))
-    training = UpscaleTraining(recipe, scale, start, source.choose(), seed)
-    output = output or Path(f"{preset}-x{scale}.safetensors")
+    if scale not in choices.SCALES:
+        raise UsageError(f"--scale {scale}: give one of {', '.join(map(str, choices.SCALES))}.")
+    choice, output = source.choose(), output or Path(f"{preset}-x{scale}.safetensors")
+    check_layers(choice.architecture, losses.feature_layers, losses.texture_layers, losses.contextual_layers)
+    check_training(output, data, start, "upscaler")
+
+    # Only now the slow imports, so that a mistyped option is refused at once.
+    from percept_cli.commands.train.session import follow, open_run, report_model
+    from percept_cli.core.data.photos import training_photos
+    from percept_cli.core.training.upscaling import UpscaleTraining, train_upscale
+
+    training = UpscaleTraining(recipe, scale, start, choice, seed)
     photos = training_photos(data, "upscaler", console.say)
     run = open_run(output, compute, existing, console)
     follow(run, train_upscale(photos, run, training), console)

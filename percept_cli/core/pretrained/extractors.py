@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from percept_cli.core.extractors import ARCHITECTURES, Architecture, create_architecture
-from percept_cli.core.pretrained.manifest import find_model, read_metadata
+from percept_cli.core.pretrained.manifest import check_weights, find_model, read_metadata
 from percept_cli.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
@@ -69,11 +69,13 @@ COMPACT = ExtractorChoice("compact")
 def choose_extractor(given: str, weights: str | Path | None = None) -> ExtractorChoice:
     """The extractor of a name, or of a file written by percept; weights: as in `ExtractorChoice`, only for a name.
 
-    Raises UsageError for an unknown name and for a file with other weights beside it, ModelError for a file without an
-    extractor or without the name of its network.
+    Raises UsageError for an unknown name and for a file with other weights beside it, ModelError for a file that does not
+    exist, without an extractor or without the name of its network.
     """
     if Path(given).suffix not in WEIGHTS_SUFFIXES:
         create_architecture(given)  # raises for an unknown name
+        if weights is not None and str(weights) != RANDOM:
+            check_weights(Path(weights))
         return ExtractorChoice(given, None if weights is None else str(weights))
     if weights is not None:
         raise UsageError(f"{given} is an extractor with its weights: leave out {weights}, or give a name beside it.")

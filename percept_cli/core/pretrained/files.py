@@ -16,9 +16,8 @@ from safetensors.torch import save
 from torch import Tensor
 
 from percept_cli.core.files.atomic import atomic_write_bytes
-from percept_cli.core.files.inputs import refuse_address
 from percept_cli.core.pretrained.checks import check_archive, check_tensors, refuse_foreign
-from percept_cli.core.pretrained.manifest import cache_folder, is_offline, no_such_weights
+from percept_cli.core.pretrained.manifest import cache_folder, check_weights, is_offline
 from percept_cli.errors import ModelError
 
 DOWNLOAD_ROOT = "https://download.pytorch.org/models/"
@@ -43,9 +42,7 @@ def load_weights(path: Path) -> dict[str, Tensor]:
 
 def load_weights_and_metadata(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """The result of `load_weights`, and the metadata of a safetensors file (empty for a PyTorch file)."""
-    if not path.is_file():
-        refuse_address(str(path))
-        raise no_such_weights(path)
+    check_weights(path)
     try:
         size = path.stat().st_size
         refuse_foreign(path)

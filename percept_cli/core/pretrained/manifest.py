@@ -87,13 +87,23 @@ def find_model(name: str, *roles: str) -> Model:
 def check_model(given: str, *roles: str) -> None:
     """Raises ModelError, without reading the weights, for a name that is not known and for a file that is not there.
 
-    UsageError for an address on the web.
+    roles: that the model may have; none for any. UsageError for an address on the web.
     """
     refuse_address(given)
     path = Path(given)
     if not path.suffix and not path.is_file():
-        find_model(given, *roles)
-    elif not path.is_file():
+        if roles:
+            find_model(given, *roles)
+        elif given not in shipped_models():
+            raise ModelError(unknown_name("model", given, shipped_models(), hint="A file is given by its path."))
+    else:
+        check_weights(path)
+
+
+def check_weights(path: Path) -> None:
+    """Raises ModelError for a weights file that does not exist, UsageError for an address on the web."""
+    refuse_address(str(path))
+    if not path.is_file():
         raise no_such_weights(path)
 
 
@@ -132,9 +142,7 @@ def read_metadata(path: Path) -> dict[str, str]:
 
     Raises ModelError for a file that does not exist.
     """
-    if not path.is_file():
-        refuse_address(str(path))
-        raise no_such_weights(path)
+    check_weights(path)
     try:
         with safe_open(path, framework="np") as file:
             return dict(file.metadata() or {})

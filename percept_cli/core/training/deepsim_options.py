@@ -125,7 +125,9 @@ class DeepsimOptions:
 
     def __post_init__(self) -> None:
         if self.comparator != DISCRIMINATOR:
-            choose_comparator(self.comparator, self.comparator_weights)
+            known = choose_comparator(self.comparator, self.comparator_weights).architecture
+            for layer in self.comparator_layers or ():
+                known.resolve(layer)
         if self.compares_discriminator:
             choose_discriminator_layers(self.comparator_layers)
             if not self.weights.adversarial:

@@ -64,18 +64,21 @@ def report(
     """
     from percept_cli.commands.visualize.photographs import each_good, exit_if_failed, list_photos, load_pixels
     from percept_cli.commands.visualize.picture import plan_page
-    from percept_cli.core.data.photos import sample_photos
     from percept_cli.core.pretrained.manifest import check_model, shipped_models
-    from percept_cli.core.visualization.history import LOG, find_log, read_history
     from percept_cli.errors import UsageError, unknown_name
 
     console = report.console()
     if not model:
         raise UsageError("Give a model, as in -m starry-night or -m mine.safetensors; see `percept models list`.")
-    check_model(model, *GENERATORS)
+    check_model(model)
     for metric in metrics:
         if metric not in METRICS:
             raise UsageError(unknown_name("metric", metric, METRICS))
+
+    # Only now the slow imports, so that a mistyped option is refused at once.
+    from percept_cli.core.data.photos import sample_photos
+    from percept_cli.core.visualization.history import LOG, find_log, read_history
+
     if photos or listing.from_file is not None:
         paths = list_photos(photos, listing)
     else:
