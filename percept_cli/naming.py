@@ -10,9 +10,9 @@ class Chosen(dict[str, Any]):
 
     # What a result is does not depend on these.
     NEUTRAL = frozenset({
-        "photos", "images", "output", "name", "data", "tile", "verify_tiles", "preview", "show", "quality", "recursive",
-        "from_file", "null_separated", "overwrite", "skip_existing", "device", "precision", "threads", "quiet", "verbose",
-        "json",
+        "photos", "image", "images", "pictures", "logs", "output", "name", "data", "tile", "verify_tiles", "preview", "show",
+        "quality", "recursive", "from_file", "null_separated", "overwrite", "skip_existing", "device", "precision",
+        "threads", "quiet", "verbose", "json",
     })  # fmt: skip
 
     def describe(self, what: str, *named: str) -> str:
@@ -28,4 +28,4 @@ class Chosen(dict[str, Any]):
             text = "+".join(each.stem if isinstance(each, Path) else str(each) for each in values)
             parts.append(option if value is True else f"no-{option}" if value is False else f"{option}-{text}")
         # The name or the file of an extractor may hold slashes, which would make folders.
-        return re.sub(r"[/\\:]", "-", "_".join(parts))
+        return re.sub(r"[/\\:]", "-", "_".join(parts)).replace(",", "+")

@@ -269,7 +269,7 @@ def flatten(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def flat(**given: Any) -> None:
         given |= dict.fromkeys(
-            chosen, Chosen({name: value for name, value in given.items() if value != defaults[name]})
+            chosen, Chosen({name: given[name] for name in defaults if given[name] != defaults[name]})
         )
         for name, bundle in bundles.items():
             given[name] = bundle(**{field.name: given.pop(field.name) for field in fields(bundle)})

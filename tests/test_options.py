@@ -69,7 +69,7 @@ def test_results_are_named_by_the_options_that_were_chosen() -> None:
         ([], "wave"),
         (["--strength", "1"], "wave"),
         (["--strength", "0.6"], "wave_strength-0.6"),
-        (["--keep-colors", "--model", "udnie"], "udnie_keep-colors"),
+        (["--keep-colors", "--model", "udnie", "--strength", "0.6"], "udnie_strength-0.6_keep-colors"),
         (["--layers", "conv1, conv2", "--mask", "../masks/sky.png"], "wave_mask-sky_layers-conv1+conv2"),
         (["--model", "folder/x"], "folder-x"),
         (["--quality", "80", "--device", "cpu", "--threads", "1"], "wave"),

@@ -59,7 +59,7 @@ def test_pictures_are_decoded_normal_codes(percept: Callable, here: Path) -> Non
     code = torch.randn(1, 8, 4, 4, generator=torch.Generator().manual_seed(7))
     with torch.no_grad():
         expected = (network.decode(code)[0, :, :30, :30].clamp(0, 1) * 255).round().permute(1, 2, 0).numpy()
-    assert np.abs(tiles_of(here / "vae_samples.png", 30)[0] - expected).max() <= 1
+    assert np.abs(tiles_of(here / "vae_samples_count-2_size-30_seed-7.png", 30)[0] - expected).max() <= 1
     codes = [row["code"] for row in json.loads(Path("codes.json").read_text()) if row["picture"] == 0]
     torch.testing.assert_close(torch.tensor(codes), code.flatten())
 
@@ -77,8 +77,8 @@ def test_more_pictures_begin_with_the_same(percept: Callable, here: Path) -> Non
 def test_outputs_are_where_and_as_ever(percept: Callable, here: Path) -> None:
     """Into a folder that is made; existing ones are refused, left or replaced."""
     draw = ("visualize", "samples", "-m", "vae.safetensors", "-n", 1, *CPU)
-    written = here / "sheets" / "vae_samples.png"
-    assert percept(*draw, "-o", "sheets/").stdout == "sheets/vae_samples.png\n"
+    written = here / "sheets" / "vae_samples_count-1.png"
+    assert percept(*draw, "-o", "sheets/").stdout == "sheets/vae_samples_count-1.png\n"
     written.write_text("precious")
     assert percept(*draw, "-o", "sheets/").code == 2
     outcome = percept(*draw, "-o", "sheets/", "--skip-existing", "--json")

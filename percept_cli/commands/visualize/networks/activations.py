@@ -30,6 +30,7 @@ def activations(
     seed: options.Seed = 0,
     compute: options.ExactCompute,
     report: options.Report,
+    chosen: options.Chosen,
 ) -> None:
     """Statistics of features over all layers, before and after ReLU: zeros, range, contrast, response to brightness.
 
@@ -47,9 +48,8 @@ def activations(
     else:
         paths = sample_photos()
         console.say(f"no image was given: the {len(paths)} sample photographs of scikit-image")
-    target = plan_picture(
-        choice.name, "activations", output, data, existing, console, sources=paths, others=(SVG,), show=show
-    )
+    named = chosen.describe("activations", "extractor")
+    target = plan_picture(choice.name, named, output, data, existing, console, sources=paths, others=(SVG,), show=show)
     parsing.check_layers(choice.architecture, layer)
     if target.is_done():
         return

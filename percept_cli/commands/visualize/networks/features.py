@@ -45,6 +45,7 @@ def features(
     seed: options.Seed = 0,
     compute: options.ExactCompute,
     report: options.Report,
+    chosen: options.Chosen,
 ) -> None:
     """Features of a photograph as labeled maps: a layer's strongest channels, some by number, or principal components.
 
@@ -65,8 +66,9 @@ def features(
     photo = choose_photo(image, console)
     choice = source.choose()
     parsing.check_layers(choice.architecture, layer)
+    named = chosen.describe("features")
     target = plan_picture(
-        photo.stem, "features", output, data, existing, console, sources=[photo], quality=quality, show=show
+        photo.stem, named, output, data, existing, console, sources=[photo], quality=quality, show=show
     )
     if target.is_done():
         return

@@ -14,6 +14,7 @@ def filters(
     existing: options.Existing,
     seed: options.Seed = 0,
     report: options.Report,
+    chosen: options.Chosen,
 ) -> None:
     """Every filter of a network's first layer, enlarged, in color.
 
@@ -22,7 +23,8 @@ def filters(
     from percept_cli.commands.visualize.picture import extractor_title, plan_picture
 
     console, choice = report.console(), source.choose()
-    target = plan_picture(choice.name, "filters", output, data, existing, console, quality=quality, show=show)
+    named = chosen.describe("filters", "extractor")
+    target = plan_picture(choice.name, named, output, data, existing, console, quality=quality, show=show)
     if target.is_done():
         return
 

@@ -31,6 +31,7 @@ def gram(
     seed: options.Seed = 0,
     compute: options.ExactCompute,
     report: options.Report,
+    chosen: options.Chosen,
 ) -> None:
     """Gram matrices of pictures, and the distances between them as a matrix and a tree, on average and by layer.
 
@@ -52,8 +53,9 @@ def gram(
     console = report.console()
     paths, choice = list_photos(styles, listing), source.choose()
     parsing.check_layers(choice.architecture, layer)
+    named = chosen.describe("gram", "styles")
     target = plan_picture(
-        "styles", "gram", output, data, existing, console, sources=paths, others=(SVG,), quality=quality, show=show
+        "styles", named, output, data, existing, console, sources=paths, others=(SVG,), quality=quality, show=show
     )
     if target.is_done():
         return

@@ -58,6 +58,7 @@ def objective(
     compute: options.Compute,
     show: options.Show = False,
     report: options.Report,
+    chosen: options.Chosen,
 ) -> None:
     """The image that maximizes a unit, a channel, a layer, a class, or a weighted sum of these; several on a sheet.
 
@@ -81,7 +82,8 @@ def objective(
         raise UsageError(f"{len(asked) * diversity} images are more than the {MOST} of one sheet: ask for fewer.")
     # For the name of the file: letters, digits, `_` and `-`.
     stem = re.sub(r"[^A-Za-z0-9_]+", "-", "_".join(what)).strip("-")[:80] or "image"
-    target = plan_picture(stem, "objective", output, data, existing, console, quality=quality, show=show)
+    named = chosen.describe("objective", "what")
+    target = plan_picture(stem, named, output, data, existing, console, quality=quality, show=show)
     if target.is_done():
         return
 

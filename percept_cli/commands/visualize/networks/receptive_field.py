@@ -24,6 +24,7 @@ def receptive_field(
     seed: options.Seed = 0,
     compute: options.ExactCompute,
     report: options.Report,
+    chosen: options.Chosen,
 ) -> None:
     """The effective receptive fields of layers, by gradients, within the theoretical ones (Luo et al. 2016).
 
@@ -39,7 +40,8 @@ def receptive_field(
         raise UsageError(f"{len(asked)} fields would be too small to read: give {MOST} layers at most.")
     choice = source.choose()
     parsing.check_layers(choice.architecture, asked)
-    target = plan_picture(choice.name, "receptive-field", output, data, existing, console, others=(SVG,), show=show)
+    named = chosen.describe("receptive-field", "extractor")
+    target = plan_picture(choice.name, named, output, data, existing, console, others=(SVG,), show=show)
     if target.is_done():
         return
 

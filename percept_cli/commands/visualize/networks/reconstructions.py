@@ -36,6 +36,7 @@ def reconstructions(
     compute: options.ExactCompute,
     show: options.Show = False,
     report: options.Report,
+    chosen: options.Chosen,
 ) -> None:
     """An image reconstructed at each layer: its content (Johnson et al. 2016, Figure 3), its style (Gatys et al. 2016).
 
@@ -49,8 +50,9 @@ def reconstructions(
     console = report.console()
     photo, choice = choose_photo(image, console), source.choose()
     parsing.check_layers(choice.architecture, layers, style_layers)
+    named = chosen.describe("reconstructions")
     target = plan_picture(
-        photo.stem, "reconstructions", output, data, existing, console, sources=[photo], quality=quality, show=show
+        photo.stem, named, output, data, existing, console, sources=[photo], quality=quality, show=show
     )
     if target.is_done():
         return

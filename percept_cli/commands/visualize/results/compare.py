@@ -43,6 +43,7 @@ def compare(
     seed: options.Seed = 0,
     compute: options.ExactCompute,
     report: options.Report,
+    chosen: options.Chosen,
 ) -> None:
     """Pictures side by side, with the places where they differ most enlarged, as in papers.
 
@@ -68,8 +69,9 @@ def compare(
     choice = source.choose()
     parsing.check_layers(choice.architecture, layers)
     check_sources(pictures)
+    named = chosen.describe("compared")
     target = plan_picture(
-        pictures[0].stem, "compared", output, data, existing, console, sources=pictures, others=(HTML,),
+        pictures[0].stem, named, output, data, existing, console, sources=pictures, others=(HTML,),
         quality=quality, show=show,
     )  # fmt: skip
     if target.is_done():

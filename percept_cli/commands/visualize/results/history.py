@@ -35,6 +35,7 @@ def history(
     show: options.Show = False,
     existing: options.Existing,
     report: options.Report,
+    chosen: options.Chosen,
 ) -> None:
     """Every part of the loss of one or several trainings, raw and smoothed, below their previews.
 
@@ -66,8 +67,9 @@ def history(
     files = [file for _, file in keep_good(logs, core.find_log)]
     labels = dict(zip(files, core.training_names(files), strict=True))
     names = list(labels.values())
+    named = chosen.describe("history")
     target = plan_picture(
-        names[0], "history", output, data, existing, console, sources=files, others=(SVG,), quality=quality, show=show
+        names[0], named, output, data, existing, console, sources=files, others=(SVG,), quality=quality, show=show
     )
     if target.is_done():
         return
@@ -77,10 +79,10 @@ def history(
     check_matplotlib()
     histories = [history for _, history in keep_good(files, lambda file: core.read_history(file, labels[file]))]
     names = [each.name for each in histories]
-    chosen = core.choose_parts(histories, parts or ())
+    drawn = core.choose_parts(histories, parts or ())
     target.write(
-        core.history_plot(histories, chosen, f"Training history: {', '.join(names)}", smooth, previews),
-        core.history_records(histories, chosen, smooth),
+        core.history_plot(histories, drawn, f"Training history: {', '.join(names)}", smooth, previews),
+        core.history_records(histories, drawn, smooth),
         trainings=len(histories),
         steps=[int(each.steps[-1]) for each in histories],
     )

@@ -55,6 +55,7 @@ def report(
     seed: options.Seed = 0,
     compute: options.Compute,
     report: options.Report,
+    chosen: options.Chosen,
 ) -> None:
     """One self-contained HTML file about a model: results with sliders, figures, frequencies, speed, training and recipe.
 
@@ -88,7 +89,8 @@ def report(
         raise UsageError(f"{len(paths)} photographs would make a page too large to send: give {MOST} at most.")
     shipped = shipped_models().get(model)
     file = shipped.path if shipped and not Path(model).is_file() else Path(model)
-    target = plan_page(Path(model).stem, "report", output, data, existing, console, sources=[*paths, file])
+    named = chosen.describe("report", "model")
+    target = plan_page(Path(model).stem, named, output, data, existing, console, sources=[*paths, file])
     if target.is_done():
         return
     beside = file.with_suffix(".run") / LOG

@@ -21,6 +21,7 @@ def samples(
     seed: options.Seed = 0,
     compute: options.Compute,
     report: options.Report,
+    chosen: options.Chosen,
 ) -> None:
     """A sheet of pictures that a variational autoencoder decodes from normally distributed codes.
 
@@ -32,7 +33,8 @@ def samples(
 
     console = report.console()
     check_model(model, "autoencoder")
-    target = plan_picture(Path(model).stem, "samples", output, data, existing, console, show=show)
+    named = chosen.describe("samples", "model")
+    target = plan_picture(Path(model).stem, named, output, data, existing, console, show=show)
     if target.is_done():
         return
 

@@ -23,6 +23,7 @@ def spectrum(
     show: options.Show = False,
     existing: options.Existing,
     report: options.Report,
+    chosen: options.Chosen,
 ) -> None:
     """Power spectra of pictures, with the patterns that strides and enlarging leave marked and counted.
 
@@ -39,8 +40,9 @@ def spectrum(
     if len(images) > MOST:
         raise UsageError(f"{len(images)} spectra would be too small to read: give {MOST} at most.")
     check_sources(images)
+    named = chosen.describe("spectrum")
     target = plan_picture(
-        images[0].stem, "spectrum", output, data, existing, console, sources=images, others=(SVG,), show=show
+        images[0].stem, named, output, data, existing, console, sources=images, others=(SVG,), show=show
     )
     if target.is_done():
         return

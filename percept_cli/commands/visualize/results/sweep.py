@@ -67,6 +67,7 @@ def sweep(
     compute: options.Compute,
     show: options.Show = False,
     report: options.Report,
+    chosen: options.Chosen,
 ) -> None:
     """One photograph restyled in a grid over two options of percept stylize, with the values along its edges.
 
@@ -86,8 +87,9 @@ def sweep(
     down, across = core.parse_axis("--rows", rows), core.parse_axis("--columns", columns)
     trained = core.check_axes(down, across, style=bool(style), model=model is not None)
     photo, styles = choose_photo(image, console), style or []
+    named = chosen.describe("sweep")
     target = plan_picture(
-        photo.stem, "sweep", output, data, existing, console, sources=[photo, *styles], quality=quality, show=show
+        photo.stem, named, output, data, existing, console, sources=[photo, *styles], quality=quality, show=show
     )
     if target.is_done():
         return
