@@ -55,7 +55,7 @@ Precision = Annotated[
         help="auto: bf16 where the hardware computes it.",
     ),
 ]  # fmt: skip
-Threads = Annotated[int | None, typer.Option(help="Processor threads; all by default.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="Processor threads; all by default.")]
 Seed = Annotated[int, typer.Option(min=0, help="Same seed, same device: same result.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Only warnings and errors.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line on stdout.")]

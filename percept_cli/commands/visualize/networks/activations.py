@@ -38,19 +38,20 @@ def activations(
     """
     from percept_cli.commands.visualize.photographs import list_photos, load_subject
     from percept_cli.commands.visualize.picture import SVG, extractor_title, plan_picture
-    from percept_cli.core.data.photos import sample_photos
     from percept_cli.errors import ExitCode, ImageError
 
     console, choice = report.console(), source.choose()
+    parsing.check_layers(choice.architecture, layer)
     if photos or listing.from_file is not None:
         paths = list_photos(photos, listing)
     else:
+        from percept_cli.core.data.photos import sample_photos
+
         paths = sample_photos()
         console.say(f"no image was given: the {len(paths)} sample photographs of scikit-image")
     target = plan_picture(
         choice.name, "activations", output, data, existing, console, sources=paths, others=(SVG,), show=show
     )
-    parsing.check_layers(choice.architecture, layer)
     if target.is_done():
         return
 
