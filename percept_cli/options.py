@@ -31,6 +31,8 @@ loss_option = functools.partial(typer.Option, rich_help_panel="Losses")
 loss_layers = functools.partial(names_option, rich_help_panel="Losses")
 
 loss_choice = functools.partial(choice_option, rich_help_panel="Losses")
+PAPERS = "As in the papers"
+paper_choice = functools.partial(choice_option, rich_help_panel=PAPERS)
 
 
 def _searches_folders(call: Any) -> bool:
@@ -86,7 +88,7 @@ StyleWeight = Annotated[float, loss_option(min=0.0, help="More takes more of the
 TotalVariationWeight = Annotated[float, loss_option(min=0.0, help="More is smoother.")]
 Scaling = Annotated[
     str,
-    loss_choice(
+    paper_choice(
         "scaling", choices.SCALINGS, "typical: weight 1.0 is the usual balance with every extractor; paper: raw losses."
     ),
 ]
