@@ -33,6 +33,8 @@ loss_option = functools.partial(typer.Option, rich_help_panel="Losses")
 loss_layers = functools.partial(names_option, rich_help_panel="Losses")
 
 loss_choice = functools.partial(choice_option, rich_help_panel="Losses")
+PAPERS = "As in the papers"
+paper_choice = functools.partial(choice_option, rich_help_panel=PAPERS)
 
 
 def _searches_folders(call: Any) -> bool:
@@ -57,7 +59,7 @@ Precision = Annotated[
         help="auto: bf16 where the hardware computes it.",
     ),
 ]  # fmt: skip
-Threads = Annotated[int | None, typer.Option(help="Processor threads; all by default.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="Processor threads; all by default.")]
 Seed = Annotated[int, typer.Option(min=0, help="Same seed, same device: same result.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Only warnings, errors and figures.")]
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Details too: parts of losses, how figures are taken.")]
@@ -91,7 +93,7 @@ StyleWeight = Annotated[float, loss_option(min=0.0, help="More takes more of the
 TotalVariationWeight = Annotated[float, loss_option(min=0.0, help="More is smoother.")]
 Scaling = Annotated[
     str,
-    loss_choice(
+    paper_choice(
         "scaling", choices.SCALINGS, "typical: weight 1.0 is the usual balance with every extractor; paper: raw losses."
     ),
 ]

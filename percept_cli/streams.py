@@ -20,9 +20,10 @@ _sinks: dict[str, "_Sink"] = {}
 class _Sink(io.RawIOBase):
     """An unbuffered stream that discards what it cannot write, and remembers the first error."""
 
-    def __init__(self, raw: Any, error: OSError | None = None):
+    def __init__(self, raw: Any, error: OSError | None = None, owner: object = None):
         super().__init__()
-        self.raw, self.error = raw, error
+        # The owner of `raw` closes it with itself.
+        self.raw, self.error, self.owner = raw, error, owner
 
     def writable(self) -> bool:
         return True
@@ -85,7 +86,7 @@ def _wrap(name: str, number: int, errors: str, closed: bool) -> None:
             stream.flush()
         raw = getattr(stream.buffer, "raw", stream.buffer)
         encoding = stream.encoding
-    sink = _sinks[name] = _Sink(raw, OSError(errno.EBADF, "it is closed") if closed else None)
+    sink = _sinks[name] = _Sink(raw, OSError(errno.EBADF, "it is closed") if closed else None, stream)
     buffer = io.BufferedWriter(sink)
     setattr(sys, name, io.TextIOWrapper(buffer, encoding, errors, line_buffering=name == "stderr" or sink.isatty()))
 

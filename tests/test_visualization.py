@@ -16,6 +16,7 @@ from percept_cli.core.optimization.style_transfer import StyleOptions
 from percept_cli.core.pretrained.extractors import ExtractorChoice
 from percept_cli.core.runtime import Runtime
 from percept_cli.core.visualization.activations import activation_plot, activation_records, measure_activations
+from percept_cli.core.visualization.axes import parse_axis, settings
 from percept_cli.core.visualization.comparison import find_places, titled_sheet
 from percept_cli.core.visualization.differences import align_pictures, difference_records, distance_heat
 from percept_cli.core.visualization.features import choose_taps, feature_sheet
@@ -30,7 +31,7 @@ from percept_cli.core.visualization.receptive_field import (
 from percept_cli.core.visualization.reconstructions import reconstruct_layers, reconstruction_sheet
 from percept_cli.core.visualization.samples import sample_sheet
 from percept_cli.core.visualization.spectrum import measure_spectrum, spectrum_plot, spectrum_records
-from percept_cli.core.visualization.sweep import parse_axis, settings, sweep_optimized, sweep_records, sweep_sheet
+from percept_cli.core.visualization.sweep import sweep_optimized, sweep_records, sweep_sheet
 
 FP32 = Runtime(torch.device("cpu"), torch.float32, "")
 COMPACT = ExtractorChoice("compact")

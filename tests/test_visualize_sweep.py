@@ -10,7 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from percept_cli.core.visualization.sweep import Axis, Swept, check_axes, label, parse_axis, settings, sweep_sheet
+from percept_cli.core.visualization.axes import Axis, check_axes, parse_axis, settings
+from percept_cli.core.visualization.sweep import Swept, label, sweep_sheet
 from percept_cli.errors import UsageError
 
 CPU = ("--device", "cpu", "--threads", 1)

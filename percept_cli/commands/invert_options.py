@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from percept_cli import parsing
+from percept_cli import options, parsing
 from percept_cli.conditions import Call, EffectIf
 from percept_cli.core import choices
 from percept_cli.core.pretrained.manifest import role_of
@@ -42,7 +42,9 @@ class Search:
 
     preset: Annotated[
         str | None,
-        parsing.choice_option("preset", choices.INVERSION_PRESETS, "The settings of a paper.", rich_help_panel=PANEL),
+        parsing.choice_option(
+            "preset", choices.INVERSION_PRESETS, "The settings of a paper.", rich_help_panel=options.PAPERS
+        ),
     ] = None
     steps: Annotated[int | None, _option("Updates of each picture. Default: 300.", min=1)] = None
     optimizer: Annotated[

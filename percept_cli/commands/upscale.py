@@ -63,7 +63,9 @@ def upscale(
     histogram: Annotated[
         bool,
         typer.Option(
-            "--match-histogram", help="Give each color the distribution it has in the photograph (Johnson 2016)."
+            "--match-histogram",
+            help="Give each color the distribution it has in the photograph (Johnson 2016).",
+            rich_help_panel=options.PAPERS,
         ),
     ] = False,
     *,

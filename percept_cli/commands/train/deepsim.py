@@ -11,7 +11,7 @@ from percept_cli.core.choices import SCALINGS
 from percept_cli.core.extractors import ARCHITECTURES
 from percept_cli.core.pretrained.extractors import RANDOM
 from percept_cli.core.training.deepsim_options import DISCRIMINATOR, LOSSES, LossWeights, find_weights
-from percept_cli.options import loss_choice, loss_layers, loss_option
+from percept_cli.options import PAPERS, loss_choice, loss_layers, loss_option, paper_choice
 from percept_cli.parsing import Names, complete_from
 
 
@@ -48,7 +48,7 @@ class Losses:
     adversarial_weight: options.Weight = None
     scaling: Annotated[
         str,
-        loss_choice(
+        paper_choice(
             "scaling", SCALINGS, "typical: 1.0 is the loss of an unrelated photograph; paper: raw sums of squares."
         ),
     ] = "typical"
@@ -73,6 +73,10 @@ class Losses:
     ] = 32
     code_branch: Annotated[
         bool,
-        loss_option("--code-branch/--no-code-branch", help="The discriminator gets the code as well as the image."),
+        typer.Option(
+            "--code-branch/--no-code-branch",
+            help="The discriminator gets the code as well as the image.",
+            rich_help_panel=PAPERS,
+        ),
         AGAINST_DISCRIMINATOR,
     ] = True

@@ -88,8 +88,11 @@ def train_extractor(
     percept train extractor --method video --data clips/ -o mine.safetensors
     """
     from percept_cli.commands.planning import check_training
+    from percept_cli.core.pretrained.manifest import check_weights
 
     check_training(output, [*(data or ()), *(held_out or ())])
+    if start is not None:
+        check_weights(start)
 
     # Only now the slow imports, so that a mistyped option is refused at once.
     from percept_cli.commands.train.session import follow, open_run, report_model

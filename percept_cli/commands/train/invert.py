@@ -30,7 +30,7 @@ def train_invert(
     source: options.ExtractorSource,
     loss: deepsim.Loss = "deepsim",
     losses: deepsim.Losses,
-    generator: Annotated[str, parsing.choice_option("generator", INVERTERS, "Network that is trained.")] = "lean",
+    generator: Annotated[str, options.paper_choice("generator", INVERTERS, "The network that is trained.")] = "lean",
     width: Annotated[float, typer.Option(min=0.05, help="Channels as a share of the generator's usual number.")] = 1.0,
     steps: Annotated[int, typer.Option(min=1, help="Optimizer updates.")] = 1500,
     batch: Annotated[int, typer.Option(min=1, help="Photographs per step.")] = 8,

@@ -68,7 +68,7 @@ def train_style(
     learning_rate: Annotated[float, typer.Option(min=0.0, help="Peak of the schedule."), TRAINS] = 5e-3,
     optimizer: Annotated[str, choice_option("optimizer", choices.TRAINING_OPTIMIZERS, None), TRAINS] = "muon",
     generator: Annotated[
-        str, choice_option("generator", choices.STYLE_GENERATORS, "johnson-2016: as in the paper."), TRAINS
+        str, options.paper_choice("generator", choices.STYLE_GENERATORS, "johnson-2016: as in the paper."), TRAINS
     ] = "johnson",
     width: Annotated[
         float | None,
@@ -76,7 +76,7 @@ def train_style(
         TRAINS,
     ] = None,
     norm: Annotated[
-        str | None, choice_option("norm", choices.STYLE_NORMS, "Default: the generator's own."), TRAINS
+        str | None, options.paper_choice("norm", choices.STYLE_NORMS, "Default: the generator's own."), TRAINS
     ] = None,
     start: Annotated[
         str | None,

@@ -12,7 +12,7 @@ from percept_cli.conditions import Call
 from percept_cli.core import choices
 from percept_cli.core.training.presets import RECIPES, Recipe, find_recipe
 from percept_cli.errors import UsageError
-from percept_cli.options import loss_choice, loss_option
+from percept_cli.options import loss_choice, loss_option, paper_choice
 from percept_cli.parsing import check_layers, choice_option
 
 
@@ -68,7 +68,7 @@ class Losses:
     tv_weight: options.Weight = None
     scaling: Annotated[
         str | None,
-        loss_choice("scaling", choices.SCALINGS, "See percept train style."),
+        paper_choice("scaling", choices.SCALINGS, "See percept train style."),
         weighs(_recipe, "feature", "texture", "tv"),
     ] = None
 
@@ -82,7 +82,7 @@ def train_upscale(
     scale: Annotated[int, typer.Option(help="2, 3, 4 or 8 times larger.")] = 4,
     preset: Annotated[
         str,
-        choice_option("preset", tuple(RECIPES), "Percept's own or a paper's; the other options change it."),
+        paper_choice("preset", tuple(RECIPES), "swift: percept's own; or a paper's. Other options change it."),
     ] = "swift",
     schedule: Schedule,
     start: Annotated[

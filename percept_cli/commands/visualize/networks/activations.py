@@ -40,17 +40,18 @@ def activations(
     """
     from percept_cli.commands.visualize.photographs import each_good, exit_if_failed, list_photos, load_subject
     from percept_cli.commands.visualize.picture import SVG, extractor_title, plan_picture
-    from percept_cli.core.data.photos import sample_photos
 
     console, choice = report.console(), source.choose()
+    parsing.check_layers(choice.architecture, layer)
     if photos or listing.from_file is not None:
         paths = list_photos(photos, listing)
     else:
+        from percept_cli.core.data.photos import sample_photos
+
         paths = sample_photos()
         console.say(f"no image was given: the {len(paths)} sample photographs of scikit-image")
     named = chosen.describe("activations", "extractor")
     target = plan_picture(choice.name, named, output, data, existing, console, sources=paths, others=(SVG,), show=show)
-    parsing.check_layers(choice.architecture, layer)
     if target.is_done():
         return
 

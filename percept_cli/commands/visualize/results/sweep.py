@@ -11,6 +11,8 @@ from percept_cli.commands.visualize.photographs import Photograph
 from percept_cli.commands.visualize.picture import Numbers, SheetFile
 from percept_cli.conditions import Call, EffectIf
 from percept_cli.console import Console
+from percept_cli.core.pretrained.manifest import check_model
+from percept_cli.parsing import check_layers
 
 if TYPE_CHECKING:
     from percept_cli.core.optimization.style_transfer import StyleOptions
@@ -77,15 +79,27 @@ def sweep(
 
     percept visualize sweep photo.jpg --style painting.jpg --rows loss=gram,contextual --columns content-layers=relu2_2,relu3_3
     """
+    from percept_cli.commands.planning import check_exists
     from percept_cli.commands.visualize.photographs import choose_photo, load_subject
     from percept_cli.commands.visualize.picture import follow, plan_picture
-    from percept_cli.core.optimization.style_transfer import StyleOptions
-    from percept_cli.core.runtime import BYTES_PER_PIXEL, size_advice
-    from percept_cli.core.visualization import sweep as core
+    from percept_cli.core.visualization import axes
 
     console = report.console()
-    down, across = core.parse_axis("--rows", rows), core.parse_axis("--columns", columns)
-    trained = core.check_axes(down, across, style=bool(style), model=model is not None)
+    down, across = axes.parse_axis("--rows", rows), axes.parse_axis("--columns", columns)
+    trained = axes.check_axes(down, across, style=bool(style), model=model is not None)
+    choice = source.choose()
+    for axis in (down, across):
+        if axis.name in ("style-layers", "content-layers"):
+            for value in axis.values:
+                check_layers(choice.architecture, str(value).split("+"))
+        for value in axis.values if axis.name == "model" else ():
+            check_model(str(value), "style", "translation")
+        for value in axis.values if axis.name == "style" else ():
+            check_exists(Path(str(value)), "--style")
+    if model is not None:
+        check_model(model, "style", "translation")
+    for picture in style or []:
+        check_exists(picture, "--style")
     photo, styles = choose_photo(image, console), style or []
     named = chosen.describe("sweep")
     target = plan_picture(
@@ -93,7 +107,13 @@ def sweep(
     )
     if target.is_done():
         return
-    asked = core.settings(down, across)
+
+    # Only now the slow imports, so that a mistyped option is refused at once.
+    from percept_cli.core.optimization.style_transfer import StyleOptions
+    from percept_cli.core.runtime import BYTES_PER_PIXEL, size_advice
+    from percept_cli.core.visualization import sweep as core
+
+    asked = axes.settings(down, across)
     subject = load_subject(photo, size, console)
     runtime = compute.runtime()
     console.say(runtime.reason)
@@ -103,7 +123,7 @@ def sweep(
         swept = follow(core.sweep_models(subject.pixels, asked, model, runtime), console, "model", subject.size, advice)
         how = f"model {model}; " if model else ""
     else:
-        choice, base = source.choose(), StyleOptions(steps=steps or STEPS, seed=seed)
+        base = StyleOptions(steps=steps or STEPS, seed=seed)
         optimized = core.sweep_optimized(subject.pixels, asked, styles, base, choice, runtime, console.say)
         swept = follow(optimized, console, "step", subject.size, advice)
         updates = "" if "steps" in (down.name, across.name) else f", {base.steps} steps"
@@ -133,13 +153,14 @@ def preview_style(
     from percept_cli.commands.visualize.photographs import load_subject
     from percept_cli.commands.visualize.picture import follow, plan_picture
     from percept_cli.core.visualization import sweep as core
+    from percept_cli.core.visualization.axes import settings
 
     place = str(output.with_name(f"{output.stem}.preview.png"))
     existing = options.Existing(overwrite)
     target = plan_picture(photo.stem, "preview", place, None, existing, console, sources=[photo, *styles])
     rows, columns = core.preview_axes(base)
     subject = load_subject(photo, SIDE, console)
-    asked = core.settings(rows, columns)
+    asked = settings(rows, columns)
     optimized = core.sweep_optimized(subject.pixels, asked, styles, base, extractor, runtime, console.say)
     swept = follow(optimized, console, "step", subject.size, "Use a smaller --style-size")
     note = (
