@@ -63,10 +63,8 @@ def process_images(
                 with memory_errors("this image", "Close other programs, or shrink it first"):
                     result = transform(job)
             except (ImageError, MemoryShortage) as error:
-                if isinstance(error, MemoryShortage):
-                    if len(jobs) == 1:
-                        raise MemoryShortage(f"{job.label}: {error}") from error
-                    release_memory()
+                if isinstance(error, MemoryShortage) and len(jobs) == 1:
+                    raise MemoryShortage(f"{job.label}: {error}") from error
                 failures.add(job.label, str(error))
             else:
                 if job.destination is not None:
@@ -77,6 +75,9 @@ def process_images(
                     )  # fmt: skip
                 if show:
                     console.show(_preview(result).visible())
+            # Only here, where the error and all that its traceback holds are gone.
+            if job.label in failures.inputs:
+                release_memory()
             progress.advance(1)
     if failures.inputs:
         if len(jobs) > 1:

@@ -118,6 +118,8 @@ def each_good(
                     raise
                 failed.append(path)
                 console.error(str(error) if str(path) in str(error) else f"{path}: {error}")
+            # Only here, where the error and all that its traceback holds are gone.
+            if path in failed:
                 release_memory()
             progress.advance(1)
     if not done:
