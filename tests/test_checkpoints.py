@@ -4,6 +4,8 @@ import errno
 import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -292,28 +294,38 @@ def test_a_log_that_cannot_be_written_is_written_later(
 
 
 def test_a_second_training_of_one_name_is_told_who_holds_it(
-    begin: Begin, percept_process: Callable, photos: Path
+    stopped: Path, begin: Begin, tmp_path: Path, percept: Callable, photos: Path
 ) -> None:
-    """With the process id, exit 2; nothing of the first is touched. When that is over, the name is free."""
-    run, steps = begin()
-    next(steps)
-    run.save_checkpoint()
-    before = {path.name: path.read_bytes() for path in run.folder.iterdir()}
-    outcome = percept_process(
-        "train", "autoencoder", "--data", photos, "-o", run.output, "--device", "cpu", "--overwrite"
+    """With the process id, exit 2; nothing of the first is touched. Its end, also by kill -9, frees the name."""
+    shutil.copytree(stopped, tmp_path, dirs_exist_ok=True)
+    folder = tmp_path / "model.run"
+    program = (
+        "import sys, pathlib, percept_cli.core.files.locks as locks\n"
+        "lock = locks.FolderLock(pathlib.Path(sys.argv[1]))\n"
+        "print(lock.take(), flush=True)\n"
+        "sys.stdin.read()"
     )
-    assert outcome.code == 2
-    assert f"process {os.getpid()} trains there" in outcome.stderr
-    assert {path.name: path.read_bytes() for path in run.folder.iterdir()} == before
-    list(steps)
-    assert not (run.folder / "lock").exists()
-
-
-def test_the_lock_of_a_dead_process_does_not_count(begin: Begin, tmp_path: Path) -> None:
-    """The file that kill -9 leaves is not locked any more."""
-    (tmp_path / "model.run").mkdir()
-    (tmp_path / "model.run" / "lock").write_text("1\n")
-    assert len(list(begin()[1])) == 5
+    first = subprocess.Popen(
+        [sys.executable, "-c", program, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH", "")])},
+    )  # fmt: skip
+    with first:
+        assert first.stdout is not None and first.stdout.readline() == b"None\n"
+        before = {path.name: path.read_bytes() for path in folder.iterdir()}
+        for how in ({"resume": True}, {"overwrite": True}):
+            with pytest.raises(UsageError, match=f"process {first.pid} trains there"):
+                begin(**how)
+        outcome = percept(
+            "train", "autoencoder", "--data", photos, "-o", tmp_path / "model.safetensors", "--device", "cpu",
+            "--overwrite",
+        )  # fmt: skip
+        assert outcome.code == 2 and f"process {first.pid} trains there" in outcome.stderr
+        assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+        first.kill()
+    assert (folder / "lock").is_file()
+    _, steps = begin(resume=True)
+    assert [step.index for step in steps] == [4, 5]
+    assert not (folder / "lock").exists()
 
 
 def test_a_model_that_appears_during_a_training_is_not_replaced(begin: Begin) -> None:
