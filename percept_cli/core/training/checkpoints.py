@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from percept_cli.core.files.atomic import atomic_write_bytes
+from percept_cli.core.pretrained.building import check_fit
 from percept_cli.core.pretrained.checks import check_archive, describe_foreign, first_not_finite
-from percept_cli.core.training.loop import Training
+from percept_cli.core.training.loop import Training, unwrap
 from percept_cli.core.training.optimizers import STATES
 from percept_cli.errors import ModelError, UsageError
 
@@ -114,6 +115,11 @@ def restore_training(training: Training, state: dict[str, Any], path: Path) -> N
     if bad is not None:
         raise ModelError(f"{path} holds a value that is not a finite number ({bad}). {ADVICE}")
     try:
+        for network, key in zip(training.networks, ("network", "rival"), strict=False):
+            check_fit(unwrap(network).state_dict(), state[key])
+        for key in ("optimizer", "rival_optimizer"):
+            if any(not tensor.is_floating_point() for _, tensor in _named_tensors(state.get(key))):
+                raise ValueError("the memory of its optimizer holds no floating-point numbers")
         training.restore(state)
         for optimizer in training.optimizers:
             check_optimizer(optimizer, step)
