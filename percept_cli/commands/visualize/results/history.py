@@ -40,11 +40,12 @@ def history(
     percept visualize history first.run second.run --parts total,style -o both.svg
     """
     from percept_cli.commands.visualize.picture import SVG, plan_picture
+    from percept_cli.core.files.inputs import readable
     from percept_cli.core.visualization import history as core
 
     console = report.console()
     files = [core.find_log(given) for given in logs]
-    names = core.training_names(files)
+    names = [readable(name) for name in core.training_names(files)]
     target = plan_picture(
         names[0], "history", output, data, existing, console, sources=files, others=(SVG,), quality=quality, show=show
     )

@@ -43,6 +43,7 @@ def spectrum(
         return
 
     from percept_cli.core.drawing.plots import check_matplotlib
+    from percept_cli.core.files.inputs import readable
     from percept_cli.core.visualization.spectrum import measure_spectrum, spectrum_plot, spectrum_records
 
     check_matplotlib()
@@ -50,7 +51,7 @@ def spectrum(
     for path in images:
         pixels = load_pixels(path, console)
         try:
-            spectra.append(measure_spectrum(pixels, path.stem, scale))
+            spectra.append(measure_spectrum(pixels, readable(path.stem), scale))
         except ImageError as error:
             raise ImageError(f"'{path}': {error}") from error
     records = spectrum_records(list(zip(map(str, images), spectra, strict=True)))
