@@ -176,6 +176,16 @@ def test_answers_that_need_no_torch_load_none(tree: Path, start_percept: Callabl
         ("percept train ", {"style", "translate", "extractor", "upscale", "invert", "autoencoder"}),
         ("percept stylize x --keep", {"--keep-colors"}),
         ("percept stylize x -m ", {name for name, model in shipped_models().items() if model.role == "style"}),
+        ("percept stylize x --style y --loss ", {"gram", "contextual"}),
+        ("percept train upscale --preset sw", {"swift", "swift-natural"}),
+        (
+            "percept compare a b --extractor squeezenet1_1 --layers relu1,fire9_e",
+            {
+                "relu1,fire9_expand1x1",
+                "relu1,fire9_expand3x3",
+                "relu1,fire9_expand",
+            },
+        ),
     ],
 )
 def test_shell_completion_needs_no_torch(line: str, expected: set[str], surroundings: dict[str, str]) -> None:
@@ -236,6 +246,25 @@ def test_every_command_has_help_with_an_example(percept: Callable) -> None:
         outcome = percept(*command, "--help")
         assert outcome.code == 0
         assert f"percept {' '.join(command)}" in outcome.stdout.replace("train-style", "train style")
+
+
+def test_help_shows_choices_and_no_types_of_python(percept: Callable) -> None:
+    """A flag has no type, a list is of files, and the old spelling of an option works without being shown."""
+    for line, parts in (
+        ("stylize", ("gram|contextual", "adam|lbfgs", "content|noise|style", "typical|paper", "auto|cpu|cuda[:N]|mps")),
+        (
+            "train upscale",
+            ("muon|adam", "mse|l1|cosine", "standard|relativistic", "natural-statistics", "As in the papers"),
+        ),
+        ("train translate", ("unet|johnson|johnson-2016", "least-squares|standard", "downscale")),
+        ("train autoencoder", ("image|feature|deepsim", "mse|l1")),
+        ("invert", ("auto|adam|lbfgs|sgd", "optimize|generator", "--layers")),
+        ("visualize features", ("--layers",)),
+        ("visualize objective", ("spectrum|pixels",)),
+    ):
+        text = percept(*line.split(), "--help").stdout
+        assert all(part in text for part in parts), (line, parts)
+        assert not any(wrong in text for wrong in ("<bool>", "<list", "--layer ", "--parametrisation")), line
 
 
 # Exit codes

@@ -1,5 +1,6 @@
 """The pictures of `percept visualize` from Python: from pixels and an extractor to a picture and its records."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,9 @@ import torch
 
 from percept_cli.core.drawing.canvas import WIDTH
 from percept_cli.core.drawing.plots import Plot, render
+from percept_cli.core.drawing.records import encode_records
 from percept_cli.core.extractors import FeatureExtractor
+from percept_cli.core.files.inputs import readable
 from percept_cli.core.generators.autoencoder import Autoencoder
 from percept_cli.core.images.photo import middle_square
 from percept_cli.core.optimization.maximization import MaximizationOptions
@@ -145,3 +148,10 @@ def test_layers_are_those_given_or_the_style_layers_from_shallow_to_deep() -> No
     assert row.sides == ("conv2_1", "relu2_1")
     with pytest.raises(Exception, match="stands on neither side of a ReLU"):
         choose_taps(architecture, ["pool1"], before_after=True)
+
+
+def test_names_that_are_no_utf_8_stand_in_numbers_and_pictures() -> None:
+    """In CSV as the bytes that they are, on sheets and pages as escapes."""
+    name = os.fsdecode(b"odd\xff.png")
+    assert b"odd\xff.png" in encode_records([{"file": name}], ".csv")
+    assert readable(name) == "odd\\xff.png"

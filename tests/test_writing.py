@@ -139,7 +139,12 @@ def read_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_read_only_folder_is_refused_before_any_work(
-    read_only: Path, percept: Callable, photos: Path, style_picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    read_only: Path,
+    percept: Callable,
+    photos: Path,
+    style_picture: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """By every command that writes; also where the folder would be made in it. No picture is read, no model is loaded."""
 

@@ -9,7 +9,7 @@ import typer
 
 from percept_cli.commands.planning import check_sources
 from percept_cli.console import Console
-from percept_cli.core.files.inputs import expand_inputs
+from percept_cli.core.files.inputs import expand_inputs, readable
 from percept_cli.errors import ExitCode, ImageError, MemoryShortage, UsageError
 from percept_cli.options import Listing
 
@@ -135,5 +135,5 @@ def exit_if_failed(failed: Sequence[Path]) -> None:
 
 def unique_names(files: list[Path]) -> list[str]:
     """The names of files without their folders and extensions; whole paths where two files have the same name."""
-    names = [path.stem for path in files]
-    return names if len(set(names)) == len(names) else [str(path) for path in files]
+    names = [readable(path.stem) for path in files]
+    return names if len(set(names)) == len(names) else [readable(str(path)) for path in files]

@@ -13,7 +13,7 @@ from percept_cli.conditions import refuse
 from percept_cli.console import Console
 from percept_cli.core.drawing.records import EXTENSIONS, Record, encode_records
 from percept_cli.core.files.atomic import prepare_folder
-from percept_cli.core.files.inputs import InputItem
+from percept_cli.core.files.inputs import InputItem, readable
 from percept_cli.core.files.outputs import Job, create_folders, plan_outputs
 from percept_cli.errors import UsageError, unknown_name
 from percept_cli.options import Existing
@@ -82,7 +82,7 @@ class PictureFile:
         pixels: Tensor | None = None
         if isinstance(picture, str):
             assert place is not None
-            atomic_write_bytes(place, picture.encode(), overwrite=self.job.overwrite)
+            atomic_write_bytes(place, readable(picture).encode(), overwrite=self.job.overwrite)
         elif isinstance(picture, Tensor) or place is None or place.suffix.lower() != SVG:
             pixels = picture if isinstance(picture, Tensor) else render(picture)
             photo = Photo(pixels)

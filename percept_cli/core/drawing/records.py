@@ -23,7 +23,7 @@ def encode_records(records: Sequence[Record], extension: str) -> bytes:
     writer = csv.DictWriter(table, names, lineterminator="\n")
     writer.writeheader()
     writer.writerows(finite)
-    return table.getvalue().encode()
+    return table.getvalue().encode(errors="surrogateescape")  # names of files as the bytes that they are
 
 
 def _finite(value: object) -> object:

@@ -136,6 +136,11 @@ def _expand(photo: str, recursive: bool, *, is_path: bool = False) -> list[Input
     return [InputItem(match, match.relative_to(start)) for match in matches]
 
 
+def readable(text: str) -> str:
+    """A text that can be drawn and encoded: bytes of file names that are no UTF-8 are written as escapes, `\\xff`."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 def refuse_address(given: str) -> None:
     """Raises UsageError for an address on the web where the path of a file is needed."""
     found = re.match(r"(https?|ftp):/+(.*)", given, re.IGNORECASE)

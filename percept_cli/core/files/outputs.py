@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from percept_cli.core.files.atomic import prepare_folder
-from percept_cli.core.files.formats import WRITABLE, find_format
+from percept_cli.core.files.formats import WRITABLE
 from percept_cli.core.files.inputs import InputItem, label_of
 from percept_cli.errors import UsageError, unknown_name
 
@@ -144,8 +144,8 @@ def _single_file(output: str, others: Sequence[str]) -> Path:
     if not path.suffix:
         allowed = ", ".join((*WRITABLE, *others))
         raise UsageError(f"-o '{output}' has no extension: add one ({allowed}), or end it in '/' for a folder.")
-    if path.suffix.lower() not in others:
-        find_format(path.suffix)
+    if path.suffix.lower() not in (*WRITABLE, *others):
+        raise UsageError(unknown_name("output extension", path.suffix, (*WRITABLE, *others)))
     if not path.parent.is_dir():
         raise UsageError(f"The folder '{path.parent}' of -o '{output}' does not exist: make it first.")
     return path

@@ -45,6 +45,7 @@ def history(
     """
     from percept_cli.commands.visualize.picture import SVG, plan_picture
     from percept_cli.console import Failures
+    from percept_cli.core.files.inputs import readable
     from percept_cli.core.visualization import history as core
     from percept_cli.errors import ExitCode, UsageError
 
@@ -65,7 +66,7 @@ def history(
         return kept
 
     files = [file for _, file in keep_good(logs, core.find_log)]
-    labels = dict(zip(files, core.training_names(files), strict=True))
+    labels = dict(zip(files, map(readable, core.training_names(files)), strict=True))
     names = list(labels.values())
     named = chosen.describe("history")
     target = plan_picture(

@@ -48,6 +48,7 @@ def spectrum(
         return
 
     from percept_cli.core.drawing.plots import check_matplotlib
+    from percept_cli.core.files.inputs import readable
     from percept_cli.core.visualization.spectrum import measure_spectrum, spectrum_plot, spectrum_records
 
     check_matplotlib()
@@ -55,7 +56,7 @@ def spectrum(
     def measure(path: Path) -> "Spectrum":
         pixels = load_pixels(path, console)
         try:
-            return measure_spectrum(pixels, path.stem, scale)
+            return measure_spectrum(pixels, readable(path.stem), scale)
         except ImageError as error:
             raise ImageError(f"'{path}': {error}") from error
 
