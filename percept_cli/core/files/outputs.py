@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from percept_cli.core.files.atomic import prepare_folder
-from percept_cli.core.files.formats import WRITABLE
+from percept_cli.core.files.formats import WRITABLE, find_format
 from percept_cli.core.files.inputs import InputItem, label_of
 from percept_cli.errors import UsageError, unknown_name
 
