@@ -33,7 +33,7 @@ warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 # The photograph has a note instead; that of damaged EXIF data is percept's own.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
-_OWN_NOTES = "TiffImagePlugin"
+_OWN_NOTES = ("TiffImagePlugin",)
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 _ROWS = 64
@@ -63,7 +63,7 @@ def load_levels(path: Path, short_side: int | None = None) -> Image.Image:
     short_side: a short side in pixels to which the picture will be shrunk. A JPEG of at least twice that size is decoded
     at a half, a quarter or an eighth of its size, with a short side of at least `short_side`.
     """
-    with _opened(path) as (image, stream, name):
+    with _noted_warnings([]), _opened(path) as (image, stream, name):
         if sixteen_bit.bits_per_channel(image, stream) > 8:
             return Image.fromarray(quantize(_to_photo(image, stream, name, short_side).visible(), np.uint8))
         refuse_damaged(image, stream, name)
@@ -80,7 +80,7 @@ def load_levels(path: Path, short_side: int | None = None) -> Image.Image:
 
 def read_size(path: Path) -> tuple[int, int]:
     """The (width, height) of a picture as stored, from its header alone. Raises as `load_image`."""
-    with _opened(path) as (image, _, _):
+    with _noted_warnings([]), _opened(path) as (image, _, _):
         return image.size
 
 
@@ -91,12 +91,13 @@ def _noted_warnings(notes: list[str]) -> Iterator[None]:
         yield
         return
     with warnings.catch_warnings(record=True) as caught:
-        warnings.filterwarnings("always", category=UserWarning, module=rf"PIL\.(?!{_OWN_NOTES})")
+        warnings.filterwarnings("always", category=UserWarning, module=r"PIL\.")
         yield
-    own = [warning for warning in caught if Path(warning.filename).parent.name == "PIL"]
+    of_pillow = [warning for warning in caught if Path(warning.filename).parent.name == "PIL"]
     for warning in caught:
-        if warning not in own:
+        if warning not in of_pillow:
             warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+    own = [warning for warning in of_pillow if Path(warning.filename).stem not in _OWN_NOTES]
     if own:
         more = f" (and {len(own) - 1} more warnings)" if len(own) > 1 else ""
         notes.append(f"Pillow warns: {str(own[0].message).rstrip('.')}{more}")

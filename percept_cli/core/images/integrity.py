@@ -31,9 +31,9 @@ _GRAY = 1  # torchvision's number of the mode; brightness alone takes a third of
 def refuse_damaged(image: ImageFile.ImageFile, stream: BinaryIO, name: str) -> None:
     """Raises ImageError where the file of an image that was opened and not loaded is damaged.
 
-    PNG: the checksum of every chunk, up to the last. TIFF: the checksums of deflated strips and tiles, and those that are
-    JPEGs. JPEG: what libjpeg warns of, as an early end or an impossible code. The other formats have no checksum, and
-    their decoders refuse what they find. `stream` is left where it was.
+    PNG: the checksums of all chunks, up to the last, and of the pixels. TIFF: the checksums of deflated strips and tiles,
+    and those that are JPEGs. JPEG: what libjpeg warns of, as an early end or an impossible code. The other formats have
+    no checksum, and their decoders refuse what they find. `stream` is left where it was.
     """
     position = stream.tell()
     damage = ""
@@ -77,6 +77,7 @@ def _damaged(name: str, reason: object) -> ImageError:
 
 def _png_damage(stream: BinaryIO) -> str:
     stream.seek(8)  # after the signature
+    pixels = zlib.decompressobj()
     while True:
         head = stream.read(8)
         if len(head) < 8:
@@ -91,6 +92,8 @@ def _png_damage(stream: BinaryIO) -> str:
                 return "it ends before its last chunk"
             checksum = zlib.crc32(data, checksum)
             length -= len(data)
+            if kind == b"IDAT" and (damage := _inflate(pixels, data)):
+                return damage
         if stream.read(4) != struct.pack(">I", checksum):
             return f"its chunk {kind.decode()} does not fit its checksum"
         if kind == b"IEND":
@@ -122,13 +125,19 @@ def _tiff_parts(image: TiffImagePlugin.TiffImageFile, stream: BinaryIO) -> Itera
 
 def _zlib_damage(data: bytes) -> str:
     decompressor = zlib.decompressobj()
+    damage = _inflate(decompressor, data)
+    return damage or ("" if decompressor.eof else "its compressed data ends early")
+
+
+def _inflate(decompressor: "zlib._Decompress", data: bytes) -> str:
+    """Decompresses more data of a zlib stream, up to its checksum, for its errors alone."""
     try:
         while data and not decompressor.eof:
             decompressor.decompress(data, _READ)
             data = decompressor.unconsumed_tail
     except zlib.error as error:
         return f"its compressed data is wrong ({error})"
-    return "" if decompressor.eof else "its compressed data ends early"
+    return ""
 
 
 def _jpeg_damage(data: bytes) -> str:
