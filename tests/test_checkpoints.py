@@ -258,7 +258,9 @@ def test_the_end_of_a_training_onto_a_full_disk_keeps_the_checkpoint(begin: Begi
     """Of the last step; with room again, --resume writes the model without a step."""
     run, steps = begin()
     full_disk(".safetensors")
-    with pytest.raises(ImageError, match=r"No space left.*checkpoint\.pt holds step 5\. Repeat the command with --resume"):
+    with pytest.raises(
+        ImageError, match=r"No space left.*checkpoint\.pt holds step 5\. Repeat the command with --resume"
+    ):
         list(steps)
     assert not run.output.exists()
     full_disk("\0")

@@ -24,10 +24,10 @@ def test_a_file_that_appeared_is_left_as_it_is(links: bool, tmp_path: Path, monk
 
         monkeypatch.setattr(os, "link", refuse)
     path = tmp_path / "result.png"
-    with pytest.raises(PlaceTakenError, match=r"result\.png' exists: it appeared .* with --overwrite"):
-        with atomic_path(path, overwrite=False) as temporary:
-            temporary.write_bytes(b"mine")
-            path.write_bytes(b"another's")
+    refused = pytest.raises(PlaceTakenError, match=r"result\.png' exists: it appeared .* with --overwrite")
+    with refused, atomic_path(path, overwrite=False) as temporary:
+        temporary.write_bytes(b"mine")
+        path.write_bytes(b"another's")
     assert path.read_bytes() == b"another's" and list(tmp_path.iterdir()) == [path]
     atomic_write_bytes(path, b"mine", overwrite=True)
     assert path.read_bytes() == b"mine"
@@ -139,7 +139,12 @@ def read_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_read_only_folder_is_refused_before_any_work(
-    read_only: Path, percept: Callable, photos: Path, style_picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    read_only: Path,
+    percept: Callable,
+    photos: Path,
+    style_picture: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """By every command that writes; also where the folder would be made in it. No picture is read, no model is loaded."""
 

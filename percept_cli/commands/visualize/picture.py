@@ -83,9 +83,7 @@ class PictureFile:
         elif isinstance(picture, Tensor) or place is None or place.suffix.lower() != SVG:
             pixels = picture if isinstance(picture, Tensor) else render(picture)
             photo = Photo(pixels)
-            save_image(
-                photo, place or self.console.binary, quality=self.quality, overwrite=self.job.overwrite
-            )
+            save_image(photo, place or self.console.binary, quality=self.quality, overwrite=self.job.overwrite)
             fields = {"width": photo.width, "height": photo.height, **fields}
         else:
             atomic_write_bytes(place, render_svg(picture), overwrite=self.job.overwrite)

@@ -68,7 +68,7 @@ def optimize_image(
             if optimizer == "sgd" and index and rates[index] != rates[index - 1]:
                 updater.state.clear()
             updater.param_groups[0]["lr"] = rates[index]
-        total = updater.step(evaluation)  # type: ignore[arg-type]
+        total: Tensor = updater.step(evaluation)  # type: ignore[arg-type, assignment]
         if optimizer == "adam" and space.clamps:
             with torch.no_grad():
                 parameters.clamp_(0, 1)

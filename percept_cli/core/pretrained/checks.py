@@ -1,7 +1,6 @@
 """What is checked of a file of weights before anything is built of it: what it is, its declared sizes, its numbers."""
 
 import codecs
-import math
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path

@@ -5,7 +5,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from percept_cli.core.files.atomic import atomic_path, sync_file
+from percept_cli.core.files.atomic import atomic_path
 from percept_cli.core.training.loop import TrainingStep
 from percept_cli.errors import ModelError
 
@@ -34,10 +34,6 @@ class TrainingLog:
                 file.truncate(before)
                 raise
         self._waiting.clear()
-
-    def sync(self) -> None:
-        """Brings the log to the disk, so that it reaches as far as a checkpoint that is written next. Raises OSError."""
-        sync_file(self.path)
 
 
 def begin_log(path: Path, keep_steps: int) -> TrainingLog:
@@ -74,5 +70,7 @@ def _step_of(line: bytes) -> int | None:
     except ValueError:  # no JSON, or no UTF-8
         return None
     step = entry.get("step") if isinstance(entry, dict) else None
-    whole = isinstance(entry, dict) and isinstance(entry.get("parts"), dict) and type(entry.get("total")) in (int, float)
+    whole = (
+        isinstance(entry, dict) and isinstance(entry.get("parts"), dict) and type(entry.get("total")) in (int, float)
+    )
     return step if whole and type(step) is int else None

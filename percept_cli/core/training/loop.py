@@ -191,7 +191,9 @@ def create_accelerator(runtime: Runtime) -> Accelerator:
     accelerator = Accelerator(cpu=runtime.device.type == "cpu", mixed_precision="no")
     own = (None, accelerator.local_process_index)
     if accelerator.num_processes > 1 and runtime.device.type == "cuda" and runtime.device.index not in own:
-        raise UsageError(f"--device {runtime.device}: each of several processes has a GPU of its own; give --device cuda.")
+        raise UsageError(
+            f"--device {runtime.device}: each of several processes has a GPU of its own; give --device cuda."
+        )
     return accelerator
 
 
