@@ -1,6 +1,8 @@
 """The loop that optimizes an image: every optimizer and parametrization, the range of pixels, what is computed once."""
 
 import itertools
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -8,7 +10,7 @@ from torch import Tensor
 
 from percept_cli.core.optimization.loop import optimize_image, penalize_range
 from percept_cli.core.optimization.parametrization import Frequencies, Parametrization, Pixels
-from percept_cli.errors import UsageError
+from percept_cli.errors import ImageError, UsageError
 
 
 @pytest.mark.parametrize(
@@ -101,3 +103,41 @@ def test_the_range_penalty_shows_the_loss_what_a_file_can_hold() -> None:
     total.backward()
     assert image.grad is not None
     assert image.grad.flatten().tolist() == pytest.approx([1 + 20 * 0.5 / 4, 1, 1 - 20 * 0.5 / 4, 1])
+
+
+class BrokenBackward(torch.autograd.Function):
+    """Its input, whose gradient is multiplied by a factor that is not finite."""
+
+    @staticmethod
+    def forward(context: Any, value: Tensor, factor: float) -> Tensor:
+        context.factor = factor
+        return value.clone()
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return gradients[0] * context.factor, None
+
+
+@pytest.mark.parametrize("factor", [torch.nan, torch.inf])
+@pytest.mark.parametrize(
+    ("optimizer", "space"),
+    [("adam", Pixels()), ("lbfgs", Pixels()), ("sgd", Pixels()), ("adam", Frequencies(8, 9)), ("lbfgs", Frequencies(8, 9))],
+)  # fmt: skip
+def test_a_gradient_or_a_loss_that_is_not_finite_makes_no_picture(
+    optimizer: str, space: Parametrization, factor: float
+) -> None:
+    """The step that meets it ends the work of this image with a sentence; pictures before it are as they were."""
+    for broken in ("gradient", "loss"):
+        calls = itertools.count(1)
+
+        def distance(
+            image: Tensor, broken: str = broken, calls: Iterator[int] = calls
+        ) -> tuple[Tensor, dict[str, Tensor]]:
+            if next(calls) > 2:
+                image = BrokenBackward.apply(image, factor) if broken == "gradient" else image * factor
+            return image.square().mean(), {}
+
+        steps = optimize_image(torch.rand(1, 3, 8, 9), distance, 8, optimizer, parametrization=space, rates=[0.1] * 8)
+        assert torch.isfinite(next(steps).image).all()
+        with pytest.raises(ImageError, match=r"is not a finite number at step \d\. .*--precision fp32"):
+            list(steps)

@@ -1,5 +1,6 @@
 """Weight files: safe loading, atomic saving, downloads of torchvision's weights with checksums."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -15,7 +16,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from percept_cli.core.files.atomic import atomic_write_bytes
+from percept_cli.core.files.atomic import atomic_write_bytes, sync_file, sync_folder
+from percept_cli.core.files.locks import try_lock
 from percept_cli.core.pretrained.checks import check_archive, check_tensors, refuse_foreign
 from percept_cli.core.pretrained.manifest import cache_folder, check_weights, is_offline
 from percept_cli.errors import ModelError
@@ -143,6 +145,7 @@ def cached_torchvision_weights(name: str) -> Path | None:
     for known in (torchvision_folder() / file, Path(torch.hub.get_dir()) / "checkpoints" / file):
         if known.is_file():
             if not sha256_of(known).startswith(digits):
+                refuse_foreign(known)
                 raise ModelError(
                     f"{known} is damaged (its sha256 does not begin with {digits}). Delete it and try again."
                 )
@@ -172,16 +175,33 @@ def torchvision_weights(name: str, announce: Callable[[str], None] | None = None
         raise ModelError(f"The weights of {name} are not in {target.parent} and PERCEPT_OFFLINE is set. {advice}")
     if announce:
         announce(f"downloading {file} to {target.parent} (once)")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{file}.")
-    os.close(handle)
+    handle, temporary = -1, ""
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _remove_killed_downloads(target)
+        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{file}.")
+        try_lock(handle)
         torch.hub.download_url_to_file(f"{DOWNLOAD_ROOT}{file}", temporary, hash_prefix=digits, progress=True)
+        sync_file(Path(temporary))
         os.replace(temporary, target)
+        sync_folder(target.parent)
     except (urllib.error.URLError, OSError) as error:
         raise ModelError(f"The weights of {name} could not be downloaded ({error}). {advice}") from error
     except RuntimeError as error:
         raise ModelError(f"The download of {file} was damaged on its way ({error}). Try again. {advice}") from error
     finally:
-        Path(temporary).unlink(missing_ok=True)
+        if handle != -1:
+            os.close(handle)
+            Path(temporary).unlink(missing_ok=True)
     return target
+
+
+def _remove_killed_downloads(target: Path) -> None:
+    """Removes what processes that were killed had downloaded of a file; those of running ones are locked and stay."""
+    for begun in target.parent.glob(f".{target.name}.*"):
+        if begun.suffix == ".partial":  # torch's own, beside the file that is locked
+            continue
+        with contextlib.suppress(OSError), begun.open("r+b") as file:
+            if try_lock(file.fileno()):
+                for part in (*target.parent.glob(f"{begun.name}*.partial"), begun):
+                    part.unlink()

@@ -5,7 +5,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from percept_cli.core.files.atomic import atomic_path, sync_file
+from percept_cli.core.files.atomic import atomic_path
 from percept_cli.core.training.loop import TrainingStep
 from percept_cli.errors import ModelError
 
@@ -34,10 +34,6 @@ class TrainingLog:
                 file.truncate(before)
                 raise
         self._waiting.clear()
-
-    def sync(self) -> None:
-        """Brings the log to the disk, so that it reaches as far as a checkpoint that is written next. Raises OSError."""
-        sync_file(self.path)
 
 
 def begin_log(path: Path, keep_steps: int) -> TrainingLog:

@@ -11,7 +11,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from percept_cli.core.data.photos import Examples, batches_from
-from percept_cli.core.files.atomic import atomic_write_bytes
+from percept_cli.core.files.atomic import atomic_write_bytes, sync_file
 from percept_cli.core.files.locks import FolderLock
 from percept_cli.core.files.outputs import check_model_output
 from percept_cli.core.pretrained.checks import first_not_finite
@@ -49,7 +49,7 @@ class Run:
     The folder `starry.run/` beside the model `starry.safetensors` holds `checkpoint.pt`, `log.jsonl` and `preview.png`;
     it is locked for this process until the steps end. A run trains one network: `train` returns its steps and logs each;
     a checkpoint is written every minute and by `save_checkpoint`. announce, warn: called with each message and each
-    warning for the user. figures: what was measured after the last step, by name.
+    warning for the user. figures: what was measured after the last step, by name. saved_step: that of the checkpoint.
 
         run = Run.open(Path("starry.safetensors"), choose_runtime(), resume=True)
     """
@@ -63,7 +63,6 @@ class Run:
     warn: Callable[[str], None] = lambda message: None
     overwrite: bool = False
     saved_step: int | None = None
-    """The step of the checkpoint in the folder; None where there is none."""
     _lock: FolderLock | None = None
     _training: Training | None = None
     _settings: dict[str, Any] = field(default_factory=dict)
@@ -263,8 +262,8 @@ class Run:
             self._write_checkpoint(encode_checkpoint(self.training.state(), self._settings))
 
     def _write_checkpoint(self, data: bytes) -> None:
-        with contextlib.suppress(OSError):
-            TrainingLog(self.folder / LOG).sync()
+        with contextlib.suppress(OSError):  # the log, which is to reach as far
+            sync_file(self.folder / LOG)
         atomic_write_bytes(self.checkpoint, data, overwrite=True)
         self.saved_step = self.training.step
 
