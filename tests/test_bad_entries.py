@@ -12,14 +12,13 @@ from PIL import Image
 
 from percept_cli.core.data.photos import Crops, find_photos, fingerprint
 from percept_cli.core.files import inputs
-from percept_cli.core.files.folders import find_labeled
+from percept_cli.core.files.folders import find_labeled, find_pairs
 from percept_cli.core.files.inputs import expand_inputs
 from percept_cli.core.files.outputs import plan_outputs
 from percept_cli.core.images.decode import load_image
 from percept_cli.errors import ImageError, UsageError
 
 CPU = ("--device", "cpu")
-as_user = pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read every folder")
 
 
 @pytest.fixture
@@ -96,20 +95,38 @@ def test_a_list_may_come_through_a_pipe(folder: Path, monkeypatch: pytest.Monkey
         expand_inputs([], recursive=False, from_file=Path("/dev/zero"))
 
 
-@as_user
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="permissions of Unix")
 def test_a_folder_that_is_closed_to_the_user_is_one_entry(folder: Path) -> None:
-    """Below a folder that is searched, as an argument, and in training data."""
-    closed = folder / "closed"
-    closed.mkdir()
+    """Below a folder that is searched, as an argument, among classes, and in training data."""
+    for place in (folder.parent, folder):
+        place.chmod(0o755)
+    for name in ("one", "two", "closed"):
+        (folder / name).mkdir()
+        Image.new("RGB", (32, 32)).save(folder / name / "a.png")
+    (folder / "folder.png").rmdir()
+    closed = Path("in/closed")
     closed.chmod(0)
+    root = os.geteuid() == 0
+    if root:  # who may read everything
+        os.seteuid(65534)
     try:
-        items = expand_inputs(["in", "in/closed", "in/closed/a.png"], recursive=True, from_file=None)
-        assert closed in [item.source for item in items] or Path("in/closed") in [item.source for item in items]
+        for given in (["in"], ["in/one/a.png", "in/closed"]):
+            items = expand_inputs(given, recursive=True, from_file=None)
+            assert closed in [item.source for item in items] and len(items) >= 2
         for place in (closed, closed / "a.png"):
             with pytest.raises(ImageError, match="Permission denied"):
                 load_image(place)
-        assert closed in find_photos([folder])
+        jobs = plan_outputs(items, "out/", name="{stem}.png", op="x2", overwrite=False, skip_existing=False)
+        assert [job.destination for job in jobs] == [Path("out/a.png"), None]
+        photos = find_photos([Path("in")])
+        assert closed in photos and "in/closed/a.png" not in map(str, photos) and fingerprint(photos)
+        found = find_labeled(Path("in"))
+        assert found.classes == ("one", "two") and "Permission denied" in found.unreadable[closed]
+        with pytest.raises(UsageError, match="cannot be read: Permission denied"):
+            find_pairs(Path("in/one"), closed)
     finally:
+        if root:
+            os.seteuid(0)
         closed.chmod(0o700)
 
 
