@@ -398,7 +398,7 @@ def test_the_last_checkpoint_is_good_and_named(begin: Begin, monkeypatch: pytest
     run.save_checkpoint()
     before = run.checkpoint.read_bytes()
     next(run.training.network.parameters()).data.fill_(torch.inf)
-    with pytest.raises(DivergenceError, match="The network is not a finite number at step 1"):
+    with pytest.raises(DivergenceError, match="The largest weight is not a finite number at step 1"):
         run.save_checkpoint()
     with pytest.raises(DivergenceError, match=r"at step 2\. .*checkpoint\.pt holds step 1\.$"):
         list(steps)

@@ -1,5 +1,6 @@
 """The log of a training: a file with a line of JSON for each step."""
 
+import errno
 import json
 import os
 from dataclasses import dataclass, field
@@ -29,7 +30,7 @@ class TrainingLog:
             before, data = file.seek(0, os.SEEK_END), b"".join(self._waiting)
             try:
                 if file.write(data) != len(data):
-                    raise OSError("only a part of a line fitted")
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             except OSError:
                 file.truncate(before)
                 raise

@@ -108,13 +108,13 @@ class Run:
         return run
 
     def close(self) -> None:
-        """Unlocks the folder; done by itself after the last step."""
-        if self._lock is not None:
+        """Unlocks the folder, as the end of the steps does."""
+        if self._lock:
             self._lock.release()
 
     @property
     def folder(self) -> Path:
-        """The folder of the checkpoint, the log and the preview."""
+        """The folder of the checkpoint, the log and the preview strip."""
         return run_folder(self.output)
 
     @property
@@ -269,7 +269,7 @@ class Run:
 
     def _check_weights(self) -> None:
         if any(first_not_finite(network.state_dict()) for network in self.training.networks):
-            raise not_finite("network", self.training.step)
+            raise not_finite("largest weight", self.training.step)
 
     def _finish(self, finish: Callable[[], None]) -> None:
         """Measures and saves, and writes the checkpoint of the last step, from which more steps may go on."""
@@ -289,11 +289,11 @@ class Run:
             self._write_checkpoint(data)
 
     def save(self, weights: Mapping[str, Tensor], metadata: dict[str, Any]) -> None:
-        """Writes the model, in 16 bits.
+        """Writes the model, in 16 bits where its values are not too large for them.
 
-        A tensor with values too large for 16 bits keeps its own. Raises PlaceTakenError where another model appeared
-        under its name, unless the run may overwrite it.
+        Raises PlaceTakenError where another model appeared under its name, unless the run may overwrite it.
         """
+        weights = {name: tensor.detach().cpu() for name, tensor in weights.items()}
         half = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in weights.items()}
         half = {name: weights[name] if first_not_finite({name: tensor}) else tensor for name, tensor in half.items()}
         save_weights(self.output, half, {"percept.format": "1", **metadata}, overwrite=self.overwrite)
