@@ -195,7 +195,9 @@ def test_what_is_no_extractor_is_refused_in_one_sentence(
         choose_extractor("missing.safetensors")
     with pytest.raises(UsageError, match="leave out random"):
         create_extractor(str(trained["video"]), ["relu1_1"], "random")
-    assert choose_extractor("vgg19", "file.pth") == ExtractorChoice("vgg19", "file.pth")
+    weights = tmp_path / "file.pth"
+    weights.touch()
+    assert choose_extractor("vgg19", weights) == ExtractorChoice("vgg19", str(weights))
     hill = photos / "hill.png"
     outcome = percept("compare", hill, hill, "--extractor", style_model)
     assert outcome.code == 5 and "no extractor" in outcome.stderr
