@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -31,16 +32,6 @@ class Outcome:
 
 
 Percept = Callable[..., Outcome]
-
-
-def overridden(usual: Sequence[object], further: Sequence[object]) -> list[object]:
-    """Arguments, of which the usual options that are among the further ones too are left out, each with its value."""
-    arguments = list(usual)
-    for option in further:
-        if isinstance(option, str) and option.startswith("--") and option in arguments:
-            place = arguments.index(option)
-            del arguments[place : place + 2]
-    return [*arguments, *further]
 
 
 def smooth_picture(width: int, height: int, seed: int, cells: int) -> Image.Image:
@@ -108,6 +99,34 @@ def last_values(arguments: Sequence[object]) -> list[str]:
         if not again and not replaced:
             kept.append(word)
     return kept
+
+
+def fitting(*arguments: object) -> list[str]:
+    """The command line of a training without those of its options that have no effect beside the others, and as `last_values`.
+
+    For lines that tests share: percept itself refuses such an option.
+    """
+    from typer.main import get_command
+
+    from percept_cli.app import app
+    from percept_cli.errors import PerceptError
+
+    command = get_command(app).commands[str(arguments[0])]
+    flags = {spelling for option in command.params if getattr(option, "is_flag", False) for spelling in option.opts}
+    words = last_values(arguments)
+    while True:
+        try:
+            command.make_context("percept", words[1:])
+        except PerceptError as error:
+            found = re.search(r"leave (--[\w, -]+) out\.$", str(error))
+            idle = re.findall(r"--[\w-]+", found[1]) if found else []
+            if not set(idle) & set(words):
+                return words  # another error is the command's own to tell
+            for option in idle:
+                place = words.index(option)
+                del words[place : place + (1 if option in flags else 2)]
+        else:
+            return words
 
 
 @pytest.fixture(scope="session")

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import overridden
 
 from percept_cli.core.generators.autoencoder import Autoencoder, divergence
 from percept_cli.core.pretrained.files import load_weights
 from percept_cli.core.pretrained.generators import load_generator
 from percept_cli.errors import ModelError
+from tests.conftest import fitting
 from tests.test_training import assert_resumes_to_the_same_bits, read_log
 
 pytestmark = pytest.mark.numerical
@@ -24,14 +24,14 @@ def _seed() -> None:
 
 @pytest.fixture(scope="module")
 def command(photos: Path) -> Command:
-    """`command(output, *further)`: the arguments of a small training; a further option overrides."""
+    """`command(output, *further)`: the arguments of a small training; a further option overrides, and makes others idle."""
 
-    def arguments(output: Path, *further: object) -> list[object]:
-        return overridden([
+    def arguments(output: Path, *further: object) -> list[str]:
+        return fitting(
             "train-autoencoder", "--data", photos, "-o", output, "--steps", 1, "--batch", 2, "--width", 0.1,
             "--comparator-weights", "random", "--comparator-layers", "relu1_2", "--discriminator-channels", 4,
-            "--device", "cpu", "--precision", "fp32", "--threads", 1,
-        ], further)  # fmt: skip
+            "--device", "cpu", "--precision", "fp32", "--threads", 1, *further,
+        )  # fmt: skip
 
     return arguments
 

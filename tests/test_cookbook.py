@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import overridden, smooth_picture
+from conftest import last_values, smooth_picture
 from PIL import Image
 from spandrel.architectures.ESRGAN import ESRGAN
 from test_docs import README, ROOT, blocks
@@ -56,7 +56,7 @@ def smaller(words: list[str]) -> list[str]:
         options += ["--extractor-weights", "random"]
     if "--resume" in words and "--steps" in words:
         options = ["3" if option == "2" else option for option in options]
-    return [str(word) for word in overridden(words, options)]
+    return last_values([*words, *options])
 
 
 @pytest.fixture

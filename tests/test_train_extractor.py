@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import overridden
+from conftest import last_values
 from PIL import Image
 
 from percept_cli.core.data.photos import find_photos
@@ -38,10 +38,10 @@ def command(photos: Path) -> Command:
 
     def arguments(method: str, output: Path, *further: object) -> list[object]:
         own = ["--classes", 5, "--batch", 4] if method == "exemplar" else ["--gap", 0, "--batch", 3]
-        return overridden([
+        return last_values([
             "train", "extractor", "--method", method, "--data", photos, "-o", output, "--steps", STEPS,
             "--size", 32, "--device", "cpu", "--precision", "fp32", "--threads", 1, *own,
-        ], further)  # fmt: skip
+         *further])  # fmt: skip
 
     return arguments
 
@@ -196,7 +196,9 @@ def test_what_is_no_extractor_is_refused_in_one_sentence(
         choose_extractor("missing.safetensors")
     with pytest.raises(UsageError, match="leave out random"):
         create_extractor(str(trained["video"]), ["relu1_1"], "random")
-    assert choose_extractor("vgg19", "file.pth") == ExtractorChoice("vgg19", "file.pth")
+    weights = tmp_path / "file.pth"
+    weights.touch()
+    assert choose_extractor("vgg19", weights) == ExtractorChoice("vgg19", str(weights))
     hill = photos / "hill.png"
     outcome = percept("compare", hill, hill, "--extractor", style_model)
     assert outcome.code == 5 and "no extractor" in outcome.stderr

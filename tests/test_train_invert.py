@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import overridden
 from torch import Tensor, nn
 
 from percept_cli.core.data.photos import find_photos
@@ -35,6 +34,7 @@ from percept_cli.core.training.inversion import InverterTraining, train_inverter
 from percept_cli.core.training.loop import DiscriminatorTraining, Training, TrainingStep, create_accelerator, train
 from percept_cli.core.training.run import Run
 from percept_cli.errors import UsageError
+from tests.conftest import fitting
 from tests.test_training import assert_same_bits, read_log
 
 RUNTIME = Runtime(torch.device("cpu"), torch.float32, "")
@@ -48,14 +48,14 @@ def _seed() -> None:
 
 @pytest.fixture(scope="module")
 def command(photos: Path) -> Command:
-    """`command(output, *further)`: the arguments of a small training; a further option overrides."""
+    """`command(output, *further)`: the arguments of a small training; a further option overrides, and makes others idle."""
 
-    def arguments(output: Path, *further: object) -> list[object]:
-        return overridden([
+    def arguments(output: Path, *further: object) -> list[str]:
+        return fitting(
             "train-invert", "--layer", "conv3", "--data", photos, "-o", output, "--steps", 1, "--batch", 2, "--size", 64,
             "--width", 0.1, "--extractor-weights", "random", "--comparator-weights", "random", "--comparator-layers",
-            "relu2_2", "--discriminator-channels", 4, "--device", "cpu", "--precision", "fp32", "--threads", 1,
-        ], further)  # fmt: skip
+            "relu2_2", "--discriminator-channels", 4, "--device", "cpu", "--precision", "fp32", "--threads", 1, *further,
+        )  # fmt: skip
 
     return arguments
 

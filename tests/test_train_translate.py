@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from percept_cli.core.pretrained.files import load_weights_and_metadata
+from tests.conftest import fitting
 from tests.test_training import assert_resumes_to_the_same_bits, read_log
 
 Command = Callable[..., list[object]]
@@ -39,8 +40,8 @@ def test_pairs_teach_what_makes_the_one_of_the_other(
     """Forty steps on negatives: their error falls to less than half, and a photograph comes out nearer to its negative."""
     model = tmp_path / "negative.safetensors"
     outcome = percept(
-        "train-translate", "--source", photos, "--target", negatives, "--pairs", "-o", model, "--steps", 40, *SMALL,
-        "--learning-rate", 1e-2, "--pixel-weight", 1, "--feature-weight", 0, "--matching-weight", 0, "--adversarial-weight", 0,
+        *fitting("train-translate", "--source", photos, "--target", negatives, "--pairs", "-o", model, "--steps", 40, *SMALL,
+        "--learning-rate", 1e-2, "--pixel-weight", 1, "--feature-weight", 0, "--matching-weight", 0, "--adversarial-weight", 0)
     )  # fmt: skip
     assert outcome.code == 0, outcome.stderr
     log = read_log(model)
@@ -86,7 +87,7 @@ def test_each_kind_of_data_has_losses_of_its_own(
     known = {"PHOTOS": photos, "NEGATIVES": negatives, "ONE": negatives / "hill.png"}
     model = tmp_path / "model.safetensors"
     outcome = percept(
-        "train", "translate", *(known.get(word, word) for word in further), "-o", model, "--steps", 1, *SMALL
+        *fitting("train-translate", *(known.get(word, word) for word in further), "-o", model, "--steps", 1, *SMALL)
     )
     assert outcome.code == 0, outcome.stderr
     assert set(read_log(model)[0]["parts"]) == parts
@@ -102,8 +103,8 @@ def test_a_trained_one_is_gone_on_from(photos: Path, negatives: Path, tmp_path: 
         "--feature-weight", 0, "--matching-weight", 0, "--adversarial-weight", 0, *SMALL,
     ]  # fmt: skip
     first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
-    assert percept(*arguments, "-o", first, "--steps", 30).code == 0
-    assert percept(*arguments, "-o", second, "--steps", 1, "--start", first).code == 0
+    assert percept(*fitting(*arguments), "-o", first, "--steps", 30).code == 0
+    assert percept(*fitting(*arguments), "-o", second, "--steps", 1, "--start", first).code == 0
     assert read_log(second)[0]["total"] < 0.8 * read_log(first)[0]["total"]
     refused = percept(
         "train-translate", "--degrade", "mask", "--data", photos, "-o", tmp_path / "third.safetensors", "--start", first

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import overridden
 
 from percept_cli.core.data.photos import find_photos
 from percept_cli.core.extractors import create_architecture
@@ -22,6 +21,7 @@ from percept_cli.core.training.recipes import create_loss, loss_layers, total_of
 from percept_cli.core.training.run import Run
 from percept_cli.core.training.upscaling import UpscaleTraining, train_upscale
 from percept_cli.errors import UsageError
+from tests.conftest import fitting
 from tests.test_training import assert_resumes_to_the_same_bits, read_log
 
 RUNTIME = Runtime(torch.device("cpu"), torch.float32, "")
@@ -30,13 +30,13 @@ Command = Callable[..., list[object]]
 
 @pytest.fixture(scope="module")
 def command(photos: Path) -> Command:
-    """`command(output, *further)`: the arguments of a small training; a further option overrides."""
+    """`command(output, *further)`: the arguments of a small training; a further option overrides, and makes others idle."""
 
-    def arguments(output: Path, *further: object) -> list[object]:
-        return overridden([
+    def arguments(output: Path, *further: object) -> list[str]:
+        return fitting(
             "train-upscale", "--data", photos, "-o", output, "--scale", 2, "--steps", 1, "--batch", 1, "--patch", 12,
-            "--extractor-weights", "random", "--device", "cpu", "--precision", "fp32", "--threads", 1,
-        ], further)  # fmt: skip
+            "--extractor-weights", "random", "--device", "cpu", "--precision", "fp32", "--threads", 1, *further,
+        )  # fmt: skip
 
     return arguments
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import overridden
+from conftest import last_values
 from PIL import Image
 from torch import Tensor, nn
 
@@ -50,12 +50,12 @@ def command(photos: Path, style_picture: Path) -> Command:
     """`command(output, *further)`: the arguments of the smallest training there is; a further option overrides."""
 
     def arguments(output: Path, *further: object, style: Path = style_picture, data: Path = photos) -> list[object]:
-        return overridden([
+        return last_values([
             "train-style", "--style", style, "--data", data, "-o", output, "--steps", STEPS, "--batch", 2, "--size", 64,
             "--style-size", 48, "--width", 0.25, "--extractor", "compact", "--extractor-weights", "random",
             "--content-layers", "relu2_2", "--style-layers", "relu1_1,relu2_1", "--device", "cpu",
             "--precision", "fp32", "--threads", 1,
-        ], further)  # fmt: skip
+         *further])  # fmt: skip
 
     return arguments
 
