@@ -40,8 +40,8 @@ def command(photos: Path) -> Command:
         own = ["--classes", 5, "--batch", 4] if method == "exemplar" else ["--gap", 0, "--batch", 3]
         return last_values([
             "train", "extractor", "--method", method, "--data", photos, "-o", output, "--steps", STEPS,
-            "--size", 32, "--device", "cpu", "--precision", "fp32", "--threads", 1, *own,
-         *further])  # fmt: skip
+            "--size", 32, "--device", "cpu", "--precision", "fp32", "--threads", 1, *own, *further,
+        ])  # fmt: skip
 
     return arguments
 

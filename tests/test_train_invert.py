@@ -303,7 +303,7 @@ def test_an_inverter_is_trained_from_python_and_goes_on_where_it_was_stopped(pho
     assert [next(steps).total for _ in range(4)] == losses[:4]
     stopped.save_checkpoint()
     next(steps)  # a step that is lost
-    with pytest.raises(UsageError, match="unfinished run"):
+    with pytest.raises(UsageError, match="holds a run already"):
         begin("stopped.safetensors")
     resumed, steps = begin("stopped.safetensors", resume=True)
     assert [step.total for step in steps] == losses[4:]

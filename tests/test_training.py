@@ -54,8 +54,8 @@ def command(photos: Path, style_picture: Path) -> Command:
             "train-style", "--style", style, "--data", data, "-o", output, "--steps", STEPS, "--batch", 2, "--size", 64,
             "--style-size", 48, "--width", 0.25, "--extractor", "compact", "--extractor-weights", "random",
             "--content-layers", "relu2_2", "--style-layers", "relu1_1,relu2_1", "--device", "cpu",
-            "--precision", "fp32", "--threads", 1,
-         *further])  # fmt: skip
+            "--precision", "fp32", "--threads", 1, *further,
+        ])  # fmt: skip
 
     return arguments
 

@@ -90,16 +90,12 @@ class Run:
         checkpoint = folder / CHECKPOINT
         overwrite = overwrite or (resume and checkpoint.exists())
         check_model_output(output, overwrite)
-        accelerator = create_accelerator(runtime)
-        run = cls(output, runtime, accelerator, resume, announce, warn=warn, overwrite=overwrite)
+        run = cls(output, runtime, create_accelerator(runtime), resume, announce, warn=warn, overwrite=overwrite)
         if run.is_main:
             run._lock = lock_folder(folder)
         try:
             if checkpoint.exists() and not (resume or overwrite):
-                raise UsageError(
-                    f"{folder} holds an unfinished run, or one that can go on. Give --resume to continue it or "
-                    "--overwrite to start anew."
-                )
+                raise UsageError(f"{folder} holds a run already: --resume continues it, --overwrite begins anew.")
             if run.is_main and not resume:
                 checkpoint.unlink(missing_ok=True)
         except BaseException:
@@ -247,9 +243,8 @@ class Run:
 
     def kept(self) -> str:
         """A sentence that says which checkpoint is there."""
-        if self.saved_step is None:
-            return "No checkpoint has been written."
-        return f"{self.checkpoint} holds step {self.saved_step}."
+        written = self.saved_step is not None
+        return f"{self.checkpoint} holds step {self.saved_step}." if written else "No checkpoint has been written."
 
     def save_checkpoint(self) -> None:
         """Writes the checkpoint, on the main process; to be called between two steps.
