@@ -49,7 +49,7 @@ def smaller(words: list[str]) -> list[str]:
     if "--preview" in words and name == "train style":
         options = ["--style-size", "48"]
     if "--fast" in words:
-        options = [*TRAINING, "--style-size", "48", "--width", "0.25"]
+        options = [*TRAINING, "--style-size", "48"]
     if "--method" in words or "autoencoder.safetensors" in words:
         options = []  # a generator makes no steps, and has its own size
     if any(name in words for name in ("vgg16", "vgg19", "alexnet", "squeezenet1_0")):

@@ -17,11 +17,12 @@ if TYPE_CHECKING:
     from percept_cli.core.training.style import StyleTraining
 
 
-# Judged by VGG-19 on five photographs, as in the README: style .119 and content 1.09 instead of .078 and 1.00.
-FAST_STEPS, FAST_SIZE = 400, 160
+# As near to the painting as the defaults in an eighth of the work, since it begins from a trained style (see the README).
+FAST_STEPS, FAST_SIZE, FAST_START = 300, 160, "wave"
 
 TRAINS = EffectIf(lambda call: not call.preview, "--preview trains nothing")
 NOT_FAST = EffectIf(lambda call: not call.fast, "--fast chooses it")
+FROM_START = EffectIf(lambda call: not call.fast, "--fast goes on with the network of another style")
 BLENDS = EffectIf(lambda call: len(call.style or ()) > 1, "One style is blended with nothing")
 
 
@@ -46,7 +47,10 @@ def train_style(
     ] = None,
     fast: Annotated[
         bool,
-        typer.Option("--fast", help="In a sixth of the time: 400 steps at crops of 160 pixels, a rougher style."),
+        typer.Option(
+            "--fast",
+            help=f"In an eighth of the time: {FAST_STEPS} steps at crops of {FAST_SIZE} pixels, from the style {FAST_START}.",
+        ),
         TRAINS,
     ] = False,
     steps: Annotated[int, typer.Option(min=1, help="Optimizer updates."), TRAINS, NOT_FAST] = 1200,
@@ -68,15 +72,22 @@ def train_style(
     learning_rate: Annotated[float, typer.Option(min=0.0, help="Peak of the schedule."), TRAINS] = 5e-3,
     optimizer: Annotated[str, choice_option("optimizer", choices.TRAINING_OPTIMIZERS, None), TRAINS] = "muon",
     generator: Annotated[
-        str, options.paper_choice("generator", choices.STYLE_GENERATORS, "johnson-2016: as in the paper."), TRAINS
+        str,
+        options.paper_choice("generator", choices.STYLE_GENERATORS, "johnson-2016: as in the paper."),
+        TRAINS,
+        FROM_START,
     ] = "johnson",
     width: Annotated[
         float | None,
         typer.Option(help="Channels as a share of the paper's 32, 64, 128. Default 0.5; johnson-2016: 1."),
         TRAINS,
+        FROM_START,
     ] = None,
     norm: Annotated[
-        str | None, options.paper_choice("norm", choices.STYLE_NORMS, "Default: the generator's own."), TRAINS
+        str | None,
+        options.paper_choice("norm", choices.STYLE_NORMS, "Default: the generator's own."),
+        TRAINS,
+        FROM_START,
     ] = None,
     start: Annotated[
         str | None,
@@ -136,7 +147,7 @@ def train_style(
     from percept_cli.core.training.style import StyleTraining, train_style
 
     if fast:
-        steps, size = FAST_STEPS, FAST_SIZE
+        steps, size, start = FAST_STEPS, FAST_SIZE, start or FAST_START
     training = StyleTraining(
         steps, batch, size, smallest_crop, style_size, learning_rate, optimizer, generator, width, norm, start, choice, seed,
         blend=weights, loss=loss, **options.given(losses),
