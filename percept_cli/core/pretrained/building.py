@@ -56,10 +56,13 @@ def check_arguments(build: Callable[..., Generator], arguments: Mapping[str, Any
 
     tensors: how many the file holds; a network has at least one for each of its blocks.
     """
-    known = inspect.signature(build).parameters
+    known = dict(inspect.signature(build).parameters)
+    passes_on = [name for name, parameter in known.items() if parameter.kind is inspect.Parameter.VAR_KEYWORD]
+    for name in passes_on:  # to the class that it is made from, whose annotations are not known here
+        del known[name]
     most = {"blocks": tensors, "scale": LARGEST_SCALE}
     for name in arguments:
-        if name not in known:
+        if name not in known and not passes_on:
             raise ValueError(f"it has no argument '{name}'")
     for name, parameter in known.items():
         if name not in arguments:
