@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,9 +37,23 @@ METHODS: dict[str, tuple[str, tuple[str, ...]]] = {
     "no-image": ("no image loss", ("--loss", "deepsim", "--image-weight", "0")),
 }
 USUAL = ("optimize", "image", "deepsim")
+# The options of a training, by their beginnings, that a method has no use for; percept refuses them.
+COMPARING, DISCRIMINATING = ("--comparator",), ("--discriminator", "--code-branch", "--no-code-branch")
+IDLE = {"image": (*COMPARING, *DISCRIMINATING), "no-feature": COMPARING, "no-adversarial": DISCRIMINATING}
 ROWS, TILE = 6, 128  # of a sheet: photographs, and the pixels that a small picture is enlarged to
 
 Row = dict[str, object]
+
+
+def fitting(options: Sequence[str], method: str) -> list[str]:
+    """Those of the options of all trainings that have an effect in a method."""
+    kept: list[str] = []
+    dropping = False
+    for word in options:
+        dropping = word.startswith(IDLE.get(method, ())) if word.startswith("--") else dropping
+        if not dropping:
+            kept.append(word)
+    return kept
 
 
 @dataclass(frozen=True)
@@ -94,7 +109,7 @@ class Experiment:
         for folder in given.data:
             command += ["--data", folder]
         with contextlib.redirect_stdout(sys.stderr):  # of results, there is only the table
-            code = run_percept([str(word) for word in [*command, *given.train]])
+            code = run_percept([str(word) for word in [*command, *fitting(given.train, method)]])
         if code != ExitCode.OK:
             say(f"{model} is not trained to its end: the same experiment goes on with it")
             raise SystemExit(code)

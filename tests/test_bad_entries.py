@@ -100,6 +100,8 @@ def test_a_folder_that_is_closed_to_the_user_is_one_entry(folder: Path) -> None:
     """Below a folder that is searched, as an argument, among classes, and in training data."""
     for place in (folder.parent, folder):
         place.chmod(0o755)
+    Path("out").mkdir()
+    Path("out").chmod(0o777)
     for name in ("one", "two", "closed"):
         (folder / name).mkdir()
         Image.new("RGB", (32, 32)).save(folder / name / "a.png")

@@ -476,7 +476,7 @@ def test_offline_names_the_address(name, offline):
 
 def test_a_cached_file_with_another_checksum_is_refused(offline):
     cached = offline / TORCHVISION_FILES["alexnet"]
-    cached.write_bytes(b"half a download")
+    cached.write_bytes(b"\x80half a download")
 
     with pytest.raises(ModelError, match=r"is damaged .* does not begin with 7be5be79") as caught:
         torchvision_weights("alexnet")

@@ -107,7 +107,7 @@ def test_a_folder_of_masks_has_one_for_each(photos: Path, mask: Path, tmp_path: 
     )
     assert outcome.code == 3
     assert "no picture called 'lake' lies there" in outcome.stderr
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["hill_wave.png"]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["hill_wave_mask-masks.png"]
 
 
 @pytest.mark.parametrize(

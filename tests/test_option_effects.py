@@ -20,54 +20,54 @@ from tests.conftest import Percept
 # inputs is refused later (see the tests below).
 ALWAYS = {
     "stylize": "photos model style output name strength keep_colors mask size tile from_file overwrite skip_existing quality "
-    "seed device precision threads quiet json",
+    "seed device precision threads quiet verbose json",
     "upscale": "photos x2 x3 x4 x8 scale width height look blend model output name tile histogram from_file overwrite "
-    "skip_existing quality device precision threads quiet json",
+    "skip_existing quality device precision threads quiet verbose json",
     "invert": "photos method model output name size from_file overwrite skip_existing quality seed device precision threads "
-    "quiet json",
-    "compare": "first second probe seed device precision threads quiet json",
+    "quiet verbose json",
+    "compare": "first second probe seed device precision threads quiet verbose json",
     "doctor": "json",
     "models list": "role json",
     "models inspect": "model json",
     "models blend": "first second output share overwrite json",
     "models verify": "json",
     "train style": "style output data style_size loss content_weight style_weight tv_weight scaling content_layers "
-    "style_layers extractor extractor_weights seed device precision threads preview overwrite quiet json",
+    "style_layers extractor extractor_weights seed device precision threads preview overwrite quiet verbose json",
     "train upscale": "output data scale preset steps batch patch learning_rate optimizer start degradation pixel_weight "
     "feature_weight texture_weight contextual_weight low_frequency_weight adversarial_weight tv_weight seed device "
-    "precision threads resume overwrite quiet json",
+    "precision threads resume overwrite quiet verbose json",
     "train translate": "output source target pairs match degrade amount data steps batch size learning_rate optimizer "
     "generator width start pixel_weight feature_weight contextual_weight gram_weight low_frequency_weight content_weight "
-    "adversarial_weight matching_weight tv_weight seed device precision threads resume overwrite quiet json",
+    "adversarial_weight matching_weight tv_weight seed device precision threads resume overwrite quiet verbose json",
     "train invert": "layer output data extractor extractor_weights loss image_weight feature_weight adversarial_weight "
     "scaling generator width steps batch size learning_rate optimizer start seed device precision threads resume overwrite "
-    "quiet json",
+    "quiet verbose json",
     "train autoencoder": "output data variational channels loss image_weight feature_weight adversarial_weight scaling width "
-    "steps batch size learning_rate optimizer seed device precision threads resume overwrite quiet json",
+    "steps batch size learning_rate optimizer seed device precision threads resume overwrite quiet verbose json",
     "train extractor": "output method data steps batch size learning_rate seed device precision threads resume overwrite "
-    "quiet json",
+    "quiet verbose json",
     "visualize activations": "photos layer output size data extractor extractor_weights from_file overwrite skip_existing "
-    "seed device precision threads quiet json",
+    "seed device precision threads quiet verbose json",
     "visualize compare": "pictures output labels crops heat data quality overwrite skip_existing seed device precision "
-    "threads quiet json",
+    "threads quiet verbose json",
     "visualize features": "image layer output channel components before_after overlay size data quality extractor "
-    "extractor_weights overwrite skip_existing seed device precision threads quiet json",
-    "visualize filters": "output data extractor extractor_weights quality overwrite skip_existing seed quiet json",
+    "extractor_weights overwrite skip_existing seed device precision threads quiet verbose json",
+    "visualize filters": "output data extractor extractor_weights quality overwrite skip_existing seed quiet verbose json",
     "visualize gram": "styles layer output size data quality extractor extractor_weights from_file overwrite skip_existing "
-    "seed device precision threads quiet json",
-    "visualize history": "logs output parts smooth previews data quality overwrite skip_existing quiet json",
+    "seed device precision threads quiet verbose json",
+    "visualize history": "logs output parts smooth previews data quality overwrite skip_existing quiet verbose json",
     "visualize objective": "what output size diversity parametrization steps jitter scale rotation data quality extractor "
-    "extractor_weights overwrite skip_existing seed device precision threads quiet json",
+    "extractor_weights overwrite skip_existing seed device precision threads quiet verbose json",
     "visualize receptive-field": "layer output data starts extractor extractor_weights overwrite skip_existing seed device "
-    "precision threads quiet json",
+    "precision threads quiet verbose json",
     "visualize reconstructions": "image output layers style_layers size steps data quality extractor extractor_weights "
-    "overwrite skip_existing seed device precision threads quiet json",
+    "overwrite skip_existing seed device precision threads quiet verbose json",
     "visualize report": "photos model output log metrics data from_file overwrite skip_existing seed device precision threads "
-    "quiet json",
-    "visualize samples": "model output count size data overwrite skip_existing seed device precision threads quiet json",
-    "visualize spectrum": "images scale output data overwrite skip_existing quiet json",
+    "quiet verbose json",
+    "visualize samples": "model output count size data overwrite skip_existing seed device precision threads quiet verbose json",
+    "visualize spectrum": "images scale output data overwrite skip_existing quiet verbose json",
     "visualize sweep": "image rows columns style model output size data quality overwrite skip_existing seed device precision "
-    "threads quiet json",
+    "threads quiet verbose json",
 }
 # A value for each option with a condition; none is a flag.
 VALUES = {
@@ -88,7 +88,7 @@ VALUES = {
 STYLED = "content_weight style_weight tv_weight scaling content_layers style_layers"
 SOURCE = "extractor extractor_weights"
 SEARCH = "preset steps optimizer tv_weight tv_exponent alpha_weight jitter samples"
-TRAINED = "steps batch size smallest_crop learning_rate optimizer generator width norm start resume"
+TRAINED = "fast steps batch size smallest_crop learning_rate optimizer generator width norm start resume"
 # command: lines in which options are refused, each of them alone
 REFUSED: dict[str, list[tuple[str, str]]] = {
     "stylize": [
@@ -112,7 +112,11 @@ REFUSED: dict[str, list[tuple[str, str]]] = {
         ("--probe .", "metrics border output overwrite skip_existing"),
         ("--probe . -m code.safetensors", SOURCE),
     ],
-    "train style": [("--style a.png --preview", TRAINED), ("--style a.png", "blend")],
+    "train style": [
+        ("--style a.png --preview", TRAINED),
+        ("--style a.png", "blend"),
+        ("--style a.png --fast", "steps size generator width norm"),
+    ],
     "train upscale": [
         (
             "--preset swift",
@@ -186,7 +190,10 @@ ACCEPTED: dict[str, list[tuple[str, str]]] = {
         ("--probe . -m code.safetensors --layers relu2_2", f"size folds {SOURCE}"),
         ("--probe .", "model layers"),
     ],
-    "train style": [("--style a.png --style a.png", f"blend {TRAINED}")],
+    "train style": [
+        ("--style a.png --style a.png", f"blend {TRAINED.removeprefix('fast ')}"),
+        ("--style a.png", "fast"),
+    ],
     "train upscale": [
         (
             "--feature-weight 1 --texture-weight 1 --contextual-weight 1 --adversarial-weight 1",

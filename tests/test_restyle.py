@@ -182,7 +182,7 @@ def test_restyling_from_python_gives_what_the_command_gives(
     generator = runtime.place_network(load_generator(str(style_model), "style").network)
     cases: list[tuple[list[object], dict[str, Any]]] = [
         (["--strength", 0.6, "--keep-colors", "--size", 40], {"strength": 0.6, "keep_colors": True, "size": 40}),
-        (["--mask", mask, "--tile", "off"], {"mask": load_mask(mask, source, 61, 75), "tile": "off"}),
+        (["--mask", mask], {"mask": load_mask(mask, source, 61, 75)}),
     ]
     for options, arguments in cases:
         outcome = percept(

@@ -1,12 +1,13 @@
-"""The folder of a training run: its place, the names of its files, and its lock."""
+"""The folder of a training run: its place, the names of its files, its lock, and the checksum of its model."""
 
 from pathlib import Path
 
-from percept_cli.core.files.atomic import prepare_folder
+from percept_cli.core.files.atomic import atomic_write_bytes, prepare_folder
 from percept_cli.core.files.locks import FolderLock
+from percept_cli.core.pretrained.files import sha256_of
 from percept_cli.errors import UsageError
 
-CHECKPOINT, LOG, PREVIEW = "checkpoint.pt", "log.jsonl", "preview.png"
+CHECKPOINT, LOG, PREVIEW, MODEL = "checkpoint.pt", "log.jsonl", "preview.png", "model.sha256"
 
 
 def run_folder(output: Path) -> Path:
@@ -34,3 +35,14 @@ def lock_folder(folder: Path) -> FolderLock:
         lock.release()
         raise
     return lock
+
+
+def note_model(output: Path) -> None:
+    """Notes the checksum of the model that a run has written, for `is_own_model`. Raises ImageError where that fails."""
+    atomic_write_bytes(run_folder(output) / MODEL, sha256_of(output).encode(), overwrite=True)
+
+
+def is_own_model(output: Path) -> bool:
+    """Whether the model is still the one that the run of its name has written."""
+    note = run_folder(output) / MODEL
+    return note.is_file() and output.is_file() and note.read_text() == sha256_of(output)

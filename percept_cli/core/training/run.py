@@ -18,7 +18,7 @@ from percept_cli.core.pretrained.checks import first_not_finite
 from percept_cli.core.pretrained.files import save_weights
 from percept_cli.core.runtime import Runtime, memory_errors
 from percept_cli.core.training.checkpoints import encode_checkpoint, load_checkpoint, restore_training
-from percept_cli.core.training.folder import CHECKPOINT, LOG, PREVIEW, lock_folder, run_folder
+from percept_cli.core.training.folder import CHECKPOINT, LOG, PREVIEW, is_own_model, lock_folder, note_model, run_folder
 from percept_cli.core.training.log import TrainingLog, begin_log
 from percept_cli.core.training.loop import (
     ComputeLoss,
@@ -81,14 +81,13 @@ class Run:
     ) -> "Run":
         """Checks what the run would write, makes its folder and locks it.
 
-        resume: continue from the checkpoint if there is one; a finished run goes on where it has more steps than before,
-        and replaces its model. Raises UsageError if another model exists and `overwrite` is False, if the folder holds a
-        checkpoint and both `resume` and `overwrite` are False, if nothing can be written there, and if another process
-        trains there.
+        resume: continue from the checkpoint if there is one; a finished run, with more steps, replaces its own model. Raises
+        UsageError if another model exists and `overwrite` is False, if the folder holds a checkpoint and both `resume` and
+        `overwrite` are False, if nothing can be written there, and if another process trains there.
         """
         folder = run_folder(output)
         checkpoint = folder / CHECKPOINT
-        overwrite = overwrite or (resume and checkpoint.exists())
+        overwrite = overwrite or (resume and is_own_model(output))
         check_model_output(output, overwrite)
         run = cls(output, runtime, create_accelerator(runtime), resume, announce, warn=warn, overwrite=overwrite)
         if run.is_main:
@@ -282,6 +281,7 @@ class Run:
             raise
         with contextlib.suppress(ImageError):
             self._write_checkpoint(data)
+            note_model(self.output)
 
     def save(self, weights: Mapping[str, Tensor], metadata: dict[str, Any]) -> None:
         """Writes the model, in 16 bits where its values are not too large for them.
