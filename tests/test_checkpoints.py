@@ -18,10 +18,10 @@ from percept_cli.core.data.photos import Crops, find_photos
 from percept_cli.core.files import atomic
 from percept_cli.core.pretrained.files import load_weights
 from percept_cli.core.runtime import Runtime
-from percept_cli.core.training import run as runs
-from percept_cli.core.training.checkpoints import CHECKSUM, TRAILER, encode_checkpoint, load_checkpoint
 from percept_cli.core.training.loop import DiscriminatorTraining, Training, TrainingStep, create_accelerator, train
-from percept_cli.core.training.run import Run
+from percept_cli.core.training.runs import run as runs
+from percept_cli.core.training.runs.checkpoints import CHECKSUM, TRAILER, encode_checkpoint, load_checkpoint
+from percept_cli.core.training.runs.run import Run
 from percept_cli.errors import DivergenceError, ImageError, ModelError, UsageError
 
 RUNTIME = Runtime(torch.device("cpu"), torch.float32, "")

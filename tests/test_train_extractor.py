@@ -23,7 +23,7 @@ from percept_cli.core.training.extractors.learner import (
     is_readout,
     match_scales,
 )
-from percept_cli.core.training.run import Run
+from percept_cli.core.training.runs.run import Run
 from percept_cli.errors import ModelError, UsageError
 from tests.test_training import assert_resumes_to_the_same_bits, read_log
 

@@ -32,7 +32,7 @@ from percept_cli.core.training.deepsim_options import (
 )
 from percept_cli.core.training.inversion import InverterTraining, train_inverter
 from percept_cli.core.training.loop import DiscriminatorTraining, Training, TrainingStep, create_accelerator, train
-from percept_cli.core.training.run import Run
+from percept_cli.core.training.runs.run import Run
 from percept_cli.errors import UsageError
 from tests.conftest import fitting
 from tests.test_training import assert_same_bits, read_log

@@ -13,7 +13,7 @@ from percept_cli.core.pretrained.extractors import ExtractorChoice
 from percept_cli.core.pretrained.files import load_weights
 from percept_cli.core.pretrained.generators import load_generator
 from percept_cli.core.runtime import Runtime
-from percept_cli.core.training.run import Run
+from percept_cli.core.training.runs.run import Run
 from percept_cli.core.training.style import StyleTraining, train_style
 from percept_cli.errors import UsageError
 from tests.test_training import assert_same_bits, read_log

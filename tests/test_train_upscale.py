@@ -18,7 +18,7 @@ from percept_cli.core.pretrained.generators import load_generator, start_generat
 from percept_cli.core.runtime import Runtime
 from percept_cli.core.training.presets import RECIPES, Recipe, find_recipe
 from percept_cli.core.training.recipes import create_loss, loss_layers, total_of
-from percept_cli.core.training.run import Run
+from percept_cli.core.training.runs.run import Run
 from percept_cli.core.training.upscaling import UpscaleTraining, train_upscale
 from percept_cli.errors import UsageError
 from tests.conftest import fitting

@@ -25,7 +25,6 @@ from percept_cli.core.pretrained.files import load_weights, load_weights_and_met
 from percept_cli.core.pretrained.generators import load_generator
 from percept_cli.core.runtime import Runtime, choose_runtime
 from percept_cli.core.training import style as style_training
-from percept_cli.core.training.checkpoints import load_checkpoint, save_checkpoint
 from percept_cli.core.training.extractors.distillation import teacher_taps
 from percept_cli.core.training.loop import (
     DiscriminatorTraining,
@@ -35,7 +34,8 @@ from percept_cli.core.training.loop import (
     create_accelerator,
     train,
 )
-from percept_cli.core.training.run import Run
+from percept_cli.core.training.runs.checkpoints import load_checkpoint, save_checkpoint
+from percept_cli.core.training.runs.run import Run
 from percept_cli.core.training.style import StyleTraining
 from percept_cli.errors import DeviceError, UsageError
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from percept_cli.core.training.previews import place_preview, preview_steps
+from percept_cli.core.training.runs.previews import place_preview, preview_steps
 from percept_cli.core.visualization.history import (
     History,
     choose_parts,

@@ -175,7 +175,7 @@ def test_a_read_only_folder_is_refused_before_any_work(
 
 
 def test_a_run_folder_that_is_read_only_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from percept_cli.core.training.folder import lock_folder
+    from percept_cli.core.training.runs.folder import lock_folder
 
     (tmp_path / "a.run").write_bytes(b"a file")
     with pytest.raises(UsageError, match=r"a\.run' cannot be written"):

@@ -8,7 +8,7 @@ from pathlib import Path
 from percept_cli import interruption, options
 from percept_cli.console import Console
 from percept_cli.core.training.loop import TrainingStep
-from percept_cli.core.training.run import Run
+from percept_cli.core.training.runs.run import Run
 from percept_cli.errors import ImageError
 
 FORECAST_STEPS = 5

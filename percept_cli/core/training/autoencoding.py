@@ -13,7 +13,7 @@ from percept_cli.core.runtime import seed_everything
 from percept_cli.core.training.deepsim import create_loss, loss_settings, run_settings
 from percept_cli.core.training.deepsim_options import DeepsimOptions
 from percept_cli.core.training.loop import TrainingStep
-from percept_cli.core.training.run import Run
+from percept_cli.core.training.runs.run import Run
 
 
 @dataclass(frozen=True, kw_only=True)

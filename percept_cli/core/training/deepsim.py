@@ -30,7 +30,7 @@ from percept_cli.core.training.deepsim_options import (
     image_factor,
 )
 from percept_cli.core.training.loop import DiscriminatorTraining, Training, unwrap
-from percept_cli.core.training.run import Run
+from percept_cli.core.training.runs.run import Run
 from percept_cli.errors import UsageError, unknown_name
 
 

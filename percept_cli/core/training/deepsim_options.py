@@ -158,6 +158,6 @@ class DeepsimOptions:
     @property
     def clip_norm(self) -> float | None:
         """The largest norm of the gradients; None with `paper` scaling, where their usual size is not known."""
-        from percept_cli.core.training.run import CLIP_NORM
+        from percept_cli.core.training.runs.run import CLIP_NORM
 
         return CLIP_NORM if self.scaling == "typical" else None

@@ -16,7 +16,7 @@ from percept_cli.core.runtime import seed_everything
 from percept_cli.core.training.deepsim import create_loss, loss_settings, run_settings
 from percept_cli.core.training.deepsim_options import DeepsimOptions
 from percept_cli.core.training.loop import TrainingStep
-from percept_cli.core.training.run import Run
+from percept_cli.core.training.runs.run import Run
 from percept_cli.errors import UsageError
 
 # The number of photographs on which the scales of an untrained inverter are measured

@@ -23,7 +23,7 @@ from percept_cli.core.losses.terms import (
 from percept_cli.core.losses.weighted import PerceptualLoss
 from percept_cli.core.pretrained.extractors import ExtractorChoice
 from percept_cli.core.training.presets import Recipe
-from percept_cli.core.training.run import Run
+from percept_cli.core.training.runs.run import Run
 from percept_cli.errors import UsageError
 
 TEXTURE_PATCH = 16  # pixels, the side of EnhanceNet's patches

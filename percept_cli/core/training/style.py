@@ -17,7 +17,7 @@ from percept_cli.core.pretrained.generators import start_generator
 from percept_cli.core.runtime import seed_everything
 from percept_cli.core.training.loop import TrainingStep
 from percept_cli.core.training.recipes import run_settings
-from percept_cli.core.training.run import Run
+from percept_cli.core.training.runs.run import Run
 
 CALIBRATION_CROPS = 32
 

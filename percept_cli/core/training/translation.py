@@ -16,7 +16,7 @@ from percept_cli.core.runtime import seed_everything
 from percept_cli.core.training.loop import DiscriminatorTraining, TrainingStep
 from percept_cli.core.training.presets import Recipe
 from percept_cli.core.training.recipes import create_loss, loss_layers, run_settings, total_of
-from percept_cli.core.training.run import CLIP_NORM, Run
+from percept_cli.core.training.runs.run import CLIP_NORM, Run
 from percept_cli.core.training.translation_data import MATCH_SOURCE, TranslationData
 from percept_cli.errors import UsageError, unknown_name
 

@@ -18,7 +18,7 @@ from percept_cli.core.runtime import seed_everything
 from percept_cli.core.training.loop import DiscriminatorTraining, TrainingStep
 from percept_cli.core.training.presets import RECIPES, Recipe
 from percept_cli.core.training.recipes import create_loss, loss_layers, run_settings, total_of
-from percept_cli.core.training.run import CLIP_NORM, Run
+from percept_cli.core.training.runs.run import CLIP_NORM, Run
 from percept_cli.errors import UsageError, unknown_name
 
 # The discriminator's learning rate over the generator's, by the generator's optimizer: the discriminator has Adam, whose

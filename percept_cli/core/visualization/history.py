@@ -12,7 +12,7 @@ from PIL import Image
 
 from percept_cli.core.drawing import canvas
 from percept_cli.core.drawing.plots import Plot, plain_log_axis
-from percept_cli.core.training.previews import preview_steps
+from percept_cli.core.training.runs.previews import preview_steps
 from percept_cli.errors import UsageError, unknown_name
 
 if TYPE_CHECKING:

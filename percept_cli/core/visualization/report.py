@@ -16,7 +16,7 @@ from percept_cli.core.pretrained.files import sha256_of
 from percept_cli.core.pretrained.generators import LoadedGenerator
 from percept_cli.core.pretrained.manifest import Model, shipped_models
 from percept_cli.core.runtime import Runtime
-from percept_cli.core.training.previews import preview_steps
+from percept_cli.core.training.runs.previews import preview_steps
 from percept_cli.core.visualization.history import TOTAL, History, part_plot
 from percept_cli.core.visualization.spectrum import Spectrum, prominent, spectrum_plot
 from percept_cli.core.visualization.trial import Measured, Trial, frequency_scale

@@ -18,7 +18,7 @@ from percept_cli.core.pretrained.files import load_weights
 from percept_cli.core.runtime import Runtime, seed_everything
 from percept_cli.core.training.extractors.learner import ADAM_BETAS, CLIP_NORM, WARMUP, ExtractorTraining
 from percept_cli.core.training.loop import Training, TrainingStep
-from percept_cli.core.training.run import Run
+from percept_cli.core.training.runs.run import Run
 from percept_cli.errors import ImageError, UsageError
 
 # SqueezeNet 1.0 does not pad its first convolution. With 6 more pixels on each side its maps have the sizes of VGG's: 1/8

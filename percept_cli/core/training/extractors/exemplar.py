@@ -24,7 +24,7 @@ from percept_cli.core.training.extractors.learner import (
     train_headed,
 )
 from percept_cli.core.training.loop import TrainingStep
-from percept_cli.core.training.run import Run
+from percept_cli.core.training.runs.run import Run
 
 # The paper's ranges (section 2): in sides of the patch, times, degrees; then for colors in [0, 1]
 TRANSLATION = 0.2

@@ -14,8 +14,8 @@ from percept_cli.core.extractors import FeatureExtractor, create_architecture
 from percept_cli.core.extractors.compact import BLOCKS, teacher_layers
 from percept_cli.core.pretrained.extractors import COMPACT
 from percept_cli.core.training.loop import ComputeLoss, Training, TrainingStep
-from percept_cli.core.training.previews import place_preview
-from percept_cli.core.training.run import Run
+from percept_cli.core.training.runs.previews import place_preview
+from percept_cli.core.training.runs.run import Run
 from percept_cli.errors import UsageError
 
 DEEPEST = "relu5_2"

@@ -26,7 +26,7 @@ from percept_cli.core.training.extractors.learner import (
     train_headed,
 )
 from percept_cli.core.training.loop import TrainingStep
-from percept_cli.core.training.run import Run
+from percept_cli.core.training.runs.run import Run
 from percept_cli.errors import ImageError, UsageError
 
 # Wang & Gupta 2015, section 4.2: the length of fc7, the margin of eq. 2, and the hard negatives of a patch

@@ -17,9 +17,9 @@ from percept_cli.core.files.outputs import check_model_output
 from percept_cli.core.pretrained.checks import first_not_finite
 from percept_cli.core.pretrained.files import save_weights
 from percept_cli.core.runtime import Runtime, memory_errors
-from percept_cli.core.training.checkpoints import encode_checkpoint, load_checkpoint, restore_training
-from percept_cli.core.training.folder import CHECKPOINT, LOG, PREVIEW, is_own_model, lock_folder, note_model, run_folder
-from percept_cli.core.training.log import TrainingLog, begin_log
+from percept_cli.core.training.runs.checkpoints import encode_checkpoint, load_checkpoint, restore_training
+from percept_cli.core.training.runs.folder import CHECKPOINT, LOG, PREVIEW, is_own_model, lock_folder, note_model, run_folder
+from percept_cli.core.training.runs.log import TrainingLog, begin_log
 from percept_cli.core.training.loop import (
     ComputeLoss,
     Training,
@@ -32,7 +32,7 @@ from percept_cli.core.training.loop import (
     unwrap,
 )
 from percept_cli.core.training.optimizers import create_optimizer
-from percept_cli.core.training.previews import place_preview, render_preview
+from percept_cli.core.training.runs.previews import place_preview, render_preview
 from percept_cli.errors import DivergenceError, ImageError, UsageError
 
 CHECKPOINT_SECONDS = 60.0
