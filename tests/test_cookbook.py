@@ -31,7 +31,7 @@ TRAINING = ["--batch", "1", "--threads", "1"]
 SMALLER = {
     "train style": [*TRAINING, "--steps", "2", "--size", "64", "--style-size", "48", "--width", "0.25"],
     "train upscale": [*TRAINING, "--steps", "2", "--patch", "12"],
-    "train translate": [*TRAINING, "--steps", "2", "--size", "32", "--width", "0.25"],
+    "train translate": [*TRAINING, "--steps", "2", "--size", "48", "--width", "0.25"],
     "train invert": [*TRAINING, "--steps", "2", "--size", "64", "--width", "0.1"],
     "train autoencoder": [*TRAINING, "--steps", "2", "--width", "0.1"],
     "stylize --style": ["--steps", "10", "--style-size", "48"],
@@ -50,6 +50,8 @@ def smaller(words: list[str]) -> list[str]:
         options = ["--style-size", "48"]
     if "--fast" in words:
         options = [*TRAINING, "--style-size", "48"]
+    if "--start" in words and name == "train style":
+        options = [*TRAINING, "--steps", "2", "--size", "64", "--style-size", "48"]  # the width is that of its start
     if "--method" in words or "autoencoder.safetensors" in words:
         options = []  # a generator makes no steps, and has its own size
     if any(name in words for name in ("vgg16", "vgg19", "alexnet", "squeezenet1_0")):
