@@ -76,7 +76,7 @@ def test_damaged_pictures_are_refused_or_right(tmp_path: Path, start_percept: St
         for number in range(MUTATIONS):
             (folder / f"{number:02}.{kind}").write_bytes(mutated(original.read_bytes(), chance))
     count = len(FORMATS) * MUTATIONS
-    arguments = ("upscale", folder, "--x2", "-o", f"{tmp_path}/out/", "--name", "{stem}{ext}.png", "--json", *CPU)
+    arguments = ("upscale", folder, "--x2", "-o", f"{tmp_path}/out/", "--name", "{name}.png", "--json", *CPU)
     with start_percept(*arguments) as process:
         stdout, stderr = process.communicate(timeout=900)
     assert process.returncode == 3, stderr.decode()
