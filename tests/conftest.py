@@ -7,6 +7,8 @@ import re
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -158,6 +160,31 @@ def percept(surroundings: dict[str, str]) -> Percept:
             stream.flush()
             texts.append(stream.buffer.getvalue().decode())  # type: ignore[attr-defined]
         return Outcome(int(code), texts[0], texts[1])
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def stop_percept(percept: Percept) -> Callable[..., Outcome]:
+    """`stop_percept(number, when, *arguments)`: as `percept`, with a signal as soon as `when()` is true; it must stop by that."""
+
+    def call(number: signal.Signals, when: Callable[[], bool], *arguments: object) -> Outcome:
+        ended = threading.Event()
+
+        def send() -> None:
+            while not ended.is_set():
+                if when():
+                    os.kill(os.getpid(), number)
+                    return
+                time.sleep(0.002)
+
+        thread = threading.Thread(target=send)
+        thread.start()
+        try:
+            return percept(*arguments)
+        finally:
+            ended.set()
+            thread.join()
 
     return call
 

@@ -67,12 +67,12 @@ def test_divergence_by_torchs_own() -> None:
 
 @pytest.mark.slow
 def test_a_stopped_training_goes_on_to_the_same_bits(
-    start_percept: Callable, percept: Callable, command: Command, tmp_path: Path
+    stop_percept: Callable, percept: Callable, command: Command, tmp_path: Path
 ) -> None:
     """With a drawn code, a discriminator and its dropout."""
     unbroken, everything = tmp_path / "unbroken.safetensors", ("--variational", "--steps", 14)
     assert percept(*command(unbroken, *everything)).code == 0
-    assert_resumes_to_the_same_bits(start_percept, percept, lambda model: command(model, *everything), 14, unbroken)
+    assert_resumes_to_the_same_bits(stop_percept, percept, lambda model: command(model, *everything), 14, unbroken)
     assert set(read_log(unbroken)[0]["parts"]) == {"image", "feature.relu1_2", "adversarial", "kl", "discriminator"}
 
 

@@ -8,12 +8,12 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from conftest import last_values
 from PIL import Image
 
 from percept_cli import __version__
@@ -572,22 +572,17 @@ def test_lbfgs_optimizes_too(tree: Path, style_picture: Path, percept: Callable)
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_optimization_leaves_nothing_half_written(
-    number: signal.Signals, code: int, tree: Path, style_picture: Path, start_percept: Callable
+    number: signal.Signals, code: int, tree: Path, style_picture: Path, stop_percept: Callable
 ) -> None:
     """Ctrl-C is 130 and a kill 143; the preview that was asked for stays, no result and no temporary file does."""
     out = tree / "out"
     out.mkdir()
     command = ("stylize", tree / "photos" / "hill.png", "--style", style_picture, "-o", out / "result.png", *QUICK)
-    with start_percept(*command, "--steps", 1_000_000, "--preview", out / "preview.png") as process:
-        deadline = time.monotonic() + 300
-        while not (out / "preview.png").exists() and process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.01)
-        process.send_signal(number)
-        stdout, stderr = process.communicate(timeout=300)
-    assert process.returncode == code, stderr
-    assert signal.Signals(number).name.encode() in stderr
-    assert b"Traceback" not in stderr
-    assert stdout == b""
+    preview = out / "preview.png"
+    outcome = stop_percept(number, preview.exists, *last_values([*command, "--steps", 1_000_000, "--preview", preview]))
+    assert outcome.code == code, outcome.stderr
+    assert number.name in outcome.stderr and "Traceback" not in outcome.stderr
+    assert outcome.stdout == ""
     assert files_below(out) == ["preview.png"]
 
 

@@ -96,12 +96,10 @@ def test_matched_layers_have_the_mean_squares_of_the_reference() -> None:
 @pytest.mark.slow
 @METHODS
 def test_a_stopped_training_goes_on_to_the_same_bits(
-    method: str, start_percept: Callable, percept: Callable, command: Command, trained: dict[str, Path]
+    method: str, stop_percept: Callable, percept: Callable, command: Command, trained: dict[str, Path]
 ) -> None:
     """The head, its running means and the draws of patches, transformations and pairs included."""
-    assert_resumes_to_the_same_bits(
-        start_percept, percept, lambda model: command(method, model), STEPS, trained[method]
-    )
+    assert_resumes_to_the_same_bits(stop_percept, percept, lambda model: command(method, model), STEPS, trained[method])
     assert set(read_log(trained[method])[0]["parts"]) == {"errors"}
 
 

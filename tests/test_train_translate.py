@@ -115,7 +115,7 @@ def test_a_trained_one_is_gone_on_from(photos: Path, negatives: Path, tmp_path: 
 
 @pytest.mark.slow
 def test_a_stopped_training_goes_on_to_the_same_bits(
-    photos: Path, negatives: Path, tmp_path: Path, percept: Callable, start_percept: Callable
+    photos: Path, negatives: Path, tmp_path: Path, percept: Callable, stop_percept: Callable
 ) -> None:
     """Discriminators, their spectral norms and the order of the crops included."""
 
@@ -126,7 +126,7 @@ def test_a_stopped_training_goes_on_to_the_same_bits(
 
     unbroken = tmp_path / "model.safetensors"
     assert percept(*arguments(unbroken)).code == 0
-    assert_resumes_to_the_same_bits(start_percept, percept, arguments, STEPS, unbroken)
+    assert_resumes_to_the_same_bits(stop_percept, percept, arguments, STEPS, unbroken)
 
 
 @pytest.mark.parametrize(

@@ -55,10 +55,10 @@ def unbroken(percept: Callable, command: Command, tmp_path_factory: pytest.TempP
 
 
 def test_a_stopped_training_goes_on_to_the_same_bits(
-    start_percept: Callable, percept: Callable, command: Command, unbroken: Path
+    stop_percept: Callable, percept: Callable, command: Command, unbroken: Path
 ) -> None:
     """Stopped in its middle with a discriminator beside it, resumed in another process: the same weights and log."""
-    assert_resumes_to_the_same_bits(start_percept, percept, lambda model: command(model, *EVERYTHING), STEPS, unbroken)
+    assert_resumes_to_the_same_bits(stop_percept, percept, lambda model: command(model, *EVERYTHING), STEPS, unbroken)
 
 
 def test_every_loss_has_its_name_in_the_log(unbroken: Path) -> None:

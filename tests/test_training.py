@@ -80,15 +80,20 @@ def stopped(start_percept: Callable, command: Command, tmp_path_factory: pytest.
 
 def stop_in_the_middle(process: subprocess.Popen[bytes], folder: Path, number: signal.Signals) -> int:
     """Sends a signal when a few steps are logged, and returns the exit code."""
-    log = folder / "model.run" / "log.jsonl"
     deadline = time.monotonic() + PATIENCE
     while process.poll() is None and time.monotonic() < deadline:
-        if log.exists() and log.read_bytes().count(b"\n") >= 4:
+        if is_logged(folder):
             process.send_signal(number)
             break
         time.sleep(0.002)
     process.communicate(timeout=PATIENCE)
     return process.returncode
+
+
+def is_logged(folder: Path) -> bool:
+    """Whether a few steps of the training in a folder are logged."""
+    log = folder / "model.run" / "log.jsonl"
+    return log.exists() and log.read_bytes().count(b"\n") >= 4
 
 
 def assert_same_bits(first: Path, second: Path) -> None:
@@ -99,9 +104,9 @@ def assert_same_bits(first: Path, second: Path) -> None:
 
 
 def assert_resumes_to_the_same_bits(
-    start_percept: Callable, percept: Callable, arguments: Callable[[Path], list[object]], steps: int, unbroken: Path
+    stop_percept: Callable, percept: Callable, arguments: Callable[[Path], list[object]], steps: int, unbroken: Path
 ) -> None:
-    """Stopped in its middle and resumed in another process: the weights and the log of the unbroken training.
+    """Stopped in its middle and resumed: the weights and the log of the unbroken training.
 
     arguments: those of a training of `steps` steps that writes a model; unbroken: what it wrote. Beside that, in a
     folder of its own, the stopped one is written.
@@ -109,7 +114,7 @@ def assert_resumes_to_the_same_bits(
     folder = unbroken.parent / "stopped"
     folder.mkdir()
     model = folder / "model.safetensors"
-    assert stop_in_the_middle(start_percept(*arguments(model)), folder, signal.SIGTERM) == 143
+    assert stop_percept(signal.SIGTERM, lambda: is_logged(folder), *arguments(model)).code == 143
     assert 4 <= len(read_log(model)) < steps
     outcome = percept(*arguments(model), "--resume")
     assert outcome.code == 0, outcome.stderr
@@ -139,10 +144,10 @@ def test_a_stopped_training_goes_on_to_the_same_bits(
     assert read_log(model) == read_log(unbroken)
 
 
-def test_ctrl_c_keeps_a_checkpoint_too(start_percept: Callable, command: Command, tmp_path: Path) -> None:
+def test_ctrl_c_keeps_a_checkpoint_too(stop_percept: Callable, command: Command, tmp_path: Path) -> None:
     """The exit code is 130, the message says how to go on, nothing half-written lies about."""
-    process = start_percept(*command(tmp_path / "model.safetensors"))
-    assert stop_in_the_middle(process, tmp_path, signal.SIGINT) == 130
+    outcome = stop_percept(signal.SIGINT, lambda: is_logged(tmp_path), *command(tmp_path / "model.safetensors"))
+    assert outcome.code == 130 and "repeat the command with --resume" in outcome.stderr
     assert {path.name for path in (tmp_path / "model.run").iterdir()} == {"checkpoint.pt", "log.jsonl", "preview.png"}
     assert not (tmp_path / "model.safetensors").exists()
 
