@@ -163,9 +163,10 @@ def test_without_matplotlib_a_report_says_what_its_curves_need(
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     write_log(tmp_path / "run", [2.0, 1.0])
     arguments = ("-m", style_model, photos / "hill.png", "--log", tmp_path / "run", "--metrics", "psnr")
-    outcome = percept("visualize", "report", *arguments, "-o", tmp_path / "a.html", *CPU)
+    outcome = percept("visualize", "report", *arguments, "-o", f"{tmp_path}/new/folder/", *CPU)  # which is made
     assert outcome.code == 0, outcome.stderr
-    page = Page((tmp_path / "a.html").read_text(encoding="utf-8"))
+    (file,) = (tmp_path / "new" / "folder").glob("blobs_report*.html")
+    page = Page(file.read_text(encoding="utf-8"))
     assert sum("pip install 'percept[plots]'" in text for text in page.text) == 2
     assert len(page.all("img")) == 2 and any("psnr_rgb" in text for text in page.text)
 

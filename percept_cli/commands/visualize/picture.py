@@ -148,7 +148,9 @@ def plan_page(
     """
     folder = Path(output or ".")
     if output is None or output.endswith("/") or os.path.isdir(folder):
-        output = str(folder / f"{subject.replace('/', '-')}_{what}{HTML}")
+        place = folder / f"{subject.replace('/', '-')}_{what}{HTML}"
+        create_folders([Job(None, place)])  # a file is only planned in a folder that exists
+        output = str(place)
     elif folder.suffix.lower() != HTML:
         raise UsageError(
             f"-o '{output}': this is a page; give a name that ends in {HTML}, or a folder that ends in '/'."
