@@ -30,6 +30,7 @@ FORMATS = ("png", "16.png", "apng", "jpg", "webp", "lossless.webp", "tiff", "bmp
 CHECKED = ("png", "16.png", "apng")  # their files hold a checksum of every chunk
 MUTATIONS = 25
 KILLS = 25
+STARTED = 0.2  # seconds, after which Python itself has started and percept handles signals
 CPU = ("--device", "cpu", "--precision", "fp32", "--threads", 1)
 Start = Callable[..., "subprocess.Popen[bytes]"]
 
@@ -140,7 +141,7 @@ def test_a_training_that_is_killed_often_ends_at_the_same_bits(
     while not model.exists():
         with start_percept(*training(model), "--resume") as process:
             if kills < KILLS:
-                time.sleep(chance.uniform(0.05, 9))
+                time.sleep(chance.uniform(STARTED, 9))
                 number = chance.choice([signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
                 process.send_signal(number)
                 kills += 1
@@ -167,7 +168,7 @@ def test_a_batch_that_is_killed_often_ends_with_the_same_files(tmp_path: Path, s
     for attempt in range(KILLS + 1):
         with start_percept(*command, "-o", f"{tmp_path}/killed/") as process:
             if attempt < KILLS:
-                time.sleep(chance.uniform(0.05, 9))
+                time.sleep(chance.uniform(STARTED, 9))
                 process.send_signal(chance.choice([signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP]))
             _, stderr = process.communicate(timeout=900)
         codes[process.returncode] += 1
