@@ -1,6 +1,7 @@
 """The entry point of `percept` and of `python -m percept_cli`."""
 
 # First of all, and before any other import: from here on a signal ends the program with a sentence.
+import atexit
 import os
 import signal
 
@@ -20,6 +21,7 @@ from percept_cli.errors import Interrupted  # noqa: E402
 
 def main() -> None:
     """Runs the command line and exits with its exit code."""
+    atexit.register(interruption.ignore)  # the first that is registered is the last that is called
     interruption.install()
     streams.prepare()
     try:

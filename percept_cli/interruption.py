@@ -38,6 +38,13 @@ def end() -> None:
             signal.signal(number, lambda number, frame: _leave(number))
 
 
+def ignore() -> None:
+    """Ignores the signals from now on: Python ends itself, all is done, and its end would give them their default action."""
+    for number in NUMBERS:
+        if callable(signal.getsignal(number)):
+            signal.signal(number, signal.SIG_IGN)
+
+
 def check() -> None:
     """Raises Interrupted where a signal was received that nothing has ended yet; the work has begun."""
     _state["begun"] = True

@@ -124,3 +124,19 @@ def test_no_signal_is_lost_at_any_moment(
             messages,
         )
         assert not list(out.rglob(".percept-*"))
+
+
+def test_a_signal_while_python_ends_changes_nothing(start_percept: Callable) -> None:
+    """The work is done, and the exit code says so: Python's own end gives signals their default action."""
+    program = (
+        "-c",
+        "import atexit, os, signal, sys\n"
+        "from percept_cli.__main__ import main\n"
+        "class Last:\n"
+        "    def __del__(self, kill=os.kill, own=os.getpid(), number=signal.SIGHUP): kill(own, number)\n"
+        "sys.last_of_all = Last()\n"  # deleted when modules are, after the handlers were restored
+        "main()",
+    )
+    with start_percept("--version", program=program) as process:
+        stdout, stderr = process.communicate(timeout=60)
+    assert (process.returncode, stderr) == (0, b"") and stdout.startswith(b"percept ")
