@@ -113,3 +113,14 @@ def test_the_same_weights_and_metadata_are_the_same_bytes(tmp_path: Path) -> Non
     assert len(contents) == 1
     found, read = load_weights_and_metadata(tmp_path / "x.safetensors")
     assert read == metadata and all(torch.equal(found[name], weights[name]) for name in weights)
+
+
+@pytest.mark.parametrize("place", ["the tensors", "the metadata"])
+def test_a_model_that_is_damaged_anywhere_is_refused(place: str, style_model: Path, tmp_path: Path) -> None:
+    """One bit of a weight would give another picture, and one of an argument another network."""
+    data = bytearray(style_model.read_bytes())
+    position = len(data) - 5 if place == "the tensors" else data.index(b'"role":"style"') + len('"role":"')
+    data[position] ^= 1
+    (tmp_path / "x.safetensors").write_bytes(data)
+    with pytest.raises(ModelError, match="damaged: it does not fit its checksum"):
+        load_weights_and_metadata(tmp_path / "x.safetensors")

@@ -1,5 +1,8 @@
 """What ships, on a photograph that nothing was trained on."""
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -8,9 +11,11 @@ from percept_cli.core.data.photos import sample_photos
 from percept_cli.core.images.decode import load_image
 from percept_cli.core.images.photo import middle_square
 from percept_cli.core.measures.spectrum import THRESHOLD, checkerboard_peaks
+from percept_cli.core.pretrained import files
 from percept_cli.core.pretrained.extractors import create_extractor
 from percept_cli.core.pretrained.generators import check_inverter, load_generator
 from percept_cli.core.pretrained.manifest import shipped_models
+from percept_cli.errors import ModelError
 
 pytestmark = pytest.mark.numerical
 UPSCALERS = [model.name for model in shipped_models().values() if model.role == "upscaler"]
@@ -58,3 +63,17 @@ def test_an_inverter_gives_back_the_photograph_and_no_other(name: str) -> None:
     alike = F.cosine_similarity((small - small.mean(1, True))[:, None], wanted - wanted.mean(1, True), dim=2)
     assert alike.argmax(dim=1).tolist() == [0, 1, 2], alike
     assert alike.diagonal().min() > 0.5
+
+
+def test_a_damaged_shipped_model_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One bit in the middle of a style would change every picture a little; its checksum is that of the manifest."""
+    wave = shipped_models()["wave"]
+    copy = tmp_path / wave.path.name
+    data = bytearray(wave.path.read_bytes())
+    data[len(data) // 2] ^= 1
+    copy.write_bytes(data)
+    monkeypatch.setattr(files, "shipped_models", lambda: {"wave": SimpleNamespace(path=copy, sha256=wave.sha256)})
+    with pytest.raises(ModelError, match="is shipped, is damaged"):
+        files.load_weights(copy)
+    copy.write_bytes(wave.path.read_bytes())
+    assert files.load_weights(copy)

@@ -10,6 +10,7 @@ import urllib.error
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -19,11 +20,12 @@ from torch import Tensor
 from percept_cli.core.files.atomic import atomic_write_bytes, sync_file, sync_folder
 from percept_cli.core.files.locks import try_lock
 from percept_cli.core.pretrained.checks import check_archive, check_tensors, refuse_foreign
-from percept_cli.core.pretrained.manifest import cache_folder, check_weights, is_offline
+from percept_cli.core.pretrained.manifest import cache_folder, check_weights, is_offline, shipped_models
 from percept_cli.errors import ModelError
 
 DOWNLOAD_ROOT = "https://download.pytorch.org/models/"
 FORMAT = "1"  # of percept's own files, `percept.format` in their metadata
+CHECKSUM = "percept.sha256"  # the key of the metadata of a safetensors file that holds that of the rest
 # torchvision's names: the digits after the dash are the first of the file's sha256.
 TORCHVISION_FILES = {
     "vgg16": "vgg16-397923af.pth",
@@ -69,6 +71,7 @@ def _load_safetensors(path: Path) -> tuple[dict[str, Tensor] | None, dict[str, s
                     f"{path} has format {metadata['percept.format']}; this version of percept knows format {FORMAT}. "
                     "Install the version that wrote it, or a newer one."
                 )
+            _verify(path, metadata.pop(CHECKSUM, ""))
             return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
     except SafetensorError as error:
         if path.suffix == ".safetensors":
@@ -106,22 +109,43 @@ def save_weights(
 ) -> None:
     """Writes a safetensors file atomically, the same bytes for the same content; metadata that is not text becomes JSON.
 
-    overwrite: whether it may replace a file. Raises as `atomic_path`.
+    The file holds a checksum, so that damage is found when it is read. overwrite: whether it may replace a file. Raises as
+    `atomic_path`.
     """
     text = {key: value if isinstance(value, str) else json.dumps(value) for key, value in metadata.items()}
     data = save({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}, metadata=text)
-    atomic_write_bytes(path, _with_ordered_metadata(data), overwrite=overwrite)
+    header, body = _split(data)
+    # The library writes the metadata in an order of chance.
+    header["__metadata__"] = dict(sorted({**header.get("__metadata__", {}), CHECKSUM: _checksum(header, body)}.items()))
+    head = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    head += b" " * (-len(head) % 8)  # tensors begin at a multiple of 8 bytes
+    atomic_write_bytes(path, len(head).to_bytes(8, "little") + head + body, overwrite=overwrite)
 
 
-def _with_ordered_metadata(data: bytes) -> bytes:
-    """The bytes of a safetensors file with its metadata sorted: the library writes them in an order of chance."""
-    length = int.from_bytes(data[:8], "little")
-    header = json.loads(data[8 : 8 + length])
-    if "__metadata__" in header:
-        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
-    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-    text += b" " * (-len(text) % 8)  # tensors begin at a multiple of 8 bytes
-    return len(text).to_bytes(8, "little") + text + data[8 + length :]
+def _verify(path: Path, checksum: str) -> None:
+    """Raises ModelError where a safetensors file does not fit its checksum, or a shipped one that of the manifest.
+
+    checksum: empty for a file of others or of an earlier version.
+    """
+    shipped = next((model for model in shipped_models().values() if model.path == path), None)
+    if shipped is not None and sha256_of(path) != shipped.sha256:
+        raise ModelError(f"{path}, which is shipped, is damaged: it does not fit its checksum. Install percept again.")
+    if checksum and checksum != _checksum(*_split(path.read_bytes())):
+        raise ModelError(
+            f"{path} is damaged: it does not fit its checksum. Copy or download it again, or train it anew."
+        )
+
+
+def _split(data: bytes) -> tuple[dict[str, Any], bytes]:
+    """The header of a safetensors file, and the bytes of its tensors."""
+    end = 8 + int.from_bytes(data[:8], "little")
+    return json.loads(data[8:end]), data[end:]
+
+
+def _checksum(header: Mapping[str, Any], body: bytes) -> str:
+    """The sha256 of a safetensors file, whatever the order of its header and without the checksum in it."""
+    metadata = {key: value for key, value in header.get("__metadata__", {}).items() if key != CHECKSUM}
+    return hashlib.sha256(json.dumps({**header, "__metadata__": metadata}, sort_keys=True).encode() + body).hexdigest()
 
 
 def sha256_of(path: Path) -> str:
