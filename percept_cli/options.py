@@ -146,11 +146,13 @@ class Compute:
         if self.device == "cpu" and self.precision == "fp16":
             raise no_half_on_processor()
 
-    def runtime(self) -> "Runtime":
-        """What the options choose. Raises DeviceError where the device is not available."""
+    def runtime(self, announce: Callable[[str], None] = lambda message: None) -> "Runtime":
+        """What the options choose, which is announced. Raises DeviceError where the device is not available."""
         from percept_cli.core.runtime import choose_runtime
 
-        return choose_runtime(self.device, self.precision, self.threads)
+        runtime = choose_runtime(self.device, self.precision, self.threads)
+        announce(runtime.reason)
+        return runtime
 
 
 @dataclass(frozen=True)

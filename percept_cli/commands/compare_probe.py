@@ -57,8 +57,7 @@ def compare_probe(
     if taps:
         side = choose_side(chosen.architecture, taps, size, probe.USUAL_SIDE, console.say)
     probe.check_scikit_learn()
-    runtime = compute.runtime()
-    console.say(runtime.reason)
+    runtime = compute.runtime(console.say)
     autoencoders = _load_autoencoders(models, runtime)
     extractor = runtime.freeze(chosen.create(taps, seed, console.say)) if taps else None
     table = {name: probe.PooledRows() for name in ("pixels", *autoencoders, *taps)}

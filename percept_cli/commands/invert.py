@@ -146,8 +146,7 @@ def invert(
         for setting in settings.values():
             check_options(setting)
         side = choose_side(architecture, layers, size, announce=console.say)
-        runtime = compute.runtime()
-        console.say(runtime.reason)
+        runtime = compute.runtime(console.say)
         seed_everything(seed)
         created = extractor.create(layers, seed, console.say)
         inverters = {}
@@ -247,8 +246,7 @@ def _through_code(
     from percept_cli.core.runtime import BYTES_PER_PIXEL, memory_errors, size_advice
 
     loaded = load_generator(model, "autoencoder")
-    runtime = compute.runtime()
-    console.say(runtime.reason)
+    runtime = compute.runtime(console.say)
     network = runtime.place_network(loaded.network)
     assert isinstance(network, Autoencoder)
     fields["model"] = loaded.name

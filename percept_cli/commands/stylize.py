@@ -209,8 +209,7 @@ def stylize(
         if optimizer == "lbfgs" and compute.precision == "auto":
             # The differences of losses that its line search compares are smaller than the precision of bf16.
             compute = replace(compute, precision="fp32")
-        runtime = compute.runtime()
-        console.say(runtime.reason)
+        runtime = compute.runtime(console.say)
         content, styling = style_taps(extractor.architecture, losses.content_layers, losses.style_layers, loss)
         if losses.content_layers or losses.style_layers or loss != "gram":
             console.say(f"content at {', '.join(content)}; style at {', '.join(styling)} of {extractor.name}")

@@ -21,7 +21,8 @@ def open_run(output: Path, compute: options.Compute, existing: options.ExistingR
     run = Run.open(
         output, runtime, resume=existing.resume, overwrite=existing.overwrite, announce=console.say, warn=console.warn
     )
-    console.say(runtime.reason)
+    if run.is_main:
+        console.say(runtime.reason)
     return run
 
 

@@ -182,8 +182,7 @@ def preview_training(
     from percept_cli.core.losses.style import StyleLossOptions, style_taps
     from percept_cli.core.optimization.style_transfer import StyleOptions
 
-    runtime = compute.runtime()
-    console.say(runtime.reason)
+    runtime = compute.runtime(console.say)
     content, styles = style_taps(
         training.extractor.architecture, training.content_layers, training.style_layers, training.loss
     )

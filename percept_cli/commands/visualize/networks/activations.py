@@ -61,8 +61,7 @@ def activations(
 
     check_matplotlib()
     pairs = core.choose_pairs(choice.architecture, layer or ())
-    runtime = compute.runtime()
-    console.say(runtime.reason)
+    runtime = compute.runtime(console.say)
     extractor = runtime.freeze(choice.create([side for pair in pairs for side in pair], seed, console.say))
 
     def measure(path: Path) -> tuple[bool, dict[str, list[core.LayerFigures]]]:

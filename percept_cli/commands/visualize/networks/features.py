@@ -81,8 +81,7 @@ def features(
     subject = load_subject(photo, size, console)
     if subject.scaled and size is None:
         console.say(f"{photo.name}: {subject.note}; --size N for another short side")
-    runtime = compute.runtime()
-    console.say(runtime.reason)
+    runtime = compute.runtime(console.say)
     extractor = runtime.freeze(choice.create(taps, seed, console.say))
     height, width = subject.pixels.shape[-2:]
     with memory_errors(

@@ -69,8 +69,7 @@ def gram(
 
     check_matplotlib()
     layers = shallow_to_deep(choice.architecture, layer or choice.architecture.style_layers)
-    runtime = compute.runtime()
-    console.say(runtime.reason)
+    runtime = compute.runtime(console.say)
     extractor = runtime.freeze(choice.create(layers, seed, console.say))
 
     def measure(path: Path) -> "tuple[dict[str, Tensor], Tensor]":

@@ -98,8 +98,7 @@ def objective(
     layers = [layer for each in objectives for layer in each.layers]
     side = choose_side(choice.architecture, layers, size, USUAL_SIDE, console.say)
     settings = MaximizationOptions(steps, parametrization, jitter, scale, rotation, diversity, seed)
-    runtime = compute.runtime()
-    console.say(runtime.reason)
+    runtime = compute.runtime(console.say)
     taps = [tap for each in objectives for tap in tapped_layers(each, choice.architecture).values()]
     extractor = choice.create(taps, seed, console.say)
     found, records = follow(

@@ -55,8 +55,7 @@ def receptive_field(
 
     check_matplotlib()
     layers = shallow_to_deep(choice.architecture, asked or choice.architecture.style_layers)
-    runtime = compute.runtime()
-    console.say(runtime.reason)
+    runtime = compute.runtime(console.say)
     extractor = runtime.freeze(choice.create(layers, seed, console.say))
     steps = measure_receptive_fields(extractor, layers, seed, starts)
     fields = follow(steps, console, "layer", "these layers", "Give shallower ones")

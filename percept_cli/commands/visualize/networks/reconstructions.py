@@ -67,8 +67,7 @@ def reconstructions(
     style = shallow_to_deep(architecture, style_layers or layers or architecture.style_layers)
     side = choose_side(architecture, [*content, *style], size, SIDE, console.say)
     original = middle_square(load_pixels(photo, console), side)
-    runtime = compute.runtime()
-    console.say(runtime.reason)
+    runtime = compute.runtime(console.say)
     extractor = runtime.freeze(choice.create([*content, *style], seed, console.say))
     found, records = follow(
         reconstruct_layers(original, content, style, extractor, runtime, steps, seed), console, "step",

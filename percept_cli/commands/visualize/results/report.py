@@ -101,8 +101,7 @@ def report(
     from percept_cli.core.visualization.trial import load_trial, measure_sample, measure_speed, take_samples
 
     history = read_history(found, Path(model).stem) if found is not None else None
-    runtime = compute.runtime()
-    console.say(runtime.reason)
+    runtime = compute.runtime(console.say)
     trial = load_trial(model, runtime, extractor_weights, seed, console.say)
     # Figures are measured in fp32, whatever the precision of the model, as by `percept compare`.
     exact = replace(compute, precision="fp32").runtime()

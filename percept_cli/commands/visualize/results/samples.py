@@ -50,8 +50,7 @@ def samples(
             f"{model} was trained without --variational: what its codes look like is not known, so none can be drawn. "
             "Train one: percept train autoencoder --variational"
         )
-    runtime = compute.runtime()
-    console.say(runtime.reason)
+    runtime = compute.runtime(console.say)
     side = size or loaded.recipe.get("size", 64)
     steps = sample_sheet(runtime.place_network(loaded.network), count, side, seed, runtime)
     advice = size_advice(side, side, BYTES_PER_PIXEL, runtime.device, 1)

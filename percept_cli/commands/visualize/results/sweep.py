@@ -115,8 +115,7 @@ def sweep(
 
     asked = axes.settings(down, across)
     subject = load_subject(photo, size, console)
-    runtime = compute.runtime()
-    console.say(runtime.reason)
+    runtime = compute.runtime(console.say)
     height, width = subject.pixels.shape[-2:]
     advice = size_advice(height, width, BYTES_PER_PIXEL, runtime.device)
     if trained:
