@@ -152,6 +152,7 @@ def test_ctrl_c_keeps_a_checkpoint_too(stop_percept: Callable, command: Command,
     assert not (tmp_path / "model.safetensors").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="needs SIGSTOP")
 def test_a_second_signal_stops_at_once(start_percept: Callable, command: Command, tmp_path: Path) -> None:
     """Whoever will not wait for the end of a step gets out with the exit code of an interruption all the same."""

@@ -294,6 +294,7 @@ def test_a_tree_is_kept(here: Path, photos: Path, shipped: Path, percept: Callab
         assert size_of(result) == tuple(2 * side for side in size_of(path))
 
 
+@pytest.mark.slow
 def test_a_pipe_takes_and_gives_an_image(here: Path, folder: Path, start_percept: Callable) -> None:
     """`percept upscale - -m FILE -o -`: a PNG in, one twice as large out."""
     model = folder / "swift-x2-natural.safetensors"
