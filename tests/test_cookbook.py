@@ -125,7 +125,7 @@ def test_the_readme_runs_from_top_to_bottom(kitchen: Path, percept: Callable, su
         if code:
             failed[line] = f"{code}: {messages}"
     assert not failed, "\n".join(f"{line}\n    {reason}" for line, reason in failed.items())
-    assert len(LINES) > 80
+    assert len(LINES) > 70
     for name in (
         "photo_starry-night.jpg",
         "photo_x4.jpg",

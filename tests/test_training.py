@@ -698,7 +698,7 @@ TRAININGS: dict[str, tuple[object, ...]] = {
         "upscale", "--preset", "swift-natural", "--patch", 16, "--scale", 2, "--batch", 2, "--discriminator-channels", 4,
         *RANDOM,
     ),
-    "translate": ("translate", "--degrade", "jpeg", "--size", 64, "--batch", 1, *RANDOM, *ADVERSARY),
+    "translate": ("translate", "--degrade", "jpeg", "--size", 64, "--batch", 1, "--feature-weight", 1, *RANDOM, *ADVERSARY),
     "invert": (
         "invert", "--layer", "conv2_2", "--size", 64, "--batch", 2, "--comparator-weights", "random", *RANDOM, *ADVERSARY
     ),
