@@ -2,7 +2,6 @@
 
 import itertools
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor
 from percept_cli.core.optimization.loop import optimize_image, penalize_range
 from percept_cli.core.optimization.parametrization import Frequencies, Parametrization, Pixels
 from percept_cli.errors import ImageError, UsageError
+from tests.test_checkpoints import BrokenBackward
 
 
 @pytest.mark.parametrize(
@@ -103,19 +103,6 @@ def test_the_range_penalty_shows_the_loss_what_a_file_can_hold() -> None:
     total.backward()
     assert image.grad is not None
     assert image.grad.flatten().tolist() == pytest.approx([1 + 20 * 0.5 / 4, 1, 1 - 20 * 0.5 / 4, 1])
-
-
-class BrokenBackward(torch.autograd.Function):
-    """Its input, whose gradient is multiplied by a factor that is not finite."""
-
-    @staticmethod
-    def forward(context: Any, value: Tensor, factor: float) -> Tensor:
-        context.factor = factor
-        return value.clone()
-
-    @staticmethod
-    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        return gradients[0] * context.factor, None
 
 
 @pytest.mark.parametrize("factor", [torch.nan, torch.inf])
