@@ -3,7 +3,6 @@
 import contextlib
 import errno
 import os
-import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -64,7 +63,7 @@ def atomic_path(path: Path, *, overwrite: bool) -> Iterator[Path]:
 def _create_locked(folder: Path, suffix: str = "") -> tuple[Path, int]:
     """A new hidden file in a folder, and its open handle, which holds its lock."""
     while True:
-        path = folder / f"{TEMPORARY}{secrets.token_hex(8)}{suffix}"
+        path = folder / f"{TEMPORARY}{os.urandom(8).hex()}{suffix}"
         # Not by tempfile, whose files only their owner may read: with 0o666 the umask decides who may.
         handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
         if try_lock(handle) is not False and is_at(handle, path):
