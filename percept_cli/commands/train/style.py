@@ -129,11 +129,9 @@ def train_style(
     from percept_cli.core.losses.style_losses import parse_blend
 
     console = report.console()
-    output, choice, weights = (
-        output or default_model(style[0].stem, "style"),
-        source.choose(),
-        parse_blend(blend, len(style)),
-    )
+    output = output or default_model(style[0].stem, "style")
+    choice = source.choose()
+    weights = parse_blend(blend, len(style))
     for picture in style:
         check_exists(picture, "--style")
     check_layers(choice.architecture, losses.content_layers, losses.style_layers)
