@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from percept_cli.core.data.amounts import CORRUPTIONS, parse_amount
+from percept_cli.core.data.compression import compress_jpeg
 from percept_cli.core.data.corruption import corrupt, draw_holes
-from percept_cli.core.data.degradation import compress_jpeg
 from percept_cli.core.images.masks import hide
 from percept_cli.errors import UsageError
 

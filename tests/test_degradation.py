@@ -5,7 +5,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from percept_cli.core.data.degradation import degrade
+from percept_cli.core.data.compression import FULL_COLOR, HALF_COLOR, compress_at_random, compress_jpeg, compress_webp
+from percept_cli.core.data.degradation import add_sensor_noise, blur_along, degrade
 from percept_cli.core.images.resize import bicubic_weights, gaussian_blur, resize_bicubic, shrink_as_matlab, to_levels
 from percept_cli.errors import UsageError
 
@@ -72,7 +73,7 @@ def test_levels_round_halves_up() -> None:
     assert (to_levels(levels / 255) * 255).round().tolist() == [1, 2, 3, 255, 0]
 
 
-@pytest.mark.parametrize("kind", ["bicubic", "johnson", "real"])
+@pytest.mark.parametrize("kind", ["bicubic", "johnson", "photo"])
 @pytest.mark.parametrize("scale", [2, 3, 4, 8])
 def test_a_degraded_image_is_small_and_of_levels(kind: str, scale: int) -> None:
     """Its size is the image's by `scale`; every value is one of 256."""
@@ -108,8 +109,8 @@ def test_a_blur_keeps_the_light_of_a_spot() -> None:
 def test_the_real_one_is_drawn_from_its_source() -> None:
     """The same random source gives the same image, another one another: a resumed training sees what it would have."""
     pictures = images(48, 48)
-    assert torch.equal(degrade(pictures, 4, "real", random(1)), degrade(pictures, 4, "real", random(1)))
-    assert not torch.equal(degrade(pictures, 4, "real", random(1)), degrade(pictures, 4, "real", random(2)))
+    assert torch.equal(degrade(pictures, 4, "photo", random(1)), degrade(pictures, 4, "photo", random(1)))
+    assert not torch.equal(degrade(pictures, 4, "photo", random(1)), degrade(pictures, 4, "photo", random(2)))
 
 
 def test_an_unknown_degradation_is_named() -> None:
@@ -117,10 +118,64 @@ def test_an_unknown_degradation_is_named() -> None:
         degrade(images(8, 8), 2, "bicubc", random())
 
 
-@pytest.mark.parametrize("kind", ["bicubic", "johnson", "real"])
+@pytest.mark.parametrize("kind", ["bicubic", "johnson", "photo"])
 def test_half_precision_around_it_changes_nothing(kind: str) -> None:
     """A training loop's autocast once brightened low-resolution images by a level, and networks learned to darken."""
     crops = images(32, 32)
     with torch.autocast("cpu", torch.bfloat16):
         inside = degrade(crops, 2, kind, random())
     assert torch.equal(inside, degrade(crops, 2, kind, random()))
+
+
+def test_a_wide_blur_is_wide_in_its_direction() -> None:
+    """A spot becomes an ellipse: the second moments along and across it are the squares of the two deviations."""
+    spot = torch.zeros(1, 1, 41, 41, dtype=torch.float64)
+    spot[..., 20, 20] = 1
+    spread = blur_along(spot, along=4.0, across=2.0, angle=np.pi / 6)[0, 0]
+    offsets = torch.arange(41, dtype=torch.float64) - 20
+    columns, rows = offsets, -offsets[:, None]
+    direction = columns * np.cos(np.pi / 6) + rows * np.sin(np.pi / 6)
+    right_angle = rows * np.cos(np.pi / 6) - columns * np.sin(np.pi / 6)
+    # The kernel is cut at 3 deviations, which takes some percent of the second moment.
+    assert (spread * direction**2).sum().item() == pytest.approx(16, rel=0.06)
+    assert (spread * right_angle**2).sum().item() == pytest.approx(4, rel=0.06)
+    assert (spread * direction * right_angle).sum().item() == pytest.approx(0, abs=0.05)
+
+
+def test_a_blur_of_two_equal_deviations_has_no_direction() -> None:
+    """It is the Gaussian blur along rows and columns, whatever the angle."""
+    pictures = images(30, 34).double()
+    torch.testing.assert_close(
+        blur_along(pictures, 1.5, 1.5, angle=0.7), gaussian_blur(pictures, 1.5), atol=2e-3, rtol=0
+    )
+
+
+def test_sensor_noise_grows_with_light() -> None:
+    """Black has less of it than white, and a flat gray keeps its mean."""
+    flat = torch.full((1, 3, 64, 64), 0.5)
+    flat[..., :32] = 0.02
+    noises = [add_sensor_noise(flat, random(seed)) - flat for seed in range(20)]
+    dark, light = (
+        torch.stack([noise[..., half].std() for noise in noises]).mean() for half in (slice(32), slice(32, 64))
+    )
+    assert dark < 0.9 * light
+    assert abs(torch.stack(noises).mean()) < 1e-3
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "WEBP"])
+def test_compression_leaves_blocks_on_any_grid(kind: str) -> None:
+    """Coded at a low quality, an image has its steps between blocks at a place that differs from draw to draw."""
+    ramp = F.interpolate(images(9, 9)[:1], size=(72, 72), mode="bilinear")
+    code = compress_jpeg if kind == "JPEG" else compress_webp
+    assert (code(ramp, 20) - ramp).abs().mean() > (code(ramp, 90) - ramp).abs().mean()
+    results = [compress_at_random(ramp, random(seed)) for seed in range(6)]
+    assert all(result.shape == ramp.shape for result in results)
+    assert all(not torch.equal(result, results[0]) for result in results[1:])
+
+
+def test_half_color_loses_more_color_than_brightness() -> None:
+    """4:2:0 halves the colors of a JPEG: red stripes on gray of the same luma blur, 4:4:4 keeps them."""
+    stripes = torch.full((1, 3, 32, 32), 0.5)
+    stripes[:, 0, :, ::2], stripes[:, 2, :, ::2] = 0.9, 0.5 - 0.4 * 0.299 / 0.114 * 0.3
+    errors = [(compress_jpeg(stripes, 95, kind) - stripes).abs().mean() for kind in (FULL_COLOR, HALF_COLOR)]
+    assert errors[1] > 3 * errors[0]

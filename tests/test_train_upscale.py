@@ -105,10 +105,10 @@ def test_degradations_and_distances_change_the_loss(percept: Callable, command: 
     for further in (
         (),
         ("--degradation", "johnson"),
-        ("--degradation", "real"),
+        ("--degradation", "photo"),
         ("--pixel", "mse"),
         ("--pixel", "charbonnier"),
-        ("--degradation", "real", "--pixel", "mse"),
+        ("--degradation", "photo", "--pixel", "mse"),
     ):
         output = tmp_path / f"{len(losses)}.safetensors"
         assert percept(*command(output, *further)).code == 0

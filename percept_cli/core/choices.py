@@ -29,7 +29,7 @@ INVERSION_PRESETS = ("mahendran-vedaldi",)
 PARAMETRIZATIONS = ("spectrum", "pixels")
 INITS = ("content", "noise", "style")
 
-DEGRADATIONS = ("bicubic", "johnson", "real")
+DEGRADATIONS = ("bicubic", "johnson", "photo")
 EXTRACTOR_METHODS = ("distil", "exemplar", "video")
 
 # Metric -> the network whose features it compares; `lpips` is the variant that the paper's authors report.

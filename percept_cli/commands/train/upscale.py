@@ -44,7 +44,11 @@ class Losses:
 
     degradation: Annotated[
         str | None,
-        choice_option("degradation", choices.DEGRADATIONS, "How small images are made; johnson: blurred before."),
+        choice_option(
+            "degradation",
+            choices.DEGRADATIONS,
+            "How small images are made; photo: noisy and compressed, as cameras do.",
+        ),
     ] = None
     pixel: Annotated[str | None, loss_choice("distance", choices.PIXEL_DISTANCES, None), OF_PIXELS] = None
     pixel_weight: options.Weight = None

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from percept_cli.core.data.amounts import CORRUPTIONS
-from percept_cli.core.data.degradation import compress_jpeg
+from percept_cli.core.data.compression import compress_jpeg
 from percept_cli.core.images.masks import hide
 from percept_cli.core.images.photo import LUMA
 from percept_cli.core.images.resize import gaussian_blur, resize_bicubic, to_levels
