@@ -122,6 +122,18 @@ def test_the_presets_alpha_weight_is_theirs_on_their_scale() -> None:
     assert weight * alpha_norm(normalized).item() == pytest.approx(theirs.item(), rel=1e-4)
 
 
+def test_the_presets_variation_is_theirs_on_their_scale() -> None:
+    """½ · λ · Σ (dx² + dy²) / ‖σ‖² over gray levels, with λ of 1 for the first layers, is what is computed here."""
+    deviation, side = 0.226, 50
+    normalized = noise(1, 3, side, side)
+    gray = 255 * deviation * normalized.double()
+    squares = (gray[..., 1:, :-1] - gray[..., :-1, :-1]) ** 2 + (gray[..., :-1, 1:] - gray[..., :-1, :-1]) ** 2
+    # Their sum has no last row and column, and neither have the pixels that it is divided by here.
+    theirs = 0.5 * 1.0 * squares.sum() / (3 * (side - 1) ** 2 * (255 * deviation) ** 2)
+    weight = mahendran_vedaldi(create_architecture("alexnet"), "conv1").tv_weight
+    assert weight * total_variation(normalized).item() == pytest.approx(theirs.item(), rel=1e-4)
+
+
 # --- what is found
 
 

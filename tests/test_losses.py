@@ -26,6 +26,7 @@ from percept_cli.core.losses.functional import (
     feature_reconstruction_loss,
     gram_matrix,
     low_frequency_loss,
+    mean_one_gram_loss,
     patch_gram_loss,
     patch_grams,
     pixel_loss,
@@ -342,13 +343,14 @@ def test_every_style_loss_is_0_for_the_style_and_1_for_untouched_photographs(los
     assert scaled == pytest.approx(kind.distance(one, other).item(), rel=1e-3) and scaled > 0.01
 
 
-def test_raw_style_is_the_sum_of_squared_gram_distances(extractor):
+def test_raw_style_is_the_mean_of_squared_gram_distances(extractor):
+    """As in Johnson's code; their paper has the sum (eq. 4)."""
     style, picture = extractor(noise_images(seed=3)), extractor(photographs(1))
     term = StyleTerm(LAYERS, typical=False)
     term.set_target([style])
 
     for layer, part in call(term, picture).items():
-        expected = (gram_matrix(picture[layer]) - gram_matrix(style[layer])).square().sum()
+        expected = (gram_matrix(picture[layer]) - gram_matrix(style[layer])).square().mean()
         torch.testing.assert_close(part, expected)
 
 
@@ -481,14 +483,24 @@ def test_an_unrelated_texture_costs_one():
 def test_the_patch_is_measured_in_pixels_of_the_image():
     features, targets = textured(10), textured(20)
 
-    raw = texture(features, targets, patch=16, typical=False)
+    for patch, side in ((16, 8), (1, 1)):
+        raw = patch_gram_loss(features, targets, patch=side).item()
+        typical = typical_gram_distance(patch_grams(targets, side)).item()
+        assert texture(features, targets, patch=patch) == pytest.approx(raw / typical)
 
-    assert raw == pytest.approx(patch_gram_loss(features, targets, patch=8).item())
-    assert texture(features, targets, patch=1, typical=False) == pytest.approx(
-        patch_gram_loss(features, targets, patch=1).item()
-    )
-    typical = typical_gram_distance(patch_grams(targets, 8)).item()
-    assert texture(features, targets, patch=16) == pytest.approx(raw / typical)
+
+def test_the_papers_texture_is_of_plain_grams_and_of_features_with_a_mean_of_one():
+    """Two constant channels, 1 and 3, against 3 and 1: their squares differ by (9 - 1) / 4 in each pixel, their product not.
+
+    Four times larger features cost the same; a map smaller than the patch is one patch.
+    """
+    one, three = torch.ones(1, 1, 8, 8), torch.full((1, 1, 8, 8), 3.0)
+    features, targets = torch.cat((one, three), 1), torch.cat((three, one), 1)
+
+    for patch, pixels in ((4, 16), (8, 64), (16, 64)):
+        expected = 2 * (2 * pixels) ** 2 / 4  # two of four entries differ
+        assert mean_one_gram_loss(features, targets, patch).item() == pytest.approx(expected)
+        assert texture(4 * features, 4 * targets, patch=patch, typical=False) == pytest.approx(expected)
 
 
 def test_typical_texture_of_one_patch_or_of_a_plain_is_finite():

@@ -60,6 +60,11 @@ def style_reconstruction_loss(gram: Tensor, target: Tensor) -> Tensor:
     return (gram - target).square().sum(dim=(1, 2)).mean()
 
 
+def gram_mean_loss(gram: Tensor, target: Tensor) -> Tensor:
+    """Mean squared difference of Gram matrices, that of `style_reconstruction_loss` over C²; (N, C, C) each."""
+    return (gram - target).square().mean()
+
+
 def patch_grams(features: Tensor, patch: int) -> Tensor:
     """Gram matrices of the n patches into which features (N, C, H, W) are divided: (N·n, C, C).
 
@@ -83,6 +88,22 @@ def patch_gram_loss(features: Tensor, target: Tensor, patch: int = 4) -> Tensor:
     relu3_1. The mean over patches and images, a scalar.
     """
     return style_reconstruction_loss(patch_grams(features, patch), patch_grams(target, patch))
+
+
+def mean_one_gram_loss(features: Tensor, target: Tensor, patch: int = 16) -> Tensor:
+    """Mean squared difference of the plain Gram matrices FFᵀ of patches (Sajjadi et al. 2017, section 4.2.3), a scalar.
+
+    features, target: (N, C, H, W), both divided by the mean of the target, so that its activations have a mean of one
+    (section 5.3). patch: its side in feature pixels, the whole map if that is smaller.
+    """
+    _, channels, height, width = features.shape
+    side = min(patch, height, width)
+    mean = at_least_float32(target).mean().clamp_min(1e-12)
+    # `gram_matrix` divides by the number of values, and the paper does not.
+    ours, theirs = (
+        patch_grams(at_least_float32(values) / mean, side) * (channels * side**2) for values in (features, target)
+    )
+    return F.mse_loss(ours, theirs)
 
 
 def typical_gram_distance(grams: Tensor) -> Tensor:

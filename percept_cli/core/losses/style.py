@@ -28,9 +28,9 @@ class StyleTerm(Term):
     """Style of images against that of fixed style images, by a loss of `STYLE_LOSSES` (Gram: Johnson et al. 2016, eq. 4).
 
     typical: divides each layer by the loss of untouched photographs (see `calibrate`) and takes the mean over layers, so
-    that 1.0 means "as far from the style as a photograph" with every extractor and style; without it the raw losses are
-    summed. bandwidth, points: of the contextual loss; the generator, or torch's own, draws the points of a larger layer
-    anew at every call; None compares all points. Raises UsageError for an unknown loss.
+    that 1.0 means "as far from the style as a photograph" with every extractor and style; without it the raw losses, the
+    paper's, are summed. bandwidth, points: of the contextual loss; the generator, or torch's own, draws the points of a
+    larger layer anew at every call; None compares all points. Raises UsageError for an unknown loss.
     """
 
     def __init__(
@@ -47,7 +47,8 @@ class StyleTerm(Term):
         self.typical = typical
         self.kind = find_style_loss(loss)
         options = {"bandwidth": bandwidth, "points": points, "generator": generator} if self.kind.sampled else {}
-        self.loss: Callable[[Tensor, Tensor], Tensor] = partial(self.kind.loss, **options)
+        loss_function = self.kind.loss if typical else self.kind.paper_loss or self.kind.loss
+        self.loss: Callable[[Tensor, Tensor], Tensor] = partial(loss_function, **options)
         self.weights: list[float] = []
         self.scales: dict[str, float] = {}
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from percept_cli.core.deferred import Deferred
+from percept_cli.core.losses.scaling import total_variation_factor
 from percept_cli.errors import UsageError, unknown_name
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 FUNCTIONAL = "percept_cli.core.losses.functional"
 
+PAPER_SIDE = 256  # pixels, of the photographs of Johnson et al. 2016
 BANDWIDTH = 0.1
 CONTEXTUAL_POINTS = 65 * 65
 STYLE_BALANCE = 7.0
@@ -30,8 +32,8 @@ class StyleLoss:
     `generator`. raw: whether it does not depend on the scale of features, so that `compare` does not divide it.
     content_layers, style_layers, compared_layers: the paper's, for the content term, the style term and `compare`; an
     extractor without them has its own. balance: the weights of content, style and total variation for options of 1.0
-    with typical scaling; paper: the same with `paper` scaling. in_frequencies: whether pixels are optimized as a
-    spectrum, without which grain stays in the image.
+    with typical scaling; paper: the same with `paper` scaling, where paper_loss replaces the loss.
+    in_frequencies: whether pixels are optimized as a spectrum, without which grain stays in the image.
     """
 
     loss: "Callable[..., Tensor]"
@@ -44,6 +46,7 @@ class StyleLoss:
     compared_layers: tuple[str, ...] = ()
     balance: tuple[float, float, float] = (1.0, STYLE_BALANCE, 0.02)
     paper: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    paper_loss: "Callable[..., Tensor] | None" = None
     in_frequencies: bool = False
 
     def summarize(self, features: "Tensor") -> "Tensor":
@@ -75,8 +78,10 @@ STYLE_LOSSES: dict[str, StyleLoss] = {
         Deferred(FUNCTIONAL, "style_reconstruction_loss"),
         "squared distance of the Gram matrices of A and B over the square of B's",
         statistic=Deferred(FUNCTIONAL, "gram_matrix"),
-        # pytorch/examples' weights, for features of torchvision's networks and Gram matrices over C·H·W
-        paper=(1e5, 1e10, 1e2),
+        # Of the code of Johnson et al. 2016, since the paper names no weights: 1 and 5 are for means of squared differences,
+        # of Gram matrices too, where the paper has sums (eq. 4), and 1e-6 for half a sum.
+        paper=(1.0, 5.0, total_variation_factor(1e-6, PAPER_SIDE)),
+        paper_loss=Deferred(FUNCTIONAL, "gram_mean_loss"),
     ),
     # Mechrez et al. 2018. relu2_2 transfers the colors; it would be slow without the authors' drawing of points. The cosine
     # distance hardly depends on grain, so the weight of total variation is larger and pixels are optimized as a spectrum:

@@ -17,6 +17,7 @@ from percept_cli.core.losses.functional import (
     feature_reconstruction_loss,
     gram_matrix,
     low_frequency_loss,
+    mean_one_gram_loss,
     patch_grams,
     pixel_loss,
     style_reconstruction_loss,
@@ -97,14 +98,20 @@ class FeatureTerm(LayerTerm):
     layers: `{layer name: weight}`; a `conv` layer is compared before its activation, a `relu` layer after. distance:
     `mse`, `l1` or `cosine`, which compares directions, so that weak features weigh as much as strong ones. typical:
     divides each layer by the loss of an unrelated picture, so that 1.0 means "as different as another picture" with every
-    extractor; without it the loss is raw, as in the papers. Raises UsageError for an unknown distance.
+    extractor; without it the loss is raw, as in the papers. mean_one: instead divides the features by the mean of the
+    target's (Sajjadi et al. 2017, section 5.3); only for `mse`. Raises UsageError for an unknown distance.
     """
 
-    def __init__(self, layers: Mapping[str, float], distance: str = "mse", typical: bool = True):
+    def __init__(
+        self, layers: Mapping[str, float], distance: str = "mse", typical: bool = True, mean_one: bool = False
+    ):
         if distance not in FEATURE_DISTANCES:
             raise UsageError(f"Unknown distance '{distance}'. Known: {', '.join(FEATURE_DISTANCES)}.")
         loss, scale = FEATURE_DISTANCES[distance]
-        super().__init__(layers, loss, scale=scale if typical else None)
+        if mean_one and not typical:
+            super().__init__(layers, loss, scale=lambda target: at_least_float32(target).mean().square())
+        else:
+            super().__init__(layers, loss, scale=scale if typical else None)
 
 
 class ContextualTerm(LayerTerm):
@@ -137,21 +144,24 @@ class GramTerm(LayerTerm):
 class TextureTerm(LayerTerm):
     """The texture of patches against the compared images (Sajjadi et al. 2017, EnhanceNet).
 
-    layers: `{layer name: weight}`. patch: its side in pixels of the image, 16 in the paper; at a layer it is divided by
-    the layer's stride, and at least 1. typical: divides each layer by the distance of two patches of the compared images,
-    so that 1.0 means "as different as the texture of another place" with every extractor; without it the loss is raw, as
-    in the paper. Raises UsageError for a patch below 1.
+    layers: `{layer name: weight}`. patch: its side in pixels of the image; at a layer it is divided by the layer's stride,
+    and at least 1. typical: divides each layer by the distance of two patches of the compared images, so that 1.0 means
+    "as different as the texture of another place" with every extractor; without it the loss is the paper's,
+    `mean_one_gram_loss`, with patches of feature pixels. Raises UsageError for a patch below 1.
     """
 
     def __init__(self, layers: Mapping[str, float], patch: int = 16, typical: bool = True):
         if patch < 1:
             raise UsageError(f"A texture patch of {patch} pixels: give 1 or more.")
-        super().__init__(
-            layers,
-            style_reconstruction_loss,
-            lambda features, stride: patch_grams(features, max(1, patch // stride)),
-            _texture_scale if typical else None,
-        )
+        if typical:
+            super().__init__(
+                layers,
+                style_reconstruction_loss,
+                lambda features, stride: patch_grams(features, max(1, patch // stride)),
+                _texture_scale,
+            )
+        else:
+            super().__init__(layers, partial(mean_one_gram_loss, patch=patch))
 
 
 def _texture_scale(grams: Tensor) -> Tensor:

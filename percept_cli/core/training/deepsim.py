@@ -13,14 +13,13 @@ from percept_cli.core.extractors import FeatureExtractor
 from percept_cli.core.generators.discriminators import DeepsimDiscriminator
 from percept_cli.core.losses.adversarial import AdversarialLoss, Freezing, LossAndParts
 from percept_cli.core.losses.functional import feature_reconstruction_loss, typical_square
-from percept_cli.core.losses.scaling import is_typical
+from percept_cli.core.losses.scaling import LEVELS, is_typical
 from percept_cli.core.losses.terms import FeatureTerm, PixelTerm, Term
 from percept_cli.core.losses.weighted import PerceptualLoss
 from percept_cli.core.pretrained.extractors import RANDOM
 from percept_cli.core.runtime import Runtime
 from percept_cli.core.training.deepsim_options import (
     DISCRIMINATOR,
-    LEVELS,
     UNRELATED,
     DeepsimOptions,
     LossWeights,

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from percept_cli.core.choices import SMALLEST_DISCRIMINATED
-from percept_cli.core.losses.scaling import is_typical
+from percept_cli.core.losses.scaling import LEVELS, is_typical
 from percept_cli.core.pretrained.extractors import RANDOM, ExtractorChoice, choose_extractor
 from percept_cli.errors import UsageError, unknown_name
 
@@ -12,7 +12,6 @@ from percept_cli.errors import UsageError, unknown_name
 UNRELATED = {"mse": 0.112, "l1": 0.263}
 # The paper's images have 227x227 pixels and levels from 0 to 255.
 PAPER_VALUES = 3 * 227**2
-LEVELS = 255
 # The name of the discriminator as comparator, its layers that can be compared, and those that are by default
 DISCRIMINATOR = "discriminator"
 DISCRIMINATOR_LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5")

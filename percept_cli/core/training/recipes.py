@@ -26,7 +26,7 @@ from percept_cli.core.training.presets import Recipe
 from percept_cli.core.training.runs.run import Run
 from percept_cli.errors import UsageError
 
-TEXTURE_PATCH = 16  # pixels, the side of EnhanceNet's patches
+TEXTURE_PATCH = 16  # the side of EnhanceNet's patches; in which pixels, `TextureTerm` says
 
 
 def loss_layers(recipe: Recipe, architecture: Architecture) -> list[str]:
@@ -82,11 +82,14 @@ def create_loss(recipe: Recipe, extractor: FeatureExtractor | None) -> RecipeLos
     """
     typical = is_typical(recipe.scaling)
     features = shares(recipe.feature_layers, recipe.feature_shares)
-    textures, gram = shares(recipe.texture_layers), shares(recipe.gram_layers)
+    textures, gram = shares(recipe.texture_layers, recipe.texture_shares), shares(recipe.gram_layers)
     contextual, content = shares(recipe.contextual_layers), shares(recipe.content_layers)
     to_target: dict[str, tuple[Term, float]] = {
         "pixel": (PixelTerm(recipe.pixel), recipe.pixel_weight),
-        "feature": (FeatureTerm(features, recipe.feature_distance, typical), recipe.feature_weight),
+        "feature": (
+            FeatureTerm(features, recipe.feature_distance, typical, recipe.mean_one),
+            recipe.feature_weight,
+        ),
         "texture": (TextureTerm(textures, TEXTURE_PATCH, typical), recipe.texture_weight),
         "contextual": (ContextualTerm(contextual, recipe.bandwidth), recipe.contextual_weight),
         "gram": (GramTerm(gram, typical), recipe.gram_weight),

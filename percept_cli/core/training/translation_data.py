@@ -29,8 +29,10 @@ RECIPES: Mapping[str, Recipe] = {
     # Mechrez et al. 2018: content from the source, the rest from any picture of the targets. Departs from the paper, whose
     # content term is a contextual loss too: features also keep the content in its place.
     UNPAIRED: replace(_PLAIN, contextual_weight=1.0, content_weight=1.0),
-    # pix2pixHD (Wang et al. 2018): features and matching weigh ten times as much as the adversarial loss. Departs from the
-    # paper, whose features are raw: here each layer is divided by its distance for an unrelated picture.
+    # After pix2pixHD (Wang et al. 2018): features and matching weigh ten times as much as the adversarial loss. Departs from
+    # the paper, whose features are raw, where here each layer is divided by its distance for an unrelated picture, and whose
+    # code sums where here means are taken: over the discriminator's layers (4) and scales, so that matching would weigh 20
+    # times as much as the adversarial loss.
     PAIRS: replace(_PLAIN, name=PAIRS, feature_weight=1.0, adversarial_weight=0.1, matching_weight=1.0),
     # There is no target to compare with: a discriminator compares with the set of targets, a weak content loss with the
     # source.
