@@ -72,6 +72,10 @@ Show = Annotated[
 Resume = Annotated[
     bool, typer.Option("--resume", help="Continue a stopped run to the same bits, or with more --steps one that ended.")
 ]
+Ema = Annotated[
+    float,
+    typer.Option(help="Save the moving average of the weights, with this decay: 0.999 is steady. 0: the last weights."),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")]
 SkipExisting = Annotated[bool, typer.Option("--skip-existing", help="Leave outputs that exist as they are.")]
 Extractor = Annotated[
@@ -188,11 +192,19 @@ class Existing:
 
 
 @dataclass(frozen=True)
-class ExistingRun:
-    """What to do with a stopped training or an existing model: without one of these options they are an error."""
+class RunOptions:
+    """How a training run keeps its network.
 
+    A stopped training or an existing model is an error without `--resume` or `--overwrite`.
+    """
+
+    ema: Ema = 0.0
     resume: Resume = False
     overwrite: Overwrite = False
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.ema < 1:
+            raise UsageError(f"--ema {self.ema:g}: give a decay below 1, such as 0.999, or 0 for the last weights.")
 
 
 @dataclass(frozen=True)

@@ -35,16 +35,16 @@ ALWAYS = {
     "style_layers extractor extractor_weights seed device precision threads preview overwrite quiet verbose json",
     "train upscale": "output data scale preset steps batch patch learning_rate optimizer start degradation pixel_weight "
     "feature_weight texture_weight contextual_weight low_frequency_weight adversarial_weight tv_weight seed device "
-    "precision threads resume overwrite quiet verbose json",
+    "precision threads ema resume overwrite quiet verbose json",
     "train translate": "output source target pairs match degrade amount data steps batch size learning_rate optimizer "
     "generator width start pixel_weight feature_weight contextual_weight gram_weight low_frequency_weight content_weight "
-    "adversarial_weight matching_weight tv_weight seed device precision threads resume overwrite quiet verbose json",
+    "adversarial_weight matching_weight tv_weight seed device precision threads ema resume overwrite quiet verbose json",
     "train invert": "layer output data extractor extractor_weights loss image_weight feature_weight adversarial_weight "
-    "scaling generator width steps batch size learning_rate optimizer start seed device precision threads resume overwrite "
+    "scaling generator width steps batch size learning_rate optimizer start seed device precision threads ema resume overwrite "
     "quiet verbose json",
     "train autoencoder": "output data variational channels loss image_weight feature_weight adversarial_weight scaling width "
-    "steps batch size learning_rate optimizer seed device precision threads resume overwrite quiet verbose json",
-    "train extractor": "output method data steps batch size learning_rate seed device precision threads resume overwrite "
+    "steps batch size learning_rate optimizer seed device precision threads ema resume overwrite quiet verbose json",
+    "train extractor": "output method data steps batch size learning_rate seed device precision threads ema resume overwrite "
     "quiet verbose json",
     "visualize activations": "photos layer output size data extractor extractor_weights from_file overwrite skip_existing "
     "seed device precision threads quiet verbose json",
@@ -83,12 +83,12 @@ VALUES = {
     "--adversarial": "standard", "--discriminator-channels": "4", "--offset": "0", "--short-side": "64",
     "--comparator": "compact", "--comparator-layers": "relu2_2", "--comparator-weights": "random", "--kl-weight": "0.1",
     "--teacher": "vgg19", "--held-out": ".", "--classes": "4", "--margin": "0.1", "--gap": "2", "--count": "2",
-    "--crop-size": "8",
+    "--crop-size": "8", "--ema": "0.9",
 }  # fmt: skip
 STYLED = "content_weight style_weight tv_weight scaling content_layers style_layers"
 SOURCE = "extractor extractor_weights"
 SEARCH = "preset steps optimizer tv_weight tv_exponent alpha_weight jitter samples"
-TRAINED = "fast steps batch size smallest_crop learning_rate optimizer generator width norm start resume"
+TRAINED = "fast steps batch size smallest_crop learning_rate optimizer generator width norm start ema resume"
 # command: lines in which options are refused, each of them alone
 REFUSED: dict[str, list[tuple[str, str]]] = {
     "stylize": [

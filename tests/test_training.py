@@ -660,9 +660,10 @@ def test_two_processes_train_the_model_of_one(
 ) -> None:
     """Under torchrun, with gloo: one model and one log are written, and the model is that of a double batch.
 
-    With raw losses, which are means over images: typical ones are ratios of such means, and those of halves differ.
+    With raw losses, which are means over images: typical ones are ratios of such means, and those of halves differ. The
+    weights are averaged over the steps, in each process alike.
     """
-    common = ("--scaling", "paper", "--steps", 4, "--learning-rate", 1e-3)
+    common = ("--scaling", "paper", "--steps", 4, "--learning-rate", 1e-3, "--ema", 0.9)
     spread, single = tmp_path / "spread.safetensors", tmp_path / "single.safetensors"
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "percept_cli"]
     root = str(Path(__file__).parent.parent)

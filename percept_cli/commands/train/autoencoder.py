@@ -42,7 +42,7 @@ def train_autoencoder(
     optimizer: Annotated[str, choice_option("optimizer", TRAINING_OPTIMIZERS, None)] = "muon",
     seed: options.Seed = 0,
     compute: options.Compute,
-    existing: options.ExistingRun,
+    run_options: options.RunOptions,
     report: options.Report,
 ) -> None:
     """Train an autoencoder: 8 channels on an eighth of each side, by pixels or by DeePSiM (Dosovitskiy & Brox 2016).
@@ -68,6 +68,6 @@ def train_autoencoder(
 
     training = AutoencoderTraining(variational=variational, channels=channels, kl_weight=kl_weight, **shared)
     photos = training_photos(data, "autoencoder", console.say)
-    run = open_run(output, compute, existing, console)
+    run = open_run(output, compute, run_options, console)
     follow(run, train_autoencoder(photos, run, training), console)
     report_model(run, console)

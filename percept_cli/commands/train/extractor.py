@@ -76,7 +76,7 @@ def train_extractor(
     seed: options.Seed = 0,
     *,
     compute: options.Compute,
-    existing: options.ExistingRun,
+    run_options: options.RunOptions,
     report: options.Report,
 ) -> None:
     """Train a small extractor with VGG's layer names: from real networks, or from photographs or clips alone.
@@ -108,7 +108,7 @@ def train_extractor(
     given = {name: value for name, value in given.items() if value is not None}
     training = options_type(**given)
     photos = training_photos(data, "extractor", console.say)
-    run = open_run(output, compute, existing, console)
+    run = open_run(output, compute, run_options, console)
     follow(run, train(photos, run, training), console)
     if not run.is_main:
         return

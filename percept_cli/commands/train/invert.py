@@ -42,7 +42,7 @@ def train_invert(
     ] = None,
     seed: options.Seed = 0,
     compute: options.Compute,
-    existing: options.ExistingRun,
+    run_options: options.RunOptions,
     report: options.Report,
 ) -> None:
     """Train an inverter: a network that turns a layer's features back into the image (Dosovitskiy & Brox 2016).
@@ -71,6 +71,6 @@ def train_invert(
 
     training = InverterTraining(layer=layer, extractor=choice, generator=generator, start=start, **shared)
     photos = training_photos(data, "inverter", console.say)
-    run = open_run(output, compute, existing, console)
+    run = open_run(output, compute, run_options, console)
     follow(run, train_inverter(photos, run, training), console)
     report_model(run, console, f"percept invert PHOTO --layers {layer} --method generator -m {run.output}")

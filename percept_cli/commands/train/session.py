@@ -15,12 +15,13 @@ FORECAST_STEPS = 5
 LONG = 60.0  # seconds; a shorter rest needs no forecast
 
 
-def open_run(output: Path, compute: options.Compute, existing: options.ExistingRun, console: Console) -> Run:
+def open_run(output: Path, compute: options.Compute, run_options: options.RunOptions, console: Console) -> Run:
     """The run that writes `output`; its messages go to the console. Raises as `Run.open` and `choose_runtime`."""
     runtime = compute.runtime()
     run = Run.open(
-        output, runtime, resume=existing.resume, overwrite=existing.overwrite, announce=console.say, warn=console.warn
-    )
+        output, runtime, resume=run_options.resume, overwrite=run_options.overwrite, ema=run_options.ema,
+        announce=console.say, warn=console.warn,
+    )  # fmt: skip
     if run.is_main:
         console.say(runtime.reason)
     return run

@@ -27,9 +27,10 @@ BLENDS = EffectIf(lambda call: len(call.style or ()) > 1, "One style is blended 
 
 
 @dataclass(frozen=True)
-class ExistingStyle(options.ExistingRun):
-    """The same options; a preview resumes nothing."""
+class StyleRunOptions(options.RunOptions):
+    """The same options; a preview averages and resumes nothing."""
 
+    ema: Annotated[options.Ema, TRAINS] = 0.0
     resume: Annotated[options.Resume, TRAINS] = False
 
 
@@ -114,7 +115,7 @@ def train_style(
             help="Train nothing: write a sheet of results with several style weights and sizes, STYLE.preview.png.",
         ),
     ] = False,
-    existing: ExistingStyle,
+    run_options: StyleRunOptions,
     report: options.Report,
 ) -> None:
     """Train a style: a small network that restyles any photograph in one pass (Johnson et al. 2016).
@@ -155,9 +156,9 @@ def train_style(
         load_styles(style, style_size, console.warn)  # raises before a run begins
     photos = training_photos(data, "style", console.say)
     if preview:
-        preview_training(photos[0], style, output, training, compute, existing, console)
+        preview_training(photos[0], style, output, training, compute, run_options, console)
         return
-    run = open_run(output, compute, existing, console)
+    run = open_run(output, compute, run_options, console)
     share = FAST_STEPS * FAST_SIZE**2 / (steps * size**2)
     shorter = f"; --fast needs about {max(1, round(100 * share))} % of that" if share < 0.8 else ""
     with memory_errors(*setting_up):
@@ -172,7 +173,7 @@ def preview_training(
     output: Path,
     training: "StyleTraining",
     compute: options.Compute,
-    existing: options.ExistingRun,
+    run_options: options.RunOptions,
     console: "Console",
 ) -> None:
     """Writes a sheet of one photograph, optimized with style weights and sizes around those of a training."""
@@ -189,4 +190,4 @@ def preview_training(
         STEPS, style_size=training.style_size, seed=training.seed,
         **{**losses, "content_layers": content, "style_layers": styles},
     )  # fmt: skip
-    preview_style(photo, style, output, base, training.extractor, runtime, console, overwrite=existing.overwrite)
+    preview_style(photo, style, output, base, training.extractor, runtime, console, overwrite=run_options.overwrite)

@@ -127,7 +127,7 @@ def train_translate(
     choice: Annotated[options.ExtractorSource, weighs(_recipe, "feature", "contextual", "gram", "content")],
     seed: options.Seed = 0,
     compute: options.Compute,
-    existing: options.ExistingRun,
+    run_options: options.RunOptions,
     report: options.Report,
 ) -> None:
     """Train a translation from pairs, unpaired pictures, a single target, or self-made damage; `percept stylize -m` runs it.
@@ -153,7 +153,7 @@ def train_translate(
     from percept_cli.core.training.translation import TranslationTraining, train_translation
 
     training = TranslationTraining(training_data, recipe, generator, width, start, extractor, seed)
-    run = open_run(output, compute, existing, console)
+    run = open_run(output, compute, run_options, console)
     follow(run, train_translation(run, training, console.warn), console)
     mask = " --mask HOLES.png" if training_data.inputs == 4 else ""
     report_model(run, console, f"percept stylize PHOTO -m {output}{mask}")

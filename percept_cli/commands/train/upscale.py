@@ -96,7 +96,7 @@ def train_upscale(
     source: Annotated[options.ExtractorSource, weighs(_recipe, "feature", "texture", "contextual")],
     seed: options.Seed = 0,
     compute: options.Compute,
-    existing: options.ExistingRun,
+    run_options: options.RunOptions,
     report: options.Report,
 ) -> None:
     """Train an upscaler on any folder of photographs: by pixels, by features, by textures, against a discriminator.
@@ -122,6 +122,6 @@ def train_upscale(
 
     training = UpscaleTraining(recipe, scale, start, choice, seed)
     photos = training_photos(data, "upscaler", console.say)
-    run = open_run(output, compute, existing, console)
+    run = open_run(output, compute, run_options, console)
     follow(run, train_upscale(photos, run, training), console)
     report_model(run, console, f"percept upscale PHOTO -m {output}")

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from percept_cli.core.files.atomic import atomic_write_bytes, sync_file, sync_folder
 from percept_cli.core.files.locks import try_lock
-from percept_cli.core.pretrained.checks import check_archive, check_tensors, refuse_foreign
+from percept_cli.core.pretrained.checks import check_archive, check_tensors, first_not_finite, refuse_foreign
 from percept_cli.core.pretrained.manifest import cache_folder, check_weights, is_offline, shipped_models
 from percept_cli.errors import ModelError
 
@@ -102,6 +102,13 @@ def _load_pytorch(path: Path) -> dict[str, Tensor]:
     ):
         raise ModelError(f"{path} holds no state dict (a mapping from names to tensors).")
     return {name.removeprefix("module."): tensor for name, tensor in content.items()}
+
+
+def in_16_bits(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights on the processor, in 16 bits where the values of a tensor are not too large for them."""
+    weights = {name: tensor.detach().cpu() for name, tensor in weights.items()}
+    half = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in weights.items()}
+    return {name: weights[name] if first_not_finite({name: tensor}) else tensor for name, tensor in half.items()}
 
 
 def save_weights(

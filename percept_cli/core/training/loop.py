@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from percept_cli.core.losses.adversarial import AdversarialLoss, Freezing, LossAndParts
 from percept_cli.core.runtime import Runtime, random_state, restore_random_state
@@ -51,13 +52,22 @@ class DiscriminatorTraining:
 
 @dataclass
 class Training:
-    """A network in training: everything that a step changes and a checkpoint holds."""
+    """A network in training: everything that a step changes and a checkpoint holds.
+
+    average: the moving average of its weights (see `create_average`), or None.
+    """
 
     network: nn.Module
     optimizer: torch.optim.Optimizer
     steps: int
     step: int = 0
     discriminator: DiscriminatorTraining | None = None
+    average: AveragedModel | None = None
+
+    @property
+    def result(self) -> nn.Module:
+        """The network that the training makes: that of the averaged weights, if there is an average."""
+        return self.average.module if self.average else unwrap(self.network)
 
     @property
     def networks(self) -> list[nn.Module]:
@@ -80,6 +90,8 @@ class Training:
             "step": self.step,
             "random": random_state(),
         }
+        if self.average:
+            state["average"] = self.average.state_dict()
         if self.discriminator:
             # The names of these keys are those of earlier versions, whose checkpoints can be resumed.
             state["rival"] = unwrap(self.discriminator.network).state_dict()
@@ -92,6 +104,8 @@ class Training:
         """Restores what `state` returned."""
         unwrap(self.network).load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
+        if self.average:
+            self.average.load_state_dict(state["average"])
         if self.discriminator:
             unwrap(self.discriminator.network).load_state_dict(state["rival"])
             self.discriminator.optimizer.load_state_dict(state["rival_optimizer"])
@@ -99,6 +113,23 @@ class Training:
                 self.discriminator.freezing.restore(state["freezing"])
         self.step = state["step"]
         restore_random_state(state["random"])
+
+
+def create_average(network: nn.Module, decay: float) -> AveragedModel:
+    """The exponential moving average of a network's weights, d · average + (1 − d) · weights after each step.
+
+    d is the smaller of decay and (1 + n) / (10 + n) with n the number of steps in the average, so that it soon forgets the
+    weights of the start, the first of which it takes over. Buffers, such as statistics of batches, are those of the network.
+    """
+
+    @torch.no_grad()
+    def update(averages: Any, weights: Any, count: Any) -> None:
+        steps = int(count)
+        share = min(decay, (1 + steps) / (10 + steps))
+        for average, weight in zip(averages, weights, strict=True):
+            average.lerp_(weight, 1 - share)
+
+    return AveragedModel(unwrap(network), multi_avg_fn=update)
 
 
 def cosine_schedule(peak: float, steps: int, warmup: int) -> Callable[[int], float]:
@@ -164,6 +195,8 @@ def train(
         if discriminator:
             discriminator.network.requires_grad_(False)  # gradients pass through it to the generator
         total, parts = update(training.network, training.optimizer, compute_loss, images, learns.generator_learns)
+        if training.average:
+            training.average.update_parameters(unwrap(training.network))
         if discriminator:
             discriminator.network.requires_grad_(True)
             _, others = update(

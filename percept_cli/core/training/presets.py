@@ -16,8 +16,9 @@ class Recipe:
     low_frequency compare the result with its target, content with its source; adversarial and matching are losses
     against a discriminator, whose first layer has `discriminator_channels`. feature_shares, texture_shares: the relative
     weights of the layers, equal unless there is one for each layer. scaling: `typical` divides a feature or texture term by
-    its usual size, `paper` does not. mean_one: with `paper`, features have a mean of one. architecture,
-    degradation, patch (side of a crop before it is enlarged, in pixels): only for upscalers. size (side of a crop, in pixels): only for translations.
+    its usual size, `paper` does not. mean_one: with `paper`, features have a mean of one. architecture, degradation, patch
+    (side of a crop before it is enlarged, in pixels): only for upscalers. size (side of a crop, in pixels): only for
+    translations.
     """
 
     name: str

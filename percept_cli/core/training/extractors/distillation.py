@@ -95,7 +95,7 @@ def train_by_distillation(photos: Sequence[Path], run: Run, options: Distillatio
             if not pictures:
                 raise UsageError("--held-out holds no photograph that can be read.")
             run.figures = measure_unexplained(student.cpu().float(), exact.cpu().float(), pictures)
-        recipe = {**settings, "final_loss": "mean unexplained variance behind a leaky ReLU"}
+        recipe = {**run.settings, "final_loss": "mean unexplained variance behind a leaky ReLU"}
         metadata = {"role": "extractor", "architecture": "compact", "recipe": recipe}
         run.save(weights, {**metadata, "unexplained_variance": run.figures})
 

@@ -152,7 +152,9 @@ def save_learner(
     photographs = run.runtime.place(first_examples(crops, SCALE_CROPS))
     match_scales(learner, COMPACT.create(ACTIVATIONS).to(run.runtime.device), photographs)
     run.figures = figures
-    run.save(learner.named_weights(), {"role": "extractor", "architecture": "compact", "recipe": settings, **figures})
+    run.save(
+        learner.named_weights(), {"role": "extractor", "architecture": "compact", "recipe": run.settings, **figures}
+    )
 
 
 def show_examples(run: Run, rows: Sequence[Sequence[Tensor]]) -> None:

@@ -20,6 +20,8 @@ from percept_cli.errors import ModelError, UsageError
 # Of a checkpoint. 1: a PyTorch file alone. 2: behind it, CHECKSUM and the sha256 of all bytes before it.
 FORMAT = 2
 CHECKSUM = b"percept-sha256:"
+# Settings that checkpoints of earlier versions and of runs without them do not have, and what they then are
+LATER = {"ema": 0.0}
 TRAILER = len(CHECKSUM) + hashlib.sha256().digest_size
 ADVICE = "Start again without --resume."
 
@@ -44,12 +46,13 @@ def load_checkpoint(
 
     announce: called with a message for a checkpoint of an earlier version, which has no checksum. Raises ModelError for a
     damaged file, UsageError for a run with other settings. Only its number of steps may be another, but not less than are
-    done. A setting that only the checkpoint has must be empty or 0: an option of an earlier version that was not used.
+    done. Settings of later versions have the value of `LATER` where they are missing. A setting that only the checkpoint has must be empty or 0: an option of an earlier version that was not used.
     """
     content = _read(path, announce)
     state, saved = content.get("state"), content.get("settings")
     if not isinstance(state, dict) or not isinstance(saved, dict):
         raise ModelError(f"{path} holds no state of a training. {ADVICE}")
+    settings, saved = {**LATER, **settings}, {**LATER, **saved}
     different = [name for name in settings if saved.get(name) != settings[name] and name != "steps"]
     different += [name for name in saved if name not in settings and saved[name]]
     if different:
@@ -117,6 +120,8 @@ def restore_training(training: Training, state: dict[str, Any], path: Path) -> N
     try:
         for network, key in zip(training.networks, ("network", "rival"), strict=False):
             check_fit(unwrap(network).state_dict(), state[key])
+        if training.average:
+            check_fit(training.average.state_dict(), state["average"])
         for key in ("optimizer", "rival_optimizer"):
             if any(not tensor.is_floating_point() for _, tensor in _named_tensors(state.get(key))):
                 raise ValueError("the memory of its optimizer holds no floating-point numbers")

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,10 +22,16 @@ class TrainingLog:
     path: Path
     _waiting: list[bytes] = field(default_factory=list)
 
-    def append(self, step: TrainingStep) -> None:
-        """Appends a step. Raises OSError where it could not be written yet."""
+    def append(self, step: TrainingStep, warn: Callable[[str], None]) -> None:
+        """Appends a step; warn: called where it could not be written yet."""
         line = {"step": step.index, "total": step.total, "parts": step.parts, "learning_rate": step.learning_rate}
         self._waiting.append(json.dumps(line).encode() + b"\n")
+        try:
+            self._write()
+        except OSError as error:
+            warn(f"{self.path} cannot be written ({error.strerror or error}): its lines wait until it can")
+
+    def _write(self) -> None:
         # Unbuffered, so that what does not fit is known here, and taken back.
         with self.path.open("ab", buffering=0) as file:
             before, data = file.seek(0, os.SEEK_END), b"".join(self._waiting)

@@ -15,7 +15,7 @@ from percept_cli.core.files.atomic import atomic_write_bytes, sync_file
 from percept_cli.core.files.locks import FolderLock
 from percept_cli.core.files.outputs import check_model_output
 from percept_cli.core.pretrained.checks import first_not_finite
-from percept_cli.core.pretrained.files import save_weights
+from percept_cli.core.pretrained.files import in_16_bits, save_weights
 from percept_cli.core.runtime import Runtime, memory_errors
 from percept_cli.core.training.runs.checkpoints import encode_checkpoint, load_checkpoint, restore_training
 from percept_cli.core.training.runs.folder import CHECKPOINT, LOG, PREVIEW, is_own_model, lock_folder, note_model, run_folder
@@ -26,6 +26,7 @@ from percept_cli.core.training.loop import (
     TrainingStep,
     cosine_schedule,
     create_accelerator,
+    create_average,
     not_finite,
     spread,
     train,
@@ -48,8 +49,9 @@ class Run:
 
     The folder `starry.run/` beside the model `starry.safetensors` holds `checkpoint.pt`, `log.jsonl` and `preview.png`;
     it is locked for this process until the steps end. A run trains one network: `train` returns its steps and logs each;
-    a checkpoint is written every minute and by `save_checkpoint`. announce, warn: called with each message and each
-    warning for the user. figures: what was measured after the last step, by name. saved_step: that of the checkpoint.
+    a checkpoint is written every minute and by `save_checkpoint`. ema: the decay of the average of its weights that is
+    saved and previewed; 0 for the last weights. announce, warn: called with each message and each warning for the user.
+    figures: what was measured after the last step, by name. saved_step: that of the checkpoint. settings: of the training.
 
         run = Run.open(Path("starry.safetensors"), choose_runtime(), resume=True)
     """
@@ -62,10 +64,11 @@ class Run:
     figures: dict[str, float] = field(default_factory=dict)
     warn: Callable[[str], None] = lambda message: None
     overwrite: bool = False
+    ema: float = 0.0
     saved_step: int | None = None
     _lock: FolderLock | None = None
     _training: Training | None = None
-    _settings: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
     _examples: Examples | None = None
 
     @classmethod
@@ -76,6 +79,7 @@ class Run:
         *,
         resume: bool = False,
         overwrite: bool = False,
+        ema: float = 0.0,
         announce: Callable[[str], None] = lambda message: None,
         warn: Callable[[str], None] = lambda message: None,
     ) -> "Run":
@@ -89,7 +93,7 @@ class Run:
         checkpoint = folder / CHECKPOINT
         overwrite = overwrite or (resume and is_own_model(output))
         check_model_output(output, overwrite)
-        run = cls(output, runtime, create_accelerator(runtime), resume, announce, warn=warn, overwrite=overwrite)
+        run = cls(output, runtime, create_accelerator(runtime), resume, announce, warn=warn, overwrite=overwrite, ema=ema)
         if run.is_main:
             run._lock = lock_folder(folder)
         try:
@@ -172,7 +176,10 @@ class Run:
         input, or a tuple of all inputs, from which the network makes the others. finish: called after the last step on
         the main process, to measure and to save. Raises as `load_checkpoint`.
         """
-        self._training, self._settings, self._examples = training, settings, examples
+        if self.ema:
+            training.average = create_average(training.network, self.ema)
+            settings = {**settings, "ema": self.ema}
+        self._training, self.settings, self._examples = training, settings, examples
         if self.resume and self.checkpoint.exists():
             restore_training(training, load_checkpoint(self.checkpoint, settings, self.announce), self.checkpoint)
             self.saved_step = training.step
@@ -203,10 +210,10 @@ class Run:
             with memory_errors("training", "Use a smaller --batch or smaller crops"):
                 for step in loop:
                     if log is not None:
-                        self._log(log, step)
+                        log.append(step, self.warn)
                         position, rest = divmod(step.index, max(1, self.training.steps // PREVIEWS))
                         if given is not None and rest == 0:
-                            made = render_preview(unwrap(self.training.network), given, self.runtime)
+                            made = render_preview(self.training.result, given, self.runtime)
                             self._place_preview(made, position, step.index)
                     if time.monotonic() - saved > CHECKPOINT_SECONDS:
                         self._save_if_possible()
@@ -218,12 +225,6 @@ class Run:
             raise DivergenceError(f"{error} {self.kept()}") from error
         finally:
             self.close()
-
-    def _log(self, log: TrainingLog, step: TrainingStep) -> None:
-        try:
-            log.append(step)
-        except OSError as error:
-            self.warn(f"{log.path} cannot be written ({error.strerror or error}): its lines wait until it can")
 
     def _place_preview(self, picture: Tensor, position: int, step: int) -> None:
         try:
@@ -253,7 +254,7 @@ class Run:
         """
         if self.is_main:
             self._check_weights()
-            self._write_checkpoint(encode_checkpoint(self.training.state(), self._settings))
+            self._write_checkpoint(encode_checkpoint(self.training.state(), self.settings))
 
     def _write_checkpoint(self, data: bytes) -> None:
         with contextlib.suppress(OSError):  # the log, which is to reach as far
@@ -269,7 +270,9 @@ class Run:
         """Measures and saves, and writes the checkpoint of the last step, from which more steps may go on."""
         self._check_weights()
         # Of before, as measuring may change the weights.
-        data = encode_checkpoint(self.training.state(), self._settings)
+        data = encode_checkpoint(self.training.state(), self.settings)
+        if self.training.average:
+            unwrap(self.training.network).load_state_dict(self.training.average.module.state_dict())
         try:
             finish()
         except BaseException as error:
@@ -288,13 +291,10 @@ class Run:
 
         Raises PlaceTakenError where another model appeared under its name, unless the run may overwrite it.
         """
-        weights = {name: tensor.detach().cpu() for name, tensor in weights.items()}
-        half = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in weights.items()}
-        half = {name: weights[name] if first_not_finite({name: tensor}) else tensor for name, tensor in half.items()}
-        save_weights(self.output, half, {"percept.format": "1", **metadata}, overwrite=self.overwrite)
+        save_weights(self.output, in_16_bits(weights), {"percept.format": "1", **metadata}, overwrite=self.overwrite)
 
     def save_generator(self, role: str, architecture: str, **further: Any) -> None:
         """Writes the trained generator as `save` does, with the arguments that recreate it and the settings of the run."""
         generator = unwrap(self.training.network)
         metadata = {"role": role, "architecture": architecture, "arguments": generator.arguments, **further}
-        self.save(generator.state_dict(), {**metadata, "recipe": self._settings})
+        self.save(generator.state_dict(), {**metadata, "recipe": self.settings})
