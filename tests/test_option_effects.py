@@ -21,7 +21,7 @@ from tests.conftest import Percept
 ALWAYS = {
     "stylize": "photos model style output name strength keep_colors mask size tile from_file overwrite skip_existing quality "
     "seed device precision threads quiet verbose json",
-    "upscale": "photos x2 x3 x4 x8 scale width height look blend model output name tile histogram from_file overwrite "
+    "upscale": "photos x2 x3 x4 x8 scale width height look blend ensemble model output name tile histogram from_file overwrite "
     "skip_existing quality device precision threads quiet verbose json",
     "invert": "photos method model output name size from_file overwrite skip_existing quality seed device precision threads "
     "quiet verbose json",

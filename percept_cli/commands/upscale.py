@@ -43,6 +43,12 @@ def upscale(
     blend: Annotated[
         float | None, typer.Option(min=0.0, max=1.0, help="A look between the two: 0 is faithful, 1 natural.")
     ] = None,
+    ensemble: Annotated[
+        bool,
+        typer.Option(
+            "--ensemble", help="The mean of eight turned and mirrored passes: less error, in 8 times the time."
+        ),
+    ] = False,
     model: Annotated[
         str | None,
         typer.Option(
@@ -132,6 +138,7 @@ def upscale(
 
     # Only now the slow imports, so that a mistyped option is refused at once.
     from percept_cli.commands.batch import process_images
+    from percept_cli.core.generators.ensemble import EnsembleGenerator
     from percept_cli.core.images.encode import check_size
     from percept_cli.core.inference.colors import match_colors
     from percept_cli.core.inference.upscale import Upscaler
@@ -158,7 +165,8 @@ def upscale(
         if network_scale not in upscalers:
             chosen = loaded or load_shipped_upscaler(network_scale, look, blend)
             console.say(f"network: {chosen.name}{': ' if chosen.note else ''}{chosen.note}")
-            upscalers[network_scale] = Upscaler(runtime.place_network(chosen.network), runtime, tile_side)
+            network = EnsembleGenerator(chosen.network) if ensemble else chosen.network
+            upscalers[network_scale] = Upscaler(runtime.place_network(network), runtime, tile_side)
         return upscalers[network_scale]
 
     def operation(photo: "Photo", job: "Job") -> "Photo":
