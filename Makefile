@@ -7,10 +7,10 @@ DEEPSIM = $(BIN)/python bench/deepsim.py $(foreach folder,$(DATA),--data $(folde
 TRAINED = $(if $(TRAIN),-- $(TRAIN))
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-numerical test-slow lint bench bench-upscalers bench-deepsim pictures gallery
+.PHONY: help install demo test test-numerical test-slow lint bench bench-upscalers bench-deepsim models models-check pictures gallery
 
 help:  ## Show this help
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "make %-14s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "make %-15s %s\n", $$1, $$2}'
 
 install: .venv/installed  ## Install percept and its tools into .venv
 
@@ -53,6 +53,13 @@ bench-deepsim: install  ## Repeat DeePSiM's experiment: DATA=photos/ HELD_OUT=ot
 	$(DEEPSIM) --out $(OUT)/compact $(if $(JUDGE)$(SQUEEZENET),--judge $(or $(JUDGE),squeezenet1_0=$(SQUEEZENET))) $(TRAINED)
 	$(if $(SQUEEZENET),$(DEEPSIM) --out $(OUT)/squeezenet1_0 --extractor squeezenet1_0 \
 		--extractor-weights $(SQUEEZENET) --ablate none $(if $(JUDGE),--judge $(JUDGE)) $(TRAINED))
+
+models: install  ## Train the shipped upscalers anew, what is missing: DATA=photos/ [FILES=VGG19=file] [EVAL=sets/] [ONLY=name]
+	$(if $(DATA),,$(error Give the folder of the folders of photographs: make models DATA=photos/))
+	$(BIN)/python bench/build_models.py $(FILES) --data $(DATA) $(if $(EVAL),--eval $(EVAL)) $(if $(ONLY),--only $(ONLY)) $(TRAINED)
+
+models-check: install  ## Check the shipped models, the manifest and the recipes; measure the upscalers again: [EVAL=sets/]
+	$(BIN)/python bench/check_models.py $(if $(EVAL),--eval $(EVAL))
 
 pictures: install  ## Make the pictures of README and docs anew
 	$(BIN)/python bench/pictures.py $(PHOTO) docs/styles.jpg
