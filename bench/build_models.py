@@ -9,7 +9,7 @@ the recipes expect beside those reached. The files stay in the folder of the bui
 
 photos/ holds the folders that the recipes name, in small or capital letters: bsds400/ t91/ sunhays80/. A file or another
 folder is given as NAME=PATH. SETS: see check_models.py; without it no figures are measured. What follows -- goes to every
-training.
+training, and is no part of the recipe: options of the machine, as --threads.
 """
 
 import argparse
@@ -25,6 +25,7 @@ from percept_cli.app import run as run_percept
 from percept_cli.core.files.atomic import atomic_write_bytes
 from percept_cli.core.pretrained.files import sha256_of
 from percept_cli.core.pretrained.manifest import models_folder
+from percept_cli.core.training.runs.folder import CHECKPOINT, run_folder
 from percept_cli.errors import ExitCode, Interrupted, PerceptError, UsageError, unknown_name
 
 
@@ -35,8 +36,9 @@ class StageError(Exception):
 class Builder:
     """Makes the files of recipes in a folder.
 
-    places: paths by capital name. further: further options of every training. For each file that is begun a note, NAME.json
-    in `folder`/stages/, holds the command and the checksums of what it starts from, and at the end its own.
+    places: paths by capital name. further: further options of every training, of the machine alone: threads, device. For each
+    file that is begun a note, NAME.json in `folder`/stages/, holds the command and the checksums of what it starts from, and at
+    the end its own.
     """
 
     def __init__(
@@ -80,7 +82,6 @@ class Builder:
         path, note = self.folder / stage.output, self.folder / "stages" / f"{Path(stage.output).stem}.json"
         begun = {
             "command": stage.command,
-            "further": list(self.further) if stage.trains else [],
             "inputs": {name: sha256_of(self.folder / name) for name in stage.inputs},
         }
         known = json.loads(note.read_text(encoding="utf-8")) if note.is_file() else {}
@@ -90,14 +91,17 @@ class Builder:
             return
         if path.is_file() and (not known or known.get("sha256", "") not in ("", sha256_of(path))):
             raise StageError(f"{path} was made by others than this recipe: move it away")
-        # Of a note without a checksum the training was stopped; of another recipe nothing can be used.
+        # Of a note without a checksum the training was stopped.
         resumed = same and stage.trains and "sha256" not in known
+        if not resumed:
+            # That of another recipe: percept deletes it too, but a kill before that would leave it to be resumed.
+            (run_folder(path) / CHECKPOINT).unlink(missing_ok=True)
         write_note(note, begun)
         try:
             arguments = stage.arguments(self.places)
         except UsageError as error:
             raise StageError(f"{stage.output}: {error}") from error
-        arguments += [*begun["further"], "--resume" if resumed else "--overwrite"]
+        arguments += [*(self.further if stage.trains else ()), "--resume" if resumed else "--overwrite"]
         print(f"{stage.command}{' --resume' if resumed else ''}", flush=True)
         with contextlib.chdir(self.folder):
             code = run_percept(arguments)

@@ -130,6 +130,24 @@ def test_a_changed_stage_and_what_starts_from_it_are_made_anew(
     assert updates == [name for name in ("begun", "ended", "second") for _ in range(2)]
 
 
+def test_a_kill_before_a_changed_training_begins_resumes_nothing(
+    bench: tuple, build: Build, tmp_path: Path, updates: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The checkpoint of the stage before its change would be taken for its own."""
+
+    def killed(arguments: list[str]) -> int:
+        raise KeyboardInterrupt
+
+    assert build("--only", "second") == 0
+    write_recipes(tmp_path, second=SECOND.replace("--seed 2", "--seed 5"))
+    with monkeypatch.context() as patch:
+        patch.setattr(bench[0], "run_percept", killed)
+        assert build("--only", "second") == 130
+    updates.clear()
+    assert build("--only", "second") == 0
+    assert updates == ["second", "second"]
+
+
 def test_one_failure_does_not_stop_the_others(build: Build, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The table has a line for each figure, and says why a model failed."""
     failing = (
