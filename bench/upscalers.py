@@ -48,7 +48,7 @@ class Timing:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table. milliseconds: a megapixel of output. radius: None if unknown. exact: tiles equal the whole."""
+    """One line of the table. milliseconds: of a megapixel of output. radius: None if unknown. exact: tiles equal the whole."""
 
     name: str
     milliseconds: float
@@ -75,7 +75,7 @@ def time_in_turns(
     limit: float,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, Timing]:
-    """Times each pass once a round, and after it the first of them, as its reference.
+    """Times each pass once a round, and after it the first of them, as its reference, for a tenth of the time.
 
     The first round warms up and is not counted. limit: seconds after which a pass that was counted once is left out of
     further rounds.
@@ -94,10 +94,12 @@ def time_in_turns(
             if timing.seconds and sum(timing.seconds) > limit:
                 continue
             taken = seconds_of(run)
-            before = taken if run is reference else seconds_of(reference)
+            beside = [taken] if run is reference else []
+            while not beside or sum(beside) < taken / 10:
+                beside.append(seconds_of(reference))
             if turn > 0:
                 timing.seconds.append(taken)
-                timing.ratios.append(taken / before)
+                timing.ratios.append(taken / statistics.mean(beside))
     return timings
 
 
@@ -111,21 +113,21 @@ def measure(scale: int, side: int, rounds: int, limit: float, runtime: Runtime) 
         for each, network in zip(upscalers, networks, strict=True)
     }
     timings = time_in_turns(passes, rounds, limit)
-    megapixels = (side * scale) ** 2 / 1e6
+    # Of the reference, a megapixel; of the others by their ratios, as they were not all timed at the same moments.
+    unit = 1e3 * statistics.median(timings[upscalers[0].name].seconds) / ((side * scale) ** 2 / 1e6)
     rows = [
-        describe(each, network, timings[each.name], megapixels)
-        for each, network in zip(upscalers, networks, strict=True)
+        describe(each, network, timings[each.name], unit) for each, network in zip(upscalers, networks, strict=True)
     ]
     return sorted(rows, key=lambda row: row.ratio)
 
 
-def describe(upscaler: Upscaler, network: Generator, timing: Timing, megapixels: float) -> Row:
-    """The row of a network: medians of its times, and what percept knows of its tiles. megapixels: of the timed output."""
-    halo = network.exact_halo
+def describe(upscaler: Upscaler, network: Generator, timing: Timing, unit: float) -> Row:
+    """The row of a network: the median of its ratios, and what percept knows of its tiles. unit: milliseconds of a ratio of 1."""
+    halo, ratio = network.exact_halo, statistics.median(timing.ratios)
     return Row(
         upscaler.name,
-        1e3 * statistics.median(timing.seconds) / megapixels,
-        statistics.median(timing.ratios),
+        unit * ratio,
+        ratio,
         sum(parameter.numel() for parameter in network.parameters()),
         network.receptive_radius,
         halo is not None and halo <= WIDEST_HALO,
