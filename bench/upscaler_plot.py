@@ -54,8 +54,8 @@ def draw_panel(axes: "Axes", scale: int, points: Sequence[Point]) -> None:
 def label_offsets(points: Sequence[Point]) -> list[tuple[float, float]]:
     """How far the left middle of each label is from its point, (right, up) in pixels, so that labels keep apart.
 
-    The first of these places where it covers no point and no label before it: right, above, below, left, then the corners;
-    right if there is none.
+    The first of these places where it covers no point and no label before it: right, above, below, left, the corners, far
+    above, far below; right if there is none.
     """
     places = pixels(points)
     taken = [(x - GAP / 2, y - GAP / 2, x + GAP / 2, y + GAP / 2) for x, y in places]
@@ -65,6 +65,7 @@ def label_offsets(points: Sequence[Point]) -> list[tuple[float, float]]:
         candidates = (
             (GAP, 0.0), (-width / 2, LINE), (-width / 2, -LINE), (-width - GAP, 0.0),
             (GAP, LINE), (GAP, -LINE), (-width - GAP, LINE), (-width - GAP, -LINE),
+            (-width / 2, 2 * LINE), (-width / 2, -2 * LINE),
         )  # fmt: skip
         boxes = [(x + right, y + up - LINE / 2, x + right + width, y + up + LINE / 2) for right, up in candidates]
         free = [number for number, box in enumerate(boxes) if not any(overlap(box, other) for other in taken)]
