@@ -7,10 +7,10 @@ DEEPSIM = $(BIN)/python bench/deepsim.py $(foreach folder,$(DATA),--data $(folde
 TRAINED = $(if $(TRAIN),-- $(TRAIN))
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-numerical test-slow lint bench bench-deepsim pictures gallery
+.PHONY: help install demo test test-numerical test-slow lint bench bench-upscalers bench-deepsim models models-check pictures gallery
 
 help:  ## Show this help
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "make %-14s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "make %-15s %s\n", $$1, $$2}'
 
 install: .venv/installed  ## Install percept and its tools into .venv
 
@@ -45,11 +45,21 @@ bench: install  ## Measure: speed as ratios within one run, precision in gray le
 	$(BIN)/python bench/bench.py
 	$(BIN)/python bench/contextual.py
 
+bench-upscalers: install  ## Time percept's upscalers and well-known others, and write docs/upscaling.md: [OPTIONS=...]
+	$(BIN)/python bench/upscalers.py --write docs $(OPTIONS)
+
 bench-deepsim: install  ## Repeat DeePSiM's experiment: DATA=photos/ HELD_OUT=others/ [SQUEEZENET=file] [JUDGE=vgg19=file]
 	$(if $(and $(DATA),$(HELD_OUT)),,$(error Give folders of photographs: make bench-deepsim DATA=photos/ HELD_OUT=others/))
 	$(DEEPSIM) --out $(OUT)/compact $(if $(JUDGE)$(SQUEEZENET),--judge $(or $(JUDGE),squeezenet1_0=$(SQUEEZENET))) $(TRAINED)
 	$(if $(SQUEEZENET),$(DEEPSIM) --out $(OUT)/squeezenet1_0 --extractor squeezenet1_0 \
 		--extractor-weights $(SQUEEZENET) --ablate none $(if $(JUDGE),--judge $(JUDGE)) $(TRAINED))
+
+models: install  ## Train the shipped upscalers anew, what is missing: DATA=photos/ [FILES=VGG19=file] [EVAL=sets/] [ONLY=name]
+	$(if $(DATA),,$(error Give the folder of the folders of photographs: make models DATA=photos/))
+	$(BIN)/python bench/build_models.py $(FILES) --data $(DATA) $(if $(EVAL),--eval $(EVAL)) $(if $(ONLY),--only $(ONLY)) $(TRAINED)
+
+models-check: install  ## Check the shipped models, the manifest and the recipes; measure the upscalers again: [EVAL=sets/]
+	$(BIN)/python bench/check_models.py $(if $(EVAL),--eval $(EVAL))
 
 pictures: install  ## Make the pictures of README and docs anew
 	$(BIN)/python bench/pictures.py $(PHOTO) docs/styles.jpg

@@ -126,11 +126,12 @@ def label_layers(axes: "Axes", layers: Sequence[str]) -> None:
     axes.set_xlim(-0.5, len(layers) - 0.5)
 
 
-def plain_log_axis(axes: "Axes") -> None:
-    """Make the vertical axis logarithmic, with plain numbers as labels: 0.2, 0.5, 1 instead of powers of ten."""
+def plain_log_axis(axes: "Axes", axis: str = "y") -> None:
+    """Make an axis, x or y, logarithmic, with plain numbers as labels: 0.2, 0.5, 1 instead of powers of ten."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    axes.set_yscale("log")
-    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=8))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.yaxis.set_minor_formatter(NullFormatter())
+    chosen = axes.xaxis if axis == "x" else axes.yaxis
+    axes.set(**{f"{axis}scale": "log"})
+    chosen.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=8))
+    chosen.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    chosen.set_minor_formatter(NullFormatter())
