@@ -49,8 +49,9 @@ def print_found(folder: Path, paths: list[Path], random: np.random.Generator) ->
             images.append(image.convert("RGB"))
     own = {path.name: quality for path, image in zip(paths, images, strict=True) if (quality := measure(image))}
     print(f"{folder}: {len(images)} files, traces of a JPEG in {len(own)} as they are")
-    for name, quality in own.items():
-        print(f"  {name}: {quality}")
+    for quality in sorted(set(own.values())):
+        names = [name for name, each in own.items() if each == quality]
+        print(f"  quality {quality}: {len(names)} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})")
     # Those are JPEGs already, on a grid of their own.
     lossless = [image for path, image in zip(paths, images, strict=True) if path.name not in own]
     print("| quality | found | lowest, median, highest |\n|---|---|---|")

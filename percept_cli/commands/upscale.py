@@ -227,7 +227,7 @@ def _tell_choice(found: Compression, share: float, photo: "Photo", job: "Job", c
     if found.source == PIXELS:
         reason = f"blocks of a JPEG of about quality {found.quality} found"
     elif found.source == FILE:
-        reason = jpeg if photo.format == "JPEG" else f"{photo.format} like a {jpeg}"
+        reason = jpeg if photo.format == "JPEG" else f"WebP like a {jpeg}"
     else:
         reason = f"taken as a {jpeg}"
     network = "network for photographs" if share else "network for clean pictures"

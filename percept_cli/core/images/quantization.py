@@ -14,6 +14,7 @@ from percept_cli.core.images.compression import quality_of_steps
 SIDE = 8  # pixels of a block
 _WINDOW = 2 * SIDE - 1  # pixels that hold one block of each of the 64 grids
 _FEWEST, _MOST = 24, 2048  # different blocks
+_FEWEST_LEVELS = 16  # of luma; a JPEG of black and white has grays at their edges
 _FLAT = 2.0  # levels between the darkest and the lightest pixel; such a window tells nothing
 
 # Frequencies (vertical, horizontal): from the third antidiagonal on, most blocks have nothing. Where both are multiples of
@@ -41,7 +42,7 @@ _NONZERO = (_CENTERS[:, None] > np.maximum(_STEPS / 2, 1)).astype(np.float32)
 # Of photographs that were never compressed none had more than 3 frequencies with a step; drawings have steps by chance on all
 # grids alike, at most 1.05 times stronger on one, or few.
 _DISTINCT = 1.12  # how much stronger the traces of the grid are than those of every other
-_FEWEST_STEPS, _SMALLEST_SHARE = 4, 0.3  # how many frequencies have a step, and of those with coefficients above 1
+_FEWEST_STEPS, _SMALLEST_SHARE = 8, 0.3  # how many frequencies have a step, and of those with coefficients above 1
 _CERTAIN = 4.0  # standard deviations of chance, of the evidence for a step
 _FEWEST_COEFFICIENTS, _FEWEST_VALUES = 6, 6  # that such evidence is made of; the blocks of a drawing repeat few values
 
@@ -53,7 +54,7 @@ def measured_quality(pixels: NDArray[np.float32]) -> int | None:
     table with the nearest steps (see `quality_of_steps`). A picture of less than about 64x64 pixels tells too little.
     """
     windows = _textured_windows(pixels)
-    if len(windows) < _FEWEST:
+    if len(windows) < _FEWEST or len(np.unique(windows.round())) < _FEWEST_LEVELS:
         return None
     waves = np.stack([_histogram(_coefficients(windows, grid)) @ _WAVES for grid in range(SIDE**2)])
     # What a photograph's many small coefficients have in common on all grids cancels.
