@@ -18,7 +18,7 @@ _K1 = (
 )  # fmt: skip
 BEST, WORST = 100, 1
 
-# Index of a WebP's quantizers, and the quality of the JPEG with the same squared error of luma, the mean of 12 photographs
+# Index of a WebP's quantizers, and the quality of the JPEG with the same squared error of luma, the mean of 24 photographs
 # (bench/compression.py). The errors of single photographs differ: by 9 where the quality is 50, by 1 where it is 92.
 _VP8_INDICES = (0, 4, 8.5, 14, 19, 25, 32, 38, 44, 51, 60, 73, 84, 127)
 _VP8_QUALITIES = (98, 96, 92, 88, 84, 78, 69, 62, 52, 40, 28, 19, 14, 7)

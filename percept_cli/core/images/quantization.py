@@ -17,7 +17,7 @@ _FEWEST, _MOST = 24, 2048  # different blocks
 _FEWEST_LEVELS = 16  # of luma; a JPEG of black and white has grays at their edges
 _FLAT = 2.0  # levels between the darkest and the lightest pixel; such a window tells nothing
 
-# Frequencies (vertical, horizontal): from the third antidiagonal on, most blocks have nothing. Where both are multiples of
+# Frequencies (vertical, horizontal): beyond the middle antidiagonal most blocks have nothing. Where both are multiples of
 # 4 the waves are of equal whole numbers, so that drawings of two levels have multiples of a step as well.
 _FREQUENCIES = [(u, v) for u in range(SIDE) for v in range(SIDE) if 0 < u + v < SIDE and (u % 4 or v % 4)]
 _POSITIONS = [u * SIDE + v for u, v in _FREQUENCIES]
@@ -39,8 +39,8 @@ _WAVES = np.cos(2 * np.pi * _CENTERS[:, None] / _STEPS).astype(np.float32)
 # What is rounded to 0 by any larger step is no evidence of a step.
 _NONZERO = (_CENTERS[:, None] > np.maximum(_STEPS / 2, 1)).astype(np.float32)
 
-# Of photographs that were never compressed none had more than 3 frequencies with a step; drawings have steps by chance on all
-# grids alike, at most 1.05 times stronger on one, or few.
+# Photographs that were never compressed had a step at 3 frequencies at most. Drawings may have many, but on all grids alike, or
+# a grid of their own with 6 at most; JPEGs from quality 20 on, but for 4 of 3,718, had at least 9, and traces 1.14 times stronger.
 _DISTINCT = 1.12  # how much stronger the traces of the grid are than those of every other
 _FEWEST_STEPS, _SMALLEST_SHARE = 8, 0.3  # how many frequencies have a step, and of those with coefficients above 1
 _CERTAIN = 4.0  # standard deviations of chance, of the evidence for a step
