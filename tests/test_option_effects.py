@@ -83,7 +83,7 @@ VALUES = {
     "--adversarial": "standard", "--discriminator-channels": "4", "--offset": "0", "--short-side": "64",
     "--comparator": "compact", "--comparator-layers": "relu2_2", "--comparator-weights": "random", "--kl-weight": "0.1",
     "--teacher": "vgg19", "--held-out": ".", "--classes": "4", "--margin": "0.1", "--gap": "2", "--count": "2",
-    "--crop-size": "8", "--ema": "0.9",
+    "--crop-size": "8", "--ema": "0.9", "--compression": "75",
 }  # fmt: skip
 STYLED = "content_weight style_weight tv_weight scaling content_layers style_layers"
 SOURCE = "extractor extractor_weights"
@@ -98,7 +98,10 @@ REFUSED: dict[str, list[tuple[str, str]]] = {
         ("a.png --style a.png --steps 9", "preview"),
         ("a.png -m wave -q", "show"),
     ],
-    "upscale": [("a.png --tile off -q", "verify_tiles show null_separated recursive")],
+    "upscale": [
+        ("a.png --tile off -q", "verify_tiles show null_separated recursive"),
+        ("a.png -m a.safetensors", "compression"),
+    ],
     "invert": [
         ("a.png -m compact-conv5_2 -q", f"{SEARCH} show null_separated recursive"),
         ("a.png --layers conv5 --method generator", SEARCH),
@@ -178,7 +181,7 @@ ACCEPTED: dict[str, list[tuple[str, str]]] = {
         ),
         ("a.png --style a.png", "optimizer loss"),
     ],
-    "upscale": [(". --from-file list.txt", "verify_tiles null_separated recursive show")],
+    "upscale": [(". --from-file list.txt", "compression verify_tiles null_separated recursive show")],
     "invert": [
         (". --layers conv5 --from-file list.txt", f"{SEARCH} {SOURCE} null_separated recursive show"),
         ("a.png --preset mahendran-vedaldi", "layer tv_exponent"),

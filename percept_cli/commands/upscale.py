@@ -1,5 +1,6 @@
 """`percept upscale`: photographs enlarged by a trained network."""
 
+import functools
 import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ import typer
 from percept_cli import options, parsing
 from percept_cli.conditions import EffectIf, refuse
 from percept_cli.core.images.tiles import OFF
+from percept_cli.core.inference.compression import FILE, PIXELS, Compression, find_compression, parse_compression
 from percept_cli.core.pretrained.manifest import LOOKS
 from percept_cli.errors import UsageError, VerificationError
 
@@ -49,6 +51,14 @@ def upscale(
             "--ensemble", help="The mean of eight turned and mirrored passes: less error, in 8 times the time."
         ),
     ] = False,
+    compression: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|none|N",
+            help="What the pictures lost: auto is found for each, N is a JPEG's of quality N (1 to 100).",
+        ),
+        EffectIf(lambda call: call.model is None, "-m names one network, whatever the pictures lost"),
+    ] = "auto",
     model: Annotated[
         str | None,
         typer.Option(
@@ -103,6 +113,7 @@ def upscale(
         [factor for factor, given in ((2, x2), (3, x3), (4, x4), (8, x8)) if given], scale, width, height
     )
     tile_side = parse_tile(tile)
+    given_compression = parse_compression(compression)
     if model is not None and (look is not None or blend is not None):
         raise UsageError("-m names one network, --look and --blend choose between the shipped ones: leave one out.")
     if look is not None and blend is not None:
@@ -118,6 +129,16 @@ def upscale(
         needed = int(wanted.factor or 0) if wanted.exact else wanted.network_scale(wanted.factor or 1, scales)
         networks = [find_upscaler(needed, each).name for each in looks or (None,)]
         label = label if wanted.factor is None else "-".join(networks)
+
+    @functools.cache
+    def has_photo_network(network_scale: int) -> bool:
+        return any(find_upscaler(network_scale, each, "photo").input == "photo" for each in looks or (None,))
+
+    if model is None and wanted is not None:
+        possible = scales if wanted.factor is None else [needed]
+        if not any(map(has_photo_network, possible)):
+            enlarging = "" if wanted.factor is None else f" that enlarges {needed} times"
+            refuse(f"No network for compressed photographs{enlarging} is shipped", "compression")
 
     loaded: LoadedGenerator | None = None
     if wanted is None and model is not None:
@@ -142,7 +163,7 @@ def upscale(
     from percept_cli.core.images.encode import check_size
     from percept_cli.core.inference.colors import match_colors
     from percept_cli.core.inference.upscale import Upscaler
-    from percept_cli.core.pretrained.blending import load_shipped_upscaler
+    from percept_cli.core.pretrained.blending import load_shipped_upscaler, photo_share
     from percept_cli.core.pretrained.generators import load_generator
     from percept_cli.core.runtime import CPU, fitting_size, free_memory, memory_errors
 
@@ -156,24 +177,36 @@ def upscale(
         scales = [loaded.scale]
         if enlargement.factor is not None:
             enlargement.network_scale(enlargement.factor, scales)
-    upscalers: dict[int, Upscaler] = {}
+    upscalers: dict[tuple[int, float], Upscaler] = {}  # by their scale, and a share in quarters
     whole: list[str] = []  # pictures without tiles to verify
     todo = [job for job in jobs if not job.skip]
     fields: dict[str, object] = {"model": label}
 
-    def upscaler_for(network_scale: int) -> Upscaler:
-        if network_scale not in upscalers:
-            chosen = loaded or load_shipped_upscaler(network_scale, look, blend)
+    def upscaler_for(network_scale: int, share: float) -> Upscaler:
+        if (network_scale, share) not in upscalers:
+            chosen = loaded or load_shipped_upscaler(network_scale, look, blend, photo_share=share)
             console.say(f"network: {chosen.name}{': ' if chosen.note else ''}{chosen.note}")
             network = EnsembleGenerator(chosen.network) if ensemble else chosen.network
-            upscalers[network_scale] = Upscaler(runtime.place_network(network), runtime, tile_side)
-        return upscalers[network_scale]
+            upscalers[network_scale, share] = Upscaler(runtime.place_network(network), runtime, tile_side)
+        return upscalers[network_scale, share]
+
+    def photo_share_for(photo: "Photo", job: "Job", network_scale: int) -> float:
+        if loaded is not None:
+            return 0.0
+        found, share = Compression(photo.compression), 0.0
+        if has_photo_network(network_scale):
+            found = find_compression(photo, given_compression)
+            share = photo_share(found.quality)
+            _tell_choice(found, share, photo, job, console)
+        fields.update(compression=found.quality, photo_share=share)
+        return share
 
     def operation(photo: "Photo", job: "Job") -> "Photo":
         factor, size = enlargement.factor_for(photo.height, photo.width), enlargement.size(photo.height, photo.width)
         if job.destination is not None:
             check_size(job.destination.suffix, *size)
-        upscaler = upscaler_for(enlargement.network_scale(factor, scales))
+        network_scale = enlargement.network_scale(factor, scales)
+        upscaler = upscaler_for(network_scale, photo_share_for(photo, job, network_scale))
         fitting = fitting_size(photo.height, photo.width, int(RESULT_BYTES * factor**2) + 1, free_memory(CPU))
         advice = f"Give a smaller factor, or shrink the photograph to {fitting[1]}x{fitting[0]} pixels or less"
         with memory_errors(f"{size[1]}x{size[0]} pixels", advice):
@@ -192,6 +225,22 @@ def upscale(
     process_images(jobs, operation, console, quality=quality, show=show, fields=fields)
     if verify_tiles and todo and len(whole) == len(todo):
         _refuse_to_verify("Every picture was computed as a whole")
+
+
+def _tell_choice(found: Compression, share: float, photo: "Photo", job: "Job", console: "Console") -> None:
+    """Reports the network that is taken for a compressed picture, and why; nothing for one that lost nothing."""
+    if found.quality is None:
+        return
+    jpeg = f"JPEG of quality {found.quality}"
+    if found.source == PIXELS:
+        reason = f"blocks of a JPEG of about quality {found.quality} found"
+    elif found.source == FILE:
+        reason = jpeg if photo.format == "JPEG" else f"WebP like a {jpeg}"
+    else:
+        reason = f"taken as a {jpeg}"
+    network = "network for photographs" if share else "network for clean pictures"
+    network = network if share in (0, 1) else f"{100 * share:.0f} % of the network for photographs"
+    console.say(f"{job.label}: {reason}: {network}")
 
 
 def _refuse_to_verify(reason: str) -> None:

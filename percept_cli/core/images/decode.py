@@ -17,6 +17,7 @@ from torch import Tensor
 
 from percept_cli.core.files.formats import FORMATS, advice_on
 from percept_cli.core.images import metadata, sixteen_bit
+from percept_cli.core.images.compression import file_quality
 from percept_cli.core.images.integrity import load_pixels, refuse_damaged
 from percept_cli.core.images.photo import Photo, quantize, unpremultiply
 from percept_cli.core.images.sources import open_stream
@@ -164,6 +165,8 @@ def _to_photo(image: ImageFile.ImageFile, stream: BinaryIO, name: str, short_sid
     stored = image.size
     _draft(image, short_side)
     smaller = image.size != stored
+    # A JPEG that is read smaller has lost less than its tables tell.
+    compression = None if smaller else file_quality(image, stream)
     load_pixels(image, name)
     exif = exif if is_tiff else metadata.read_exif(image, notes)
     _turn_upright(image)
@@ -191,6 +194,7 @@ def _to_photo(image: ImageFile.ImageFile, stream: BinaryIO, name: str, short_sid
         notes=tuple(notes),
         bits=kept_bits,
         whole=_upright_size(stored, pixels.shape[-2], pixels.shape[-1]) if smaller else None,
+        compression=compression,
     )
 
 

@@ -27,6 +27,8 @@ class Photo:
     describes RGB, and `pixels` are in its colors. format: Pillow's name of the format that was read. notes: sentences
     for the user. bits: 8 or 16, the depth of a channel in a file of this picture; `pixels` and `alpha` are not rounded
     to it. whole: the (height, width) of the picture in its file where `load_image` read it smaller, else None.
+    compression: the quality, 1 to 100, of a JPEG that lost as much as the file that was read, by that file's own header;
+    None where it tells nothing.
 
     A large result may hold levels instead, in a quarter or half of the memory: `pixels` and `alpha` of uint8 (0 to 255)
     or uint16 (0 to 65535). `encode_image` takes them; everything else takes what `floats` makes of them.
@@ -41,6 +43,7 @@ class Photo:
     notes: tuple[str, ...] = ()
     bits: int = 8
     whole: tuple[int, int] | None = None
+    compression: int | None = None
 
     @property
     def height(self) -> int:

@@ -12,8 +12,13 @@ from torch import Tensor
 from percept_cli.core.generators import Generator
 from percept_cli.core.pretrained.files import load_weights_and_metadata
 from percept_cli.core.pretrained.generators import LoadedGenerator, load_generator, read_recipe
-from percept_cli.core.pretrained.manifest import find_upscaler
+from percept_cli.core.pretrained.manifest import INPUTS, find_upscaler
 from percept_cli.errors import UsageError
+
+# The quality of a JPEG, 1 to 100, up to which the network for photographs is taken alone.
+WORST_BLENDED = 88
+
+BLEND = "blend"  # the architecture of a network that mixes the pictures of two
 
 
 class BlendedUpscaler(Generator):
@@ -33,14 +38,32 @@ class BlendedUpscaler(Generator):
         return torch.lerp(self.first(images).float(), self.second(images).float(), self.share)
 
 
-def load_shipped_upscaler(scale: int, look: str | None = None, blend: float | None = None) -> LoadedGenerator:
+def photo_share(quality: int | None) -> float:
+    """The share, 0 to 1 in quarters, of the network for photographs in one for a JPEG of a quality from 1 to 100.
+
+    quality: None for a picture that lost nothing.
+    """
+    if quality is None:
+        return 0.0
+    return round(4 * min(1.0, (100 - quality) / (100 - WORST_BLENDED))) / 4
+
+
+def load_shipped_upscaler(
+    scale: int, look: str | None = None, blend: float | None = None, *, photo_share: float = 0.0
+) -> LoadedGenerator:
     """The shipped upscaler of a scale and a look (see `find_upscaler`), or a blend from 0, faithful, to 1, natural.
 
-    Raises ModelError where none is shipped for them.
+    photo_share: from 0, the network for clean pictures, to 1, the one for compressed photographs; without effect where
+    none of these is shipped. Raises ModelError where none is shipped for the scale and the looks.
     """
 
     def load(look: str | None) -> LoadedGenerator:
-        return load_generator(str(find_upscaler(scale, look).path), "upscaler", scale)
+        models = [find_upscaler(scale, look, input) for input in INPUTS]
+        ends = [models[0]] if photo_share == 0 or models[0] == models[1] else models
+        if photo_share == 1:
+            ends = ends[-1:]
+        networks = [load_generator(str(model.path), "upscaler", scale) for model in ends]
+        return blend_upscalers(networks[0], networks[1], photo_share) if len(networks) == 2 else networks[0]
 
     if blend is None:
         return load(look)
@@ -59,9 +82,11 @@ def blend_upscalers(first: LoadedGenerator, second: LoadedGenerator, share: floa
         raise UsageError(f"{first.name} and {second.name} enlarge differently and cannot be blended.")
     name = f"{first.name}-{second.name}-{share:g}"
     kinds = [(each.architecture, each.metadata.get("arguments")) for each in (first, second)]
-    if kinds[0] != kinds[1]:
+    if kinds[0] != kinds[1] or first.architecture == BLEND:
         network: Generator = BlendedUpscaler(first.network, second.network, share)
-        return LoadedGenerator(network, name, "blend", {}, "the looks differ in architecture: their pictures are mixed")
+        return LoadedGenerator(
+            network, name, BLEND, {}, "the networks differ in architecture: their pictures are mixed"
+        )
     network = copy.deepcopy(first.network)
     network.load_state_dict(blend_weights(network.state_dict(), second.network.state_dict(), share))
     return LoadedGenerator(network, name, first.architecture, first.metadata)

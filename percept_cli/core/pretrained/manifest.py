@@ -30,6 +30,9 @@ PUBLISHED = {
 LOOKS = ("faithful", "natural")
 """What upscalers are trained for: the smallest error, or the appearance of photographs."""
 
+INPUTS = ("clean", "photo")
+"""What upscalers are trained on: pictures that lost nothing, or compressed and noisy ones."""
+
 
 @dataclass(frozen=True)
 class Model:
@@ -45,9 +48,10 @@ class Model:
     command: str
     description: str = ""
     figures: dict[str, float] = field(default_factory=dict)
-    # Of an upscaler: its factor, and one of LOOKS
+    # Of an upscaler: its factor, one of LOOKS and one of INPUTS
     scale: int = 0
     look: str = ""
+    input: str = "clean"
     # Of an inverter: the extractor, and the full name of the layer, of the features that it inverts
     extractor: str = ""
     layer: str = ""
@@ -150,16 +154,18 @@ def read_metadata(path: Path) -> dict[str, str]:
         return {}
 
 
-def find_upscaler(scale: int, look: str | None = None) -> Model:
-    """The first shipped upscaler of a scale and a look; look: None for natural if there is one, else faithful.
+def find_upscaler(scale: int, look: str | None = None, input: str = "clean") -> Model:
+    """The first shipped upscaler of a scale, a look and an input; look: None for natural if there is one, else faithful.
 
-    Raises ModelError, with a list of the shipped ones, if there is none.
+    input: one of INPUTS; where there is none for `photo`, the one for clean pictures is taken. Raises ModelError, with a
+    list of the shipped ones, if there is none.
     """
     upscalers = [model for model in shipped_models().values() if model.role == "upscaler"]
+    known = {(model.scale, model.look, model.input): model for model in reversed(upscalers)}
     for wanted in [look] if look else reversed(LOOKS):
-        for model in upscalers:
-            if (model.scale, model.look) == (scale, wanted):
-                return model
+        # For clean pictures there is one of every look that is shipped.
+        if clean := known.get((scale, wanted, "clean")):
+            return known.get((scale, wanted, input), clean)
     there = ", ".join(model.name for model in upscalers) or "none"
     what = f"--x{scale} --look {look}" if look else f"--x{scale}"
     raise ModelError(f"No upscaler for {what} is shipped. Shipped: {there}. A file is given with -m FILE.")
@@ -185,7 +191,7 @@ def upscaler_scales(looks: Iterable[str] = ()) -> list[int]:
     """The factors for which upscalers of all the `looks` are shipped, in ascending order."""
     found: dict[int, set[str]] = {}
     for model in shipped_models().values():
-        if model.role == "upscaler":
+        if (model.role, model.input) == ("upscaler", "clean"):
             found.setdefault(model.scale, set()).add(model.look)
     return sorted(scale for scale, known in found.items() if known >= set(looks))
 
