@@ -255,10 +255,12 @@ def test_crops_of_any_size_get_logits(name: str) -> None:
     for height, width in ((network.smallest, network.smallest), (network.smallest + 9, 81), (96, 70)):
         logits: Tensor = network(torch.rand(1, 3, height, width))
         assert logits.shape[:2] == (1, 1)
-        assert logits.dim() == (4 if name == "patch" else 2)
+        assert logits.dim() == (2 if name in ("srgan", "deepsim") else 4)
 
 
-@pytest.mark.parametrize(("name", "arguments"), [("srgan", {}), ("patch", {}), ("patch", {"spectral": True})])
+@pytest.mark.parametrize(
+    ("name", "arguments"), [("srgan", {}), ("patch", {}), ("patch", {"spectral": True}), ("unet", {})]
+)
 def test_a_discriminator_learns_to_tell(name: str, arguments: dict[str, bool]) -> None:
     """Noise from plains, in ten steps; its arguments rebuild it."""
     network = create_discriminator(name, 4, **arguments)
@@ -282,6 +284,13 @@ def test_spectral_norm_takes_the_place_of_batch_norm() -> None:
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             assert torch.linalg.matrix_norm(module.weight.flatten(1), 2).item() == pytest.approx(1, rel=0.05)
+
+
+def test_the_unet_judges_every_pixel() -> None:
+    """A logit for each pixel of a picture of any sides, by the published layers: 4,376,897 parameters with 64 channels."""
+    network = create_discriminator("unet")
+    assert parameters(network) == 4_376_897
+    assert network(torch.rand(1, 3, 37, 50)).shape == (1, 1, 37, 50)
 
 
 def test_an_unknown_discriminator_is_refused() -> None:

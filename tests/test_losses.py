@@ -9,6 +9,7 @@ from torch import Tensor
 from percept_cli.core.extractors import FeatureExtractor
 from percept_cli.core.inference.colors import match_histogram
 from percept_cli.core.losses import (
+    ConsistencyTerm,
     ContextualTerm,
     FeatureTerm,
     LowFrequencyTerm,
@@ -591,6 +592,17 @@ def test_low_frequencies_by_hand():
     assert low_frequency_loss(dot, images, sigma=1.0) > low_frequency_loss(dot, images)
 
 
+def test_consistency_sees_what_is_left_after_shrinking():
+    """A difference of one level counts in full, a checkerboard that averages to nothing does not."""
+    images = torch.full((1, 3, 32, 32), 0.5)
+    board = ((torch.arange(32).view(-1, 1) + torch.arange(32)) % 2).float().expand(1, 3, 32, 32) - 0.5
+
+    assert ConsistencyTerm(4)(images + 0.1, {}, images, {})[""].item() == pytest.approx(0.1)
+    inside = ConsistencyTerm(4)(images + board, {}, images, {})[""].item()
+    assert inside < 0.02  # only the repeated pixels of the edges do not average to nothing
+    assert ConsistencyTerm(1)(images + board, {}, images, {})[""].item() == pytest.approx(0.5)
+
+
 # --- the weighted sum
 
 
@@ -608,6 +620,7 @@ TERMS = (
     "contextual_style",
     "contextual",
     "low_frequency",
+    "consistency",
 )
 
 
@@ -640,6 +653,7 @@ def every_term(extractor: FeatureExtractor) -> dict[str, torch.nn.Module]:
         "contextual_style": contextual_style_term(extractor),
         "contextual": ContextualTerm({"relu2_1": 0.5, "relu3_1": 1.0}, bandwidth=0.5),
         "low_frequency": LowFrequencyTerm(),
+        "consistency": ConsistencyTerm(4),
     }
 
 
@@ -653,6 +667,7 @@ def test_the_total_is_the_sum_of_its_named_parts(extractor):
         "style.relu1_1", "style.relu2_1", "style.relu3_1", "style.relu3_3", "tv", "tv_1", "pixels", "pixels_l1",
         "pixels_charbonnier", "texture.relu1_1", "texture.relu2_1", "contextual_style.relu3_1",
         "contextual_style.relu3_3", "contextual.relu2_1", "contextual.relu3_1", "low_frequency",
+        "consistency",
     ]  # fmt: skip
     assert all(part.dim() == 0 and part.item() > 0 for part in parts.values())
     torch.testing.assert_close(total, torch.stack(list(parts.values())).sum())

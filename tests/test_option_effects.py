@@ -34,8 +34,8 @@ ALWAYS = {
     "train style": "style output data style_size loss content_weight style_weight tv_weight scaling content_layers "
     "style_layers extractor extractor_weights seed device precision threads preview overwrite quiet verbose json",
     "train upscale": "output data scale preset steps batch patch learning_rate optimizer start degradation pixel_weight "
-    "feature_weight texture_weight contextual_weight low_frequency_weight adversarial_weight tv_weight seed device "
-    "precision threads ema resume overwrite quiet verbose json",
+    "feature_weight texture_weight contextual_weight low_frequency_weight consistency_weight adversarial_weight tv_weight "
+    "seed device precision threads ema resume overwrite quiet verbose json",
     "train translate": "output source target pairs match degrade amount data steps batch size learning_rate optimizer "
     "generator width start pixel_weight feature_weight contextual_weight gram_weight low_frequency_weight content_weight "
     "adversarial_weight matching_weight tv_weight seed device precision threads ema resume overwrite quiet verbose json",
@@ -80,7 +80,7 @@ VALUES = {
     "--smallest-crop": "0.5", "--learning-rate": "0.1", "--generator": "johnson", "--width": "0.5", "--norm": "inner",
     "--start": "wave", "--pixel": "l1", "--feature-layers": "relu2_2", "--feature-distance": "mse",
     "--texture-layers": "relu2_2", "--contextual-layers": "relu2_2", "--gram-layers": "relu2_2",
-    "--adversarial": "standard", "--discriminator-channels": "4", "--offset": "0", "--short-side": "64",
+    "--adversarial": "standard", "--discriminator": "unet", "--discriminator-channels": "4", "--offset": "0", "--short-side": "64",
     "--comparator": "compact", "--comparator-layers": "relu2_2", "--comparator-weights": "random", "--kl-weight": "0.1",
     "--teacher": "vgg19", "--held-out": ".", "--classes": "4", "--margin": "0.1", "--gap": "2", "--count": "2",
     "--crop-size": "8", "--ema": "0.9", "--compression": "75",
@@ -123,7 +123,8 @@ REFUSED: dict[str, list[tuple[str, str]]] = {
     "train upscale": [
         (
             "--preset swift",
-            f"feature_layers feature_distance texture_layers contextual_layers adversarial discriminator_channels scaling {SOURCE}",
+            "feature_layers feature_distance texture_layers contextual_layers adversarial discriminator "
+            f"discriminator_channels jitter scaling {SOURCE}",
         ),
         ("--preset srgan --feature-weight 0", "feature_layers feature_distance pixel"),
     ],
@@ -200,8 +201,8 @@ ACCEPTED: dict[str, list[tuple[str, str]]] = {
     "train upscale": [
         (
             "--feature-weight 1 --texture-weight 1 --contextual-weight 1 --adversarial-weight 1",
-            "pixel feature_layers feature_distance texture_layers contextual_layers adversarial discriminator_channels "
-            f"scaling {SOURCE}",
+            "pixel feature_layers feature_distance texture_layers contextual_layers adversarial discriminator "
+            f"discriminator_channels jitter scaling {SOURCE}",
         )
     ],
     "train translate": [

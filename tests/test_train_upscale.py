@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -19,7 +20,7 @@ from percept_cli.core.runtime import Runtime
 from percept_cli.core.training.presets import RECIPES, Recipe, find_recipe
 from percept_cli.core.training.recipes import create_loss, loss_layers, total_of
 from percept_cli.core.training.runs.run import Run
-from percept_cli.core.training.upscaling import UpscaleTraining, train_upscale
+from percept_cli.core.training.upscaling import UpscaleTraining, cut_alike, train_upscale
 from percept_cli.errors import UsageError
 from tests.conftest import fitting
 from tests.test_training import assert_resumes_to_the_same_bits, read_log
@@ -43,7 +44,7 @@ def command(photos: Path) -> Command:
 
 STEPS = 10
 # All there is to a run: features, textures, a discriminator.
-EVERYTHING = ("--preset", "swift-natural", "--adversarial-weight", 0.1, "--discriminator-channels", 8, "--steps", STEPS)
+EVERYTHING = ("--preset", "swift-natural", "--texture-weight", 0.1, "--discriminator-channels", 8, "--steps", STEPS)
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +65,7 @@ def test_a_stopped_training_goes_on_to_the_same_bits(
 def test_every_loss_has_its_name_in_the_log(unbroken: Path) -> None:
     """Pixels, features and textures by layer, the generator's adversarial loss and the discriminator's own."""
     names = {name.partition(".")[0] for name in read_log(unbroken)[0]["parts"]}
-    assert names == {"pixel", "feature", "texture", "adversarial", "discriminator"}
+    assert names == {"pixel", "feature", "texture", "consistency", "adversarial", "discriminator"}
 
 
 def test_context_is_compared_at_its_own_layers(percept: Callable, command: Command, tmp_path: Path) -> None:
@@ -114,6 +115,20 @@ def test_degradations_and_distances_change_the_loss(percept: Callable, command: 
         assert percept(*command(output, *further)).code == 0
         losses.append(read_log(output)[0]["total"])
     assert len(set(losses)) == 6
+
+
+def test_features_are_compared_at_every_offset() -> None:
+    """With a jitter of 2 nine places of one size occur, and result and target are cut at the same one."""
+    places = torch.arange(8 * 9).view(1, 1, 8, 9).expand(1, 3, 8, 9).float()
+    corners = set()
+    for seed in range(100):
+        result, target = cut_alike(places, places + 0.5, 2, np.random.default_rng(seed))
+        assert result.shape == (1, 3, 6, 7)
+        assert torch.equal(result + 0.5, target)
+        corners.add(int(result[0, 0, 0, 0]))
+    assert corners == {9 * top + left for top in range(3) for left in range(3)}
+    whole = cut_alike(places, places, 0, np.random.default_rng(0))
+    assert torch.equal(whole[0], places)
 
 
 def test_an_upscaler_learns(percept: Callable, command: Command, tmp_path: Path) -> None:
@@ -195,6 +210,7 @@ def test_an_upscaler_is_trained_from_python(photos: Path, tmp_path: Path) -> Non
     ("further", "sentence"),
     [
         (("--preset", "swft"), "Did you mean 'swift'"),
+        (("--preset", "swift-natural", "--jitter", 20), "--jitter 20 leaves 4 of 24 pixels"),
         (("--scale", 5), "give one of 2, 3, 4, 8"),
         (("--degradation", "bicubc"), "Did you mean 'bicubic'"),
         (("--optimizer", "muonn"), "Did you mean 'muon'"),

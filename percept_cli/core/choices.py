@@ -7,6 +7,7 @@ SCALINGS = ("typical", "paper")
 PIXEL_DISTANCES = ("mse", "l1", "charbonnier")
 FEATURE_DISTANCES = ("mse", "l1", "cosine")
 UPSCALER_ADVERSARIAL = ("standard", "relativistic")
+UPSCALER_DISCRIMINATORS = ("srgan", "unet")
 TRANSLATION_ADVERSARIAL = ("least-squares", "standard")
 
 # The roles of models that make pictures

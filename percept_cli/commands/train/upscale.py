@@ -22,6 +22,7 @@ def _recipe(call: Call) -> Recipe:
     return replace(find_recipe(call.preset), **{name: value for name, value in own.items() if value is not None})
 
 
+PLACED = weighs(_recipe, "feature", "texture", "contextual", "adversarial")
 OF_FEATURES, OF_TEXTURES, OF_CONTEXT, OF_PIXELS, AGAINST_DISCRIMINATOR = (
     weighs(_recipe, loss) for loss in ("feature", "texture", "contextual", "pixel", "adversarial")
 )
@@ -65,6 +66,17 @@ class Losses:
     adversarial_weight: options.Weight = None
     adversarial: Annotated[
         str | None, loss_choice("adversarial loss", choices.UPSCALER_ADVERSARIAL, None), AGAINST_DISCRIMINATOR
+    ] = None
+    discriminator: Annotated[
+        str | None,
+        loss_choice("discriminator", choices.UPSCALER_DISCRIMINATORS, "unet judges every pixel."),
+        AGAINST_DISCRIMINATOR,
+    ] = None
+    jitter: Annotated[
+        int | None, loss_option(min=0, help="Features are compared at an offset of at most so many pixels."), PLACED
+    ] = None
+    consistency_weight: Annotated[
+        float | None, loss_option(min=0.0, help="The result, shrunk again, equals the input.")
     ] = None
     discriminator_channels: Annotated[
         int | None, loss_option(min=1, help="Width of the discriminator's first layer."), AGAINST_DISCRIMINATOR

@@ -3,6 +3,7 @@
 `smallest` is the smallest side, in pixels, of the images that each takes.
 """
 
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -107,6 +108,44 @@ class MultiscaleDiscriminator(nn.Module):
         return outputs
 
 
+class UnetDiscriminator(nn.Module):
+    """Real-ESRGAN's discriminator (Wang et al. 2021, section 3.3): images (N, 3, H, W) in [0, 1] to (N, 1, H, W) logits.
+
+    A U-Net (Schonfeld et al. 2020) of three halvings and three doublings, which judges every pixel. channels: of the first
+    convolution, 64 in the paper; the deepest has 8 times as many. Departs from the paper, which has spectral norm: it is to
+    keep a long training stable, and trainings here are short and clip their gradients.
+    """
+
+    smallest = 16
+
+    def __init__(self, channels: int = 64):
+        super().__init__()
+        self.arguments: dict[str, Any] = {"channels": channels}
+        widths = [channels * factor for factor in (1, 2, 4, 8)]
+        self.first = nn.Conv2d(3, channels, 3, padding=1)
+        self.down = nn.ModuleList(nn.Conv2d(*pair, 4, 2, padding=1, bias=False) for pair in pairwise(widths))
+        self.up = nn.ModuleList(_unbiased3(*pair) for pair in pairwise(reversed(widths)))
+        self.last = nn.Sequential(
+            *(part for _ in range(2) for part in (_unbiased3(channels, channels), nn.LeakyReLU(SLOPE))),
+            nn.Conv2d(channels, 1, 3, padding=1),
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = F.leaky_relu(self.first(2 * images - 1), SLOPE)
+        before = []
+        for layer in self.down:
+            before.append(features)
+            features = F.leaky_relu(layer(features), SLOPE)
+        for layer, skipped in zip(self.up, reversed(before), strict=True):
+            enlarged = F.interpolate(features, size=skipped.shape[-2:], mode="bilinear", align_corners=False)
+            features = F.leaky_relu(layer(enlarged), SLOPE) + skipped
+        return self.last(features)
+
+
+def _unbiased3(inputs: int, outputs: int) -> nn.Module:
+    return nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
+
+
 class DeepsimDiscriminator(nn.Module):
     """DeePSiM's discriminator (Dosovitskiy & Brox 2016): images (N, 3, H, W) in [0, 1] to one logit each, (N, 1).
 
@@ -170,6 +209,7 @@ def _convolution(inputs: int, outputs: int, stride: int, spectral: bool, bias: b
 DISCRIMINATORS: dict[str, type[nn.Module]] = {
     "srgan": SrganDiscriminator,
     "patch": PatchDiscriminator,
+    "unet": UnetDiscriminator,
     "deepsim": DeepsimDiscriminator,
 }
 

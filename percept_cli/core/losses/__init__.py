@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from percept_cli.core.losses.contextual import contextual_loss, contextual_similarity
     from percept_cli.core.losses.style import StyleTerm
     from percept_cli.core.losses.terms import (
+        ConsistencyTerm,
         ContextualTerm,
         FeatureTerm,
         GramTerm,
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from percept_cli.core.losses.weighted import PerceptualLoss
 
 __all__ = [
+    "ConsistencyTerm",
     "ContextualTerm",
     "FeatureTerm",
     "GramTerm",

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from percept_cli.core import choices
 from percept_cli.core.choices import PIXEL_DISTANCES
+from percept_cli.core.images.resize import resize_bicubic
 from percept_cli.core.losses.contextual import contextual_loss
 from percept_cli.core.losses.functional import (
     at_least_float32,
@@ -205,3 +206,16 @@ class LowFrequencyTerm(Term):
 
     def forward(self, images: Tensor, features: Features, target_images: Tensor, targets: Features) -> Parts:
         return {"": low_frequency_loss(images, target_images)}
+
+
+class ConsistencyTerm(Term):
+    """The absolute difference of images and compared images that were shrunk `scale` times, as the network's input was."""
+
+    def __init__(self, scale: int):
+        super().__init__()
+        self.scale = scale
+
+    def forward(self, images: Tensor, features: Features, target_images: Tensor, targets: Features) -> Parts:
+        height, width = images.shape[-2] // self.scale, images.shape[-1] // self.scale
+        difference = resize_bicubic(at_least_float32(images) - target_images, height, width)
+        return {"": difference.abs().mean()}

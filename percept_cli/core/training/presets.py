@@ -41,7 +41,10 @@ class Recipe:
     adversarial_weight: float = 0.0
     adversarial: str = "standard"
     matching_weight: float = 0.0
+    discriminator: str = "srgan"
     discriminator_channels: int = 64
+    jitter: int = 0
+    consistency_weight: float = 0.0
     tv_weight: float = 0.0
     scaling: str = "typical"
     degradation: str = "bicubic"
@@ -66,11 +69,11 @@ class Recipe:
 # `compact` has. The weights of losses that the papers sum are converted to those of means.
 _RECIPES = (
     Recipe("swift", "swift"),
-    # Sharp by features and textures, kept near the photograph by pixels; begins with the weights of a `swift` (--start).
+    # Sharp by features and a discriminator, kept near the photograph by pixels; begins with a trained `swift` (--start).
     Recipe(
-        "swift-natural", "swift-even", pixel_weight=2.0, feature_weight=1.0,
-        feature_layers=("relu1_2", "relu2_2", "relu3_4"), feature_distance="cosine", texture_weight=1.0,
-        adversarial_weight=0.05, discriminator_channels=16, steps=1000, batch=8, patch=32, learning_rate=5e-4,
+        "swift-natural", "swift-even", consistency_weight=1.0, feature_weight=1.0,
+        feature_layers=("relu1_2", "relu2_2", "relu3_4"), feature_distance="cosine", jitter=7, adversarial_weight=0.15,
+        discriminator="unet", discriminator_channels=32, steps=1000, batch=8, patch=32, learning_rate=5e-4,
     ),
     # Johnson et al. 2016, section 4.2: relu2_2 alone, 288x288 patches, batch 4, 200,000 steps. The strength of total
     # variation is the largest that the paper names for styles, since it names none for upscalers.

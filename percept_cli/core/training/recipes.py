@@ -10,6 +10,7 @@ from percept_cli.core.extractors import Architecture, FeatureExtractor
 from percept_cli.core.extractors.geometry import check_spatial
 from percept_cli.core.losses.scaling import is_typical
 from percept_cli.core.losses.terms import (
+    ConsistencyTerm,
     ContextualTerm,
     FeatureTerm,
     GramTerm,
@@ -75,8 +76,8 @@ class RecipeLoss(nn.Module):
         return parts | (self.to_source.compare(result, features, source) if self.to_source else {})
 
 
-def create_loss(recipe: Recipe, extractor: FeatureExtractor | None) -> RecipeLoss:
-    """The losses of a recipe; extractor: tapped at its `loss_layers`, None if there are none.
+def create_loss(recipe: Recipe, extractor: FeatureExtractor | None, scale: int = 1) -> RecipeLoss:
+    """The losses of a recipe; extractor: tapped at its `loss_layers`, None if there are none; scale: of an upscaler.
 
     Raises UsageError for unknown names, and if all weights are 0, that of the adversarial loss too.
     """
@@ -94,6 +95,7 @@ def create_loss(recipe: Recipe, extractor: FeatureExtractor | None) -> RecipeLos
         "contextual": (ContextualTerm(contextual, recipe.bandwidth), recipe.contextual_weight),
         "gram": (GramTerm(gram, typical), recipe.gram_weight),
         "low_frequency": (LowFrequencyTerm(), recipe.low_frequency_weight),
+        "consistency": (ConsistencyTerm(scale), recipe.consistency_weight),
     }
     to_source: dict[str, tuple[Term, float]] = {
         "content": (FeatureTerm(content, typical=typical), recipe.content_weight),

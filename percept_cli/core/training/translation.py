@@ -24,7 +24,18 @@ from percept_cli.errors import UsageError, unknown_name
 # about a tenth of Muon's.
 DISCRIMINATOR_SHARE = {"muon": 0.2, "adam": 1.0}
 # The fields of a recipe that are only for upscalers
-OF_UPSCALERS = ("architecture", "texture_weight", "texture_layers", "scaling", "degradation", "patch")
+OF_UPSCALERS = (
+    "architecture",
+    "texture_weight",
+    "texture_layers",
+    "scaling",
+    "degradation",
+    "patch",
+    "discriminator",
+    "discriminator_view",
+    "jitter",
+    "consistency_weight",
+)
 
 
 @dataclass(frozen=True)

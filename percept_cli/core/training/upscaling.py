@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor, nn
 
-from percept_cli.core.choices import DEGRADATIONS, SCALES, UPSCALER_ADVERSARIAL
+from percept_cli.core.choices import DEGRADATIONS, SCALES, UPSCALER_ADVERSARIAL, UPSCALER_DISCRIMINATORS
 from percept_cli.core.data.degradation import degrade
 from percept_cli.core.data.photos import Crops, photo_settings
 from percept_cli.core.generators.discriminators import create_discriminator
@@ -24,6 +24,7 @@ from percept_cli.errors import UsageError, unknown_name
 # The discriminator's learning rate over the generator's, by the generator's optimizer: the discriminator has Adam, whose
 # rates are about a tenth of Muon's. With a share of 0.1 it still guessed after 500 steps.
 DISCRIMINATOR_SHARE = {"muon": 0.5, "adam": 1.0}
+SMALLEST_COMPARED = 8  # pixels a side, of which a discriminator leaves one
 # The fields of a recipe that are only for translations
 OF_TRANSLATIONS = (
     "bandwidth", "gram_weight", "gram_layers", "content_weight", "content_layers", "matching_weight", "size"
@@ -51,6 +52,14 @@ class UpscaleTraining:
             raise UsageError(unknown_name("degradation", self.recipe.degradation, DEGRADATIONS))
         if self.recipe.adversarial_weight and self.recipe.adversarial not in UPSCALER_ADVERSARIAL:
             raise UsageError(unknown_name("adversarial loss", self.recipe.adversarial, UPSCALER_ADVERSARIAL))
+        if self.recipe.adversarial_weight and self.recipe.discriminator not in UPSCALER_DISCRIMINATORS:
+            raise UsageError(unknown_name("discriminator", self.recipe.discriminator, UPSCALER_DISCRIMINATORS))
+        side = self.recipe.patch * self.scale
+        if side - self.recipe.jitter < SMALLEST_COMPARED:
+            raise UsageError(
+                f"--jitter {self.recipe.jitter} leaves {side - self.recipe.jitter} of {side} pixels of an enlarged crop; "
+                f"{SMALLEST_COMPARED} are needed. Give less, or a larger --patch."
+            )
 
 
 def train_upscale(photos: Sequence[Path], run: Run, options: UpscaleTraining) -> Iterator[TrainingStep]:
@@ -62,10 +71,10 @@ def train_upscale(photos: Sequence[Path], run: Run, options: UpscaleTraining) ->
     seed_everything(options.seed)
     taps = loss_layers(recipe, options.extractor.architecture)
     extractor = runtime.freeze(options.extractor.create(taps, options.seed, run.announce)) if taps else None
-    loss = create_loss(recipe, extractor)
+    loss = create_loss(recipe, extractor, options.scale)
     adversarial = None
     if recipe.adversarial_weight:
-        discriminator = run.place(create_discriminator("srgan", recipe.discriminator_channels))
+        discriminator = run.place(create_discriminator(recipe.discriminator, recipe.discriminator_channels))
         adversarial = AdversarialLoss(discriminator, runtime, recipe.adversarial, recipe.adversarial_weight)
     network = start_generator(
         "upscaler", recipe.architecture, options.start, scale=options.scale, announce=run.announce
@@ -90,9 +99,11 @@ def train_upscale(photos: Sequence[Path], run: Run, options: UpscaleTraining) ->
         small = runtime.place(shrink(images, step))
         with runtime.autocast():
             result = network(small)
-        parts = loss(result, images, images)
+        # Extractors and discriminators halve their maps on a grid: at one fixed place they would reward a pattern that fits it.
+        result, target = cut_alike(result, images, recipe.jitter, np.random.default_rng((options.seed, step, rank, 2)))
+        parts = loss(result, target, target)
         if adversarial is not None:
-            parts |= adversarial.generator_parts(result, images)
+            parts |= adversarial.generator_parts(result, target)
         return total_of(parts), parts
 
     # `percept upscale --look` finds a model by this entry.
@@ -101,5 +112,18 @@ def train_upscale(photos: Sequence[Path], run: Run, options: UpscaleTraining) ->
     return run.train(
         training, crops, recipe.batch, compute_loss, recipe.learning_rate, settings,
         clip_norm=CLIP_NORM, shown=(sample, shrink(sample, 0)),
-        finish=lambda: run.save_generator("upscaler", recipe.architecture, look=look),
+        finish=lambda: run.save_generator(
+            "upscaler", recipe.architecture, look=look, input="photo" if recipe.degradation == "photo" else "clean"
+        ),
     )  # fmt: skip
+
+
+def cut_alike(result: Tensor, target: Tensor, jitter: int, random: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Two images (N, 3, H, W) without `jitter` of their rows and columns, (N, 3, H - jitter, W - jitter).
+
+    How many are cut at the top and the left is drawn from 0 to `jitter`, the same for both.
+    """
+    top, left = (int(offset) for offset in random.integers(jitter + 1, size=2))
+    height, width = target.shape[-2] - jitter, target.shape[-1] - jitter
+    rows, columns = slice(top, top + height), slice(left, left + width)
+    return result[..., rows, columns], target[..., rows, columns]
