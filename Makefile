@@ -7,7 +7,7 @@ DEEPSIM = $(BIN)/python bench/deepsim.py $(foreach folder,$(DATA),--data $(folde
 TRAINED = $(if $(TRAIN),-- $(TRAIN))
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-numerical test-slow lint bench bench-upscalers bench-deepsim models models-check pictures gallery
+.PHONY: help install demo test test-numerical test-slow lint bench bench-photographs bench-upscalers bench-deepsim models models-check pictures gallery
 
 help:  ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "make %-15s %s\n", $$1, $$2}'
@@ -58,12 +58,16 @@ models: install  ## Train the shipped upscalers anew, what is missing: DATA=phot
 	$(if $(DATA),,$(error Give the folder of the folders of photographs: make models DATA=photos/))
 	$(BIN)/python bench/build_models.py $(FILES) --data $(DATA) $(if $(EVAL),--eval $(EVAL)) $(if $(ONLY),--only $(ONLY)) $(TRAINED)
 
+bench-photographs: install  ## Enlarge JPEGs by every shipped network: HR="SET5/x4/HR BSD100/x4/HR KODAK24" [VGG19=file] [OPTIONS=...]
+	$(if $(HR),,$(error Give folders of photographs: make bench-photographs HR=photos/))
+	$(BIN)/python bench/photographs.py $(HR) $(if $(VGG19),--vgg19 $(VGG19)) $(OPTIONS)
+
 models-check: install  ## Check the shipped models, the manifest and the recipes; measure the upscalers again: [EVAL=sets/]
 	$(BIN)/python bench/check_models.py $(if $(EVAL),--eval $(EVAL))
 
-pictures: install  ## Make the pictures of README and docs anew
+pictures: install  ## Make the pictures of README and docs anew: [KODAK24=folder]
 	$(BIN)/python bench/pictures.py $(PHOTO) docs/styles.jpg
-	$(BIN)/python bench/sheets.py docs
+	$(BIN)/python bench/sheets.py docs $(if $(KODAK24),--kodak $(KODAK24))
 
 gallery: install  ## Make the pictures of docs/gallery.md anew, by its own commands
 	$(BIN)/python bench/gallery.py docs/gallery.md
