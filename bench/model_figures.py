@@ -1,11 +1,13 @@
 """PSNR of an upscaler on the usual sets: on luma, with a border of its scale left out, as models/manifest.toml states it."""
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 from torch import Tensor
 
+from percept_cli.core.data.compression import compress_jpeg
 from percept_cli.core.data.degradation import degrade
 from percept_cli.core.files.folders import find_pairs
 from percept_cli.core.files.inputs import find_images
@@ -17,11 +19,14 @@ from percept_cli.core.pretrained.generators import load_generator
 from percept_cli.core.runtime import Runtime
 from percept_cli.errors import UsageError
 
+PSNR = re.compile(r"(?P<set>[a-z0-9]+?)(_q(?P<quality>\d+))?_psnr")
+
 
 def measure(model: Path, evaluation: Path, names: Mapping[str, float], runtime: Runtime) -> dict[str, float]:
     """Those figures of a model, of the `names` of its manifest, that the sets in the folder `evaluation` give.
 
-    Named SET_psnr: the mean over the pictures of SET/xSCALE/HR, enlarged from SET/xSCALE/LR, in decibels.
+    Named SET_psnr: the mean over the pictures of SET/xSCALE/HR, enlarged from SET/xSCALE/LR, in decibels. Named
+    SET_q75_psnr: the same from JPEG files (4:2:0) of quality 75 of these.
     """
     network = runtime.place_network(load_generator(str(model), "upscaler").network)
     comparison = create_comparison(["psnr"], runtime, border=network.scale)
@@ -30,18 +35,25 @@ def measure(model: Path, evaluation: Path, names: Mapping[str, float], runtime: 
         folder = find_set(evaluation, name)
         if folder is not None:
             measured = [
-                comparison.measure(upscale(Photo(small), network, runtime).visible(), large).figures
+                comparison.measure(upscale(Photo(compressed(small, name)), network, runtime).visible(), large).figures
                 for small, large in pairs(folder, network.scale)
             ]
             found[name] = mean_figures(measured)["psnr_y"]
     return found
 
 
+def compressed(small: Tensor, name: str) -> Tensor:
+    """The small picture (1, 3, h, w) of a figure by its name: as it is, or as a JPEG has it."""
+    found = PSNR.fullmatch(name)
+    return compress_jpeg(small, int(found["quality"])) if found and found["quality"] else small
+
+
 def find_set(evaluation: Path, name: str) -> Path | None:
     """The folder of the set of a figure, `Set5` for `set5_psnr`; None for other figures and where there is none."""
-    wanted, _, metric = name.rpartition("_")
-    if metric != "psnr":
+    found = PSNR.fullmatch(name)
+    if found is None:
         return None
+    wanted = found["set"]
     return next((entry for entry in sorted(evaluation.iterdir()) if entry.name.lower() == wanted), None)
 
 

@@ -19,8 +19,8 @@ from percept_cli.core.images.encode import save_image
 from percept_cli.core.images.sixteen_bit import encode_png
 from percept_cli.core.inference.upscale import upscale
 from percept_cli.core.pretrained import manifest
-from percept_cli.core.pretrained.blending import BlendedUpscaler, blend_upscalers, load_shipped_upscaler
-from percept_cli.core.pretrained.files import save_weights, sha256_of
+from percept_cli.core.pretrained.blending import BlendedUpscaler, blend_files, blend_upscalers, load_shipped_upscaler
+from percept_cli.core.pretrained.files import load_weights, save_weights, sha256_of
 from percept_cli.core.pretrained.generators import LoadedGenerator, load_generator
 from percept_cli.core.runtime import choose_runtime
 from percept_cli.errors import UsageError
@@ -429,6 +429,21 @@ def test_a_blended_model_lies_between_the_two_that_it_was_made_of(here: Path, sh
     assert metadata["look"] == "natural"
     assert set(json.loads(metadata["recipe"])["blend"]) == set(names)
     assert percept("upscale", "img.png", "-m", "between.safetensors").code == 0
+
+
+def test_a_look_between_the_two_is_an_even_one(tmp_path: Path) -> None:
+    """`swift-even` has the weights of `swift`: between a faithful and a natural file lies a natural one."""
+    files = []
+    for name, look in (("swift", "faithful"), ("swift-even", "natural")):
+        network = create_generator("upscaler", name, scale=2, channels=4, blocks=1)
+        torch.nn.init.normal_(network.last.weight)
+        metadata = {"percept.format": "1", "role": "upscaler", "architecture": name, "look": look}
+        files.append(tmp_path / f"{name}.safetensors")
+        save_weights(files[-1], network.state_dict(), {**metadata, "arguments": network.arguments})
+    weights, metadata = blend_files(*files, 0.25)
+    assert (metadata["architecture"], metadata["look"]) == ("swift-even", "natural")
+    ends = [load_weights(path)["last.weight"] for path in files]
+    torch.testing.assert_close(weights["last.weight"], 0.75 * ends[0] + 0.25 * ends[1])
 
 
 def test_models_of_two_kinds_are_not_blended(here: Path, shipped: Path, percept: Callable) -> None:

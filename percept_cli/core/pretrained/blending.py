@@ -21,6 +21,10 @@ WORST_BLENDED = 88
 BLEND = "blend"  # the architecture of a network that mixes the pictures of two
 
 
+EVEN = "swift-even"
+SAME_WEIGHTS = {"swift", EVEN}
+
+
 class BlendedUpscaler(Generator):
     """The results of two upscalers of one scale mixed, with `share` of the second; (N, 3, h, w) to (N, 3, s·h, s·w)."""
 
@@ -106,11 +110,14 @@ def blend_files(first: Path, second: Path, share: float) -> tuple[dict[str, Tens
     """The weights and metadata of a model between two files of percept's own; share: 0 is the first, 1 the second.
 
     Between two looks lie intermediate looks (Wang et al. 2018, section 3.4); the blend of two stages of one training is
-    often better than both (Wortsman et al. 2022, "model soups"). Raises UsageError for weights that do not correspond.
+    often better than both (Wortsman et al. 2022, "model soups"). The blend of a `swift` and a `swift-even`, which has the
+    same weights, is a `swift-even`. Raises UsageError for weights that do not correspond.
     """
     (weights, metadata), (others, other) = (load_weights_and_metadata(path) for path in (first, second))
+    architectures = {metadata.get("architecture"), other.get("architecture")}
     for key in ("role", "architecture", "arguments", "extractor", "layer"):
-        if metadata.get(key) != other.get(key):
+        same = metadata.get(key) == other.get(key) or (key == "architecture" and architectures == SAME_WEIGHTS)
+        if not same:
             raise UsageError(
                 f"{first} and {second} differ in {key} ({metadata.get(key)}, {other.get(key)}): their weights do not "
                 "correspond. Give two models of one kind."
@@ -119,6 +126,8 @@ def blend_files(first: Path, second: Path, share: float) -> tuple[dict[str, Tens
         raise UsageError(f"{first} and {second} are not percept's own files: what they are is not known.")
     recipes = {path.stem: read_recipe(each) for path, each in ((first, metadata), (second, other))}
     blended: dict[str, Any] = metadata | {"recipe": {"blend": recipes, "share": share}}
+    if architectures == SAME_WEIGHTS:
+        blended["architecture"] = EVEN
     if metadata.get("look") != other.get("look"):
         blended["look"] = "natural"
     return blend_weights(weights, others, share), blended
