@@ -128,7 +128,7 @@ def main() -> None:
         name: runtime.place_network(network) for name, network in networks_of(given.scale, given.shares).items()
     }
     for folder in given.folders:
-        print(f"{folder.name}, x{given.scale}: PSNR-Y / vgg of JPEGs of quality {', '.join(map(str, given.qualities))}")
+        print(f"{folder}, x{given.scale}: PSNR-Y / vgg of JPEGs of quality {', '.join(map(str, given.qualities))}")
         rows: dict[str, list[str]] = {name: [] for name in networks}
         for quality in given.qualities:
             pairs = list(pairs_of(folder, given.scale, quality, given.most))
