@@ -75,8 +75,8 @@ def updates(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     logged: list[str] = []
     append = TrainingLog.append
 
-    def count(log: TrainingLog, step: object) -> None:
-        append(log, step)  # type: ignore[arg-type]
+    def count(log: TrainingLog, *given: object) -> None:
+        append(log, *given)  # type: ignore[arg-type]
         logged.append(log.path.parent.stem)
         if len(logged) == int(os.environ.get("STOP_AFTER", 0)):
             os.kill(os.getpid(), signal.SIGINT)
