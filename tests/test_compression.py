@@ -293,6 +293,16 @@ def test_the_file_tells_before_the_pixels_and_a_given_value_before_both(tmp_path
     assert find_compression(jpeg, "none") == Compression(None)
 
 
+def test_the_worse_of_two_qualities_counts(tmp_path: Path) -> None:
+    """Edited and saved at 95, a JPEG of 60 is still one of 60; one that was first saved at 95, or better before, is of 95."""
+    found = {}
+    for first in (None, 60, 98):
+        picture = ASTRONAUT if first is None else decoded(ASTRONAUT, "JPEG", quality=first)
+        picture.save(tmp_path / "photo.jpg", quality=95)
+        found[first] = find_compression(load_image(tmp_path / "photo.jpg"))
+    assert found == {None: Compression(95, FILE), 60: Compression(60, PIXELS), 98: Compression(95, FILE)}
+
+
 def test_the_share_of_the_network_for_photographs() -> None:
     """All of it up to quality 88, none at 100, in quarters between."""
     told = {quality: photo_share(quality) for quality in (None, 1, 50, 88, 90, 91, 93, 95, 97, 98, 99, 100)}

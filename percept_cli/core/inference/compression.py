@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
 AUTO, NONE = "auto", "none"
 FILE, PIXELS, GIVEN = "file", "pixels", "given"
+# Of a file that was saved at this quality or a lower one, the pixels tell nothing that would change the network.
+CERTAIN = 88
 
 
 @dataclass(frozen=True)
@@ -35,16 +37,20 @@ def parse_compression(text: str) -> int | str:
 def find_compression(photo: "Photo", given: int | str = AUTO) -> Compression:
     """The compression of a photograph. given: as `parse_compression` returns it.
 
-    `auto` is what the file tells (`Photo.compression`), else what the pixels tell: traces of a JPEG that was saved again
-    without loss, whole or cut. These are searched for in a tenth of a second, whatever the size.
+    `auto` is what the file tells (`Photo.compression`), and what the pixels tell where the file tells nothing or a quality
+    above `CERTAIN`: traces of a JPEG that was saved again, without loss or at a better quality; the worse one counts. They
+    are searched for in a tenth of a second, whatever the size.
     """
     if given == NONE:
         return Compression()
     if isinstance(given, int):
         return Compression(given, GIVEN)
-    if photo.compression is not None:
-        return Compression(photo.compression, FILE)
+    told = photo.compression
+    if told is not None and told <= CERTAIN:
+        return Compression(told, FILE)
     from percept_cli.core.images.quantization import measured_quality  # only here, for its tables
 
-    quality = measured_quality(photo.pixels[0].numpy())
-    return Compression() if quality is None else Compression(quality, PIXELS)
+    measured = measured_quality(photo.pixels[0].numpy())
+    if told is not None and (measured is None or measured >= told):
+        return Compression(told, FILE)
+    return Compression() if measured is None else Compression(measured, PIXELS)
