@@ -56,7 +56,7 @@ def shipped(scale: int) -> list[Upscaler]:
             HERE,
         )
         for model in shipped_models().values()
-        if model.role == "upscaler" and model.scale == scale
+        if model.role == "upscaler" and model.scale == scale and model.input == "clean"
     ]
 
 
