@@ -12,6 +12,7 @@ from percept_cli.core.losses import (
     ConsistencyTerm,
     ContextualTerm,
     FeatureTerm,
+    FourierTerm,
     LowFrequencyTerm,
     PerceptualLoss,
     PixelTerm,
@@ -603,6 +604,20 @@ def test_consistency_sees_what_is_left_after_shrinking():
     assert ConsistencyTerm(1)(images + board, {}, images, {})[""].item() == pytest.approx(0.5)
 
 
+def test_the_spectrum_of_one_wave_has_one_coefficient():
+    """A cosine of amplitude 0.3 across 16 columns is 0.15 * 16 in one place of 16x9; a constant is its level * 16 in one."""
+    images = torch.zeros(1, 3, 16, 16)
+    wave = 0.3 * torch.cos(2 * math.pi * 3 / 16 * torch.arange(16.0)).expand(1, 3, 16, 16)
+    places = 2 * 16 * 9  # real and imaginary parts
+
+    assert FourierTerm()(images + wave, {}, images, {})[""].item() == pytest.approx(0.15 * 16 / places, rel=1e-4)
+    assert FourierTerm()(images + 0.2, {}, images, {})[""].item() == pytest.approx(0.2 * 16 / places, rel=1e-4)
+    noise = 0.1 * torch.randn(4, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    # Its real and imaginary parts have half its variance each, and sqrt(2 / pi) is the mean size of a normal variable.
+    expected = 0.1 * math.sqrt(0.5) * math.sqrt(2 / math.pi)
+    assert FourierTerm()(noise, {}, 0 * noise, {})[""].item() == pytest.approx(expected, rel=0.02)
+
+
 # --- the weighted sum
 
 
@@ -621,6 +636,7 @@ TERMS = (
     "contextual",
     "low_frequency",
     "consistency",
+    "fourier",
 )
 
 
@@ -654,6 +670,7 @@ def every_term(extractor: FeatureExtractor) -> dict[str, torch.nn.Module]:
         "contextual": ContextualTerm({"relu2_1": 0.5, "relu3_1": 1.0}, bandwidth=0.5),
         "low_frequency": LowFrequencyTerm(),
         "consistency": ConsistencyTerm(4),
+        "fourier": FourierTerm(),
     }
 
 
@@ -667,7 +684,7 @@ def test_the_total_is_the_sum_of_its_named_parts(extractor):
         "style.relu1_1", "style.relu2_1", "style.relu3_1", "style.relu3_3", "tv", "tv_1", "pixels", "pixels_l1",
         "pixels_charbonnier", "texture.relu1_1", "texture.relu2_1", "contextual_style.relu3_1",
         "contextual_style.relu3_3", "contextual.relu2_1", "contextual.relu3_1", "low_frequency",
-        "consistency",
+        "consistency", "fourier",
     ]  # fmt: skip
     assert all(part.dim() == 0 and part.item() > 0 for part in parts.values())
     torch.testing.assert_close(total, torch.stack(list(parts.values())).sum())

@@ -34,8 +34,8 @@ ALWAYS = {
     "train style": "style output data style_size loss content_weight style_weight tv_weight scaling content_layers "
     "style_layers extractor extractor_weights seed device precision threads preview overwrite quiet verbose json",
     "train upscale": "output data scale preset steps batch patch learning_rate optimizer start degradation pixel_weight "
-    "feature_weight texture_weight contextual_weight low_frequency_weight consistency_weight adversarial_weight tv_weight "
-    "seed device precision threads ema resume overwrite quiet verbose json",
+    "feature_weight texture_weight contextual_weight low_frequency_weight consistency_weight fourier_weight adversarial_weight "
+    "tv_weight seed device precision threads ema resume overwrite quiet verbose json",
     "train translate": "output source target pairs match degrade amount data steps batch size learning_rate optimizer "
     "generator width start pixel_weight feature_weight contextual_weight gram_weight low_frequency_weight content_weight "
     "adversarial_weight matching_weight tv_weight seed device precision threads ema resume overwrite quiet verbose json",

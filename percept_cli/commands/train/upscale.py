@@ -78,6 +78,7 @@ class Losses:
     consistency_weight: Annotated[
         float | None, loss_option(min=0.0, help="The result, shrunk again, equals the input.")
     ] = None
+    fourier_weight: Annotated[float | None, loss_option(min=0.0, help="Absolute error of the spectrum.")] = None
     discriminator_channels: Annotated[
         int | None, loss_option(min=1, help="Width of the discriminator's first layer."), AGAINST_DISCRIMINATOR
     ] = None

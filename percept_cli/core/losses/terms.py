@@ -219,3 +219,16 @@ class ConsistencyTerm(Term):
         height, width = images.shape[-2] // self.scale, images.shape[-1] // self.scale
         difference = resize_bicubic(at_least_float32(images) - target_images, height, width)
         return {"": difference.abs().mean()}
+
+
+class FourierTerm(Term):
+    """The absolute difference of the spectra of images and compared images, mean over frequencies, channels and images.
+
+    Of the orthonormal transform, so that noise has the size that it has in pixels, and a pattern of one frequency the root
+    of the number of pixels times it (Cho et al. 2021, "Rethinking Coarse-to-Fine Approach in Single Image Deblurring", whose
+    transform is not normalized).
+    """
+
+    def forward(self, images: Tensor, features: Features, target_images: Tensor, targets: Features) -> Parts:
+        spectrum = torch.fft.rfft2(at_least_float32(images) - target_images, norm="ortho")
+        return {"": torch.view_as_real(spectrum).abs().mean()}

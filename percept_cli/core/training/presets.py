@@ -45,6 +45,7 @@ class Recipe:
     discriminator_channels: int = 64
     jitter: int = 0
     consistency_weight: float = 0.0
+    fourier_weight: float = 0.0
     tv_weight: float = 0.0
     scaling: str = "typical"
     degradation: str = "bicubic"

@@ -13,6 +13,7 @@ from percept_cli.core.losses.terms import (
     ConsistencyTerm,
     ContextualTerm,
     FeatureTerm,
+    FourierTerm,
     GramTerm,
     LowFrequencyTerm,
     Parts,
@@ -96,6 +97,7 @@ def create_loss(recipe: Recipe, extractor: FeatureExtractor | None, scale: int =
         "gram": (GramTerm(gram, typical), recipe.gram_weight),
         "low_frequency": (LowFrequencyTerm(), recipe.low_frequency_weight),
         "consistency": (ConsistencyTerm(scale), recipe.consistency_weight),
+        "fourier": (FourierTerm(), recipe.fourier_weight),
     }
     to_source: dict[str, tuple[Term, float]] = {
         "content": (FeatureTerm(content, typical=typical), recipe.content_weight),

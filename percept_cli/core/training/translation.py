@@ -35,6 +35,7 @@ OF_UPSCALERS = (
     "discriminator_view",
     "jitter",
     "consistency_weight",
+    "fourier_weight",
 )
 
 
