@@ -86,7 +86,7 @@ def test_each_picture_of_a_batch_gets_its_own_share(here: Path, percept: Callabl
     """The share of the network for photographs is that of its levels in the result; it is said, and stands in --json."""
     cases = {
         "q75.jpg": (75, 1.0),
-        "q93.jpg": (93, 0.5),
+        "q90.jpg": (90, 0.5),
         "q97.jpg": (97, 0.25),
         "q100.jpg": (100, 0.0),
         "clean.png": (None, 0.0),
@@ -103,7 +103,7 @@ def test_each_picture_of_a_batch_gets_its_own_share(here: Path, percept: Callabl
         assert added(f"out/{name}.png") == 40 * share, name
     for message in (
         "q75.jpg: JPEG of quality 75: network for photographs",
-        "q93.jpg: JPEG of quality 93: 50 % of the network for photographs",
+        "q90.jpg: JPEG of quality 90: 50 % of the network for photographs",
         "q100.jpg: JPEG of quality 100: network for clean pictures",
     ):
         assert f"{message}\n" in outcome.stderr
@@ -164,19 +164,19 @@ def test_a_given_quality_overrules_the_file_and_stands_in_the_name(here: Path, p
     write_gray("a.jpg", quality=75)
     for value, name, levels in (
         ("none", "a_x2_compression-none.jpg", 20),
-        ("93", "a_x2_compression-93.jpg", 60),
+        ("90", "a_x2_compression-90.jpg", 60),
         ("auto", "a_x2.jpg", 100),
     ):
         outcome = percept("upscale", "a.jpg", "--x2", "--compression", value, "--quality", 100, *FP32)
         assert outcome.stdout == f"{name}\n", outcome.stderr
         assert added(name) == pytest.approx(levels, abs=1)
-        assert ("taken as a JPEG of quality 93: 50 % of" in outcome.stderr) == (value == "93")
+        assert ("taken as a JPEG of quality 90: 50 % of" in outcome.stderr) == (value == "90")
 
 
 def test_looks_and_shares_are_blended_together(here: Path, percept: Callable) -> None:
     """--blend 0.25 at a share of 0.5: between four networks; where a look has none for photographs, it is the clean one."""
     write_gray("a.png")
-    options = ("--compression", 93, "-o", "out.png", "--overwrite", *FP32)
+    options = ("--compression", 90, "-o", "out.png", "--overwrite", *FP32)
     assert percept("upscale", "a.png", "--x2", "--blend", 0.25, *options).code == 0
     assert added("out.png") == 0.75 * 20 + 0.25 * 60
     assert percept("upscale", "a.png", "--x4", *options).code == 0
@@ -228,7 +228,7 @@ def test_what_is_shipped_is_found_by_scale_look_and_input() -> None:
 
 def test_a_share_of_weights_from_python_gives_what_the_command_gives(here: Path, percept: Callable) -> None:
     """`photo_share` of what `find_compression` finds; its ends are the networks themselves."""
-    photograph().save("photo.jpg", quality=91)
+    photograph().save("photo.jpg", quality=85)
     photo = load_image(here / "photo.jpg")
     share = photo_share(find_compression(photo).quality)
     loaded = load_shipped_upscaler(2, "faithful", photo_share=share)

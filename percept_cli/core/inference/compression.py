@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 AUTO, NONE = "auto", "none"
 FILE, PIXELS, GIVEN = "file", "pixels", "given"
 # Of a file that was saved at this quality or a lower one, the pixels tell nothing that would change the network.
-CERTAIN = 88
+CERTAIN = 82
 
 
 @dataclass(frozen=True)
