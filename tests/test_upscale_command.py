@@ -260,6 +260,18 @@ def test_blends_take_weights_where_they_can(tmp_path: Path) -> None:
     torch.testing.assert_close(mixed.network(pixels), 0.75 * first.network(pixels) + 0.25 * wide.network(pixels))
 
 
+def test_between_the_two_looks_is_one_network() -> None:
+    """`--blend` takes the time of one: the weights of the shipped looks correspond, for photographs too."""
+    for share in (0.0, 0.5, 1.0):
+        blended = load_shipped_upscaler(4, blend=0.25, photo_share=share)
+        ends = [
+            load_shipped_upscaler(4, look, photo_share=share).network.state_dict() for look in ("faithful", "natural")
+        ]
+        assert blended.architecture == "swift-even" and not blended.note
+        expected = 0.75 * ends[0]["last.weight"] + 0.25 * ends[1]["last.weight"]
+        torch.testing.assert_close(blended.network.state_dict()["last.weight"], expected)
+
+
 def test_networks_of_two_scales_do_not_blend(tmp_path: Path) -> None:
     """There is nothing between them."""
     networks: list[LoadedGenerator] = [

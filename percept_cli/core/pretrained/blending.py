@@ -20,10 +20,7 @@ from percept_cli.errors import UsageError
 WORST_BLENDED = 80
 
 BLEND = "blend"  # the architecture of a network that mixes the pictures of two
-
-
-EVEN = "swift-even"
-SAME_WEIGHTS = {"swift", EVEN}
+PLAIN, EVEN = "swift", "swift-even"
 
 
 class BlendedUpscaler(Generator):
@@ -80,21 +77,34 @@ def load_shipped_upscaler(
 def blend_upscalers(first: LoadedGenerator, second: LoadedGenerator, share: float) -> LoadedGenerator:
     """An upscaler between two of one scale; share: 0 is the first, 1 the second.
 
-    Weights are interpolated (Wang et al. 2018, section 3.4) for the same architecture and arguments, which takes the time
-    of one network; otherwise pixels are. Raises UsageError if their scales differ.
+    Weights are interpolated (Wang et al. 2018, section 3.4) where they correspond (see `joint_architecture`) and the
+    arguments are the same, which takes the time of one network; otherwise pixels are. Raises UsageError if their scales differ.
     """
     if first.network.scale != second.network.scale:
         raise UsageError(f"{first.name} and {second.name} enlarge differently and cannot be blended.")
     name = f"{first.name}-{second.name}-{share:g}"
-    kinds = [(each.architecture, each.metadata.get("arguments")) for each in (first, second)]
-    if kinds[0] != kinds[1] or first.architecture == BLEND:
+    architecture = joint_architecture(first.architecture, second.architecture)
+    alike = first.metadata.get("arguments") == second.metadata.get("arguments")
+    if architecture is None or architecture == BLEND or not alike:
         network: Generator = BlendedUpscaler(first.network, second.network, share)
         return LoadedGenerator(
             network, name, BLEND, {}, "the networks differ in architecture: their pictures are mixed"
         )
-    network = copy.deepcopy(first.network)
-    network.load_state_dict(blend_weights(network.state_dict(), second.network.state_dict(), share))
-    return LoadedGenerator(network, name, first.architecture, first.metadata)
+    weights = blend_weights(first.network.state_dict(), second.network.state_dict(), share)
+    end = first if first.architecture == architecture else second
+    network = copy.deepcopy(end.network)
+    network.load_state_dict(weights)
+    return LoadedGenerator(network, name, architecture, end.metadata)
+
+
+def joint_architecture(first: str, second: str) -> str | None:
+    """The architecture of a blend of the weights of two architectures, or None where these do not correspond.
+
+    A `swift` and a `swift-even` have the same weights; what lies between them is a `swift-even`.
+    """
+    if first == second:
+        return first
+    return EVEN if {first, second} == {PLAIN, EVEN} else None
 
 
 def blend_weights(first: Mapping[str, Tensor], second: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
@@ -111,14 +121,12 @@ def blend_files(first: Path, second: Path, share: float) -> tuple[dict[str, Tens
     """The weights and metadata of a model between two files of percept's own; share: 0 is the first, 1 the second.
 
     Between two looks lie intermediate looks (Wang et al. 2018, section 3.4); the blend of two stages of one training is
-    often better than both (Wortsman et al. 2022, "model soups"). The blend of a `swift` and a `swift-even`, which has the
-    same weights, is a `swift-even`. Raises UsageError for weights that do not correspond.
+    often better than both (Wortsman et al. 2022, "model soups"). Raises UsageError for weights that do not correspond.
     """
     (weights, metadata), (others, other) = (load_weights_and_metadata(path) for path in (first, second))
-    architectures = {metadata.get("architecture"), other.get("architecture")}
+    architecture = joint_architecture(metadata.get("architecture", ""), other.get("architecture", ""))
     for key in ("role", "architecture", "arguments", "extractor", "layer"):
-        same = metadata.get(key) == other.get(key) or (key == "architecture" and architectures == SAME_WEIGHTS)
-        if not same:
+        if architecture is None if key == "architecture" else metadata.get(key) != other.get(key):
             raise UsageError(
                 f"{first} and {second} differ in {key} ({metadata.get(key)}, {other.get(key)}): their weights do not "
                 "correspond. Give two models of one kind."
@@ -126,9 +134,7 @@ def blend_files(first: Path, second: Path, share: float) -> tuple[dict[str, Tens
     if not metadata.get("role"):
         raise UsageError(f"{first} and {second} are not percept's own files: what they are is not known.")
     recipes = {path.stem: read_recipe(each) for path, each in ((first, metadata), (second, other))}
-    blended: dict[str, Any] = metadata | {"recipe": {"blend": recipes, "share": share}}
-    if architectures == SAME_WEIGHTS:
-        blended["architecture"] = EVEN
+    blended: dict[str, Any] = metadata | {"architecture": architecture, "recipe": {"blend": recipes, "share": share}}
     if metadata.get("look") != other.get("look"):
         blended["look"] = "natural"
     return blend_weights(weights, others, share), blended
