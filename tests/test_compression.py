@@ -14,7 +14,7 @@ from percept_cli.core.images import vp8
 from percept_cli.core.images.compression import STANDARD_STEPS, file_quality, quality_of_steps
 from percept_cli.core.images.decode import load_image
 from percept_cli.core.images.quantization import measured_quality
-from percept_cli.core.inference.compression import FILE, PIXELS, Compression, find_compression
+from percept_cli.core.inference.compression import CERTAIN, FILE, PIXELS, Compression, find_compression
 from percept_cli.core.pretrained.blending import photo_share
 from percept_cli.errors import ImageError
 
@@ -309,6 +309,8 @@ def test_the_share_of_the_network_for_photographs() -> None:
     assert told == {
         None: 0, 1: 1, 50: 1, 82: 1, 83: 0.75, 87: 0.75, 88: 0.5, 92: 0.5, 93: 0.25, 97: 0.25, 98: 0, 100: 0,
     }  # fmt: skip
+    # Up to there a worse quality in the pixels would change nothing, and they are not looked at.
+    assert photo_share(CERTAIN) == 1 > photo_share(CERTAIN + 1)
 
 
 def test_qualities_of_some_steps_are_those_of_all() -> None:

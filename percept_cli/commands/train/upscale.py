@@ -22,7 +22,7 @@ def _recipe(call: Call) -> Recipe:
     return replace(find_recipe(call.preset), **{name: value for name, value in own.items() if value is not None})
 
 
-PLACED = weighs(_recipe, "feature", "texture", "contextual", "adversarial")
+ON_GRIDS = weighs(_recipe, "feature", "texture", "contextual", "adversarial")
 OF_FEATURES, OF_TEXTURES, OF_CONTEXT, OF_PIXELS, AGAINST_DISCRIMINATOR = (
     weighs(_recipe, loss) for loss in ("feature", "texture", "contextual", "pixel", "adversarial")
 )
@@ -73,7 +73,7 @@ class Losses:
         AGAINST_DISCRIMINATOR,
     ] = None
     jitter: Annotated[
-        int | None, loss_option(min=0, help="Features are compared at an offset of at most so many pixels."), PLACED
+        int | None, loss_option(min=0, help="Features are compared at an offset of at most so many pixels."), ON_GRIDS
     ] = None
     consistency_weight: Annotated[
         float | None, loss_option(min=0.0, help="The result, shrunk again, equals the input.")

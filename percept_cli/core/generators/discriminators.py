@@ -206,7 +206,8 @@ def _convolution(inputs: int, outputs: int, stride: int, spectral: bool, bias: b
     return parametrizations.spectral_norm(convolution) if spectral else convolution
 
 
-DISCRIMINATORS: dict[str, type[nn.Module]] = {
+Discriminator = SrganDiscriminator | PatchDiscriminator | UnetDiscriminator | DeepsimDiscriminator
+DISCRIMINATORS: dict[str, type[Discriminator]] = {
     "srgan": SrganDiscriminator,
     "patch": PatchDiscriminator,
     "unet": UnetDiscriminator,

@@ -209,7 +209,10 @@ class LowFrequencyTerm(Term):
 
 
 class ConsistencyTerm(Term):
-    """The absolute difference of images and compared images that were shrunk `scale` times, as the network's input was."""
+    """The absolute difference of images and compared images that were shrunk `scale` times, as the network's input was.
+
+    To whole pixels: what is left of a side that `scale` does not divide counts too.
+    """
 
     def __init__(self, scale: int):
         super().__init__()

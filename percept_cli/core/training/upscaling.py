@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from percept_cli.core.choices import DEGRADATIONS, SCALES, UPSCALER_ADVERSARIAL, UPSCALER_DISCRIMINATORS
 from percept_cli.core.data.degradation import degrade
 from percept_cli.core.data.photos import Crops, photo_settings
-from percept_cli.core.generators.discriminators import create_discriminator
+from percept_cli.core.generators.discriminators import DISCRIMINATORS, create_discriminator
 from percept_cli.core.losses.adversarial import AdversarialLoss, LossAndParts
 from percept_cli.core.pretrained.extractors import COMPACT, ExtractorChoice
 from percept_cli.core.pretrained.generators import start_generator
@@ -24,7 +24,6 @@ from percept_cli.errors import UsageError, unknown_name
 # The discriminator's learning rate over the generator's, by the generator's optimizer: the discriminator has Adam, whose
 # rates are about a tenth of Muon's. With a share of 0.1 it still guessed after 500 steps.
 DISCRIMINATOR_SHARE = {"muon": 0.5, "adam": 1.0}
-SMALLEST_COMPARED = 8  # pixels a side, of which a discriminator leaves one
 # The fields of a recipe that are only for translations
 OF_TRANSLATIONS = (
     "bandwidth", "gram_weight", "gram_layers", "content_weight", "content_layers", "matching_weight", "size"
@@ -55,10 +54,12 @@ class UpscaleTraining:
         if self.recipe.adversarial_weight and self.recipe.discriminator not in UPSCALER_DISCRIMINATORS:
             raise UsageError(unknown_name("discriminator", self.recipe.discriminator, UPSCALER_DISCRIMINATORS))
         side = self.recipe.patch * self.scale
-        if side - self.recipe.jitter < SMALLEST_COMPARED:
+        # Without a discriminator the extractor says what it needs.
+        smallest = DISCRIMINATORS[self.recipe.discriminator].smallest if self.recipe.adversarial_weight else 1
+        if side - self.recipe.jitter < smallest:
             raise UsageError(
                 f"--jitter {self.recipe.jitter} leaves {side - self.recipe.jitter} of {side} pixels of an enlarged crop; "
-                f"{SMALLEST_COMPARED} are needed. Give less, or a larger --patch."
+                f"{smallest} are needed. Give less, or a larger --patch."
             )
 
 
