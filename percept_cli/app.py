@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from percept_cli import __version__, interruption, streams
+from percept_cli.bundles import flatten
 from percept_cli.commands.compare import compare
 from percept_cli.commands.doctor import doctor
 from percept_cli.commands.invert import invert
@@ -24,7 +25,6 @@ from percept_cli.commands.visualize import visualize
 from percept_cli.console import Console
 from percept_cli.errors import ExitCode, Interrupted, PerceptError
 from percept_cli.grammar import Command, Group
-from percept_cli.options import flatten
 
 app = typer.Typer(
     name="percept",

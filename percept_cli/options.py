@@ -1,17 +1,16 @@
 """The options that more than one command has, with one name and one meaning, alone or in a bundle.
 
-A bundle is a frozen dataclass whose fields are options. A command takes it as one keyword-only parameter; `flatten` makes
-it into the single options that Typer reads. One parameter may be the options that were chosen, `Chosen`.
+A bundle is a frozen dataclass whose fields are options. A command takes it as one keyword-only parameter; `bundles.flatten`
+makes it into the single options that Typer reads. One parameter may be the options that were chosen, `Chosen`.
 """
 
 import functools
 import glob
-import inspect
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,9 +18,17 @@ from percept_cli.conditions import EffectIf
 from percept_cli.core import choices
 from percept_cli.core.devices import check_device, check_precision, no_half_on_processor
 from percept_cli.core.extractors import ARCHITECTURES
+from percept_cli.core.strokes import parse_stroke
 from percept_cli.errors import UsageError
-from percept_cli.naming import Chosen
-from percept_cli.parsing import Names, choice_option, complete_from, names_option
+from percept_cli.naming import Chosen as Chosen  # a parameter of commands too
+from percept_cli.parsing import (
+    Names,
+    Scales,
+    choice_option,
+    complete_from,
+    names_option,
+    scales_option,
+)
 
 if TYPE_CHECKING:
     from percept_cli.console import Console
@@ -102,6 +109,22 @@ Scaling = Annotated[
     ),
 ]
 LossLayers = Annotated[Names | None, loss_layers("Default: the extractor's own.")]
+StyleScales = Annotated[
+    Scales | None,
+    scales_option(
+        "Compare the style at full size, half, a quarter: larger numbers add larger forms. Default: 1,2,4; for --loss "
+        "contextual and --scaling paper 1.",
+        rich_help_panel="Losses",
+    ),
+]
+Stroke = Annotated[
+    float,
+    typer.Option(
+        parser=parse_stroke,
+        metavar="FACTOR",
+        help="How large strokes are: 2 is twice as large as in training, or as the painting's at --style-size.",
+    ),
+]
 Weight = Annotated[float | None, loss_option(min=0.0)]
 Layers = Annotated[Names | None, loss_layers(None)]
 Inputs = Annotated[
@@ -243,54 +266,10 @@ class StyleLosses:
     scaling: Scaling = "typical"
     content_layers: LossLayers = None
     style_layers: LossLayers = None
+    style_scales: StyleScales = None
 
 
 def given(*bundles: Any) -> dict[str, Any]:
     """The options of bundles that were given, by name: those that are neither None nor an empty tuple."""
     values = {field.name: getattr(bundle, field.name) for bundle in bundles for field in fields(bundle)}
     return {name: value for name, value in values.items() if value is not None and value != ()}
-
-
-def flatten(command: Callable[..., None]) -> Callable[..., None]:
-    """The command with the options of its bundles in place of each bundle, for Typer to read and call.
-
-    Conditions beside a bundle, `Annotated[Bundle, EffectIf(...)]`, are those of each of its options, after its own.
-    """
-    signature = inspect.signature(command, eval_str=True)
-    chosen = [name for name, parameter in signature.parameters.items() if parameter.annotation is Chosen]
-    bundles: dict[str, Any] = {}
-    parameters: list[inspect.Parameter] = []
-    for name, parameter in signature.parameters.items():
-        bundle: Any = parameter.annotation
-        if bundle is Chosen:
-            continue
-        conditions: Sequence[Any] = ()
-        if get_origin(bundle) is Annotated and is_dataclass(get_args(bundle)[0]):
-            bundle, conditions = get_args(bundle)[0], get_args(bundle)[1:]
-        if not is_dataclass(bundle):
-            parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
-            continue
-        bundles[name] = bundle
-        hints = get_type_hints(bundle, include_extras=True)
-        parameters += [
-            inspect.Parameter(
-                field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default,
-                annotation=Annotated[(hints[field.name], *conditions)] if conditions else hints[field.name],
-            )
-            for field in fields(bundle)
-        ]  # fmt: skip
-
-    defaults = {parameter.name: parameter.default for parameter in parameters}
-
-    @functools.wraps(command)
-    def flat(**given: Any) -> None:
-        given |= dict.fromkeys(
-            chosen, Chosen({name: given[name] for name in defaults if given[name] != defaults[name]})
-        )
-        for name, bundle in bundles.items():
-            given[name] = bundle(**{field.name: given.pop(field.name) for field in fields(bundle)})
-        command(**given)
-
-    flat.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    flat.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    return flat

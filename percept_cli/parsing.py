@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from percept_cli.core.extractors import ARCHITECTURES, create_architecture
+from percept_cli.core.losses.style_losses import parse_scales
 from percept_cli.errors import UsageError, unknown_name
 
 if TYPE_CHECKING:
@@ -21,6 +22,15 @@ class Names(tuple[str, ...]):
 def parse_names(text: str) -> Names:
     """The names between the commas, without spaces around them and without empty ones."""
     return Names(part.strip() for part in text.split(",") if part.strip())
+
+
+class Scales(tuple[int, ...]):
+    """The scales of a style loss as the command line gives them, `1,2,4`."""
+
+
+def scales_option(help: str, **more: Any) -> Any:
+    """A Typer option whose value `parse_scales` reads."""
+    return typer.Option(parser=lambda text: Scales(parse_scales(text)), metavar="N1,N2,...", help=help, **more)
 
 
 def names_option(help: str | None, *spellings: str, metavar: str = "L1,L2,...", **more: Any) -> Any:

@@ -8,8 +8,9 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from percept_cli.bundles import flatten
 from percept_cli.naming import Chosen
-from percept_cli.options import Compute, ExactCompute, LossLayers, Quality, Report, flatten
+from percept_cli.options import Compute, ExactCompute, LossLayers, Quality, Report
 from percept_cli.parsing import parse_names
 
 

@@ -12,6 +12,7 @@ from percept_cli import options, parsing
 from percept_cli.conditions import EffectIf, refuse
 from percept_cli.core import choices
 from percept_cli.core.losses.style_losses import STYLE_LOSSES
+from percept_cli.core.strokes import SMALLEST_PAINTING, painting_side
 from percept_cli.errors import ImageError, UsageError
 
 if TYPE_CHECKING:
@@ -71,9 +72,12 @@ def stylize(
     ] = "content",
     style_size: Annotated[
         int,
-        optimization(min=32, help="With --style: its short side in pixels; larger gives larger strokes."),
+        optimization(
+            min=SMALLEST_PAINTING, help="With --style: its short side in pixels; larger gives larger strokes."
+        ),
         OPTIMIZES,
     ] = 256,
+    stroke: Annotated[options.Stroke, OPTIMIZES] = 1.0,
     blend: Annotated[
         str | None, optimization(metavar="W1,W2,...", help="With --style: weights of several."), OPTIMIZES, BLENDS
     ] = None,
@@ -151,7 +155,7 @@ def stylize(
         raise UsageError("--mask leaves pixels as they are and --size resizes them all: give one of them.")
     if mask is not None and not os.path.exists(mask):
         raise UsageError(f"--mask {mask}: there is no such file or folder.")
-    parsed_tile = parse_tile(tile)
+    parsed_tile, style_size = parse_tile(tile), painting_side(style_size, stroke)
     for picture in style or []:
         check_exists(picture, "--style")
     weights, extractor = parse_blend(blend, len(style or [])), extractor_source.choose()
@@ -217,6 +221,7 @@ def stylize(
             steps, optimizer, init, style_size, seed, blend=weights, loss=loss,
             bandwidth=bandwidth, points=points or None, content_weight=losses.content_weight, content_layers=content,
             style_weight=losses.style_weight, style_layers=styling, tv_weight=losses.tv_weight, scaling=losses.scaling,
+            style_scales=losses.style_scales,
         )  # fmt: skip
         seed_everything(seed)
         frozen = runtime.freeze(extractor.create([*content, *styling], seed, console.say))

@@ -10,6 +10,7 @@ from percept_cli import options
 from percept_cli.conditions import EffectIf
 from percept_cli.core import choices
 from percept_cli.core.losses.style_losses import STYLE_LOSSES
+from percept_cli.core.strokes import SMALLEST_PAINTING, painting_side
 from percept_cli.parsing import check_layers, choice_option, complete_models
 
 if TYPE_CHECKING:
@@ -68,8 +69,10 @@ def train_style(
         TRAINS,
     ] = 0.5,
     style_size: Annotated[
-        int, typer.Option(min=32, help="Short side of the style image, pixels: larger gives larger strokes.")
+        int,
+        typer.Option(min=SMALLEST_PAINTING, help="Short side of the style image, pixels: larger gives larger strokes."),
     ] = 256,
+    stroke: options.Stroke = 1.0,
     learning_rate: Annotated[float, typer.Option(min=0.0, help="Peak of the schedule."), TRAINS] = 5e-3,
     optimizer: Annotated[str, choice_option("optimizer", choices.TRAINING_OPTIMIZERS, None), TRAINS] = "muon",
     generator: Annotated[
@@ -131,6 +134,7 @@ def train_style(
 
     console = report.console()
     output = output or default_model(style[0].stem, "style")
+    style_size = painting_side(style_size, stroke)
     choice = source.choose()
     weights = parse_blend(blend, len(style))
     for picture in style:

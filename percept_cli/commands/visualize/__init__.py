@@ -2,6 +2,7 @@
 
 import typer
 
+from percept_cli.bundles import flatten
 from percept_cli.commands.visualize.networks.activations import activations
 from percept_cli.commands.visualize.networks.features import features
 from percept_cli.commands.visualize.networks.filters import filters
@@ -16,7 +17,6 @@ from percept_cli.commands.visualize.results.samples import samples
 from percept_cli.commands.visualize.results.spectrum import spectrum
 from percept_cli.commands.visualize.results.sweep import sweep
 from percept_cli.grammar import Command, Group
-from percept_cli.options import flatten
 
 visualize = typer.Typer(
     help="Look inside networks and results: pictures and their numbers.",

@@ -93,6 +93,7 @@ class TiledExtractor(nn.Module):
         super().__init__()
         self.extractor, self.tile = extractor, tile
         self.layers, self.architecture = extractor.layers, extractor.architecture
+        self.smallest_side = extractor.smallest_side
 
     def forward(self, images: Tensor, layers: Iterable[str] | None = None) -> dict[str, Tensor]:
         """The features of the given layers, or of all tapped ones, of images (N, 3, H, W) in [0, 1]."""

@@ -14,11 +14,19 @@ from percept_cli.core.extractors.tiled import AnyExtractor
 from percept_cli.core.images.decode import load_image
 from percept_cli.core.images.photo import fit_short_side, resize_image
 from percept_cli.core.losses.scaling import is_typical
-from percept_cli.core.losses.style_losses import BANDWIDTH, CONTEXTUAL_POINTS, find_style_loss, zero_features
+from percept_cli.core.losses.style_losses import (
+    BANDWIDTH,
+    CONTEXTUAL_POINTS,
+    SCALE_NAMES,
+    find_style_loss,
+    style_scales,
+    zero_features,
+)
 from percept_cli.core.losses.terms import Features, FeatureTerm, Parts, Term, TotalVariationTerm
-from percept_cli.core.losses.weighted import PerceptualLoss
+from percept_cli.core.losses.weighted import PerceptualLoss, shrink
 from percept_cli.errors import ImageError, UsageError
 
+SMALLEST_COMPARED = 16  # pixels, of images that were made smaller for the style loss
 # Sides of a style image that is taken whole: its short side is enlarged to `style_size`, and a line of pixels would fill
 # the memory.
 LONGEST = 8
@@ -30,7 +38,8 @@ class StyleTerm(Term):
     typical: divides each layer by the loss of untouched photographs (see `calibrate`) and takes the mean over layers, so
     that 1.0 means "as far from the style as a photograph" with every extractor and style; without it the raw losses, the
     paper's, are summed. bandwidth, points: of the contextual loss; the generator, or torch's own, draws the points of a
-    larger layer anew at every call; None compares all points. Raises UsageError for an unknown loss.
+    larger layer anew at every call; None compares all points. shrinking: of `Term`; those who set a target and calibrate
+    give the features of images shrunk so. Raises UsageError for an unknown loss.
     """
 
     def __init__(
@@ -41,10 +50,11 @@ class StyleTerm(Term):
         bandwidth: float = BANDWIDTH,
         points: int | None = None,
         generator: torch.Generator | None = None,
+        shrinking: int = 1,
     ):
         super().__init__()
         self.layers, self.target_layers = tuple(layers), ()
-        self.typical = typical
+        self.typical, self.shrinking = typical, shrinking
         self.kind = find_style_loss(loss)
         options = {"bandwidth": bandwidth, "points": points, "generator": generator} if self.kind.sampled else {}
         loss_function = self.kind.loss if typical else self.kind.paper_loss or self.kind.loss
@@ -102,7 +112,9 @@ class StyleLossOptions:
     blend: the weights of several styles; None for equal ones. content_layers, style_layers: if empty, those of the loss
     or the extractor (see `style_taps`). scaling: `typical` divides each term by its usual size, so that a weight of 1.0
     is the usual balance with every extractor and style; `paper` takes raw losses, and 1.0 is the weight of the paper's
-    code. loss: a name of `STYLE_LOSSES`. bandwidth, points: of the contextual loss; points None compares all.
+    code. loss: a name of `STYLE_LOSSES`. style_scales: the style is compared at each of these, of images that many times
+    smaller; None for the loss's own (see `style_losses.style_scales`). bandwidth, points: of the contextual loss; points
+    None compares all.
     """
 
     blend: Sequence[float] | None = None
@@ -113,6 +125,7 @@ class StyleLossOptions:
     tv_weight: float = 1.0
     scaling: str = "typical"
     loss: str = "gram"
+    style_scales: Sequence[int] | None = None
     bandwidth: float = BANDWIDTH
     points: int | None = CONTEXTUAL_POINTS
 
@@ -135,6 +148,13 @@ def style_taps(
     return content, style
 
 
+def fitting_scales(scales: Sequence[int], extractor: AnyExtractor, images: Sequence[Tensor]) -> tuple[int, ...]:
+    """The scales at which every image has sides of `SMALLEST_COMPARED` and the extractor's smallest; (1,) if there is none."""
+    smallest = max(SMALLEST_COMPARED, extractor.smallest_side)
+    side = min(min(image.shape[-2:]) for image in images)
+    return tuple(scale for scale in scales if side // scale >= smallest) or (1,)
+
+
 def compared_taps(architecture: Architecture, layers: Sequence[str] | None, loss: str) -> tuple[str, ...]:
     """The layers of a style loss in `compare`, by their full names. Raises UsageError as `style_taps`."""
     kind = find_style_loss(loss)
@@ -153,26 +173,27 @@ def create_style_loss(
 ) -> PerceptualLoss:
     """The loss of one style or a blend (Johnson et al. 2016, section 3): content, style and total variation.
 
-    styles: each (1, 3, H, W). photographs: (N, 3, H, W), untouched; with typical scaling their style loss is 1.0.
-    generator: draws the points of the contextual loss; None for torch's own. Raises UsageError for unknown names, and as
-    `style_taps`.
+    Departs from the paper: the style is compared at several sizes, each with an equal share of the style weight.
+    styles: each (1, 3, H, W). photographs: (N, 3, H, W), untouched; with typical scaling their style loss is 1.0. Scales
+    for which a style or a photograph is too small are left out (see `fitting_scales`). generator: draws the points of the
+    contextual loss; None for torch's own. Raises UsageError for unknown names, and as `style_taps`.
     """
     typical = is_typical(options.scaling)
     content, style = style_taps(extractor.architecture, options.content_layers, options.style_layers, options.loss)
-    style_term = StyleTerm(style, typical, options.loss, options.bandwidth, options.points, generator)
-    style_term.set_target([extractor(picture, style) for picture in styles], options.blend)
-    style_term.calibrate(extractor(photographs, style))
     content_term = FeatureTerm({layer: 1 / len(content) for layer in content}, typical=typical)
     kind = find_style_loss(options.loss)
     content_balance, style_balance, tv_balance = kind.balance if typical else kind.paper
-    return PerceptualLoss(
-        {
-            "content": (content_term, content_balance * options.content_weight),
-            "style": (style_term, style_balance * options.style_weight),
-            "tv": (TotalVariationTerm(typical=typical), tv_balance * options.tv_weight),
-        },
-        extractor,
-    )
+    terms: dict[str, tuple[Term, float]] = {"content": (content_term, content_balance * options.content_weight)}
+    asked = style_scales(options.style_scales, options.loss, typical)
+    scales = fitting_scales(asked, extractor, [*styles, photographs])
+    for scale in scales:
+        term = StyleTerm(style, typical, options.loss, options.bandwidth, options.points, generator, scale)
+        term.set_target([extractor(shrink(picture, scale), style) for picture in styles], options.blend)
+        term.calibrate(extractor(shrink(photographs, scale), style))
+        name = f"style.{SCALE_NAMES[scale]}" if scale in SCALE_NAMES else "style"
+        terms[name] = term, style_balance * options.style_weight / len(scales)
+    terms["tv"] = TotalVariationTerm(typical=typical), tv_balance * options.tv_weight
+    return PerceptualLoss(terms, extractor)
 
 
 def load_styles(

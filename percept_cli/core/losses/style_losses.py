@@ -3,7 +3,7 @@
 The table names its functions, so that the command line knows the losses without torch.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -31,8 +31,9 @@ class StyleLoss:
     statistics are averaged, or without one the losses. sampled: whether loss has the arguments `bandwidth`, `points` and
     `generator`. raw: whether it does not depend on the scale of features, so that `compare` does not divide it.
     content_layers, style_layers, compared_layers: the paper's, for the content term, the style term and `compare`; an
-    extractor without them has its own. balance: the weights of content, style and total variation for options of 1.0
-    with typical scaling; paper: the same with `paper` scaling, where paper_loss replaces the loss.
+    extractor without them has its own. scales: how many times smaller images are that the style term compares with
+    typical scaling; in the papers they are as they are. balance: the weights of content, style and total variation for
+    options of 1.0 with typical scaling; paper: the same with `paper` scaling, where paper_loss replaces the loss.
     in_frequencies: whether pixels are optimized as a spectrum, without which grain stays in the image.
     """
 
@@ -44,6 +45,7 @@ class StyleLoss:
     content_layers: tuple[str, ...] = ()
     style_layers: tuple[str, ...] = ()
     compared_layers: tuple[str, ...] = ()
+    scales: tuple[int, ...] = (1,)
     balance: tuple[float, float, float] = (1.0, STYLE_BALANCE, 0.02)
     paper: tuple[float, float, float] = (1.0, 1.0, 1.0)
     paper_loss: "Callable[..., Tensor] | None" = None
@@ -78,6 +80,8 @@ STYLE_LOSSES: dict[str, StyleLoss] = {
         Deferred(FUNCTIONAL, "style_reconstruction_loss"),
         "squared distance of the Gram matrices of A and B over the square of B's",
         statistic=Deferred(FUNCTIONAL, "gram_matrix"),
+        # Layers up to relu3_3 see some 40 pixels: strokes; smaller sizes show them forms two and four times as large.
+        scales=(1, 2, 4),
         # Of the code of Johnson et al. 2016, since the paper names no weights: 1 and 5 are for means of squared differences,
         # of Gram matrices too, where the paper has sums (eq. 4), and 1e-6 for half a sum.
         paper=(1.0, 5.0, total_variation_factor(1e-6, PAPER_SIDE)),
@@ -99,6 +103,38 @@ STYLE_LOSSES: dict[str, StyleLoss] = {
         in_frequencies=True,
     ),
 }
+
+
+# The names of scales in parts of a loss, as in `style.half.relu3_3`; full size has none
+SCALE_NAMES = {2: "half", 3: "third", 4: "quarter", 5: "fifth", 6: "sixth", 7: "seventh", 8: "eighth"}
+
+
+def style_scales(given: Sequence[int] | None, loss: str, typical: bool) -> tuple[int, ...]:
+    """How many times smaller images are that a style loss compares, from full size on: as given, or the loss's own.
+
+    Raises UsageError for numbers that are not different or not from 1 to 8, and for an unknown loss.
+    """
+    if given is None:
+        return find_style_loss(loss).scales if typical else (1,)
+    return _checked_scales(given, ",".join(map(str, given)))
+
+
+def parse_scales(text: str) -> tuple[int, ...]:
+    """The scales of a style loss from `1,2,4`. Raises UsageError as `style_scales`."""
+    try:
+        given = [int(part) for part in text.split(",")]
+    except ValueError:
+        given = []
+    return _checked_scales(given, text)
+
+
+def _checked_scales(given: Sequence[int], text: str) -> tuple[int, ...]:
+    if not given or len(set(given)) < len(given) or any(scale != 1 and scale not in SCALE_NAMES for scale in given):
+        raise UsageError(
+            f"--style-scales {text}: give different whole numbers from 1 to 8, as in 1,2,4, for styles at full size, half "
+            "and a quarter of it."
+        )
+    return tuple(sorted(given))
 
 
 def find_style_loss(name: str) -> StyleLoss:

@@ -38,11 +38,13 @@ class Term(nn.Module):
     """A part of a perceptual loss, which reads `layers` of the images and `target_layers` of the compared images.
 
     Called with images (N, 3, H, W) and their features, and with the compared images and theirs; returns its parts by
-    name, `{layer: scalar}` or `{"": scalar}`.
+    name, `{layer: scalar}` or `{"": scalar}`. shrinking: how many times smaller both images and their features are than
+    those of the loss; only whole pixels are left.
     """
 
     layers: tuple[str, ...] = ()
     target_layers: tuple[str, ...] = ()
+    shrinking: int = 1
 
 
 class LayerTerm(Term):

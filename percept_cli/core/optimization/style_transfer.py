@@ -19,11 +19,12 @@ from percept_cli.core.losses.style_losses import find_style_loss
 from percept_cli.core.optimization.loop import Loss, OptimizationStep, optimize_image, penalize_range
 from percept_cli.core.optimization.parametrization import Frequencies, Parametrization
 from percept_cli.core.runtime import BYTES_PER_PIXEL, Runtime, memory_errors, size_advice
+from percept_cli.core.strokes import SMALLEST_PAINTING
 from percept_cli.errors import ImageError, UsageError, unknown_name
 
 COARSEST = 192  # short side in pixels of the first size
 GROWTH = 2.0
-SMALLEST_SIZE, SMALLEST_STYLE = 16, 32  # of --size and --style-size, pixels
+SMALLEST_SIZE = 16  # of --size, pixels
 RANGE_WEIGHT = 10.0  # larger than for inversion, as style losses are several times as large as feature errors
 
 
@@ -99,7 +100,7 @@ def _memory_advice(
     """What to do where memory is not enough for a photograph of height x width pixels: to make the larger image smaller."""
     style = max((each.shape[-2:] for each in styles), key=lambda size: size[0] * size[1])
     if style[0] * style[1] > height * width:
-        return size_advice(style[0], style[1], BYTES_PER_PIXEL, device, SMALLEST_STYLE, "--style-size")
+        return size_advice(style[0], style[1], BYTES_PER_PIXEL, device, SMALLEST_PAINTING, "--style-size")
     if mask is not None:
         return "Shrink the photograph and its mask"
     return size_advice(height, width, BYTES_PER_PIXEL, device, max(extractor.smallest_side, SMALLEST_SIZE))

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from percept_cli.core.data.photos import Crops, first_examples, photo_settings
 from percept_cli.core.losses.adversarial import LossAndParts
+from percept_cli.core.losses.scaling import is_typical
 from percept_cli.core.losses.style import StyleLossOptions, create_style_loss, load_styles, style_taps
-from percept_cli.core.losses.style_losses import find_style_loss
+from percept_cli.core.losses.style_losses import find_style_loss, style_scales
 from percept_cli.core.pretrained.extractors import COMPACT, ExtractorChoice
 from percept_cli.core.pretrained.files import sha256_of
 from percept_cli.core.pretrained.generators import start_generator
@@ -102,9 +103,11 @@ def _settings(
         "content_layers": list(options.content_layers), "style_layers": list(options.style_layers),
         **run_settings(run, options.extractor, options.seed),
     }  # fmt: skip
-    # Earlier versions had only the Gram loss, and not these entries.
+    # Earlier versions had only the Gram loss at full size, and not these entries.
     if options.loss != "gram":
         settings["loss"] = options.loss
+    if (scales := style_scales(options.style_scales, options.loss, is_typical(options.scaling))) != (1,):
+        settings["style_scales"] = list(scales)
     if find_style_loss(options.loss).sampled:
         settings |= {"bandwidth": options.bandwidth, "points": options.points}
     return settings

@@ -1,0 +1,38 @@
+"""How large strokes are, `--stroke`: the same factor in training, in optimization and of a trained network."""
+
+from percept_cli.errors import UsageError
+
+SMALLEST, LARGEST = 0.25, 8.0
+SMALLEST_PAINTING = 32  # pixels, of its short side: --style-size
+
+
+def check_stroke(stroke: float) -> float:
+    """A factor from `SMALLEST` to `LARGEST`. Raises UsageError for others."""
+    if not SMALLEST <= stroke <= LARGEST:
+        raise UsageError(
+            f"--stroke {stroke:g}: give {SMALLEST:g} to {LARGEST:g}; 2 makes strokes twice as large, 0.5 half as large."
+        )
+    return stroke
+
+
+def parse_stroke(text: str | float) -> float:
+    """The factor from text. Raises UsageError for what is no number, and as `check_stroke`."""
+    try:
+        stroke = float(text)
+    except ValueError:
+        raise UsageError(f"--stroke {text}: give a number from {SMALLEST:g} to {LARGEST:g}.") from None
+    return check_stroke(stroke)
+
+
+def painting_side(style_size: int, stroke: float) -> int:
+    """The short side in pixels of a painting whose strokes are `stroke` times as large as at `style_size` pixels.
+
+    Raises UsageError for a painting of less than `SMALLEST_PAINTING` pixels, and as `check_stroke`.
+    """
+    side = round(style_size * check_stroke(stroke))
+    if side < SMALLEST_PAINTING:
+        raise UsageError(
+            f"--stroke {stroke:g} at --style-size {style_size} makes the painting {side} pixels small: give a larger "
+            f"--stroke or --style-size, for {SMALLEST_PAINTING} pixels."
+        )
+    return side
