@@ -207,7 +207,7 @@ def stylize(
     else:
         from percept_cli.core.images.encode import save_image
         from percept_cli.core.images.photo import Photo
-        from percept_cli.core.losses.style import load_styles, style_taps
+        from percept_cli.core.losses.style import load_styles, scales_left_out, style_taps
         from percept_cli.core.optimization import style_transfer
 
         if optimizer == "lbfgs" and compute.precision == "auto":
@@ -233,6 +233,9 @@ def stylize(
                     f"{photo.width}x{photo.height} pixels are too few for {extractor.name}: give --size "
                     f"{max(SMALLEST_SIZE, frozen.smallest_side)}."
                 )
+            sides = size or min(photo.height, photo.width), *(min(each.shape[-2:]) for each in styles)
+            if losses.style_scales and (left_out := scales_left_out(losses.style_scales, frozen, sides)):
+                console.warn(left_out)
             optimized = style_transfer.stylize(
                 photo, styles, frozen, runtime, asked, size=size, strength=strength, keep_colors=keep_colors,
                 mask=allowed, tile=parsed_tile,

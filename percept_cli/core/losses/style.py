@@ -148,11 +148,22 @@ def style_taps(
     return content, style
 
 
-def fitting_scales(scales: Sequence[int], extractor: AnyExtractor, images: Sequence[Tensor]) -> tuple[int, ...]:
-    """The scales at which every image has sides of `SMALLEST_COMPARED` and the extractor's smallest; (1,) if there is none."""
+def fitting_scales(scales: Sequence[int], extractor: AnyExtractor, sides: Sequence[int]) -> tuple[int, ...]:
+    """The scales that leave images at least `SMALLEST_COMPARED` pixels and the extractor's smallest side; (1,) if none does.
+
+    sides: the short sides in pixels of the images that are compared.
+    """
     smallest = max(SMALLEST_COMPARED, extractor.smallest_side)
-    side = min(min(image.shape[-2:]) for image in images)
-    return tuple(scale for scale in scales if side // scale >= smallest) or (1,)
+    return tuple(scale for scale in scales if min(sides) // scale >= smallest) or (1,)
+
+
+def scales_left_out(scales: Sequence[int], extractor: AnyExtractor, sides: Sequence[int]) -> str:
+    """A sentence on the scales that `fitting_scales` leaves out; empty if it takes all."""
+    used = fitting_scales(scales, extractor, sides)
+    if used == tuple(scales):
+        return ""
+    asked, taken = (",".join(map(str, each)) for each in (scales, used))
+    return f"of --style-scales {asked}, {taken} is used: a short side of {min(sides)} pixels is too small for more"
 
 
 def compared_taps(architecture: Architecture, layers: Sequence[str] | None, loss: str) -> tuple[str, ...]:
@@ -185,7 +196,7 @@ def create_style_loss(
     content_balance, style_balance, tv_balance = kind.balance if typical else kind.paper
     terms: dict[str, tuple[Term, float]] = {"content": (content_term, content_balance * options.content_weight)}
     asked = style_scales(options.style_scales, options.loss, typical)
-    scales = fitting_scales(asked, extractor, [*styles, photographs])
+    scales = fitting_scales(asked, extractor, [min(images.shape[-2:]) for images in (*styles, photographs)])
     for scale in scales:
         term = StyleTerm(style, typical, options.loss, options.bandwidth, options.points, generator, scale)
         term.set_target([extractor(shrink(picture, scale), style) for picture in styles], options.blend)

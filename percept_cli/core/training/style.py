@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from percept_cli.core.data.photos import Crops, first_examples, photo_settings
 from percept_cli.core.losses.adversarial import LossAndParts
 from percept_cli.core.losses.scaling import is_typical
-from percept_cli.core.losses.style import StyleLossOptions, create_style_loss, load_styles, style_taps
+from percept_cli.core.losses.style import StyleLossOptions, create_style_loss, load_styles, scales_left_out, style_taps
 from percept_cli.core.losses.style_losses import find_style_loss, style_scales
 from percept_cli.core.pretrained.extractors import COMPACT, ExtractorChoice
 from percept_cli.core.pretrained.files import sha256_of
@@ -58,13 +58,18 @@ def train_style(
     )
     if options.content_layers or options.style_layers or options.loss != "gram":
         run.announce(f"content at {', '.join(content)}; style at {', '.join(style)} of {options.extractor.name}")
+    scales = style_scales(options.style_scales, options.loss, is_typical(options.scaling))
     options = replace(
-        options, content_layers=content, style_layers=style, blend=list(options.blend or [1.0] * len(styles))
-    )
+        options, content_layers=content, style_layers=style, blend=list(options.blend or [1.0] * len(styles)),
+        style_scales=scales,
+    )  # fmt: skip
     extractor = runtime.freeze(options.extractor.create([*content, *style], options.seed, run.announce))
     crops = Crops(
         photos, options.size, options.seed, options.steps * options.batch * run.shard[1], options.smallest_crop
     )
+    left_out = scales_left_out(scales, extractor, [options.size, *(min(picture.shape[-2:]) for picture in pictures)])
+    if left_out:
+        run.announce(left_out)
     photographs = first_examples(crops, min(CALIBRATION_CROPS, 4 * len(photos)))
     # The points of a contextual loss are drawn by torch's own generator, whose state the checkpoint holds.
     loss = create_style_loss(
@@ -101,13 +106,11 @@ def _settings(
         "start": Path(options.start).stem if options.start else "", "content_weight": options.content_weight,
         "style_weight": options.style_weight, "tv_weight": options.tv_weight, "scaling": options.scaling,
         "content_layers": list(options.content_layers), "style_layers": list(options.style_layers),
-        **run_settings(run, options.extractor, options.seed),
+        **run_settings(run, options.extractor, options.seed), "style_scales": list(options.style_scales or ()),
     }  # fmt: skip
-    # Earlier versions had only the Gram loss at full size, and not these entries.
+    # Earlier versions had only the Gram loss, and not these entries.
     if options.loss != "gram":
         settings["loss"] = options.loss
-    if (scales := style_scales(options.style_scales, options.loss, is_typical(options.scaling))) != (1,):
-        settings["style_scales"] = list(scales)
     if find_style_loss(options.loss).sampled:
         settings |= {"bandwidth": options.bandwidth, "points": options.points}
     return settings

@@ -20,8 +20,8 @@ from percept_cli.errors import ModelError, UsageError
 # Of a checkpoint. 1: a PyTorch file alone. 2: behind it, CHECKSUM and the sha256 of all bytes before it.
 FORMAT = 2
 CHECKSUM = b"percept-sha256:"
-# Settings that checkpoints of earlier versions and of runs without them do not have, and what they then are
-LATER = {"ema": 0.0}
+# Settings that checkpoints of earlier versions or of other trainings do not have, and what they then are
+LATER = {"ema": 0.0, "style_scales": [1]}
 TRAILER = len(CHECKSUM) + hashlib.sha256().digest_size
 ADVICE = "Start again without --resume."
 
