@@ -31,8 +31,8 @@ ALWAYS = {
     "models inspect": "model json",
     "models blend": "first second output share overwrite json",
     "models verify": "json",
-    "train style": "style output data style_size loss content_weight style_weight tv_weight scaling content_layers "
-    "style_layers extractor extractor_weights seed device precision threads preview overwrite quiet verbose json",
+    "train style": "style output data style_size stroke style_scales loss content_weight style_weight tv_weight scaling "
+    "content_layers style_layers extractor extractor_weights seed device precision threads preview overwrite quiet verbose json",
     "train upscale": "output data scale preset steps batch patch learning_rate optimizer start degradation pixel_weight "
     "feature_weight texture_weight contextual_weight low_frequency_weight consistency_weight fourier_weight adversarial_weight "
     "tv_weight seed device precision threads ema resume overwrite quiet verbose json",
@@ -83,9 +83,9 @@ VALUES = {
     "--adversarial": "standard", "--discriminator": "unet", "--discriminator-channels": "4", "--offset": "0", "--short-side": "64",
     "--comparator": "compact", "--comparator-layers": "relu2_2", "--comparator-weights": "random", "--kl-weight": "0.1",
     "--teacher": "vgg19", "--held-out": ".", "--classes": "4", "--margin": "0.1", "--gap": "2", "--count": "2",
-    "--crop-size": "8", "--ema": "0.9", "--compression": "75",
+    "--crop-size": "8", "--ema": "0.9", "--compression": "75", "--style-scales": "1,2", "--stroke": "2",
 }  # fmt: skip
-STYLED = "content_weight style_weight tv_weight scaling content_layers style_layers"
+STYLED = "content_weight style_weight tv_weight scaling content_layers style_layers style_scales stroke"
 SOURCE = "extractor extractor_weights"
 SEARCH = "preset steps optimizer tv_weight tv_exponent alpha_weight jitter samples"
 TRAINED = "fast steps batch size smallest_crop learning_rate optimizer generator width norm start ema resume"

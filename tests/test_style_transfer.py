@@ -61,7 +61,9 @@ def test_the_loss_of_a_style_falls(
     asked = options(steps=12, optimizer=optimizer, init=init)
     steps = list(optimize_style(content, [style], extractor, RUNTIME, asked))
     assert steps[-1].total < 0.8 * steps[0].total
-    assert set(steps[0].parts) == {"content.relu2_2", "style.relu1_1", "style.relu2_1", "tv"}
+    assert set(steps[0].parts) == {
+        "content.relu2_2", "style.relu1_1", "style.relu2_1", "style.half.relu1_1", "style.half.relu2_1", "tv"
+    }  # fmt: skip
     assert math.isclose(sum(steps[0].parts.values()), steps[0].total, rel_tol=1e-4)
 
 

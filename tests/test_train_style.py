@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from percept_cli.core.data.photos import find_photos
+from percept_cli.core.images.decode import load_image
 from percept_cli.core.losses.style_losses import STYLE_LOSSES
 from percept_cli.core.pretrained.extractors import ExtractorChoice
 from percept_cli.core.pretrained.files import load_weights
@@ -109,4 +110,44 @@ def test_layer_names_may_have_spaces_between_them(arguments: list[object], perce
     output = tmp_path / "model.safetensors"
     outcome = percept(*arguments, "-o", output, "--style-layers", "relu1_1, relu2_1", "--content-layers", " relu2_2")
     assert outcome.code == 0, outcome.stderr
-    assert read_log(output)[0]["parts"].keys() == {"content.relu2_2", "style.relu1_1", "style.relu2_1", "tv"}
+    assert read_log(output)[0]["parts"].keys() == {
+        "content.relu2_2", "style.relu1_1", "style.relu2_1", "style.half.relu1_1", "style.half.relu2_1", "tv"
+    }  # fmt: skip
+
+
+def test_a_training_at_other_sizes_is_another_style(arguments: list[object], percept: Callable, tmp_path: Path) -> None:
+    """A painting of 48 pixels is too small for a quarter, which is said."""
+    outcome = percept(*arguments, "-o", tmp_path / "usual.safetensors")
+    assert "of --style-scales 1,2,4, 1,2 is used: a short side of 48 pixels is too small for more" in outcome.stderr
+    outcome = percept(*arguments, "-o", tmp_path / "full.safetensors", "--style-scales", "1")
+    assert outcome.code == 0 and "style-scales" not in outcome.stderr
+    usual, full = (read_log(tmp_path / f"{name}.safetensors")[0]["parts"] for name in ("usual", "full"))
+    assert "style.half.relu2_1" in usual and not any("half" in name for name in full)
+    assert usual["style.relu2_1"] == pytest.approx(full["style.relu2_1"] / 2, rel=1e-5)
+
+
+def test_a_stroke_of_2_is_twice_the_style_size(
+    arguments: list[object], percept: Callable, photos: Path, style_picture: Path, tmp_path: Path
+) -> None:
+    """In a training and in an optimization alike, to the same bits."""
+    for name, further in (("stroke", ["--stroke", 2]), ("size", ["--style-size", 96])):
+        given = [*arguments, "-o", tmp_path / f"{name}.safetensors", *further]
+        if name == "size":
+            place = given.index("--style-size")
+            del given[place : place + 2]
+        assert percept(*given).code == 0
+    assert_same_bits(tmp_path / "stroke.safetensors", tmp_path / "size.safetensors")
+
+    for name, further in (("stroke", ["--stroke", 2, "--style-size", 48]), ("size", ["--style-size", 96])):
+        call = ["stylize", photos / "hill.png", "--style", style_picture, "-o", tmp_path / f"{name}.png", "--steps", 2]
+        assert percept(*call, *further, "--extractor-weights", "random", "--precision", "fp32").code == 0
+    stroke, size = (load_image(tmp_path / f"{name}.png").pixels for name in ("stroke", "size"))
+    assert torch.equal(stroke, size)
+
+
+@pytest.mark.parametrize("value", ["9", "0", "large", "nan"])
+def test_the_command_line_refuses_other_strokes(
+    value: str, arguments: list[object], percept: Callable, tmp_path: Path
+) -> None:
+    outcome = percept(*arguments, "-o", tmp_path / "a.safetensors", "--stroke", value)
+    assert outcome.code == 2 and f"--stroke {value}: give " in outcome.stderr
