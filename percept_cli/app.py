@@ -14,6 +14,7 @@ from percept_cli.commands.doctor import doctor
 from percept_cli.commands.invert import invert
 from percept_cli.commands.models import models
 from percept_cli.commands.stylize import stylize
+from percept_cli.commands.train.any_style import train_any_style
 from percept_cli.commands.train.autoencoder import train_autoencoder
 from percept_cli.commands.train.extractor import train_extractor
 from percept_cli.commands.train.invert import train_invert
@@ -35,12 +36,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 train = typer.Typer(
-    help="Train a style, a translation, an upscaler, an inverter, an autoencoder or an extractor.",
+    help="Train a style, a network for any style, a translation, an upscaler, an inverter, an autoencoder or an extractor.",
     no_args_is_help=True,
     cls=Group,
 )
 TRAININGS: dict[str, Callable[..., None]] = {
     "style": train_style,
+    "any-style": train_any_style,
     "upscale": train_upscale,
     "invert": train_invert,
     "translate": train_translate,

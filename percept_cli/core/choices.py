@@ -11,7 +11,7 @@ UPSCALER_DISCRIMINATORS = ("srgan", "unet")
 TRANSLATION_ADVERSARIAL = ("least-squares", "standard")
 
 # The roles of models that make pictures
-GENERATORS = ("style", "upscaler", "inverter", "autoencoder", "translation")
+GENERATORS = ("style", "any-style", "upscaler", "inverter", "autoencoder", "translation")
 
 STYLE_GENERATORS = ("johnson", "johnson-2016")
 STYLE_NORMS = ("inner", "instance", "batch")

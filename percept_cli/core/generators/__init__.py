@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 from percept_cli.core import choices
+from percept_cli.core.generators.any_style import AnyStyleGenerator
 from percept_cli.core.generators.autoencoder import Autoencoder
 from percept_cli.core.generators.base import Generator
 from percept_cli.core.generators.classics import (
@@ -27,6 +28,7 @@ STYLES: Mapping[str, Callable[..., Generator]] = dict(
 
 ARCHITECTURES: Mapping[str, Mapping[str, Callable[..., Generator]]] = {
     "style": STYLES,
+    "any-style": {"transport": AnyStyleGenerator},
     "upscaler": {
         "swift": SwiftGenerator,
         "swift-even": SwiftEvenGenerator,

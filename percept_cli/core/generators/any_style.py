@@ -1,0 +1,281 @@
+"""The generator of any style: it restyles photographs in one pass after a painting on which it was not trained.
+
+A fixed encoder describes both pictures at four depths. The features of the photograph get the mean and the covariance of
+the painting's, and a decoder, which a code of the painting modulates, makes an image of them.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from percept_cli.core.extractors.architecture import IMAGENET_MEAN, IMAGENET_STD
+from percept_cli.core.generators.base import Generator
+from percept_cli.core.generators.blocks import shrink
+from percept_cli.core.generators.inversion import Doubling
+from percept_cli.core.generators.strips import convolve
+from percept_cli.core.generators.style import OUTPUT_RANGE, pad_to_multiple
+
+# The convolutions of `compact` that the encoder takes over, by level: strides 1, 2, 4 and 8
+ENCODER = (("1_1", "1_2"), ("2_1", "2_2"), ("3_1", "3_2", "3_3"), ("3_4", "4_1"))
+ENCODER_CHANNELS = {
+    "1_1": 16, "1_2": 32, "2_1": 48, "2_2": 64, "3_1": 96, "3_2": 112, "3_3": 112, "3_4": 128, "4_1": 144
+}  # fmt: skip
+LEVELS = tuple(ENCODER_CHANNELS[names[-1]] for names in ENCODER)
+# Of the decoder at each level: channels, and residual blocks
+WIDTHS = (16, 40, 80, 96)
+BLOCKS = (1, 1, 3, 3)
+CODE = 128  # channels of the code that modulates the blocks
+CODE_RANGE = 3.0
+# A plain sky has nothing of which strokes could be made: a fixed noise of so many channels, repeated without end, is an
+# input of every level but the shallowest (as in Ulyanov et al. 2016, "Texture Networks").
+NOISE = 4
+NOISE_SIDES = (
+    61,
+    67,
+    71,
+)  # of its tile at the strides of 2, 4 and 8: with no common divisor, so that it hardly repeats
+# Of the variance of features, added before a root: directions in which a photograph hardly varies are not amplified
+SMALLEST_VARIANCE = 1e-3
+SMALLEST_DEVIATION = 0.1  # of a channel, as a share of the root mean square of all channels' deviations
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """The means (N, C) and covariances (N, C, C) of features over whole pictures, float32, from shallow to deep levels."""
+
+    means: tuple[Tensor, ...]
+    covariances: tuple[Tensor, ...]
+
+    @property
+    def tensors(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """The mean and the covariance of each level."""
+        return zip(self.means, self.covariances, strict=True)
+
+
+def measure_statistics(features: Sequence[Tensor]) -> Statistics:
+    """The statistics of the features (N, C, h, w) of each level."""
+    means, covariances = [], []
+    for level in features:
+        rows = level.float().permute(0, 2, 3, 1).flatten(1, 2)  # a view: the encoder returns channels-last memory
+        mean = rows.mean(1, keepdim=True)
+        centered = rows - mean
+        means.append(mean[:, 0])
+        covariances.append(centered.transpose(1, 2) @ centered / rows.shape[1])
+    return Statistics(tuple(means), tuple(covariances))
+
+
+def blend_statistics(styles: Sequence[Statistics], weights: Sequence[float]) -> Statistics:
+    """The weighted mean of the statistics of several styles, that of a picture which is put together of them."""
+    shares = [weight / sum(weights) for weight in weights]
+    means, covariances = [], []
+    for level in zip(*(style.tensors for style in styles), strict=True):
+        mean = torch.stack([share * each for share, (each, _) in zip(shares, level, strict=True)]).sum(0)
+        within = torch.stack([share * each for share, (_, each) in zip(shares, level, strict=True)]).sum(0)
+        means.append(mean)
+        covariances.append(within)
+    return Statistics(tuple(means), tuple(covariances))
+
+
+def transport(content: Tensor, style: Tensor) -> Tensor:
+    """The linear map that gives features of one covariance another one and moves them least, all (N, C, C).
+
+    It is A⁻¹ (A S A)^½ A⁻¹ with A the root of the content's covariance and S the style's: the optimal transport between
+    normal distributions (Mroueh 2019, "Wasserstein Style Transfer", eq. 7).
+    """
+    values, vectors = torch.linalg.eigh(content)
+    smallest = SMALLEST_VARIANCE * content.diagonal(dim1=1, dim2=2).mean(1, keepdim=True).clamp_min(1e-6)
+    roots = (values.clamp_min(0) + smallest).sqrt()
+    root = (vectors * roots[:, None]) @ vectors.transpose(1, 2)
+    inverse = (vectors / roots[:, None]) @ vectors.transpose(1, 2)
+    values, vectors = torch.linalg.eigh(root @ style @ root)
+    middle = (vectors * values.clamp_min(0).sqrt()[:, None]) @ vectors.transpose(1, 2)
+    return inverse @ middle @ inverse
+
+
+def transfer(features: Tensor, content: tuple[Tensor, Tensor], style: tuple[Tensor, Tensor]) -> Tensor:
+    """Features (N, C, h, w) of one mean and covariance, moved to another mean and covariance, in float32."""
+    matrix = transport(content[1], style[1])
+    shift = style[0] - (matrix @ content[0][..., None])[..., 0]
+    rows = features.float().permute(0, 2, 3, 1)
+    moved = torch.baddbmm(shift[:, None], rows.flatten(1, 2), matrix.transpose(1, 2))
+    return moved.view(rows.shape).permute(0, 3, 1, 2)
+
+
+class FixedConvolution(nn.Module):
+    """A 3x3 convolution and ReLU whose weights are buffers: they are saved with the network and never trained."""
+
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, inputs: int, outputs: int):
+        super().__init__()
+        self.register_buffer("weight", torch.zeros(outputs, inputs, 3, 3))
+        self.register_buffer("bias", torch.zeros(outputs))
+
+    def forward(self, features: Tensor) -> Tensor:
+        return F.relu_(F.conv2d(features, self.weight, self.bias, padding=1))
+
+
+class Encoder(nn.Module):
+    """The trunk of `compact`, with each channel of each level scaled to mean 0 and deviation 1 over photographs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolutions = nn.ModuleDict()
+        channels = 3
+        for name, width in ENCODER_CHANNELS.items():
+            self.convolutions[name] = FixedConvolution(channels, width)
+            channels = width
+        for level, count in enumerate(LEVELS):
+            self.register_buffer(f"mean_{level}", torch.zeros(count))
+            self.register_buffer(f"std_{level}", torch.ones(count))
+
+    @torch.no_grad()
+    def adopt(self, weights: Mapping[str, Tensor], photographs: Tensor) -> None:
+        """Takes over `compact`'s weights, by its names, and scales the levels by photographs (N, 3, H, W) in [0, 1]."""
+        for name, convolution in self.convolutions.items():
+            convolution.load_state_dict({key: weights[f"trunk.{name}.{key}"] for key in ("weight", "bias")})
+        for level, features in enumerate(self._run(photographs)):
+            variance, mean = torch.var_mean(features.float(), dim=(0, 2, 3), correction=0)
+            self.get_buffer(f"mean_{level}").copy_(mean)
+            smallest = SMALLEST_DEVIATION * variance.mean().sqrt()
+            self.get_buffer(f"std_{level}").copy_(variance.sqrt().clamp_min(smallest.item()))
+
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """The features (N, C, H / s, W / s), float32, of images (N, 3, H, W) at the strides s of 1, 2, 4 and 8."""
+        levels = []
+        for level, features in enumerate(self._run(images)):
+            mean, std = (self.get_buffer(f"{name}_{level}").view(1, -1, 1, 1) for name in ("mean", "std"))
+            levels.append((features.float() - mean) / std)
+        return levels
+
+    def _run(self, images: Tensor) -> Iterator[Tensor]:
+        mean, std = (images.new_tensor(values).view(1, 3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
+        features = (images - mean) / std
+        for level, names in enumerate(ENCODER):
+            if level:
+                features = F.max_pool2d(features, 2)
+            for name in names:
+                features = self.convolutions[name](features)
+            yield features
+
+
+class ModulatedBlock(nn.Module):
+    """Two 3x3 convolutions added to their input; a code (N, CODE) scales and shifts the channels between them."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.first = nn.Conv2d(channels, channels, 3)
+        self.second = nn.Conv2d(channels, channels, 3)
+        shrink(self.second)  # the chain has no normalization and begins as the identity
+        self.modulation = nn.Linear(CODE, 2 * channels)
+        nn.init.normal_(self.modulation.weight, std=0.02)
+        nn.init.zeros_(self.modulation.bias)
+
+    def forward(self, features: Tensor, code: Tensor) -> Tensor:
+        scale, shift = self.modulation(code)[..., None, None].chunk(2, dim=1)
+        inner = convolve(features, self.first) * (1 + scale.tanh()) + shift
+        return features + convolve(F.relu(inner), self.second)
+
+
+class Stage(nn.Module):
+    """The decoder at one level: a convolution of all that comes in, then residual blocks."""
+
+    def __init__(self, inputs: int, channels: int, blocks: int):
+        super().__init__()
+        self.enter = nn.Conv2d(inputs, channels, 3)
+        self.blocks = nn.ModuleList(ModulatedBlock(channels) for _ in range(blocks))
+
+    def forward(self, features: Tensor, code: Tensor) -> Tensor:
+        features = convolve(features, self.enter)
+        for block in self.blocks:
+            features = block(features, code)
+        return features
+
+
+class AnyStyleGenerator(Generator):
+    """Photographs (N, 3, H, W) RGB in [0, 1] in the style of paintings, to images of one size, slightly beyond the range.
+
+    Departs from Huang & Belongie 2017 (AdaIN), who match mean and deviation at one depth of VGG-19, in matching mean and
+    covariance at four, and from Li et al. 2017, whose decoders are trained on photographs alone, in training the decoder
+    by the losses of a style. Statistics are taken in the encoder alone: with those of a whole picture, given as `content`,
+    a part of it with `receptive_radius` pixels around it equals that part of the whole.
+    """
+
+    size_multiple = 8
+    smallest = 32
+    tiles_exactly = False
+
+    def __init__(self, widths: Sequence[int] = WIDTHS, noise: int = NOISE):
+        super().__init__()
+        self.arguments = {"widths": list(widths), "noise": noise}
+        self.encoder = Encoder()
+        self.code = nn.Sequential(nn.Linear(2 * sum(LEVELS), CODE), nn.SiLU(), nn.Linear(CODE, CODE), nn.SiLU())
+        random = torch.Generator().manual_seed(0)
+        stages = []
+        for level, (width, deeper) in enumerate(zip(widths, (*widths[1:], 0), strict=True)):
+            stages.append(Stage(LEVELS[level] + deeper + (noise if level else 0), width, BLOCKS[level]))
+            if level:
+                side = NOISE_SIDES[level - 1]
+                self.register_buffer(f"noise_{level}", torch.randn(1, noise, side, side, generator=random))
+        self.stages = nn.ModuleList(stages)
+        self.enlarge = Doubling()
+        self.last = nn.Conv2d(widths[0], 3, 5)
+
+    def describe(self, images: Tensor) -> Statistics:
+        """The statistics of pictures (N, 3, H, W), which as those of paintings are the description of a style."""
+        features = self.encoder(images)
+        with torch.autocast(images.device.type, enabled=False):
+            return measure_statistics(features)
+
+    def forward(
+        self,
+        images: Tensor,
+        style: Tensor | Statistics,
+        content: Statistics | None = None,
+        origin: tuple[int, int] = (0, 0),
+    ) -> Tensor:
+        """The images in the style of paintings (N, 3, h, w), or of their description.
+
+        content, origin: for a part of a picture, the statistics of the whole, and its first row and column there, multiples
+        of `size_multiple`.
+        """
+        height, width = images.shape[-2:]
+        features = self.encoder(pad_to_multiple(images, self.size_multiple))
+        described = style if isinstance(style, Statistics) else self.describe(style)
+        with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
+            content = content or measure_statistics(features)
+            moved = [transfer(*level) for level in zip(features, content.tensors, described.tensors, strict=True)]
+        code = self.encode(described)
+        decoded: Tensor | None = None
+        for level in reversed(range(len(LEVELS))):
+            inputs = [moved[level]]
+            if decoded is not None:
+                inputs.append(self.enlarge(decoded))
+            if level:
+                inputs.append(self._noise(level, moved[level], origin))
+            decoded = self.stages[level](torch.cat([each.to(inputs[-1].dtype) for each in inputs], dim=1), code)
+        assert decoded is not None
+        output = convolve(F.relu(decoded), self.last)
+        output = 0.5 + 0.5 * OUTPUT_RANGE * torch.tanh(output.float())
+        return output[..., :height, :width]
+
+    def _noise(self, level: int, features: Tensor, origin: tuple[int, int]) -> Tensor:
+        """The noise of a level for features (N, C, h, w) of a part that begins at `origin`, in pixels of the image."""
+        tile = self.get_buffer(f"noise_{level}")
+        rows, columns = (
+            torch.arange(first >> level, (first >> level) + length, device=tile.device) % tile.shape[-1]
+            for first, length in zip(origin, features.shape[-2:], strict=True)
+        )
+        return tile[..., rows, :][..., columns].expand(len(features), -1, -1, -1)
+
+    def encode(self, style: Statistics) -> Tensor:
+        """The code (N, CODE) of described styles that modulates the decoder."""
+        deviations = [
+            covariance.diagonal(dim1=1, dim2=2).clamp_min(1e-4).sqrt().log() for _, covariance in style.tensors
+        ]
+        return self.code(torch.cat([*style.means, *deviations], dim=1).clamp(-CODE_RANGE, CODE_RANGE))  # type: ignore[no-any-return]
