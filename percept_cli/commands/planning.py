@@ -62,10 +62,10 @@ def check_exists(path: Path, option: str) -> None:
         raise UsageError(f"{option}: '{path}' does not exist.")
 
 
-def check_training(output: Path, data: Sequence[Path] | None, start: str | None = None, role: str = "") -> None:
+def check_training(output: Path, data: Sequence[Path] | None, start: str | None = None, *roles: str) -> None:
     """Raises UsageError for a model that cannot be written and for photographs that are not there.
 
-    start: a model of the role, or None. Raises ModelError where there is none of that name.
+    start: a model of one of the roles, or None. Raises ModelError where there is none of that name.
     """
     check_model_output(output, overwrite=True)
     for place in data or ():
@@ -73,7 +73,7 @@ def check_training(output: Path, data: Sequence[Path] | None, start: str | None 
         if not place.exists():
             raise UsageError(f"--data {place}: there is no such file or folder.")
     if start is not None:
-        check_model(start, role)
+        check_model(start, *roles)
 
 
 def default_model(name: str, kind: str) -> Path:

@@ -13,9 +13,10 @@ TRANSLATION_ADVERSARIAL = ("least-squares", "standard")
 # The roles of models that make pictures
 GENERATORS = ("style", "any-style", "upscaler", "inverter", "autoencoder", "translation")
 
-STYLE_GENERATORS = ("johnson", "johnson-2016")
+JOHNSON_GENERATORS = ("johnson", "johnson-2016")
+STYLE_GENERATORS = ("transport", *JOHNSON_GENERATORS)
 STYLE_NORMS = ("inner", "instance", "batch")
-TRANSLATION_GENERATORS = ("unet", *STYLE_GENERATORS)
+TRANSLATION_GENERATORS = ("unet", *JOHNSON_GENERATORS)
 INVERTERS = ("lean", "deepsim-2016", "deepsim-2016-linear")
 SCALES = (2, 3, 4, 8)
 SMALLEST_DISCRIMINATED = 63  # pixels, the side of the smallest image that DeePSiM's discriminator takes

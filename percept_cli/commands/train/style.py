@@ -140,7 +140,7 @@ def train_style(
     for picture in style:
         check_exists(picture, "--style")
     check_layers(choice.architecture, losses.content_layers, losses.style_layers)
-    check_training(output, data, start, "style")
+    check_training(output, data, start, "style", "any-style")
 
     # Only now the slow imports, so that a mistyped option is refused at once.
     from percept_cli.commands.train.session import follow, open_run, report_model

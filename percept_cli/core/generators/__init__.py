@@ -17,17 +17,18 @@ from percept_cli.core.generators.classics import (
     SrResNetGenerator,
 )
 from percept_cli.core.generators.inversion import Inverter, create_lean_layers, create_paper_layers
+from percept_cli.core.generators.one_style import OneStyleGenerator
 from percept_cli.core.generators.style import JohnsonGenerator, StyleGenerator
 from percept_cli.core.generators.translation import TranslationGenerator
 from percept_cli.core.generators.upscale import SwiftEvenGenerator, SwiftGenerator
 from percept_cli.errors import UsageError, unknown_name
 
-STYLES: Mapping[str, Callable[..., Generator]] = dict(
-    zip(choices.STYLE_GENERATORS, (StyleGenerator, JohnsonGenerator), strict=True)
+JOHNSON: Mapping[str, Callable[..., Generator]] = dict(
+    zip(choices.JOHNSON_GENERATORS, (StyleGenerator, JohnsonGenerator), strict=True)
 )
 
 ARCHITECTURES: Mapping[str, Mapping[str, Callable[..., Generator]]] = {
-    "style": STYLES,
+    "style": {"transport": OneStyleGenerator, **JOHNSON},
     "any-style": {"transport": AnyStyleGenerator},
     "upscaler": {
         "swift": SwiftGenerator,
@@ -50,7 +51,7 @@ ARCHITECTURES: Mapping[str, Mapping[str, Callable[..., Generator]]] = {
         )
     ),
     "autoencoder": {"lean": Autoencoder},
-    "translation": dict(zip(choices.TRANSLATION_GENERATORS, (TranslationGenerator, *STYLES.values()), strict=True)),
+    "translation": dict(zip(choices.TRANSLATION_GENERATORS, (TranslationGenerator, *JOHNSON.values()), strict=True)),
 }
 """Every architecture by role and name. Files of weights hold both, so a released name never changes."""
 

@@ -3,7 +3,7 @@
 import inspect
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,6 +70,12 @@ def check_arguments(build: Callable[..., Generator], arguments: Mapping[str, Any
                 raise ValueError(f"its argument '{name}' is missing")
             continue
         value, wanted = arguments[name], parameter.annotation
+        if wanted == Sequence[int]:
+            if not isinstance(value, list) or not all(
+                type(each) is int and 1 <= each <= LARGEST_ARGUMENT for each in value
+            ):
+                raise ValueError(f"its argument '{name}' is {value!r:.40}, not a list of whole numbers from 1")
+            continue
         if type(value) is not wanted and not (wanted is float and type(value) is int):
             raise ValueError(f"its argument '{name}' is {value!r:.40}, not of type {wanted.__name__}")
         least = 0 if name in MAY_BE_ZERO else 1

@@ -53,14 +53,16 @@ def read_recipe(metadata: Mapping[str, str]) -> dict[str, Any]:
     return known if isinstance(known, dict) else {}
 
 
-def load_generator(given: str, role: str, scale: int | None = None) -> LoadedGenerator:
+def load_generator(given: str, role: str, scale: int | None = None, *, also: str = "") -> LoadedGenerator:
     """A generator of a role by the name of a shipped model, or from a file of percept's own or of a known foreign format.
 
     given: the path of a file; one without suffix that does not exist is the name of a shipped model. role: a key of
-    `ARCHITECTURES`; styles and translations are interchangeable. scale: the required factor. Raises ModelError for a
+    `ARCHITECTURES`; styles and translations are interchangeable. scale: the required factor. also: a second role that the
+    model may have. Raises ModelError for a
     model that is missing, damaged or of an unknown format, UsageError for another scale.
     """
     roles = INTERCHANGEABLE if role in INTERCHANGEABLE else (role,)
+    roles = (*roles, also) if also else roles
     path = Path(given)
     if not path.suffix and not path.is_file():
         path = find_model(given, *roles).path

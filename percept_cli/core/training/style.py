@@ -17,8 +17,9 @@ from percept_cli.core.pretrained.files import sha256_of
 from percept_cli.core.pretrained.generators import start_generator
 from percept_cli.core.runtime import seed_everything
 from percept_cli.core.training.loop import TrainingStep
+from percept_cli.core.training.one_style import start_one_style
 from percept_cli.core.training.recipes import run_settings
-from percept_cli.core.training.runs.run import Run
+from percept_cli.core.training.runs.run import CLIP_NORM, Run
 
 CALIBRATION_CROPS = 32
 
@@ -75,9 +76,12 @@ def train_style(
     loss = create_style_loss(
         extractor, [runtime.place(picture) for picture in pictures], runtime.place(photographs), options
     )
-    created = start_generator(
-        "style", options.generator, options.start, photographs=photographs, width=options.width, norm=options.norm
-    )
+    if options.generator == "transport":
+        created = start_one_style(options.start, pictures, options.blend, photographs)
+    else:
+        created = start_generator(
+            "style", options.generator, options.start, photographs=photographs, width=options.width, norm=options.norm
+        )
     training = run.create_training(created, options.optimizer, options.steps)
     settings = _settings(styles, photos, run, options, created.arguments)
 
@@ -90,6 +94,7 @@ def train_style(
     sample = photographs[:1]
     return run.train(
         training, crops, options.batch, compute_loss, options.learning_rate, settings, shown=(sample, sample),
+        clip_norm=CLIP_NORM if options.generator == "transport" else None,
         finish=lambda: run.save_generator("style", options.generator, styles=[path.name for path in styles]),
     )  # fmt: skip
 
