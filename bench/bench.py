@@ -123,7 +123,7 @@ def bench_step(runtime: Runtime, rounds: int) -> dict[str, object]:
     extractor.load_weights({f"features.{k}": v for k, v in textbook_vgg.features.state_dict().items()}, "textbook")
     extractor = runtime.freeze(extractor)
     placed = runtime.place(photographs)
-    asked = StyleLossOptions(content_layers=["relu3_3"], style_layers=VGG16_STYLE)
+    asked = StyleLossOptions(content_layers=["relu3_3"], style_layers=VGG16_STYLE, style_scales=(1,))  # as the textbook
     loss = create_style_loss(extractor, [runtime.place(style)], placed, asked)
     optimizer = torch.optim.Adam(ours.parameters())
 

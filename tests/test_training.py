@@ -357,7 +357,9 @@ def test_the_loss_falls(unbroken: Path) -> None:
     quarter = STEPS // 4
     totals = [entry["total"] for entry in log]
     assert sum(totals[-quarter:]) < 0.7 * sum(totals[:quarter])
-    assert set(log[0]["parts"]) == {"content.relu2_2", "style.relu1_1", "style.relu2_1", "tv"}
+    assert set(log[0]["parts"]) == {
+        "content.relu2_2", "style.relu1_1", "style.relu2_1", "style.half.relu1_1", "style.half.relu2_1", "tv"
+    }  # fmt: skip
     for entry in log:
         assert sum(entry["parts"].values()) == pytest.approx(entry["total"], rel=1e-4)
 

@@ -123,6 +123,13 @@ def test_layers_and_losses_are_swept(percept: Callable, photos: Path, style_pict
     parts = [set(row) for row in json.loads((tmp_path / "s.json").read_text())]
     assert "content.relu1_2" in parts[0] and {"content.relu2_2", "content.relu3_1"} <= parts[1]
     assert "style.relu1_1" in parts[0] and "style.relu1_1" not in parts[2]
+    outcome = percept(
+        *arguments, "--style", style_picture, "--rows", "style-scales=1,1+2", "-o", tmp_path / "u.png", "--overwrite"
+    )
+    assert outcome.code == 0, outcome.stderr
+    full, half = (set(row) for row in json.loads((tmp_path / "s.json").read_text()))
+    assert {name for name in half if name.startswith("style.half.")} and "style.relu1_1" in full
+    assert not {name for name in full if "half" in name}
     both = f"style={style_picture},{photos / 'lake.jpg'}"
     outcome = percept(*arguments, "--rows", both, "-o", tmp_path / "t.png", "--overwrite")
     assert outcome.code == 0, outcome.stderr
@@ -148,6 +155,7 @@ def test_models_are_swept(percept: Callable, photos: Path, style_model: Path, tm
         (["--rows", "style-weight=1,-2"], 2, "style-weight=-2: give numbers of 0 or more"),
         (["--rows", "strength=2"], 2, "strength=2: give numbers from 0 to 1"),
         (["--rows", "style-size=64.5"], 2, "style-size=64.5: give whole numbers of 32 or more"),
+        (["--rows", "style-scales=1+2,9"], 2, "--style-scales 9: give different whole numbers from 1 to 8"),
         (["--rows", "loss=gramm"], 2, "Did you mean 'gram'?"),
         (["--rows", "steps=3,3"], 2, "one value stands there twice"),
         (["--rows", "steps=1,2", "--steps", "3"], 2, "steps is an axis already: leave --steps out"),

@@ -80,7 +80,7 @@ STYLE_LOSSES: dict[str, StyleLoss] = {
         Deferred(FUNCTIONAL, "style_reconstruction_loss"),
         "squared distance of the Gram matrices of A and B over the square of B's",
         statistic=Deferred(FUNCTIONAL, "gram_matrix"),
-        # Layers up to relu3_3 see some 40 pixels: strokes; smaller sizes show them forms two and four times as large.
+        # A unit of relu3_4 sees 48 pixels a side: strokes; at smaller sizes, forms that are two and four times as large.
         scales=(1, 2, 4),
         # Of the code of Johnson et al. 2016, since the paper names no weights: 1 and 5 are for means of squared differences,
         # of Gram matrices too, where the paper has sums (eq. 4), and 1e-6 for half a sum.

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from percept_cli.core.choices import INITS
-from percept_cli.core.losses.style_losses import STYLE_LOSSES
+from percept_cli.core.losses.style_losses import STYLE_LOSSES, parse_scales
 from percept_cli.errors import UsageError, unknown_name
 
 Value = float | int | str
@@ -23,8 +23,8 @@ class Axis:
 
 # Options of `percept stylize` that can be an axis, for optimization and for trained models.
 OPTIMIZED = (
-    "style", "style-weight", "content-weight", "tv-weight", "style-size", "style-layers", "content-layers", "loss", "init",
-    "steps", "strength",
+    "style", "style-weight", "content-weight", "tv-weight", "style-size", "style-scales", "style-layers", "content-layers",
+    "loss", "init", "steps", "strength",
 )  # fmt: skip
 TRAINED = ("model", "strength")
 AXES = (*OPTIMIZED, "model")
@@ -59,6 +59,8 @@ def parse_axis(option: str, text: str | None) -> Axis:
 def _parse_value(name: str, text: str) -> Value:
     if name in CHOICES and text not in CHOICES[name]:
         raise UsageError(unknown_name(name, text, CHOICES[name]))
+    if name == "style-scales":
+        parse_scales(text.replace("+", ","))  # raises
     if name not in NUMBERS:
         return text
     kind, low, high = NUMBERS[name]

@@ -13,6 +13,7 @@ from percept_cli.core.images.photo import fit_short_side, resize_image
 from percept_cli.core.inference.restyle import finish
 from percept_cli.core.inference.run import run_generator
 from percept_cli.core.losses.style import load_styles, style_taps
+from percept_cli.core.losses.style_losses import parse_scales
 from percept_cli.core.measures.pixels import image_error
 from percept_cli.core.optimization.style_transfer import StyleOptions, optimize_style
 from percept_cli.core.pretrained.extractors import ExtractorChoice
@@ -128,6 +129,8 @@ def _with_strength(swept: Swept, pixels: Tensor, setting: Setting) -> Swept:
 def _style_options(setting: Setting, base: StyleOptions, extractor: ExtractorChoice) -> StyleOptions:
     values = {name.replace("-", "_"): value for name, value in setting.items() if name in FIELDS}
     options = replace(base, **values)  # type: ignore[arg-type]
+    if "style-scales" in setting:
+        options = replace(options, style_scales=parse_scales(str(setting["style-scales"]).replace("+", ",")))
     content, style = (
         [layer for layer in str(setting.get(name, "")).split("+") if layer]
         for name in ("content-layers", "style-layers")

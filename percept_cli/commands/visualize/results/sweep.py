@@ -43,8 +43,8 @@ def sweep(
         str | None,
         typer.Option(
             metavar="NAME=A,B,...",
-            help="With --style: style-weight, content-weight, tv-weight, style-size, style-layers and content-layers (each "
-            "joined by +), loss, init, steps, strength, style. Of trained ones: model, strength.",
+            help="With --style: style-weight, content-weight, tv-weight, style-size, style-scales, style-layers and "
+            "content-layers (each joined by +), loss, init, steps, strength, style. Of trained ones: model, strength.",
         ),
     ] = None,
     columns: Annotated[str | None, typer.Option(metavar="NAME=A,B,...", help="Another of these.")] = None,
