@@ -25,6 +25,7 @@ from percept_cli.core.pretrained.generators import load_generator
 from percept_cli.core.runtime import Runtime, choose_runtime
 from percept_cli.core.strokes import parse_stroke_or_auto, stroke_for
 from percept_cli.errors import UsageError
+from tests.test_foreign_styles import PytorchExamples
 
 CPU = ("--device", "cpu", "--precision", "fp32", "--threads", 1)
 RUNTIME = Runtime(torch.device("cpu"), torch.float32, "")
@@ -250,6 +251,31 @@ def test_the_command_paints_with_the_stroke_of_python(
         )
         assert outcome.code == 0, outcome.stderr
     assert Image.open(tmp_path / "auto.bmp").tobytes() == Image.open(tmp_path / "1.bmp").tobytes()
+
+
+def test_a_batch_through_a_network_of_others_keeps_sizes_and_transparency(
+    photos: Path, tmp_path: Path, percept: Callable[..., Any]
+) -> None:
+    """A checkpoint of pytorch/examples, photographs of odd sizes; each result is that of its photograph alone."""
+    model, folder = tmp_path / "mosaic.pth", tmp_path / "in"
+    folder.mkdir()
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        torch.save(PytorchExamples((32, 64, 128)).state_dict(), model)
+    hill = Image.open(photos / "hill.png").convert("RGB")
+    hill.save(folder / "a.png")
+    transparent = hill.crop((3, 2, 70, 45)).convert("RGBA")
+    transparent.putalpha(Image.linear_gradient("L").resize(transparent.size))
+    transparent.save(folder / "b.png")
+    made = percept(
+        "stylize", folder, "-m", model, "--stroke", 2, *CPU, "-o", f"{tmp_path}/out/", "--name", "{stem}.png"
+    )
+    alone = percept("stylize", folder / "b.png", "-m", model, "--stroke", 2, *CPU, "-o", tmp_path / "alone.png")
+    assert made.code == alone.code == 0, made.stderr + alone.stderr
+    assert Image.open(tmp_path / "out" / "a.png").size == hill.size
+    result = Image.open(tmp_path / "out" / "b.png")
+    assert result.getchannel("A").tobytes() == transparent.getchannel("A").tobytes()
+    assert (tmp_path / "out" / "b.png").read_bytes() == (tmp_path / "alone.png").read_bytes()
 
 
 @pytest.mark.parametrize(
