@@ -284,7 +284,10 @@ def test_a_batch_through_a_network_of_others_keeps_sizes_and_transparency(
         (["-m", "wave", "--stroke", "9"], "--stroke 9: give 0.25 to 8; 2 makes strokes twice as large"),
         (["-m", "wave", "--stroke", "0.2"], "--stroke 0.2: give 0.25 to 8"),
         (["-m", "wave", "--stroke", "large"], "--stroke large: give a number from 0.25 to 8"),
-        (["--style", "STYLE", "--stroke", "auto"], "--stroke auto is for -m MODEL: with --style give a number"),
+        (
+            ["--style", "STYLE", "--steps", "5", "--stroke", "auto"],
+            "--stroke auto is for one pass: with --steps give a number",
+        ),
         (["-m", "REPAIR", "--stroke", "2"], "repair repairs pictures and paints no strokes: leave --stroke out"),
     ],
 )

@@ -30,6 +30,7 @@ INVERSION_METHODS = ("optimize", "generator")
 INVERSION_PRESETS = ("mahendran-vedaldi",)
 PARAMETRIZATIONS = ("spectrum", "pixels")
 INITS = ("content", "noise", "style")
+ONE_PASS = "one-pass"  # a further one, which needs a network
 
 DEGRADATIONS = ("bicubic", "johnson", "photo")
 EXTRACTOR_METHODS = ("distil", "exemplar", "video")
