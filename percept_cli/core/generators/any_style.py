@@ -176,9 +176,10 @@ class ModulatedBlock(nn.Module):
         self.first = nn.Conv2d(channels, channels, 3)
         self.second = nn.Conv2d(channels, channels, 3)
         shrink(self.second)  # the chain has no normalization and begins as the identity
-        self.modulation = nn.Linear(CODE, 2 * channels)
-        nn.init.normal_(self.modulation.weight, std=0.02)
-        nn.init.zeros_(self.modulation.bias)
+        linear = nn.Linear(CODE, 2 * channels)
+        nn.init.normal_(linear.weight, std=0.02)
+        nn.init.zeros_(linear.bias)
+        self.modulation: nn.Module = linear
 
     def forward(self, features: Tensor, code: Tensor) -> Tensor:
         scale, shift = self.modulation(code)[..., None, None].chunk(2, dim=1)
