@@ -19,8 +19,8 @@ from tests.conftest import Percept
 # --threads and the like may stand in every call, as scripts give them to all; what a command cannot know before it reads its
 # inputs is refused later (see the tests below).
 ALWAYS = {
-    "stylize": "photos model style output name strength keep_colors mask size tile from_file overwrite skip_existing quality "
-    "seed device precision threads quiet verbose json",
+    "stylize": "photos model style output name strength keep_colors stroke mask size tile from_file overwrite skip_existing "
+    "quality seed device precision threads quiet verbose json",
     "upscale": "photos x2 x3 x4 x8 scale width height look blend ensemble model output name tile histogram from_file overwrite "
     "skip_existing quality device precision threads quiet verbose json",
     "invert": "photos method model output name size from_file overwrite skip_existing quality seed device precision threads "
@@ -85,7 +85,7 @@ VALUES = {
     "--teacher": "vgg19", "--held-out": ".", "--classes": "4", "--margin": "0.1", "--gap": "2", "--count": "2",
     "--crop-size": "8", "--ema": "0.9", "--compression": "75", "--style-scales": "1,2", "--stroke": "2",
 }  # fmt: skip
-STYLED = "content_weight style_weight tv_weight scaling content_layers style_layers style_scales stroke"
+STYLED = "content_weight style_weight tv_weight scaling content_layers style_layers style_scales"
 SOURCE = "extractor extractor_weights"
 SEARCH = "preset steps optimizer tv_weight tv_exponent alpha_weight jitter samples"
 TRAINED = "fast steps batch size smallest_crop learning_rate optimizer generator width norm start ema resume"

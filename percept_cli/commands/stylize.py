@@ -4,7 +4,7 @@ import os
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,7 +12,7 @@ from percept_cli import options, parsing
 from percept_cli.conditions import EffectIf, refuse
 from percept_cli.core import choices
 from percept_cli.core.losses.style_losses import STYLE_LOSSES
-from percept_cli.core.strokes import SMALLEST_PAINTING, painting_side
+from percept_cli.core.strokes import AUTO, SMALLEST_PAINTING, painting_side, parse_stroke_or_auto, stroke_for
 from percept_cli.errors import ImageError, UsageError
 
 if TYPE_CHECKING:
@@ -54,6 +54,15 @@ def stylize(
     name: options.Name = "{stem}_{op}{ext}",
     strength: Annotated[float, typer.Option(min=0.0, max=1.0, help="0 is the photograph, 1 the style.")] = 1.0,
     keep_colors: Annotated[bool, typer.Option("--keep-colors", help="Keep the photograph's colors.")] = False,
+    stroke: Annotated[
+        Any,
+        typer.Option(
+            parser=parse_stroke_or_auto,
+            metavar="FACTOR|auto",
+            help="How large strokes are: 2 is twice as large as in training, or as the painting's at --style-size; "
+            "auto, for a model: as in a picture of 512 pixels.",
+        ),
+    ] = 1.0,
     mask: Annotated[
         Path | None,
         typer.Option(
@@ -77,7 +86,6 @@ def stylize(
         ),
         OPTIMIZES,
     ] = 256,
-    stroke: Annotated[options.Stroke, OPTIMIZES] = 1.0,
     blend: Annotated[
         str | None, optimization(metavar="W1,W2,...", help="With --style: weights of several."), OPTIMIZES, BLENDS
     ] = None,
@@ -155,7 +163,11 @@ def stylize(
         raise UsageError("--mask leaves pixels as they are and --size resizes them all: give one of them.")
     if mask is not None and not os.path.exists(mask):
         raise UsageError(f"--mask {mask}: there is no such file or folder.")
-    parsed_tile, style_size = parse_tile(tile), painting_side(style_size, stroke)
+    if style and stroke == AUTO:
+        raise UsageError("--stroke auto is for -m MODEL: with --style give a number, such as 2.")
+    parsed_tile = parse_tile(tile)
+    if style:
+        style_size = painting_side(style_size, stroke)
     for picture in style or []:
         check_exists(picture, "--style")
     weights, extractor = parse_blend(blend, len(style or [])), extractor_source.choose()
@@ -186,6 +198,8 @@ def stylize(
         loaded = load_generator(model, "style")
         if loaded.network.fills_holes and mask is None:
             raise UsageError(f"{loaded.name} fills holes: give --mask PICTURE, white where they are.")
+        if loaded.recipe.get("degrade"):
+            refuse(f"{loaded.name} repairs pictures and paints no strokes", "stroke")
         if loaded.network.exact_halo is None:
             refuse(f"{loaded.name} sees the whole picture at once, and so runs without tiles", "tile")
         generator = runtime.place_network(loaded.network)
@@ -200,8 +214,8 @@ def stylize(
                 advice = "Shrink the photograph and its mask"
             with memory_errors(f"{width}x{height} pixels", advice):
                 return restyle(
-                    photo, generator, runtime, size=size, strength=strength, keep_colors=keep_colors, mask=allowed,
-                    tile=parsed_tile,
+                    photo, generator, runtime, size=size, strength=strength, keep_colors=keep_colors,
+                    stroke=stroke_for(stroke, height, width), mask=allowed, tile=parsed_tile,
                 )  # fmt: skip
 
     else:

@@ -3,6 +3,8 @@
 from percept_cli.errors import UsageError
 
 SMALLEST, LARGEST = 0.25, 8.0
+AUTO = "auto"
+USUAL_SIDE = 512  # pixels of a short side; `auto` makes strokes as large in every photograph as in one of this size
 SMALLEST_PAINTING = 32  # pixels, of its short side: --style-size
 
 
@@ -22,6 +24,18 @@ def parse_stroke(text: str | float) -> float:
     except ValueError:
         raise UsageError(f"--stroke {text}: give a number from {SMALLEST:g} to {LARGEST:g}.") from None
     return check_stroke(stroke)
+
+
+def parse_stroke_or_auto(text: str | float) -> float | str:
+    """`AUTO`, or the factor from text. Raises as `parse_stroke`."""
+    return AUTO if text == AUTO else parse_stroke(text)
+
+
+def stroke_for(stroke: float | str, height: int, width: int) -> float:
+    """The factor for a result of height x width pixels; `AUTO` is its short side over `USUAL_SIDE`, from 1 to `LARGEST`."""
+    if isinstance(stroke, str):
+        return min(max(1.0, min(height, width) / USUAL_SIDE), LARGEST)
+    return stroke
 
 
 def painting_side(style_size: int, stroke: float) -> int:

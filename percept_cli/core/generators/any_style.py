@@ -5,25 +5,30 @@ the painting's, and a decoder, which a code of the painting modulates, makes an 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from percept_cli.core.extractors.architecture import IMAGENET_MEAN, IMAGENET_STD
 from percept_cli.core.generators.base import Generator
 from percept_cli.core.generators.blocks import shrink
+from percept_cli.core.generators.feature_statistics import Statistics, measure_statistics, transfer
 from percept_cli.core.generators.inversion import Doubling
 from percept_cli.core.generators.strips import convolve
 from percept_cli.core.generators.style import OUTPUT_RANGE, pad_to_multiple
+from percept_cli.core.images.tiles import Tile
 
+# Of the input of `compact`
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 # The convolutions of `compact` that the encoder takes over, by level: strides 1, 2, 4 and 8
 ENCODER = (("1_1", "1_2"), ("2_1", "2_2"), ("3_1", "3_2", "3_3"), ("3_4", "4_1"))
 ENCODER_CHANNELS = {
     "1_1": 16, "1_2": 32, "2_1": 48, "2_2": 64, "3_1": 96, "3_2": 112, "3_3": 112, "3_4": 128, "4_1": 144
 }  # fmt: skip
 LEVELS = tuple(ENCODER_CHANNELS[names[-1]] for names in ENCODER)
+# How far, in pixels, features of the encoder depend on pixels around those that they cover, rounded up to its largest
+# stride: at strides 1, 2, 4 and 8 two, two, three and two 3x3 convolutions reach 2 + 4 + 12 + 16.
+ENCODER_RADIUS = 40
 # Of the decoder at each level: channels, and residual blocks
 WIDTHS = (16, 40, 80, 96)
 BLOCKS = (1, 1, 3, 3)
@@ -32,76 +37,8 @@ CODE_RANGE = 3.0
 # A plain sky has nothing of which strokes could be made: a fixed noise of so many channels, repeated without end, is an
 # input of every level but the shallowest (as in Ulyanov et al. 2016, "Texture Networks").
 NOISE = 4
-NOISE_SIDES = (
-    61,
-    67,
-    71,
-)  # of its tile at the strides of 2, 4 and 8: with no common divisor, so that it hardly repeats
-# Of the variance of features, added before a root: directions in which a photograph hardly varies are not amplified
-SMALLEST_VARIANCE = 1e-3
+NOISE_SIDES = (61, 67, 71)  # of its tile at strides 2, 4 and 8: with no common divisor, so that it hardly repeats
 SMALLEST_DEVIATION = 0.1  # of a channel, as a share of the root mean square of all channels' deviations
-
-
-@dataclass(frozen=True)
-class Statistics:
-    """The means (N, C) and covariances (N, C, C) of features over whole pictures, float32, from shallow to deep levels."""
-
-    means: tuple[Tensor, ...]
-    covariances: tuple[Tensor, ...]
-
-    @property
-    def tensors(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """The mean and the covariance of each level."""
-        return zip(self.means, self.covariances, strict=True)
-
-
-def measure_statistics(features: Sequence[Tensor]) -> Statistics:
-    """The statistics of the features (N, C, h, w) of each level."""
-    means, covariances = [], []
-    for level in features:
-        rows = level.float().permute(0, 2, 3, 1).flatten(1, 2)  # a view: the encoder returns channels-last memory
-        mean = rows.mean(1, keepdim=True)
-        centered = rows - mean
-        means.append(mean[:, 0])
-        covariances.append(centered.transpose(1, 2) @ centered / rows.shape[1])
-    return Statistics(tuple(means), tuple(covariances))
-
-
-def blend_statistics(styles: Sequence[Statistics], weights: Sequence[float]) -> Statistics:
-    """The weighted mean of the statistics of several styles, that of a picture which is put together of them."""
-    shares = [weight / sum(weights) for weight in weights]
-    means, covariances = [], []
-    for level in zip(*(style.tensors for style in styles), strict=True):
-        mean = torch.stack([share * each for share, (each, _) in zip(shares, level, strict=True)]).sum(0)
-        within = torch.stack([share * each for share, (_, each) in zip(shares, level, strict=True)]).sum(0)
-        means.append(mean)
-        covariances.append(within)
-    return Statistics(tuple(means), tuple(covariances))
-
-
-def transport(content: Tensor, style: Tensor) -> Tensor:
-    """The linear map that gives features of one covariance another one and moves them least, all (N, C, C).
-
-    It is A⁻¹ (A S A)^½ A⁻¹ with A the root of the content's covariance and S the style's: the optimal transport between
-    normal distributions (Mroueh 2019, "Wasserstein Style Transfer", eq. 7).
-    """
-    values, vectors = torch.linalg.eigh(content)
-    smallest = SMALLEST_VARIANCE * content.diagonal(dim1=1, dim2=2).mean(1, keepdim=True).clamp_min(1e-6)
-    roots = (values.clamp_min(0) + smallest).sqrt()
-    root = (vectors * roots[:, None]) @ vectors.transpose(1, 2)
-    inverse = (vectors / roots[:, None]) @ vectors.transpose(1, 2)
-    values, vectors = torch.linalg.eigh(root @ style @ root)
-    middle = (vectors * values.clamp_min(0).sqrt()[:, None]) @ vectors.transpose(1, 2)
-    return inverse @ middle @ inverse
-
-
-def transfer(features: Tensor, content: tuple[Tensor, Tensor], style: tuple[Tensor, Tensor]) -> Tensor:
-    """Features (N, C, h, w) of one mean and covariance, moved to another mean and covariance, in float32."""
-    matrix = transport(content[1], style[1])
-    shift = style[0] - (matrix @ content[0][..., None])[..., 0]
-    rows = features.float().permute(0, 2, 3, 1)
-    moved = torch.baddbmm(shift[:, None], rows.flatten(1, 2), matrix.transpose(1, 2))
-    return moved.view(rows.shape).permute(0, 3, 1, 2)
 
 
 class FixedConvolution(nn.Module):
@@ -213,6 +150,9 @@ class AnyStyleGenerator(Generator):
 
     size_multiple = 8
     smallest = 32
+    receptive_radius = (
+        144  # at the most 143: 34 and 41 of the encoder before and after a unit of stride 8, the rest above
+    )
     tiles_exactly = False
 
     def __init__(self, widths: Sequence[int] = WIDTHS, noise: int = NOISE):
@@ -269,6 +209,22 @@ class AnyStyleGenerator(Generator):
         output = 0.5 + 0.5 * OUTPUT_RANGE * torch.tanh(output.float())
         return output[..., :height, :width]
 
+    def measure_part(self, images: Tensor, part: Tile, size: tuple[int, int]) -> tuple[Statistics, int]:
+        """The statistics of a part of a picture of `size` (height, width), and of how many pixels they are.
+
+        images: the pixels (1, 3, h, w) of the part's source, which needs `ENCODER_RADIUS` pixels around the target.
+        """
+        kept = part.target.within(part.source)
+        # What is padded at the right and at the bottom of the picture counts, as it does in a pass over all of it.
+        ends = part.target.bottom == size[0], part.target.right == size[1]
+        levels = []
+        for level, features in enumerate(self.encoder(pad_to_multiple(images, self.size_multiple))):
+            rows = slice(kept.top >> level, None if ends[0] else kept.bottom >> level)
+            columns = slice(kept.left >> level, None if ends[1] else kept.right >> level)
+            levels.append(features[..., rows, columns])
+        with torch.autocast(images.device.type, enabled=False):
+            return measure_statistics(levels), levels[0].shape[-2] * levels[0].shape[-1]
+
     def _noise(self, level: int, features: Tensor, origin: tuple[int, int]) -> Tensor:
         """The noise of a level for features (N, C, h, w) of a part that begins at `origin`, in pixels of the image."""
         tile = self.get_buffer(f"noise_{level}")
@@ -283,4 +239,5 @@ class AnyStyleGenerator(Generator):
         deviations = [
             covariance.diagonal(dim1=1, dim2=2).clamp_min(1e-4).sqrt().log() for _, covariance in style.tensors
         ]
-        return self.code(torch.cat([*style.means, *deviations], dim=1).clamp(-CODE_RANGE, CODE_RANGE))  # type: ignore[no-any-return]
+        values = torch.cat([*style.means, *deviations], dim=1).clamp(-CODE_RANGE, CODE_RANGE)
+        return self.code(values.float())  # type: ignore[no-any-return]

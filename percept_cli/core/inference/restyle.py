@@ -8,7 +8,7 @@ from percept_cli.core.images.masks import hide, keep_outside
 from percept_cli.core.images.photo import Photo
 from percept_cli.core.images.tiles import AUTO
 from percept_cli.core.inference.colors import keep_original_colors
-from percept_cli.core.inference.run import run_generator
+from percept_cli.core.inference.stroke import restyle_at_stroke
 from percept_cli.core.runtime import Runtime
 
 
@@ -20,19 +20,21 @@ def restyle(
     size: int | None = None,
     strength: float = 1.0,
     keep_colors: bool = False,
+    stroke: float = 1.0,
     mask: Tensor | None = None,
     tile: int | str = AUTO,
 ) -> Photo:
     """The photograph restyled by a generator, of its own size or with a short side of `size` pixels.
 
     generator: placed by `Runtime.place_network`. strength: share of the style in the mixture of pixels, 0 to 1.
-    keep_colors: only brightness is restyled. mask: (1, 1, H, W) in [0, 1], not with a `size`; pixels where it is 0 do not
-    change, and the others are hidden from a generator that fills holes. tile: as for `run_generator`. Transparency is
-    kept; the network gets premultiplied colors, so that hidden ones have no effect.
+    keep_colors: only brightness is restyled. stroke: how large strokes are, 0.25 to 8; 1 is as in training (see
+    `restyle_at_stroke`). mask: (1, 1, H, W) in [0, 1], not with a `size`; pixels where it is 0 do not change, and the
+    others are hidden from a generator that fills holes. tile: as for `run_generator`. Transparency is kept; the network
+    gets premultiplied colors, so that hidden ones have no effect.
     """
     pixels = photo.visible(size)
     inputs = hide(pixels, mask) if mask is not None and generator.fills_holes else pixels
-    restyled = run_generator(generator, inputs, runtime, tile)
+    restyled = restyle_at_stroke(generator, inputs, runtime, stroke, tile)
     result = photo.with_visible(finish(restyled, pixels, strength=strength, keep_colors=keep_colors))
     return result if mask is None else keep_outside(result, photo, mask)
 

@@ -6,13 +6,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from percept_cli.core.generators.any_style import ENCODER_RADIUS
 from percept_cli.core.generators.base import Generator
+from percept_cli.core.generators.feature_statistics import Statistics, merge_statistics
+from percept_cli.core.generators.one_style import OneStyleGenerator
+from percept_cli.core.generators.styled import StyledGenerator
 from percept_cli.core.images.tiles import AUTO, OFF, plan_tiles
 from percept_cli.core.runtime import Runtime
 from percept_cli.errors import ImageError
 
 USUAL_TILE = 1024  # pixels
 LARGEST_WHOLE = 1 << 22  # pixels; larger pictures are run in tiles by `auto`
+# Whose tiles need the statistics of the whole picture
+STYLED = (StyledGenerator, OneStyleGenerator)
+LARGEST_STYLED = 1 << 21  # the same of these, which keep the features of an encoder too
 
 
 @torch.inference_mode()
@@ -41,19 +48,27 @@ def forward(
 
 
 def run_whole(
-    generator: Generator, images: Tensor, runtime: Runtime, *, on_overflow: Callable[[], None] | None = None
+    generator: Generator,
+    images: Tensor,
+    runtime: Runtime,
+    *further: object,
+    on_overflow: Callable[[], None] | None = None,
 ) -> Tensor:
     """The result of a generator for images (N, C, h, w) in [0, 1]: (N, 3, s·h, s·w) on the processor, not clamped.
 
     generator: placed by `Runtime.place_network`. Images smaller than `Generator.smallest` are padded, and the result is
-    cropped. Precision, `on_overflow` and errors as for `forward`.
+    cropped. Precision, `further`, `on_overflow` and errors as for `forward`.
     """
     height, width = images.shape[-2:]
-    missing = max(0, generator.smallest - height), max(0, generator.smallest - width)
-    # The edge is repeated: reflection needs more pixels than such images have.
-    padded = F.pad(images, [0, missing[1], 0, missing[0]], mode="replicate") if any(missing) else images
-    result = forward(generator, padded, runtime, on_overflow=on_overflow)
+    result = forward(generator, pad_to_smallest(images, generator), runtime, *further, on_overflow=on_overflow)
     return result[..., : height * generator.scale, : width * generator.scale]
+
+
+def pad_to_smallest(images: Tensor, generator: Generator) -> Tensor:
+    """Images (N, C, h, w) whose edges at the right and bottom are repeated up to the generator's smallest side."""
+    missing = [max(0, generator.smallest - side) for side in images.shape[-2:]]
+    # The edge is repeated: reflection needs more pixels than such images have.
+    return F.pad(images, [0, missing[1], 0, missing[0]], mode="replicate") if any(missing) else images
 
 
 def run_generator(generator: Generator, images: Tensor, runtime: Runtime, tile: int | str = AUTO) -> Tensor:
@@ -64,13 +79,33 @@ def run_generator(generator: Generator, images: Tensor, runtime: Runtime, tile: 
     runs without tiles.
     """
     height, width = images.shape[-2:]
-    halo = generator.exact_halo
-    if halo is None or tile == OFF or (tile == AUTO and height * width <= LARGEST_WHOLE):
+    halo, styled = generator.exact_halo, isinstance(generator, STYLED)
+    largest = LARGEST_STYLED if styled else LARGEST_WHOLE
+    if halo is None or tile == OFF or (tile == AUTO and height * width <= largest):
         return run_whole(generator, images, runtime).clamp(0, 1)
     result = images.new_empty((len(images), 3, height, width))
     side = USUAL_TILE if isinstance(tile, str) else tile
+    content = measure_content(generator, images, runtime, side) if isinstance(generator, STYLED) else None
     for planned in plan_tiles(height, width, side, halo, multiple=generator.size_multiple):
-        part = run_whole(generator, images[(..., *planned.source.slices)], runtime).clamp(0, 1)
+        further = () if content is None else (content, (planned.source.top, planned.source.left))
+        part = run_whole(generator, images[(..., *planned.source.slices)], runtime, *further).clamp(0, 1)
         kept = planned.target.within(planned.source)
         result[(..., *planned.target.slices)] = part[(..., *kept.slices)]
     return result
+
+
+@torch.inference_mode()
+def measure_content(
+    generator: StyledGenerator | OneStyleGenerator, images: Tensor, runtime: Runtime, tile: int
+) -> Statistics:
+    """The statistics of images (1, 3, H, W) in [0, 1], measured in tiles of `tile` pixels: those of the whole."""
+    padded = pad_to_smallest(images, generator)
+    height, width = padded.shape[-2:]
+    parts, counts = [], []
+    for planned in plan_tiles(height, width, tile, ENCODER_RADIUS, multiple=generator.size_multiple):
+        with runtime.autocast():
+            placed = runtime.place(padded[(..., *planned.source.slices)])
+            part, count = generator.measure_part(placed, planned, (height, width))
+        parts.append(part)
+        counts.append(count)
+    return merge_statistics(parts, counts)

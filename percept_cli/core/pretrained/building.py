@@ -5,7 +5,7 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args, get_origin
 
 import torch
 from torch import Tensor
@@ -70,19 +70,24 @@ def check_arguments(build: Callable[..., Generator], arguments: Mapping[str, Any
                 raise ValueError(f"its argument '{name}' is missing")
             continue
         value, wanted = arguments[name], parameter.annotation
-        if wanted == Sequence[int]:
-            if not isinstance(value, list) or not all(
-                type(each) is int and 1 <= each <= LARGEST_ARGUMENT for each in value
-            ):
-                raise ValueError(f"its argument '{name}' is {value!r:.40}, not a list of whole numbers from 1")
-            continue
-        if type(value) is not wanted and not (wanted is float and type(value) is int):
-            raise ValueError(f"its argument '{name}' is {value!r:.40}, not of type {wanted.__name__}")
-        least = 0 if name in MAY_BE_ZERO else 1
-        if wanted is int and not least <= value <= most.get(name, LARGEST_ARGUMENT):
-            raise ValueError(f"its argument '{name}' is {value!r:.40}, and it holds {tensors} tensors")
-        if wanted is float and not (math.isfinite(value) and abs(value) <= LARGEST_ARGUMENT):
-            raise ValueError(f"its argument '{name}' is {value}")
+        if get_origin(wanted) is Sequence:
+            if not isinstance(value, list) or len(value) > tensors:
+                raise ValueError(f"its argument '{name}' is {value!r:.40}, and it holds {tensors} tensors")
+            for each in value:
+                _check_argument(name, each, get_args(wanted)[0], LARGEST_ARGUMENT, tensors)
+        else:
+            _check_argument(name, value, wanted, most.get(name, LARGEST_ARGUMENT), tensors)
+
+
+def _check_argument(name: str, value: Any, wanted: Any, most: int, tensors: int) -> None:
+    """Raises ValueError, as `check_arguments`, for a value that is not of the wanted type or larger than `most`."""
+    if type(value) is not wanted and not (wanted is float and type(value) is int):
+        raise ValueError(f"its argument '{name}' is {value!r:.40}, not of type {wanted.__name__}")
+    least = 0 if name in MAY_BE_ZERO else 1
+    if wanted is int and not least <= value <= most:
+        raise ValueError(f"its argument '{name}' is {value!r:.40}, and it holds {tensors} tensors")
+    if wanted is float and not (math.isfinite(value) and abs(value) <= LARGEST_ARGUMENT):
+        raise ValueError(f"its argument '{name}' is {value}")
 
 
 def check_fit(expected: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:

@@ -8,9 +8,8 @@ from torch import Tensor
 from percept_cli.core.generators.any_style import (
     ENCODER_CHANNELS,
     AnyStyleGenerator,
-    Statistics,
-    blend_statistics,
 )
+from percept_cli.core.generators.feature_statistics import Statistics, blend_statistics
 from percept_cli.core.generators.one_style import OneStyleGenerator, fix_style
 from percept_cli.core.pretrained.extractors import COMPACT
 from percept_cli.core.pretrained.generators import load_generator

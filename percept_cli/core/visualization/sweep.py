@@ -10,7 +10,8 @@ from torch import Tensor
 
 from percept_cli.core.drawing import canvas
 from percept_cli.core.images.photo import fit_short_side, resize_image
-from percept_cli.core.inference.restyle import finish, run_generator
+from percept_cli.core.inference.restyle import finish
+from percept_cli.core.inference.run import run_generator
 from percept_cli.core.losses.style import load_styles, style_taps
 from percept_cli.core.losses.style_losses import parse_scales
 from percept_cli.core.measures.pixels import image_error
