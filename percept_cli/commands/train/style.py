@@ -26,7 +26,8 @@ FAST_STEPS = 120  # of the usual generator, which begins from the network of any
 TRAINS = EffectIf(lambda call: not call.preview, "--preview trains nothing")
 NOT_FAST = EffectIf(lambda call: not call.fast, "--fast chooses it")
 JOHNSON = EffectIf(
-    lambda call: call.generator in choices.JOHNSON_GENERATORS, "It is of --generator johnson and johnson-2016"
+    lambda call: call.generator in choices.JOHNSON_GENERATORS or (call.resume and not call.generator),
+    "It is of --generator johnson and johnson-2016",
 )
 BLENDS = EffectIf(lambda call: len(call.style or ()) > 1, "One style is blended with nothing")
 
