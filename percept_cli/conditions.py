@@ -66,6 +66,16 @@ def refuse(reason: str, *names: str) -> None:
         _refuse(context, {name: reason for name in names})
 
 
+def is_given(condition: EffectIf) -> bool:
+    """Whether an option that has the condition was given in the command line that is executed."""
+    context = _current.get()
+    if context is None:
+        return False
+    return any(
+        condition in found and _is_given(context, name) for name, found in conditions_of(context.command).items()
+    )
+
+
 def _refuse_repeated(order: Sequence[Any]) -> None:
     for parameter in order:
         repeatable = not isinstance(parameter, TyperOption) or parameter.multiple

@@ -105,7 +105,9 @@ def test_a_training_starts_from_a_network_of_any_style_or_from_another_style(tmp
     network, painting, photographs = any_network(), torch.rand(1, 3, 48, 48), torch.rand(2, 3, 64, 64)
     of_any = start_one_style(str(save_any(tmp_path / "any.safetensors", network)), [painting], None, photographs)
     trained = fix_style(network, network.describe(torch.rand(1, 3, 40, 40) ** 3))
-    of_style = start_one_style(str(save_any(tmp_path / "b.safetensors", trained, "style")), [painting], None, photographs)
+    of_style = start_one_style(
+        str(save_any(tmp_path / "b.safetensors", trained, "style")), [painting], None, photographs
+    )
     for started in (of_any, of_style):
         assert (started.last.weight - network.last.weight).abs().max() < 1e-3
         assert started.training and all(parameter.requires_grad for parameter in started.parameters())
@@ -187,9 +189,7 @@ def test_the_shipped_network_of_any_style_is_the_usual_start(
     assert torch.equal(before["encoder.convolutions.1_1.weight"], after["encoder.convolutions.1_1.weight"])
 
 
-def test_a_style_of_this_kind_restyles_a_photograph(
-    photos: Path, percept: Callable, tmp_path: Path
-) -> None:
+def test_a_style_of_this_kind_restyles_a_photograph(photos: Path, percept: Callable, tmp_path: Path) -> None:
     """`percept stylize -m FILE` gives the network's own result."""
     network = any_network()
     fixed = fix_style(network, network.describe(torch.rand(1, 3, 48, 48)))

@@ -10,7 +10,7 @@ from percept_cli.console import Console, Failures
 from percept_cli.core.files.formats import has_quality
 from percept_cli.core.files.inputs import refuse_address
 from percept_cli.core.files.outputs import Job, check_model_output
-from percept_cli.core.pretrained.manifest import check_model, shipped_models
+from percept_cli.core.pretrained.manifest import check_model, role_of, shipped_models
 from percept_cli.errors import ExitCode, ImageError, UsageError
 
 
@@ -60,6 +60,21 @@ def check_exists(path: Path, option: str) -> None:
     refuse_address(str(path))
     if not path.exists():
         raise UsageError(f"{option}: '{path}' does not exist.")
+
+
+def check_style_model(given: str, styled: bool) -> None:
+    """Raises, without reading the weights, UsageError for a model of one style beside `--style`, or of any without it.
+
+    styled: whether there are pictures of `--style`. Raises ModelError as `check_model`.
+    """
+    if Path(given).suffix or given in shipped_models():
+        refuse_address(given)
+        role = role_of(given)
+        if styled and role in ("style", "translation"):
+            raise UsageError(f"{given} has its own style: leave -m or --style out, or give -m one of any style.")
+        if not styled and role == "any-style":
+            raise UsageError(f"{given} restyles after a picture: give it by --style PICTURE.")
+    check_model(given, *(("any-style",) if styled else ("style", "translation")))
 
 
 def check_training(output: Path, data: Sequence[Path] | None, start: str | None = None, *roles: str) -> None:

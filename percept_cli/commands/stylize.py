@@ -9,30 +9,40 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from percept_cli import options, parsing
-from percept_cli.conditions import EffectIf, refuse
+from percept_cli.conditions import EffectIf, is_given
 from percept_cli.core import choices
 from percept_cli.core.losses.style_losses import STYLE_LOSSES
-from percept_cli.core.strokes import AUTO, SMALLEST_PAINTING, painting_side, parse_stroke_or_auto, stroke_for
-from percept_cli.errors import ImageError, UsageError
+from percept_cli.core.strokes import AUTO, SMALLEST_PAINTING, painting_side, parse_stroke_or_auto
+from percept_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from percept_cli.core.files.outputs import Job
     from percept_cli.core.images.photo import Photo
 
 PREVIEW_EVERY = 10
 SMALLEST_SIZE = 16  # pixels
+USUAL_STEPS = 300
 optimization = partial(typer.Option, rich_help_panel="Optimization")
 optimization_choice = partial(parsing.choice_option, rich_help_panel="Optimization")
 
-OPTIMIZES = EffectIf(lambda call: call.style or call.model is None, "A trained model is not optimized")
+STYLES = EffectIf(lambda call: call.style or call.model is None, "A trained model is not optimized")
+# An option of the optimization alone: where one is given, that is what is done (see `choose_steps`).
+OPTIMIZES = EffectIf(lambda call: call.steps != 0, "--steps 0 is one pass, and optimizes nothing")
 BLENDS = EffectIf(lambda call: len(call.style or ()) > 1, "One style is blended with nothing")
 SHOWS = EffectIf(
-    lambda call: call.steps >= PREVIEW_EVERY,
+    lambda call: call.steps is None or call.steps >= PREVIEW_EVERY,
     lambda call: f"{call.steps} steps end before the first preview, which comes after {PREVIEW_EVERY}",
 )
+PASSES = EffectIf(
+    lambda call: not call.style or choose_init(call.init, call.loss) == choices.ONE_PASS,
+    lambda call: f"An optimization from --init {choose_init(call.init, call.loss)} begins without a network",
+)
 SAMPLES = EffectIf(lambda call: STYLE_LOSSES[call.loss].sampled, lambda call: f"--loss {call.loss} compares no points")
+
+
+def choose_init(init: str | None, loss: str) -> str:
+    """What an optimization begins with: as given, or what is best for the loss."""
+    return init or (choices.ONE_PASS if loss == "gram" else "content")
 
 
 def stylize(
@@ -42,13 +52,14 @@ def stylize(
         typer.Option(
             "-m",
             "--model",
-            help="A shipped style or a file; see `percept models list`.",
-            autocompletion=parsing.complete_models("style"),
+            help="A shipped style or a file; see `percept models list`. With --style: one of any style.",
+            autocompletion=parsing.complete_models("style", "any-style"),
         ),
+        PASSES,
     ] = None,
     style: Annotated[
         list[Path] | None,
-        typer.Option("--style", help="A picture whose style is taken, by optimization; several are blended."),
+        typer.Option("--style", help="A picture whose style is taken, in one pass; several are blended."),
     ] = None,
     output: options.Output = None,
     name: options.Name = "{stem}_{op}{ext}",
@@ -60,7 +71,7 @@ def stylize(
             parser=parse_stroke_or_auto,
             metavar="FACTOR|auto",
             help="How large strokes are: 2 is twice as large as in training, or as the painting's at --style-size; "
-            "auto, for a model: as in a picture of 512 pixels.",
+            "auto, for one pass: as in a picture of 512 pixels.",
         ),
     ] = 1.0,
     mask: Annotated[
@@ -72,25 +83,40 @@ def stylize(
     size: Annotated[
         int | None, typer.Option(min=SMALLEST_SIZE, help="Short side of the result, pixels. Default: the photograph's.")
     ] = None,
-    steps: Annotated[int, optimization(min=1, help="With --style: updates over all sizes."), OPTIMIZES] = 300,
+    steps: Annotated[
+        int | None,
+        optimization(
+            min=0,
+            help="With --style: updates that go on from one pass. Default: 0, or 300 with any other option of the "
+            "optimization.",
+        ),
+        STYLES,
+    ] = None,
     optimizer: Annotated[
-        str, optimization_choice("optimizer", choices.STYLE_OPTIMIZERS, "With --style."), OPTIMIZES
+        str, optimization_choice("optimizer", choices.STYLE_OPTIMIZERS, "With --style."), STYLES, OPTIMIZES
     ] = "adam",
     init: Annotated[
-        str, optimization_choice("init", choices.INITS, "With --style: what it starts from."), OPTIMIZES
-    ] = "content",
+        str | None,
+        optimization_choice(
+            "init",
+            (choices.ONE_PASS, *choices.INITS),
+            "With --style: what it starts from. Default: one-pass; content for --loss contextual.",
+        ),
+        STYLES,
+        OPTIMIZES,
+    ] = None,
     style_size: Annotated[
         int,
         optimization(
             min=SMALLEST_PAINTING, help="With --style: its short side in pixels; larger gives larger strokes."
         ),
-        OPTIMIZES,
+        STYLES,
     ] = 256,
     blend: Annotated[
-        str | None, optimization(metavar="W1,W2,...", help="With --style: weights of several."), OPTIMIZES, BLENDS
+        str | None, optimization(metavar="W1,W2,...", help="With --style: weights of several."), STYLES, BLENDS
     ] = None,
     preview: Annotated[
-        Path | None, optimization(help="With --style: a PNG that shows each tenth step."), OPTIMIZES, SHOWS
+        Path | None, optimization(help="With --style: a PNG that shows each tenth step."), STYLES, OPTIMIZES, SHOWS
     ] = None,
     loss: Annotated[
         str,
@@ -99,11 +125,13 @@ def stylize(
             tuple(STYLE_LOSSES),
             "With --style: gram takes its texture everywhere, contextual from similar parts of it.",
         ),
+        STYLES,
         OPTIMIZES,
     ] = "gram",
     bandwidth: Annotated[
         float,
         options.loss_option(help="Of --loss contextual: smaller counts only the most similar features."),
+        STYLES,
         OPTIMIZES,
         SAMPLES,
     ] = 0.1,
@@ -112,12 +140,13 @@ def stylize(
         options.loss_option(
             min=0, help="Of --loss contextual: how many places of a larger layer each step compares; 0: all."
         ),
+        STYLES,
         OPTIMIZES,
         SAMPLES,
         EffectIf(lambda call: call.optimizer != "lbfgs", "--optimizer lbfgs compares all points"),
     ] = 4225,
     *,
-    losses: Annotated[options.StyleLosses, OPTIMIZES],
+    losses: Annotated[options.StyleLosses, STYLES, OPTIMIZES],
     tile: Annotated[
         str,
         typer.Option(
@@ -126,7 +155,7 @@ def stylize(
             "auto: only large photographs.",
         ),
     ] = "auto",
-    extractor_source: Annotated[options.ExtractorSource, OPTIMIZES],
+    extractor_source: Annotated[options.ExtractorSource, STYLES, OPTIMIZES],
     listing: options.Listing,
     show: options.Show = False,
     existing: options.Existing,
@@ -136,11 +165,13 @@ def stylize(
     report: options.Report,
     chosen: options.Chosen,
 ) -> None:
-    """Restyle photographs: with a trained model in one pass, or after any picture by optimization.
+    """Restyle photographs in one pass: with a model of one style, or after any picture, which --steps improves.
 
     percept stylize photo.jpg -m starry-night
 
     percept stylize photo.jpg --style painting.jpg -o restyled.jpg
+
+    percept stylize photo.jpg --style painting.jpg --steps 60
 
     percept stylize portrait.jpg --style other-portrait.jpg --loss contextual
 
@@ -148,121 +179,79 @@ def stylize(
 
     percept stylize photo.png -m wave --mask sky.png
     """
-    from percept_cli.commands.planning import check_exists, check_jobs, refuse_missing
+    from percept_cli.commands.planning import check_exists, check_jobs, check_style_model, refuse_missing
     from percept_cli.core.files.inputs import expand_inputs
     from percept_cli.core.files.outputs import check_picture_output, plan_outputs
     from percept_cli.core.images.tiles import parse_tile
     from percept_cli.core.losses.style_losses import parse_blend
-    from percept_cli.core.pretrained.manifest import check_model, shipped_models
+    from percept_cli.core.pretrained.manifest import find_any_style, shipped_models
 
     console = report.console()
-    if (model is None) == (not style):
+    if model is None and not style:
         shipped = ", ".join(known.name for known in shipped_models().values() if known.role == "style")
-        raise UsageError(f"Give one of -m MODEL or --style PICTURE. Shipped models: {shipped}.")
+        raise UsageError(f"Give -m MODEL or --style PICTURE. Shipped models: {shipped}.")
+    steps = USUAL_STEPS if steps is None and is_given(OPTIMIZES) else steps or 0
+    init = choose_init(init, loss)
     if mask is not None and size is not None:
         raise UsageError("--mask leaves pixels as they are and --size resizes them all: give one of them.")
     if mask is not None and not os.path.exists(mask):
         raise UsageError(f"--mask {mask}: there is no such file or folder.")
-    if style and stroke == AUTO:
-        raise UsageError("--stroke auto is for -m MODEL: with --style give a number, such as 2.")
+    if steps and stroke == AUTO:
+        raise UsageError("--stroke auto is for one pass: with --steps give a number, such as 2.")
     parsed_tile = parse_tile(tile)
-    if style:
-        style_size = painting_side(style_size, stroke)
+    painted_size = painting_side(style_size, 1.0 if stroke == AUTO else stroke) if style else 0
     for picture in style or []:
         check_exists(picture, "--style")
     weights, extractor = parse_blend(blend, len(style or [])), extractor_source.choose()
     parsing.check_layers(extractor.architecture, losses.content_layers, losses.style_layers)
     items = expand_inputs(photos, **vars(listing))
-    label = Path(model).stem if model else "+".join(picture.stem for picture in style or [])
+    label = "_".join(filter(None, ("+".join(picture.stem for picture in style or []), model and Path(model).stem)))
     op = chosen.describe(label, "model", "style")
     jobs = plan_outputs(items, output, name=name, op=op, model=label, **vars(existing))
     check_jobs(jobs, output)
     if preview is not None:
         check_picture_output("--preview", preview)
     if model is not None:
-        check_model(model, "style", "translation")
+        check_style_model(model, bool(style))
+    elif init == choices.ONE_PASS:
+        model = find_any_style().name
     refuse_missing(jobs, console)
 
     # Only now the slow imports, so that a mistyped option is refused at once.
     from percept_cli.commands.batch import process_images
+    from percept_cli.commands.stylize_trained import Asked, place_styled, place_trained, restyle_by
     from percept_cli.core.files.formats import keeps_levels
     from percept_cli.core.images.masks import load_mask
-    from percept_cli.core.runtime import BYTES_PER_PIXEL, memory_errors, seed_everything, size_advice
 
-    if model is not None:
-        from percept_cli.core.images.photo import fit_short_side
-        from percept_cli.core.inference.restyle import restyle
-        from percept_cli.core.pretrained.generators import load_generator
+    if steps and optimizer == "lbfgs" and compute.precision == "auto":
+        # The differences of losses that its line search compares are smaller than the precision of bf16.
+        compute = replace(compute, precision="fp32")
+    runtime = compute.runtime(console.say)
+    asked = Asked(size, strength, keep_colors, stroke, mask is not None, parsed_tile)
+    generator = None
+    if style and model is not None:
+        generator = place_styled(model, style, style_size, weights, runtime, console)
+        console.say(f"one pass of {Path(model).stem}" + (f"; --steps {steps} goes on from it" if steps else ""))
+    elif model is not None:
+        generator = place_trained(model, runtime, mask is not None)
+    if steps:
+        from percept_cli.commands.stylize_optimized import optimize_by
+        from percept_cli.core.losses.style import style_taps
+        from percept_cli.core.optimization.style_transfer import StyleOptions
 
-        runtime = compute.runtime()
-        loaded = load_generator(model, "style")
-        if loaded.network.fills_holes and mask is None:
-            raise UsageError(f"{loaded.name} fills holes: give --mask PICTURE, white where they are.")
-        if loaded.recipe.get("degrade"):
-            refuse(f"{loaded.name} repairs pictures and paints no strokes", "stroke")
-        if loaded.network.exact_halo is None:
-            refuse(f"{loaded.name} sees the whole picture at once, and so runs without tiles", "tile")
-        generator = runtime.place_network(loaded.network)
-        console.say(runtime.reason)
-
-        def change(photo: "Photo", allowed: "Tensor | None") -> "Photo":
-            height, width = (
-                (photo.height, photo.width) if size is None else fit_short_side(photo.height, photo.width, size)
-            )
-            advice = size_advice(height, width, BYTES_PER_PIXEL, runtime.device)
-            if mask is not None:
-                advice = "Shrink the photograph and its mask"
-            with memory_errors(f"{width}x{height} pixels", advice):
-                return restyle(
-                    photo, generator, runtime, size=size, strength=strength, keep_colors=keep_colors,
-                    stroke=stroke_for(stroke, height, width), mask=allowed, tile=parsed_tile,
-                )  # fmt: skip
-
-    else:
-        from percept_cli.core.images.encode import save_image
-        from percept_cli.core.images.photo import Photo
-        from percept_cli.core.losses.style import load_styles, scales_left_out, style_taps
-        from percept_cli.core.optimization import style_transfer
-
-        if optimizer == "lbfgs" and compute.precision == "auto":
-            # The differences of losses that its line search compares are smaller than the precision of bf16.
-            compute = replace(compute, precision="fp32")
-        runtime = compute.runtime(console.say)
         content, styling = style_taps(extractor.architecture, losses.content_layers, losses.style_layers, loss)
         if losses.content_layers or losses.style_layers or loss != "gram":
             console.say(f"content at {', '.join(content)}; style at {', '.join(styling)} of {extractor.name}")
-        asked = style_transfer.StyleOptions(
-            steps, optimizer, init, style_size, seed, blend=weights, loss=loss,
+        wanted = StyleOptions(
+            steps, optimizer, init, painted_size, seed, blend=weights, loss=loss,
             bandwidth=bandwidth, points=points or None, content_weight=losses.content_weight, content_layers=content,
             style_weight=losses.style_weight, style_layers=styling, tv_weight=losses.tv_weight, scaling=losses.scaling,
             style_scales=losses.style_scales,
         )  # fmt: skip
-        seed_everything(seed)
-        frozen = runtime.freeze(extractor.create([*content, *styling], seed, console.say))
-        styles = load_styles(style or [], style_size, console.warn)
-
-        def change(photo: "Photo", allowed: "Tensor | None") -> "Photo":
-            if size is None and min(photo.height, photo.width) < frozen.smallest_side:
-                raise ImageError(
-                    f"{photo.width}x{photo.height} pixels are too few for {extractor.name}: give --size "
-                    f"{max(SMALLEST_SIZE, frozen.smallest_side)}."
-                )
-            sides = size or min(photo.height, photo.width), *(min(each.shape[-2:]) for each in styles)
-            if losses.style_scales and (left_out := scales_left_out(losses.style_scales, frozen, sides)):
-                console.warn(left_out)
-            optimized = style_transfer.stylize(
-                photo, styles, frozen, runtime, asked, size=size, strength=strength, keep_colors=keep_colors,
-                mask=allowed, tile=parsed_tile,
-            )  # fmt: skip
-            with console.progress(steps, "step") as progress:
-                for step in optimized:
-                    progress.advance(1, {"loss": step.total, **step.parts})
-                    if preview is not None and step.index % PREVIEW_EVERY == 0:
-                        try:
-                            save_image(Photo(step.image.cpu()), preview)
-                        except ImageError as error:  # the work goes on without it
-                            console.warn(str(error))
-            return step.photo
+        change = optimize_by(style or [], extractor, runtime, wanted, asked, console, preview, generator)
+    else:
+        assert generator is not None
+        change = restyle_by(generator, runtime, asked)
 
     def operation(photo: "Photo", job: "Job") -> "Photo":
         if mask is None:

@@ -28,7 +28,7 @@ JOHNSON: Mapping[str, Callable[..., Generator]] = dict(
 )
 
 ARCHITECTURES: Mapping[str, Mapping[str, Callable[..., Generator]]] = {
-    "style": {"transport": OneStyleGenerator, **JOHNSON},
+    "style": {**JOHNSON, "transport": OneStyleGenerator},
     "any-style": {"transport": AnyStyleGenerator},
     "upscaler": {
         "swift": SwiftGenerator,

@@ -5,9 +5,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from percept_cli.core.choices import INITS
+from percept_cli.core.choices import INITS, ONE_PASS
 from percept_cli.core.extractors.graph import FeatureExtractor
 from percept_cli.core.extractors.tiled import AnyExtractor, tile_extractor
 from percept_cli.core.images.masks import keep_outside
@@ -30,7 +31,10 @@ RANGE_WEIGHT = 10.0  # larger than for inversion, as style losses are several ti
 
 @dataclass(frozen=True)
 class StyleOptions(StyleLossOptions):
-    """Options of style transfer by optimization; names and meanings as in `percept stylize --style`."""
+    """Options of style transfer by optimization; names and meanings as in `percept stylize --style`.
+
+    init: content, noise or style; or one-pass, which needs a function that restyles in one pass.
+    """
 
     steps: int = 300
     optimizer: str = "adam"
@@ -63,11 +67,13 @@ def stylize(
     keep_colors: bool = False,
     mask: Tensor | None = None,
     tile: int | str = AUTO,
+    one_pass: Callable[[Tensor], Tensor] | None = None,
 ) -> Iterator[StyleStep]:
     """Restyles a photograph with style images by optimization, yielding every step; `photo` of the last is the result.
 
     styles: each (1, 3, h, w) in [0, 1]. extractor: frozen by the runtime, tapped at `style_taps`. size, strength,
-    keep_colors, mask: as for `restyle`. tile: as for `tile_extractor`. Raises ImageError for a photograph that is too
+    keep_colors, mask: as for `restyle`. tile: as for `tile_extractor`. one_pass: restyles images (1, 3, H, W) in [0, 1] in
+    one pass, from which an init of one-pass goes on (see `restyle_at_stroke`). Raises ImageError for a photograph that is too
     small for the layers, UsageError as `optimize_style`, and DeviceError if memory is not enough.
     """
     pixels = photo.visible(size)
@@ -85,7 +91,8 @@ def stylize(
     fitting = tile_extractor(extractor, tile, height, width)
     advice = _memory_advice(height, width, styles, mask, extractor, runtime.device)
     with memory_errors(f"{width}x{height} pixels", advice):
-        for step in optimize_style(pixels, styles, fitting, runtime, options):
+        begin = one_pass(pixels) if one_pass else None
+        for step in optimize_style(pixels, styles, fitting, runtime, options, begin):
             yield StyleStep(step.index, step.total, step.parts, step.image, finished)
 
 
@@ -127,27 +134,38 @@ def split_steps(steps: int, count: int) -> list[int]:
 
 
 def optimize_style(
-    content: Tensor, styles: Sequence[Tensor], extractor: AnyExtractor, runtime: Runtime, options: StyleOptions
+    content: Tensor,
+    styles: Sequence[Tensor],
+    extractor: AnyExtractor,
+    runtime: Runtime,
+    options: StyleOptions,
+    one_pass: Tensor | None = None,
 ) -> Iterator[OptimizationStep]:
     """Restyles an image (1, 3, H, W) in [0, 1] with style images, each (1, 3, h, w), yielding every step.
 
     The image of a step has the current size of the optimization, that of the last the content's. The style images have
-    the same size throughout, so that strokes do too, in pixels. Raises UsageError for an unknown init, optimizer, loss
-    or layer.
+    the same size throughout, so that strokes do too, in pixels. one_pass: the content restyled by a network, (1, 3, H, W),
+    for an init of one-pass. Raises UsageError for an unknown init, optimizer, loss or layer.
     """
-    if options.init not in INITS:
+    if options.init not in ((ONE_PASS, *INITS) if one_pass is not None else INITS):
         raise UsageError(unknown_name("init", options.init, INITS))
     if options.optimizer == "lbfgs":
         # It compares losses along a line, which must be of the same points.
         options = replace(options, points=None)
     sizes = scales(*content.shape[-2:])
     styles = [runtime.place(style) for style in styles]
-    index, image = 1, None
+    index, image, start = 1, None, None
     for (height, width), steps in zip(sizes, split_steps(options.steps, len(sizes)), strict=True):
         target = runtime.place(resize_image(content, height, width))
         generator = torch.Generator().manual_seed(options.seed)
         loss = create_style_loss(extractor, styles, target, options, generator)
-        start = _start(target, styles[0], options) if image is None else resize_image(image, height, width)
+        begun = runtime.place(_start(target, styles[0], options, one_pass))
+        if image is None or start is None:
+            start = begun
+        elif options.init == ONE_PASS:
+            start = add_change(begun, start, image)
+        else:
+            start = resize_image(image, height, width)
         compare: Loss = partial(loss, target_images=target, targets=loss.target_features(target))
         space: Parametrization | None = None
         if find_style_loss(options.loss).in_frequencies:
@@ -158,7 +176,18 @@ def optimize_style(
             yield step
 
 
-def _start(target: Tensor, style: Tensor, options: StyleOptions) -> Tensor:
+def add_change(begun: Tensor, start: Tensor, image: Tensor) -> Tensor:
+    """Images (N, 3, H, W) in [0, 1] with the change that an optimization made of a smaller `start`, which became `image`.
+
+    The change is enlarged, not the image: so the fine strokes of `begun` stay.
+    """
+    change = F.interpolate(image - start, size=begun.shape[-2:], mode="bicubic", align_corners=False)
+    return (begun + change).clamp(0, 1)
+
+
+def _start(target: Tensor, style: Tensor, options: StyleOptions, one_pass: Tensor | None) -> Tensor:
+    if options.init == ONE_PASS and one_pass is not None:
+        return resize_image(one_pass, *target.shape[-2:])
     if options.init == "content":
         return target
     if options.init == "style":

@@ -49,6 +49,7 @@ FORMATS = (
 UNKNOWN = {
     "style": "is not a style model that percept knows: its keys are those of neither percept, pytorch/examples "
     "fast_neural_style nor rrmina/fast-neural-style-pytorch.",
+    "any-style": "is not a model of any style: percept runs those that `percept train any-style` writes.",
     "inverter": "is not an inverter: percept runs those that `percept train invert` writes.",
     "autoencoder": "is not an autoencoder: percept runs those that `percept train autoencoder` writes.",
 }

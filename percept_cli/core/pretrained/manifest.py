@@ -40,7 +40,7 @@ class Model:
 
     name: str
     file: str
-    role: str  # extractor, style, upscaler, inverter
+    role: str  # extractor, style, any-style, upscaler, inverter
     architecture: str
     sha256: str
     licence: str
@@ -169,6 +169,17 @@ def find_upscaler(scale: int, look: str | None = None, input: str = "clean") -> 
     there = ", ".join(model.name for model in upscalers) or "none"
     what = f"--x{scale} --look {look}" if look else f"--x{scale}"
     raise ModelError(f"No upscaler for {what} is shipped. Shipped: {there}. A file is given with -m FILE.")
+
+
+def find_any_style() -> Model:
+    """The first shipped model of any style. Raises ModelError if there is none."""
+    for model in shipped_models().values():
+        if model.role == "any-style":
+            return model
+    raise ModelError(
+        "No model of any style is shipped. Train one with `percept train any-style` and give it with -m FILE, or optimize from "
+        "the photograph: --init content."
+    )
 
 
 def find_inverter(extractor: str, layer: str) -> Model:

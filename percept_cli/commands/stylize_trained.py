@@ -1,0 +1,85 @@
+"""The networks of `percept stylize` that restyle in one pass: trained for one style, or for any."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from percept_cli.conditions import refuse
+from percept_cli.console import Console
+from percept_cli.core.runtime import BYTES_PER_PIXEL, Runtime, memory_errors, size_advice
+from percept_cli.core.strokes import stroke_for
+from percept_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from percept_cli.core.generators import Generator
+    from percept_cli.core.images.photo import Photo
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked of every result; names and meanings as in `percept stylize`. mask: whether there is one."""
+
+    size: int | None
+    strength: float
+    keep_colors: bool
+    stroke: float | str
+    mask: bool
+    tile: int | str
+
+
+def place_trained(model: str, runtime: Runtime, mask: bool) -> "Generator":
+    """A network of one style, or a translation, placed by the runtime. Raises UsageError for options that it cannot use."""
+    from percept_cli.core.pretrained.generators import load_generator
+
+    loaded = load_generator(model, "style")
+    if loaded.network.fills_holes and not mask:
+        raise UsageError(f"{loaded.name} fills holes: give --mask PICTURE, white where they are.")
+    if loaded.recipe.get("degrade"):
+        refuse(f"{loaded.name} repairs pictures and paints no strokes", "stroke")
+    if loaded.network.exact_halo is None:
+        refuse(f"{loaded.name} sees the whole picture at once, and so runs without tiles", "tile")
+    return runtime.place_network(loaded.network)
+
+
+def place_styled(
+    model: str,
+    styles: Sequence[Path],
+    style_size: int,
+    weights: Sequence[float] | None,
+    runtime: Runtime,
+    console: Console,
+) -> "Generator":
+    """A network of any style, placed by the runtime and bound to the paintings, each of a short side of `style_size` pixels."""
+    from percept_cli.core.generators.any_style import AnyStyleGenerator
+    from percept_cli.core.generators.styled import bind_style
+    from percept_cli.core.losses.style import load_styles
+    from percept_cli.core.pretrained.generators import load_generator
+
+    network = load_generator(model, "any-style").network
+    assert isinstance(network, AnyStyleGenerator)
+    paintings = [runtime.place(each) for each in load_styles(styles, style_size, console.warn)]
+    return bind_style(runtime.place_network(network), paintings, weights)
+
+
+def restyle_by(generator: "Generator", runtime: Runtime, asked: Asked) -> "Callable[[Photo, Tensor | None], Photo]":
+    """The function that restyles a photograph, with its mask or None, by a placed network."""
+    from percept_cli.core.images.photo import fit_short_side
+    from percept_cli.core.inference.restyle import restyle
+
+    def change(photo: "Photo", allowed: "Tensor | None") -> "Photo":
+        height, width = photo.height, photo.width
+        if asked.size is not None:
+            height, width = fit_short_side(height, width, asked.size)
+        advice = size_advice(height, width, BYTES_PER_PIXEL, runtime.device)
+        if asked.mask:
+            advice = "Shrink the photograph and its mask"
+        with memory_errors(f"{width}x{height} pixels", advice):
+            return restyle(
+                photo, generator, runtime, size=asked.size, strength=asked.strength, keep_colors=asked.keep_colors,
+                stroke=stroke_for(asked.stroke, height, width), mask=allowed, tile=asked.tile,
+            )  # fmt: skip
+
+    return change
