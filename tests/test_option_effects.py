@@ -197,7 +197,11 @@ ACCEPTED: dict[str, list[tuple[str, str]]] = {
         ("--probe .", "model layers"),
     ],
     "train style": [
-        ("--style a.png --style a.png --generator johnson", f"blend {TRAINED.removeprefix('fast ')}"),
+        (
+            "--style a.png --style a.png --generator johnson",
+            f"blend {TRAINED.removeprefix('fast ').replace(' generator', '')}",
+        ),
+        ("--style a.png", "generator"),
         ("--style a.png", "fast"),
     ],
     "train upscale": [

@@ -15,6 +15,7 @@ from percept_cli.errors import ModelError, UsageError
 
 SMALL: dict[str, dict[str, Any]] = {  # by role or by name
     "transport": {"widths": [8, 8, 8, 8]},
+    "any-style": {"widths": [8, 8, 8, 8]},
     "style": {"width": 0.1}, "upscaler": {}, "inverter": {"channels": 8, "stride": 4, "width": 0.1},
     "autoencoder": {"width": 0.1}, "translation": {"width": 0.1},
 }  # fmt: skip

@@ -30,7 +30,8 @@ SMALL = StyleTraining(
 def arguments(photos: Path, style_picture: Path) -> list[object]:
     return [
         "train-style", "--style", style_picture, "--data", photos, "--steps", 2, "--batch", 1, "--size", 64,
-        "--style-size", 48, "--generator", "johnson", "--width", 0.25, "--extractor-weights", "random", "--device", "cpu", "--precision", "fp32",
+        "--style-size", 48,
+        "--generator", "johnson", "--width", 0.25, "--extractor-weights", "random", "--device", "cpu", "--precision", "fp32",
         "--threads", 1,
     ]  # fmt: skip
 

@@ -53,7 +53,8 @@ def command(photos: Path, style_picture: Path) -> Command:
     def arguments(output: Path, *further: object, style: Path = style_picture, data: Path = photos) -> list[object]:
         return last_values([
             "train-style", "--style", style, "--data", data, "-o", output, "--steps", STEPS, "--batch", 2, "--size", 64,
-            "--style-size", 48, "--generator", "johnson", "--width", 0.25, "--extractor", "compact", "--extractor-weights", "random",
+            "--style-size", 48,
+            "--generator", "johnson", "--width", 0.25, "--extractor", "compact", "--extractor-weights", "random",
             "--content-layers", "relu2_2", "--style-layers", "relu1_1,relu2_1", "--device", "cpu",
             "--precision", "fp32", "--threads", 1, *further,
         ])  # fmt: skip
