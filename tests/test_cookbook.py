@@ -29,7 +29,7 @@ LINES = [
 NETWORKS_NEEDED = "lpips"
 TRAINING = ["--batch", "1", "--threads", "1"]
 SMALLER = {
-    "train style": [*TRAINING, "--steps", "2", "--size", "64", "--style-size", "48", "--width", "0.25"],
+    "train style": [*TRAINING, "--steps", "2", "--size", "64", "--style-size", "48"],
     "train upscale": [*TRAINING, "--steps", "2", "--patch", "12"],
     "train translate": [*TRAINING, "--steps", "2", "--size", "48", "--width", "0.25"],
     "train invert": [*TRAINING, "--steps", "2", "--size", "64", "--width", "0.1"],

@@ -120,7 +120,9 @@ REFUSED: dict[str, list[tuple[str, str]]] = {
     "train style": [
         ("--style a.png --preview", TRAINED),
         ("--style a.png", "blend"),
-        ("--style a.png --fast", "steps size generator width norm"),
+        ("--style a.png --fast", "steps generator width norm"),
+        ("--style a.png", "width norm"),
+        ("--style a.png --generator transport", "width norm"),
     ],
     "train upscale": [
         (
@@ -198,7 +200,11 @@ ACCEPTED: dict[str, list[tuple[str, str]]] = {
         ("--probe .", "model layers"),
     ],
     "train style": [
-        ("--style a.png --style a.png", f"blend {TRAINED.removeprefix('fast ')}"),
+        (
+            "--style a.png --style a.png --generator johnson",
+            f"blend {TRAINED.removeprefix('fast ').replace(' generator', '')}",
+        ),
+        ("--style a.png", "generator"),
         ("--style a.png", "fast"),
     ],
     "train upscale": [

@@ -8,14 +8,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from percept_cli.core.generators import ARCHITECTURES, create_generator, strips
+from percept_cli.core import choices
+from percept_cli.core.generators import create_generator, strips
 from percept_cli.core.generators.blocks import InstanceNorm, ResidualBlock, UnpaddedResidualBlock
 from percept_cli.core.generators.style import JohnsonGenerator, StyleGenerator, fold_norms, pad_to_multiple
 from percept_cli.core.pretrained.files import save_weights
 from percept_cli.core.pretrained.generators import load_generator
 from percept_cli.errors import ModelError, UsageError
 
-STYLES = ARCHITECTURES["style"]
+STYLES = choices.JOHNSON_GENERATORS
 GRAY_LEVEL = 1 / 255
 
 pytestmark = pytest.mark.numerical

@@ -122,7 +122,8 @@ def training(photos: Path, style_picture: Path) -> Callable[[Path], list[object]
     def arguments(output: Path) -> list[object]:
         return [
             "train-style", "--style", style_picture, "--data", photos, "-o", output, "--steps", 400, "--batch", 2,
-            "--size", 64, "--style-size", 48, "--width", 0.25, "--extractor-weights", "random", "--content-layers",
+            "--size", 64, "--style-size", 48,
+            "--generator", "johnson", "--width", 0.25, "--extractor-weights", "random", "--content-layers",
             "relu2_2", "--style-layers", "relu1_1,relu2_1", *CPU,
         ]  # fmt: skip
 

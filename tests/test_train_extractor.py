@@ -164,7 +164,8 @@ def test_the_file_is_an_extractor_by_itself(
     assert distances[0] == distances[1] != distances[2]
     small = ["--steps", 1, "--batch", 2, "--data", photos, "--device", "cpu", "--precision", "fp32", "--threads", 1]
     outcome = percept("train-style", "--style", style_picture, "--extractor", mine, *small, "--size", 64,
-                      "--style-size", 48, "--width", 0.25, "-o", tmp_path / "style.safetensors")  # fmt: skip
+                      "--style-size", 48,
+                      "--generator", "johnson", "--width", 0.25, "-o", tmp_path / "style.safetensors")  # fmt: skip
     assert outcome.code == 0, outcome.stderr
     _, metadata = load_weights_and_metadata(tmp_path / "style.safetensors")
     recipe = json.loads(metadata["recipe"])

@@ -21,7 +21,7 @@ from tests.test_training import assert_same_bits, read_log
 
 RUNTIME = Runtime(torch.device("cpu"), torch.float32, "")
 SMALL = StyleTraining(
-    steps=4, batch=1, size=64, style_size=48, width=0.25, extractor=ExtractorChoice("compact", "random"),
+    steps=4, batch=1, size=64, style_size=48, generator="johnson", width=0.25, extractor=ExtractorChoice("compact", "random"),
     content_layers=("relu2_2",), style_layers=("relu1_1", "relu2_1"), points=200,
 )  # fmt: skip
 
@@ -30,7 +30,8 @@ SMALL = StyleTraining(
 def arguments(photos: Path, style_picture: Path) -> list[object]:
     return [
         "train-style", "--style", style_picture, "--data", photos, "--steps", 2, "--batch", 1, "--size", 64,
-        "--style-size", 48, "--width", 0.25, "--extractor-weights", "random", "--device", "cpu", "--precision", "fp32",
+        "--style-size", 48,
+        "--generator", "johnson", "--width", 0.25, "--extractor-weights", "random", "--device", "cpu", "--precision", "fp32",
         "--threads", 1,
     ]  # fmt: skip
 

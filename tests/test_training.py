@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -52,7 +53,8 @@ def command(photos: Path, style_picture: Path) -> Command:
     def arguments(output: Path, *further: object, style: Path = style_picture, data: Path = photos) -> list[object]:
         return last_values([
             "train-style", "--style", style, "--data", data, "-o", output, "--steps", STEPS, "--batch", 2, "--size", 64,
-            "--style-size", 48, "--width", 0.25, "--extractor", "compact", "--extractor-weights", "random",
+            "--style-size", 48,
+            "--generator", "johnson", "--width", 0.25, "--extractor", "compact", "--extractor-weights", "random",
             "--content-layers", "relu2_2", "--style-layers", "relu1_1,relu2_1", "--device", "cpu",
             "--precision", "fp32", "--threads", 1, *further,
         ])  # fmt: skip
@@ -242,10 +244,10 @@ def test_a_run_that_ended_goes_on_with_more_steps(
     assert model.read_bytes() == longer
 
 
-def test_fast_is_fewer_steps_at_smaller_crops(
+def test_fast_is_fewer_steps(
     percept: Callable, style_picture: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An eighth of the usual work, from a trained style, and chosen by nothing else beside it."""
+    """Of the usual generator, and chosen by nothing else beside it; johnson has steps of its own."""
     asked: list[StyleTraining] = []
 
     def stop(styles: object, photos: object, run: object, options: StyleTraining) -> None:
@@ -254,13 +256,17 @@ def test_fast_is_fewer_steps_at_smaller_crops(
 
     monkeypatch.setattr(style_training, "train_style", stop)
     command = ("train-style", "--style", style_picture, "--data", photos, "--device", "cpu")
-    for further in ((), ("--fast",)):
+    for further in ((), ("--fast",), ("--generator", "johnson")):
         percept(*command, "-o", tmp_path / f"{len(further)}.safetensors", *further)
-    usual, fast = (options.steps * options.size**2 for options in asked)
-    assert 7.5 < usual / fast < 8.5
-    assert [options.start for options in asked] == [None, "wave"]
-    outcome = percept(*command, "-o", tmp_path / "x.safetensors", "--fast", "--size", 224)
-    assert outcome.code == 2 and "--fast chooses it: leave --size out" in outcome.stderr
+    usual, fast, johnson = asked
+    assert 3 < usual.steps / fast.steps < 4 and replace(fast, steps=usual.steps) == usual
+    assert (usual.generator, johnson.generator) == ("transport", "johnson")
+    assert (johnson.steps, johnson.size, johnson.learning_rate) == (1200, 224, 5e-3)
+    # The library's own defaults are those of the command.
+    defaults = StyleTraining()
+    assert usual == replace(usual, steps=defaults.steps, size=defaults.size, learning_rate=defaults.learning_rate)
+    outcome = percept(*command, "-o", tmp_path / "x.safetensors", "--fast", "--steps", 224)
+    assert outcome.code == 2 and "--fast chooses it: leave --steps out" in outcome.stderr
 
 
 def test_resuming_with_other_photographs_is_refused(

@@ -14,7 +14,7 @@ TRANSLATION_ADVERSARIAL = ("least-squares", "standard")
 GENERATORS = ("style", "any-style", "upscaler", "inverter", "autoencoder", "translation")
 
 JOHNSON_GENERATORS = ("johnson", "johnson-2016")
-STYLE_GENERATORS = ("transport", *JOHNSON_GENERATORS)
+STYLE_GENERATORS = (*JOHNSON_GENERATORS, "transport")
 STYLE_NORMS = ("inner", "instance", "batch")
 TRANSLATION_GENERATORS = ("unet", *JOHNSON_GENERATORS)
 INVERTERS = ("lean", "deepsim-2016", "deepsim-2016-linear")

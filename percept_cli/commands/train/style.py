@@ -18,12 +18,17 @@ if TYPE_CHECKING:
     from percept_cli.core.training.style import StyleTraining
 
 
-# As near to the painting as the defaults in an eighth of the work, since it begins from a trained style (see the README).
-FAST_STEPS, FAST_SIZE, FAST_START = 300, 160, "wave"
+# Of a generator: steps, side of the crops, learning rate
+USUAL = {"transport": (400, 192, 2e-3), "johnson": (1200, 224, 5e-3), "johnson-2016": (1200, 224, 5e-3)}
+USUAL_GENERATOR = "transport"
+FAST_STEPS = 120  # of the usual generator, which begins from the network of any style
 
 TRAINS = EffectIf(lambda call: not call.preview, "--preview trains nothing")
 NOT_FAST = EffectIf(lambda call: not call.fast, "--fast chooses it")
-FROM_START = EffectIf(lambda call: not call.fast, "--fast goes on with the network of another style")
+JOHNSON = EffectIf(
+    lambda call: call.generator in choices.JOHNSON_GENERATORS or (call.resume and not call.generator),
+    "It is of --generator johnson and johnson-2016",
+)
 BLENDS = EffectIf(lambda call: len(call.style or ()) > 1, "One style is blended with nothing")
 
 
@@ -51,13 +56,17 @@ def train_style(
         bool,
         typer.Option(
             "--fast",
-            help=f"In an eighth of the time: {FAST_STEPS} steps at crops of {FAST_SIZE} pixels, from the style {FAST_START}.",
+            help=f"In a third of the time: {FAST_STEPS} steps.",
         ),
         TRAINS,
     ] = False,
-    steps: Annotated[int, typer.Option(min=1, help="Optimizer updates."), TRAINS, NOT_FAST] = 1200,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Optimizer updates. Default 400; johnson: 1200."), TRAINS, NOT_FAST
+    ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Photographs per step."), TRAINS] = 4,
-    size: Annotated[int, typer.Option(min=64, help="Side of the training crops, pixels."), TRAINS, NOT_FAST] = 224,
+    size: Annotated[
+        int | None, typer.Option(min=64, help="Side of the training crops, pixels. Default 192; johnson: 224."), TRAINS
+    ] = None,
     smallest_crop: Annotated[
         float,
         typer.Option(
@@ -73,31 +82,41 @@ def train_style(
         typer.Option(min=SMALLEST_PAINTING, help="Short side of the style image, pixels: larger gives larger strokes."),
     ] = 256,
     stroke: options.Stroke = 1.0,
-    learning_rate: Annotated[float, typer.Option(min=0.0, help="Peak of the schedule."), TRAINS] = 5e-3,
+    learning_rate: Annotated[
+        float | None, typer.Option(min=0.0, help="Peak of the schedule. Default 2e-3; johnson: 5e-3."), TRAINS
+    ] = None,
     optimizer: Annotated[str, choice_option("optimizer", choices.TRAINING_OPTIMIZERS, None), TRAINS] = "muon",
     generator: Annotated[
-        str,
-        options.paper_choice("generator", choices.STYLE_GENERATORS, "johnson-2016: as in the paper."),
+        str | None,
+        options.paper_choice(
+            "generator",
+            choices.STYLE_GENERATORS,
+            "transport (the default): from the network of any style; johnson: smaller, from nothing; johnson-2016: as in "
+            "the paper.",
+        ),
         TRAINS,
-        FROM_START,
-    ] = "johnson",
+        NOT_FAST,
+    ] = None,
     width: Annotated[
         float | None,
         typer.Option(help="Channels as a share of the paper's 32, 64, 128. Default 0.5; johnson-2016: 1."),
         TRAINS,
-        FROM_START,
+        NOT_FAST,
+        JOHNSON,
     ] = None,
     norm: Annotated[
         str | None,
         options.paper_choice("norm", choices.STYLE_NORMS, "Default: the generator's own."),
         TRAINS,
-        FROM_START,
+        NOT_FAST,
+        JOHNSON,
     ] = None,
     start: Annotated[
         str | None,
         typer.Option(
-            help="Begin from a trained style (a shipped name or a file): needs fewer steps.",
-            autocompletion=complete_models("style"),
+            help="Begin from a trained style (a shipped name or a file), or from a network of any style, as transport does "
+            "by default.",
+            autocompletion=complete_models("style", "any-style"),
         ),
         TRAINS,
     ] = None,
@@ -147,10 +166,13 @@ def train_style(
     from percept_cli.core.data.photos import training_photos
     from percept_cli.core.losses.style import load_styles
     from percept_cli.core.runtime import memory_errors
+    from percept_cli.core.training.runs.checkpoints import generator_of
     from percept_cli.core.training.style import StyleTraining, train_style
 
-    if fast:
-        steps, size, start = FAST_STEPS, FAST_SIZE, start or FAST_START
+    generator = generator or (generator_of(output) if run_options.resume else "") or USUAL_GENERATOR
+    usual_steps, usual_size, usual_rate = USUAL[generator]
+    steps, size = FAST_STEPS if fast else steps or usual_steps, size or usual_size
+    learning_rate = usual_rate if learning_rate is None else learning_rate
     training = StyleTraining(
         steps, batch, size, smallest_crop, style_size, learning_rate, optimizer, generator, width, norm, start, choice, seed,
         blend=weights, loss=loss, **options.given(losses),
@@ -163,8 +185,9 @@ def train_style(
         preview_training(photos[0], style, output, training, compute, run_options, console)
         return
     run = open_run(output, compute, run_options, console)
-    share = FAST_STEPS * FAST_SIZE**2 / (steps * size**2)
-    shorter = f"; --fast needs about {max(1, round(100 * share))} % of that" if share < 0.8 else ""
+    share = FAST_STEPS * usual_size**2 / (steps * size**2)
+    told = generator == USUAL_GENERATOR and share < 0.8
+    shorter = f"; --fast needs about {max(1, round(100 * share))} % of that" if told else ""
     with memory_errors(*setting_up):
         steps_of_run = train_style(style, photos, run, training)
     follow(run, steps_of_run, console, shorter)

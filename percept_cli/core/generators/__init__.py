@@ -28,7 +28,7 @@ JOHNSON: Mapping[str, Callable[..., Generator]] = dict(
 )
 
 ARCHITECTURES: Mapping[str, Mapping[str, Callable[..., Generator]]] = {
-    "style": {"transport": OneStyleGenerator, **JOHNSON},
+    "style": {**JOHNSON, "transport": OneStyleGenerator},
     "any-style": {"transport": AnyStyleGenerator},
     "upscaler": {
         "swift": SwiftGenerator,
@@ -72,6 +72,6 @@ def create_generator(role: str, name: str, **arguments: Any) -> Generator:
         del given["inputs"]
     elif "inputs" in given and "inputs" not in inspect.signature(known[name]).parameters:
         raise UsageError(f"--generator {name} does not see a mask: leave it out for --degrade mask.")
-    if role == "style":
+    if role == "style" and name in JOHNSON:
         known[name]()  # earlier versions created it twice; drawing the same numbers keeps the results of a seed
     return known[name](**given)

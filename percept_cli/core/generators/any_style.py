@@ -16,6 +16,7 @@ from percept_cli.core.generators.feature_statistics import Statistics, measure_s
 from percept_cli.core.generators.inversion import Doubling
 from percept_cli.core.generators.strips import convolve
 from percept_cli.core.generators.style import OUTPUT_RANGE, pad_to_multiple
+from percept_cli.core.images.tiles import Tile
 
 # Of the input of `compact`
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -25,6 +26,9 @@ ENCODER_CHANNELS = {
     "1_1": 16, "1_2": 32, "2_1": 48, "2_2": 64, "3_1": 96, "3_2": 112, "3_3": 112, "3_4": 128, "4_1": 144
 }  # fmt: skip
 LEVELS = tuple(ENCODER_CHANNELS[names[-1]] for names in ENCODER)
+# How far, in pixels, features of the encoder depend on pixels around those that they cover, rounded up to its largest
+# stride: at strides 1, 2, 4 and 8 two, two, three and two 3x3 convolutions reach 2 + 4 + 12 + 16.
+ENCODER_RADIUS = 40
 # Of the decoder at each level: channels, and residual blocks
 WIDTHS = (16, 40, 80, 96)
 BLOCKS = (1, 1, 3, 3)
@@ -109,9 +113,10 @@ class ModulatedBlock(nn.Module):
         self.first = nn.Conv2d(channels, channels, 3)
         self.second = nn.Conv2d(channels, channels, 3)
         shrink(self.second)  # the chain has no normalization and begins as the identity
-        self.modulation = nn.Linear(CODE, 2 * channels)
-        nn.init.normal_(self.modulation.weight, std=0.02)
-        nn.init.zeros_(self.modulation.bias)
+        linear = nn.Linear(CODE, 2 * channels)
+        nn.init.normal_(linear.weight, std=0.02)
+        nn.init.zeros_(linear.bias)
+        self.modulation: nn.Module = linear
 
     def forward(self, features: Tensor, code: Tensor) -> Tensor:
         scale, shift = self.modulation(code)[..., None, None].chunk(2, dim=1)
@@ -203,6 +208,22 @@ class AnyStyleGenerator(Generator):
         output = convolve(F.relu(decoded), self.last)
         output = 0.5 + 0.5 * OUTPUT_RANGE * torch.tanh(output.float())
         return output[..., :height, :width]
+
+    def measure_part(self, images: Tensor, part: Tile, size: tuple[int, int]) -> tuple[Statistics, int]:
+        """The statistics of a part of a picture of `size` (height, width), and of how many pixels they are.
+
+        images: the pixels (1, 3, h, w) of the part's source, which needs `ENCODER_RADIUS` pixels around the target.
+        """
+        kept = part.target.within(part.source)
+        # What is padded at the right and at the bottom of the picture counts, as it does in a pass over all of it.
+        ends = part.target.bottom == size[0], part.target.right == size[1]
+        levels = []
+        for level, features in enumerate(self.encoder(pad_to_multiple(images, self.size_multiple))):
+            rows = slice(kept.top >> level, None if ends[0] else kept.bottom >> level)
+            columns = slice(kept.left >> level, None if ends[1] else kept.right >> level)
+            levels.append(features[..., rows, columns])
+        with torch.autocast(images.device.type, enabled=False):
+            return measure_statistics(levels), levels[0].shape[-2] * levels[0].shape[-1]
 
     def _noise(self, level: int, features: Tensor, origin: tuple[int, int]) -> Tensor:
         """The noise of a level for features (N, C, h, w) of a part that begins at `origin`, in pixels of the image."""

@@ -25,8 +25,11 @@ class OneStyleGenerator(AnyStyleGenerator):
 
     It is what is left of the generator of any style where the painting does not change: the statistics of the painting
     are buffers, and the code of the painting became the scales and shifts that the modulation makes of it. Untrained, its
-    encoder and its statistics are zero: see `fix_style` and `set_style`.
+    encoder and its statistics are zero: see `fix_style` and `set_style`. Its tiles equal the whole if they get the
+    statistics of the whole picture, which `measure_part` gives part by part.
     """
+
+    tiles_exactly = True
 
     def __init__(self, widths: Sequence[int] = WIDTHS, noise: int = NOISE):
         super().__init__(widths, noise)
@@ -41,7 +44,7 @@ class OneStyleGenerator(AnyStyleGenerator):
     def style(self) -> Statistics:
         """The description of its painting."""
         means, covariances = (
-            tuple(self.get_buffer(f"style_{name}_{level}").float() for level in range(len(LEVELS)))
+            tuple(self.get_buffer(f"style_{name}_{level}") for level in range(len(LEVELS)))
             for name in ("mean", "covariance")
         )
         return Statistics(means, covariances)

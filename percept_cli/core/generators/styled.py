@@ -7,13 +7,8 @@ from torch import Tensor
 
 from percept_cli.core.generators.any_style import AnyStyleGenerator
 from percept_cli.core.generators.base import Generator
-from percept_cli.core.generators.feature_statistics import Statistics, blend_statistics, measure_statistics
-from percept_cli.core.generators.style import pad_to_multiple
+from percept_cli.core.generators.feature_statistics import Statistics, blend_statistics
 from percept_cli.core.images.tiles import Tile
-
-# How far, in pixels, features of the encoder depend on pixels around those that they cover, rounded up to its largest
-# stride: at strides 1, 2, 4 and 8 two, two, three and two 3x3 convolutions reach 2 + 4 + 12 + 16.
-ENCODER_RADIUS = 40
 
 
 class StyledGenerator(Generator):
@@ -33,20 +28,8 @@ class StyledGenerator(Generator):
         return self.network(images, self.style, content, origin)  # type: ignore[no-any-return]
 
     def measure_part(self, images: Tensor, part: Tile, size: tuple[int, int]) -> tuple[Statistics, int]:
-        """The statistics of a part of a picture of `size` (height, width), and of how many pixels they are.
-
-        images: the pixels (1, 3, h, w) of the part's source, which needs `ENCODER_RADIUS` pixels around the target.
-        """
-        kept = part.target.within(part.source)
-        # What is padded at the right and at the bottom of the picture counts, as it does in a pass over all of it.
-        ends = part.target.bottom == size[0], part.target.right == size[1]
-        levels = []
-        for level, features in enumerate(self.network.encoder(pad_to_multiple(images, self.size_multiple))):
-            rows = slice(kept.top >> level, None if ends[0] else kept.bottom >> level)
-            columns = slice(kept.left >> level, None if ends[1] else kept.right >> level)
-            levels.append(features[..., rows, columns])
-        with torch.autocast(images.device.type, enabled=False):
-            return measure_statistics(levels), levels[0].shape[-2] * levels[0].shape[-1]
+        """As that of `AnyStyleGenerator`."""
+        return self.network.measure_part(images, part, size)
 
 
 @torch.inference_mode()

@@ -6,16 +6,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from percept_cli.core.generators.any_style import ENCODER_RADIUS
 from percept_cli.core.generators.base import Generator
 from percept_cli.core.generators.feature_statistics import Statistics, merge_statistics
-from percept_cli.core.generators.styled import ENCODER_RADIUS, StyledGenerator
+from percept_cli.core.generators.one_style import OneStyleGenerator
+from percept_cli.core.generators.styled import StyledGenerator
 from percept_cli.core.images.tiles import AUTO, OFF, plan_tiles
 from percept_cli.core.runtime import Runtime
 from percept_cli.errors import ImageError
 
 USUAL_TILE = 1024  # pixels
 LARGEST_WHOLE = 1 << 22  # pixels; larger pictures are run in tiles by `auto`
-LARGEST_STYLED = 1 << 21  # the same of a generator of any style, which keeps the features of an encoder too
+# Whose tiles need the statistics of the whole picture
+STYLED = (StyledGenerator, OneStyleGenerator)
+LARGEST_STYLED = 1 << 21  # the same of these, which keep the features of an encoder too
 
 
 @torch.inference_mode()
@@ -75,13 +79,13 @@ def run_generator(generator: Generator, images: Tensor, runtime: Runtime, tile: 
     runs without tiles.
     """
     height, width = images.shape[-2:]
-    halo, styled = generator.exact_halo, isinstance(generator, StyledGenerator)
+    halo, styled = generator.exact_halo, isinstance(generator, STYLED)
     largest = LARGEST_STYLED if styled else LARGEST_WHOLE
     if halo is None or tile == OFF or (tile == AUTO and height * width <= largest):
         return run_whole(generator, images, runtime).clamp(0, 1)
     result = images.new_empty((len(images), 3, height, width))
     side = USUAL_TILE if isinstance(tile, str) else tile
-    content = measure_content(generator, images, runtime, side) if isinstance(generator, StyledGenerator) else None
+    content = measure_content(generator, images, runtime, side) if isinstance(generator, STYLED) else None
     for planned in plan_tiles(height, width, side, halo, multiple=generator.size_multiple):
         further = () if content is None else (content, (planned.source.top, planned.source.left))
         part = run_whole(generator, images[(..., *planned.source.slices)], runtime, *further).clamp(0, 1)
@@ -91,7 +95,9 @@ def run_generator(generator: Generator, images: Tensor, runtime: Runtime, tile: 
 
 
 @torch.inference_mode()
-def measure_content(generator: StyledGenerator, images: Tensor, runtime: Runtime, tile: int) -> Statistics:
+def measure_content(
+    generator: StyledGenerator | OneStyleGenerator, images: Tensor, runtime: Runtime, tile: int
+) -> Statistics:
     """The statistics of images (1, 3, H, W) in [0, 1], measured in tiles of `tile` pixels: those of the whole."""
     padded = pad_to_smallest(images, generator)
     height, width = padded.shape[-2:]

@@ -10,7 +10,16 @@ from percept_cli.core.generators.feature_statistics import Statistics, blend_sta
 from percept_cli.core.generators.one_style import OneStyleGenerator, fix_style
 from percept_cli.core.pretrained.extractors import COMPACT
 from percept_cli.core.pretrained.generators import load_generator
+from percept_cli.core.pretrained.manifest import shipped_models
 from percept_cli.errors import UsageError
+
+ONE_STYLE = "transport"  # the name of the generator
+DEEPEST = f"conv{list(ENCODER_CHANNELS)[-1]}"  # layer of `compact` that its encoder has
+
+
+def usual_start() -> str | None:
+    """The shipped network of any style; None where none is shipped."""
+    return next((name for name, model in shipped_models().items() if model.role == "any-style"), None)
 
 
 def start_one_style(
@@ -24,12 +33,12 @@ def start_one_style(
     """
     if start is None:
         network = AnyStyleGenerator()
-        network.encoder.adopt(COMPACT.create([f"conv{list(ENCODER_CHANNELS)[-1]}"]).named_weights(), photographs)
+        network.encoder.adopt(COMPACT.create([DEEPEST]).named_weights(), photographs)
     else:
         loaded = load_generator(start, "style", also="any-style")
         if not isinstance(loaded.network, AnyStyleGenerator):
             raise UsageError(
-                f"--start {start} is a generator of '{loaded.architecture}', not 'transport'. Give --generator so."
+                f"--start {start} is a generator of '{loaded.architecture}', not '{ONE_STYLE}'. Give --generator so."
             )
         network = loaded.network
     style = describe_styles(network, styles, weights)

@@ -15,6 +15,7 @@ from percept_cli.core.pretrained.building import check_fit
 from percept_cli.core.pretrained.checks import check_archive, describe_foreign, first_not_finite
 from percept_cli.core.training.loop import Training, unwrap
 from percept_cli.core.training.optimizers import STATES
+from percept_cli.core.training.runs.folder import CHECKPOINT, run_folder
 from percept_cli.errors import ModelError, UsageError
 
 # Of a checkpoint. 1: a PyTorch file alone. 2: behind it, CHECKSUM and the sha256 of all bytes before it.
@@ -64,6 +65,13 @@ def load_checkpoint(
     if isinstance(done, int) and isinstance(steps, int) and steps < done <= saved.get("steps", 0):
         raise UsageError(f"{path} has {done} steps already: --steps {steps} is less. Give {done} or more.")
     return state
+
+
+def generator_of(output: Path) -> str:
+    """The name of the generator of a run that was begun, by its model; empty where none was. Raises as `load_checkpoint`."""
+    checkpoint = run_folder(output) / CHECKPOINT
+    settings = _read(checkpoint, lambda message: None).get("settings") if checkpoint.exists() else None
+    return str(settings.get("generator", "")) if isinstance(settings, dict) else ""
 
 
 def _read(path: Path, announce: Callable[[str], None]) -> dict[str, Any]:
