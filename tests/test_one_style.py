@@ -157,7 +157,7 @@ def test_a_resumed_training_ends_at_the_same_bits(photos: Path, style_picture: P
 def test_a_run_that_was_begun_with_johnson_goes_on_with_it(
     photos: Path, style_picture: Path, percept: Callable, tmp_path: Path
 ) -> None:
-    """As runs of earlier versions, whose command names no generator."""
+    """As runs of earlier versions, whose command names no generator; so does one that begins from such a style."""
     command = (
         "train-style", "--style", style_picture, "--data", photos, "--batch", 1, "--size", 64, "--style-size", 48,
         "--extractor-weights", "random", "--device", "cpu", "--precision", "fp32", "--threads", 1,
@@ -167,6 +167,9 @@ def test_a_run_that_was_begun_with_johnson_goes_on_with_it(
     outcome = percept(*command, "--steps", 3, "--resume", "--learning-rate", 5e-3)
     assert outcome.code == 0, outcome.stderr
     assert load_generator(str(tmp_path / "a.safetensors"), "style").architecture == "johnson"
+    outcome = percept(*command[:-1], tmp_path / "b.safetensors", "--steps", 1, "--start", tmp_path / "a.safetensors")
+    assert outcome.code == 0, outcome.stderr
+    assert load_generator(str(tmp_path / "b.safetensors"), "style").architecture == "johnson"
     shutil.rmtree(tmp_path / "a.run")
     outcome = percept(*command, "--steps", 1, "--resume", "--overwrite")
     assert outcome.code == 0, outcome.stderr

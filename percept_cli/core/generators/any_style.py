@@ -193,7 +193,7 @@ class AnyStyleGenerator(Generator):
         features = self.encoder(pad_to_multiple(images, self.size_multiple))
         described = style if isinstance(style, Statistics) else self.describe(style)
         with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
-            content = content or measure_statistics(features)
+            content = content or self.summarize(features)
             moved = [transfer(*level) for level in zip(features, content.tensors, described.tensors, strict=True)]
         code = self.encode(described)
         decoded: Tensor | None = None
@@ -208,6 +208,10 @@ class AnyStyleGenerator(Generator):
         output = convolve(F.relu(decoded), self.last)
         output = 0.5 + 0.5 * OUTPUT_RANGE * torch.tanh(output.float())
         return output[..., :height, :width]
+
+    def summarize(self, features: Sequence[Tensor]) -> Statistics:
+        """The statistics of the features of photographs by which they are moved, where none are given."""
+        return measure_statistics(features)
 
     def measure_part(self, images: Tensor, part: Tile, size: tuple[int, int]) -> tuple[Statistics, int]:
         """The statistics of a part of a picture of `size` (height, width), and of how many pixels they are.

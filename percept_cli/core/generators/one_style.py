@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from percept_cli.core.generators.any_style import LEVELS, NOISE, WIDTHS, AnyStyleGenerator, ModulatedBlock
-from percept_cli.core.generators.feature_statistics import Statistics
+from percept_cli.core.generators.feature_statistics import Statistics, merge_statistics
 
 
 class FixedModulation(nn.Module):
@@ -61,6 +61,26 @@ class OneStyleGenerator(AnyStyleGenerator):
     ) -> Tensor:
         """The images in the style of the painting; content, origin: as of the generator of any style."""
         return super().forward(images, self.style, content, origin)
+
+    def summarize(self, features: Sequence[Tensor]) -> Statistics:
+        """Those of each photograph; in training those of all, as if the crops were parts of one photograph.
+
+        By its own statistics a crop of a plain sky gets all the contrast of the painting, which a sky beside other things
+        does not: a network that was trained so painted no strokes there.
+        """
+        own = super().summarize(features)
+        if not self.training:
+            return own
+        count = len(features[0])
+        parts = [
+            Statistics(tuple(each[n : n + 1] for each in own.means), tuple(each[n : n + 1] for each in own.covariances))
+            for n in range(count)
+        ]
+        merged = merge_statistics(parts, [1] * count)
+        return Statistics(
+            tuple(each.expand(count, -1) for each in merged.means),
+            tuple(each.expand(count, -1, -1) for each in merged.covariances),
+        )
 
     def encode(self, style: Statistics) -> Tensor:
         """A placeholder for the code, which the blocks no longer read."""
