@@ -91,7 +91,9 @@ def test_a_signal_during_the_imports_is_a_sentence(
     number: signal.Signals, moment: float, style_picture: Path, photos: Path, tmp_path: Path, start_percept: Callable
 ) -> None:
     """No traceback, from the first moments on."""
-    process = start_percept("stylize", photos / "hill.png", "--style", style_picture, "-o", tmp_path / "a.png", "-q")
+    process = start_percept(
+        "stylize", photos / "hill.png", "--style", style_picture, "--steps", 300, "-o", tmp_path / "a.png", "-q"
+    )
     code, messages = end_of(process, number, moment)
     assert code == CODES[number] and messages.count("error:") == 1 and number.name in messages, messages
     assert list(tmp_path.iterdir()) == []

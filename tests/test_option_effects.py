@@ -19,7 +19,7 @@ from tests.conftest import Percept
 # --threads and the like may stand in every call, as scripts give them to all; what a command cannot know before it reads its
 # inputs is refused later (see the tests below).
 ALWAYS = {
-    "stylize": "photos model style output name strength keep_colors stroke mask size tile from_file overwrite skip_existing "
+    "stylize": "photos style output name strength keep_colors stroke mask size tile from_file overwrite skip_existing "
     "quality seed device precision threads quiet verbose json",
     "upscale": "photos x2 x3 x4 x8 scale width height look blend ensemble model output name tile histogram from_file overwrite "
     "skip_existing quality device precision threads quiet verbose json",
@@ -95,7 +95,9 @@ REFUSED: dict[str, list[tuple[str, str]]] = {
         ("a.png -m wave", f"steps optimizer init style_size blend preview loss bandwidth points {STYLED} {SOURCE}"),
         ("a.png --style a.png", "blend bandwidth points null_separated recursive"),
         ("a.png --style a.png --loss contextual --optimizer lbfgs", "points"),
+        ("a.png --style a.png --loss contextual", "model"),
         ("a.png --style a.png --steps 9", "preview"),
+        ("a.png --style a.png --steps 0", f"optimizer init preview loss {STYLED} {SOURCE}"),
         ("a.png -m wave -q", "show"),
     ],
     "upscale": [
@@ -182,7 +184,8 @@ ACCEPTED: dict[str, list[tuple[str, str]]] = {
             ". --style a.png --style a.png --loss contextual --from-file list.txt",
             f"steps init style_size blend preview bandwidth points {STYLED} {SOURCE} null_separated recursive show",
         ),
-        ("a.png --style a.png", "optimizer loss"),
+        ("a.png --style a.png", "model optimizer loss"),
+        ("a.png --style a.png --style a.png --steps 0", "model style_size blend"),
     ],
     "upscale": [(". --from-file list.txt", "compression verify_tiles null_separated recursive show")],
     "invert": [

@@ -25,6 +25,7 @@ from percept_cli.core.pretrained.generators import load_generator
 from percept_cli.core.runtime import Runtime, choose_runtime
 from percept_cli.core.strokes import parse_stroke_or_auto, stroke_for
 from percept_cli.errors import UsageError
+from tests.test_foreign_styles import PytorchExamples
 
 CPU = ("--device", "cpu", "--precision", "fp32", "--threads", 1)
 RUNTIME = Runtime(torch.device("cpu"), torch.float32, "")
@@ -252,13 +253,41 @@ def test_the_command_paints_with_the_stroke_of_python(
     assert Image.open(tmp_path / "auto.bmp").tobytes() == Image.open(tmp_path / "1.bmp").tobytes()
 
 
+def test_a_batch_through_a_network_of_others_keeps_sizes_and_transparency(
+    photos: Path, tmp_path: Path, percept: Callable[..., Any]
+) -> None:
+    """A checkpoint of pytorch/examples, photographs of odd sizes; each result is that of its photograph alone."""
+    model, folder = tmp_path / "mosaic.pth", tmp_path / "in"
+    folder.mkdir()
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        torch.save(PytorchExamples((32, 64, 128)).state_dict(), model)
+    hill = Image.open(photos / "hill.png").convert("RGB")
+    hill.save(folder / "a.png")
+    transparent = hill.crop((3, 2, 70, 45)).convert("RGBA")
+    transparent.putalpha(Image.linear_gradient("L").resize(transparent.size))
+    transparent.save(folder / "b.png")
+    made = percept(
+        "stylize", folder, "-m", model, "--stroke", 2, *CPU, "-o", f"{tmp_path}/out/", "--name", "{stem}.png"
+    )
+    alone = percept("stylize", folder / "b.png", "-m", model, "--stroke", 2, *CPU, "-o", tmp_path / "alone.png")
+    assert made.code == alone.code == 0, made.stderr + alone.stderr
+    assert Image.open(tmp_path / "out" / "a.png").size == hill.size
+    result = Image.open(tmp_path / "out" / "b.png")
+    assert result.getchannel("A").tobytes() == transparent.getchannel("A").tobytes()
+    assert (tmp_path / "out" / "b.png").read_bytes() == (tmp_path / "alone.png").read_bytes()
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (["-m", "wave", "--stroke", "9"], "--stroke 9: give 0.25 to 8; 2 makes strokes twice as large"),
         (["-m", "wave", "--stroke", "0.2"], "--stroke 0.2: give 0.25 to 8"),
         (["-m", "wave", "--stroke", "large"], "--stroke large: give a number from 0.25 to 8"),
-        (["--style", "STYLE", "--stroke", "auto"], "--stroke auto is for -m MODEL: with --style give a number"),
+        (
+            ["--style", "STYLE", "--steps", "5", "--stroke", "auto"],
+            "--stroke auto is for one pass: with --steps give a number",
+        ),
         (["-m", "REPAIR", "--stroke", "2"], "repair repairs pictures and paints no strokes: leave --stroke out"),
     ],
 )

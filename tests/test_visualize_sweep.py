@@ -90,7 +90,7 @@ def test_a_swept_picture_is_what_stylize_gives(
     assert json.loads(outcome.stdout)["pictures"] == 4
     alone = percept(
         "stylize", photo, "--style", style_picture, "--style-weight", 2, "--strength", 0.5, "--size", 48,
-        "--steps", 3, "-o", tmp_path / "a.png", *CPU,
+        "--init", "content", "--steps", 3, "-o", tmp_path / "a.png", *CPU,
     )  # fmt: skip
     assert alone.code == 0, alone.stderr
     assert sheet_holds(tmp_path / "s.png", np.asarray(Image.open(tmp_path / "a.png")))

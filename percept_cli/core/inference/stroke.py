@@ -22,8 +22,9 @@ from percept_cli.core.runtime import Runtime
 from percept_cli.core.strokes import check_stroke
 from percept_cli.errors import UsageError
 
-# Restyled pictures come nearer to their painting by it than by `faithful`: style .50 to .53 where the painting is 0 and the
-# photograph 1, mean of three styles at a stroke of 2, with the same content (VGG-19).
+# Style distances to the painting at twice the size, where the photograph is 1, at a stroke of 2 (three styles, three
+# photographs of 512 pixels, VGG-19): .41 by `natural`, .44 by `faithful`, .60 by bicubic interpolation, .56 at a stroke of
+# 1. With the outlines .40, and content goes from .77 to .73.
 LOOK = "natural"
 WINDOW = 2  # pixels around a pixel of the shrunk picture, for the regression of `add_outlines`
 SMALLEST_VARIANCE = 1e-3  # of luma: where a photograph varies less there are no outlines to add
