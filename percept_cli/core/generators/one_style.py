@@ -63,7 +63,7 @@ class OneStyleGenerator(AnyStyleGenerator):
         return super().forward(images, self.style, content, origin)
 
     def summarize(self, features: Sequence[Tensor]) -> Statistics:
-        """Those of each photograph; in training those of all, as if the crops were parts of one photograph.
+        """Those of each photograph; in training those of a crop and the next one together, as if they were one photograph.
 
         By its own statistics a crop of a plain sky gets all the contrast of the painting, which a sky beside other things
         does not: a network that was trained so painted no strokes there.
@@ -71,16 +71,8 @@ class OneStyleGenerator(AnyStyleGenerator):
         own = super().summarize(features)
         if not self.training:
             return own
-        count = len(features[0])
-        parts = [
-            Statistics(tuple(each[n : n + 1] for each in own.means), tuple(each[n : n + 1] for each in own.covariances))
-            for n in range(count)
-        ]
-        merged = merge_statistics(parts, [1] * count)
-        return Statistics(
-            tuple(each.expand(count, -1) for each in merged.means),
-            tuple(each.expand(count, -1, -1) for each in merged.covariances),
-        )
+        means, covariances = (tuple(each.roll(1, 0) for each in part) for part in (own.means, own.covariances))
+        return merge_statistics([own, Statistics(means, covariances)], [1, 1])
 
     def encode(self, style: Statistics) -> Tensor:
         """A placeholder for the code, which the blocks no longer read."""
