@@ -94,4 +94,4 @@ def fix_style(generator: AnyStyleGenerator, style: Statistics) -> OneStyleGenera
             own[f"{name}.modulation.values"] = module.modulation(code)[0]
     fixed.load_state_dict(own)
     fixed.set_style(style)
-    return fixed
+    return fixed.train(generator.training)
