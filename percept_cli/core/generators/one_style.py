@@ -8,6 +8,9 @@ from torch import Tensor, nn
 from percept_cli.core.generators.any_style import LEVELS, NOISE, WIDTHS, AnyStyleGenerator, ModulatedBlock
 from percept_cli.core.generators.feature_statistics import Statistics, merge_statistics
 
+# Of the picture that a crop stands for in training: its parts that are the crop and the next crop of the batch
+CROP_AND_NEXT = (3, 1)
+
 
 class FixedModulation(nn.Module):
     """What the modulation of a block is for one painting: a scale and a shift of each channel, whatever the code."""
@@ -72,7 +75,7 @@ class OneStyleGenerator(AnyStyleGenerator):
         if not self.training:
             return own
         means, covariances = (tuple(each.roll(1, 0) for each in part) for part in (own.means, own.covariances))
-        return merge_statistics([own, Statistics(means, covariances)], [1, 1])
+        return merge_statistics([own, Statistics(means, covariances)], CROP_AND_NEXT)
 
     def encode(self, style: Statistics) -> Tensor:
         """A placeholder for the code, which the blocks no longer read."""
