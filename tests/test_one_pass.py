@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from percept_cli.core.generators.any_style import AnyStyleGenerator
+from percept_cli.core.generators.any_style import ENCODER_RADIUS, AnyStyleGenerator
 from percept_cli.core.generators.feature_statistics import (
     Statistics,
     blend_statistics,
@@ -16,7 +16,7 @@ from percept_cli.core.generators.feature_statistics import (
     transfer,
     transport,
 )
-from percept_cli.core.generators.styled import ENCODER_RADIUS, StyledGenerator, bind_style
+from percept_cli.core.generators.styled import StyledGenerator, bind_style
 from percept_cli.core.images.decode import load_image
 from percept_cli.core.images.photo import Photo, resize_image
 from percept_cli.core.inference.restyle import restyle
