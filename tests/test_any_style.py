@@ -11,7 +11,13 @@ from percept_cli.core.data.painted_crops import PaintedCrops
 from percept_cli.core.data.paired_crops import split_example
 from percept_cli.core.data.photos import Crops, find_photos
 from percept_cli.core.generators.any_style import AnyStyleGenerator, Encoder
-from percept_cli.core.generators.feature_statistics import Statistics, blend_statistics, measure_statistics, transfer, transport
+from percept_cli.core.generators.feature_statistics import (
+    Statistics,
+    blend_statistics,
+    measure_statistics,
+    transfer,
+    transport,
+)
 from percept_cli.core.losses.any_style import AnyStyleLoss, relative_gram_loss
 from percept_cli.core.pretrained.extractors import COMPACT
 from percept_cli.core.pretrained.generators import load_generator
@@ -92,7 +98,9 @@ def test_the_encoder_is_the_trunk_of_compact(encoder: Encoder) -> None:
     for name, level in (("2_2", 1), ("4_1", 3)):
         mean, std = (encoder.get_buffer(f"{each}_{level}").view(1, -1, 1, 1) for each in ("mean", "std"))
         trunk = encoder(images)[level] * std + mean
-        predicted = torch.nn.functional.conv2d(trunk, weights[f"readout.{name}.weight"], weights[f"readout.{name}.bias"])
+        predicted = torch.nn.functional.conv2d(
+            trunk, weights[f"readout.{name}.weight"], weights[f"readout.{name}.bias"]
+        )
         side = slice(2, -2) if level == 3 else slice(4, -4)
         expected = compact(images)[f"conv{name}"]
         middle = (..., side, side)
