@@ -92,6 +92,20 @@ def test_tiles_equal_the_whole() -> None:
 
 
 @torch.no_grad()
+def test_in_training_two_crops_are_moved_as_one_picture() -> None:
+    """A crop thrice and the next one have these statistics side by side; at work each photograph has its own."""
+    network = any_network()
+    fixed = fix_style(network, network.describe(torch.rand(1, 3, 48, 48)))
+    features = [torch.randn(2, 5, 6, 6), torch.randn(2, 3, 3, 3) + 4]
+    beside = [torch.cat([level[:1]] * 3 + [level[1:]], dim=3) for level in features]
+    expected, own = fixed.summarize(beside), fixed.summarize(features)
+    trained = fixed.train().summarize(features)
+    for (mean, covariance), (whole, around) in zip(trained.tensors, expected.tensors, strict=True):
+        assert (mean[0] - whole[0]).abs().max() < 1e-6 and (covariance[0] - around[0]).abs().max() < 1e-6
+    assert (own.means[0][0] - own.means[0][1]).abs().max() > 1e-3
+
+
+@torch.no_grad()
 def test_a_plain_picture_has_plain_features_up_to_its_edges() -> None:
     """Zeros around a picture would be features that it has nowhere else, and these became a frame around the result."""
     encoder = any_network().encoder
@@ -157,7 +171,7 @@ def test_a_resumed_training_ends_at_the_same_bits(photos: Path, style_picture: P
 def test_a_run_that_was_begun_with_johnson_goes_on_with_it(
     photos: Path, style_picture: Path, percept: Callable, tmp_path: Path
 ) -> None:
-    """As runs of earlier versions, whose command names no generator."""
+    """As runs of earlier versions, whose command names no generator; so does one that begins from such a style."""
     command = (
         "train-style", "--style", style_picture, "--data", photos, "--batch", 1, "--size", 64, "--style-size", 48,
         "--extractor-weights", "random", "--device", "cpu", "--precision", "fp32", "--threads", 1,
@@ -167,6 +181,9 @@ def test_a_run_that_was_begun_with_johnson_goes_on_with_it(
     outcome = percept(*command, "--steps", 3, "--resume", "--learning-rate", 5e-3)
     assert outcome.code == 0, outcome.stderr
     assert load_generator(str(tmp_path / "a.safetensors"), "style").architecture == "johnson"
+    outcome = percept(*command[:-1], tmp_path / "b.safetensors", "--steps", 1, "--start", tmp_path / "a.safetensors")
+    assert outcome.code == 0, outcome.stderr
+    assert load_generator(str(tmp_path / "b.safetensors"), "style").architecture == "johnson"
     shutil.rmtree(tmp_path / "a.run")
     outcome = percept(*command, "--steps", 1, "--resume", "--overwrite")
     assert outcome.code == 0, outcome.stderr

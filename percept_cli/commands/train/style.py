@@ -26,7 +26,7 @@ FAST_STEPS = 120  # of the usual generator, which begins from the network of any
 TRAINS = EffectIf(lambda call: not call.preview, "--preview trains nothing")
 NOT_FAST = EffectIf(lambda call: not call.fast, "--fast chooses it")
 JOHNSON = EffectIf(
-    lambda call: call.generator in choices.JOHNSON_GENERATORS or (call.resume and not call.generator),
+    lambda call: call.generator in choices.JOHNSON_GENERATORS or (not call.generator and (call.resume or call.start)),
     "It is of --generator johnson and johnson-2016",
 )
 BLENDS = EffectIf(lambda call: len(call.style or ()) > 1, "One style is blended with nothing")
@@ -91,8 +91,8 @@ def train_style(
         options.paper_choice(
             "generator",
             choices.STYLE_GENERATORS,
-            "transport (the default): from the network of any style; johnson: smaller, from nothing; johnson-2016: as in "
-            "the paper.",
+            "Default: transport, from the network of any style, or that of --start. johnson: smaller; johnson-2016: as in the "
+            "paper.",
         ),
         TRAINS,
         NOT_FAST,
@@ -169,7 +169,7 @@ def train_style(
     from percept_cli.core.training.runs.checkpoints import generator_of
     from percept_cli.core.training.style import StyleTraining, train_style
 
-    generator = generator or (generator_of(output) if run_options.resume else "") or USUAL_GENERATOR
+    generator = generator or (generator_of(output) if run_options.resume else "") or usual_generator(start)
     usual_steps, usual_size, usual_rate = USUAL[generator]
     steps, size = FAST_STEPS if fast else steps or usual_steps, size or usual_size
     learning_rate = usual_rate if learning_rate is None else learning_rate
@@ -192,6 +192,16 @@ def train_style(
         steps_of_run = train_style(style, photos, run, training)
     follow(run, steps_of_run, console, shorter)
     report_model(run, console, f"percept stylize PHOTO -m {output}")
+
+
+def usual_generator(start: str | None) -> str:
+    """The generator where none is given: that of the start; johnson where a file of others does not say it."""
+    from percept_cli.core.pretrained.manifest import architecture_of
+
+    if start is None:
+        return USUAL_GENERATOR
+    known = architecture_of(start)
+    return known if known in USUAL else "johnson"
 
 
 def preview_training(

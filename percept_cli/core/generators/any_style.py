@@ -91,7 +91,7 @@ class Encoder(nn.Module):
         levels = []
         for level, features in enumerate(self._run(images)):
             mean, std = (self.get_buffer(f"{name}_{level}").view(1, -1, 1, 1) for name in ("mean", "std"))
-            levels.append((features.float() - mean) / std)
+            levels.append((features.float() - mean).div_(std))
         return levels
 
     def _run(self, images: Tensor) -> Iterator[Tensor]:
@@ -192,22 +192,33 @@ class AnyStyleGenerator(Generator):
         height, width = images.shape[-2:]
         features = self.encoder(pad_to_multiple(images, self.size_multiple))
         described = style if isinstance(style, Statistics) else self.describe(style)
-        with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
-            content = content or measure_statistics(features)
-            moved = [transfer(*level) for level in zip(features, content.tensors, described.tensors, strict=True)]
+        if content is None:
+            with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
+                content = self.summarize(features)
         code = self.encode(described)
         decoded: Tensor | None = None
-        for level in reversed(range(len(LEVELS))):
-            inputs = [moved[level]]
+        for level, *statistics in reversed(
+            list(zip(range(len(LEVELS)), content.tensors, described.tensors, strict=True))
+        ):
+            with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
+                moved = transfer(
+                    features.pop(), *statistics
+                )  # the memory of the encoder's features is freed on the way
+            inputs = [moved]
             if decoded is not None:
                 inputs.append(self.enlarge(decoded))
             if level:
-                inputs.append(self._noise(level, moved[level], origin))
-            decoded = self.stages[level](torch.cat([each.to(inputs[-1].dtype) for each in inputs], dim=1), code)
+                inputs.append(self._noise(level, moved, origin))
+            dtype = moved.dtype if decoded is None else decoded.dtype
+            decoded = self.stages[level](torch.cat([each.to(dtype) for each in inputs], dim=1), code)
         assert decoded is not None
         output = convolve(F.relu(decoded), self.last)
         output = 0.5 + 0.5 * OUTPUT_RANGE * torch.tanh(output.float())
         return output[..., :height, :width]
+
+    def summarize(self, features: Sequence[Tensor]) -> Statistics:
+        """The statistics of the features of photographs by which they are moved, where none are given."""
+        return measure_statistics(features)
 
     def measure_part(self, images: Tensor, part: Tile, size: tuple[int, int]) -> tuple[Statistics, int]:
         """The statistics of a part of a picture of `size` (height, width), and of how many pixels they are.
@@ -232,7 +243,8 @@ class AnyStyleGenerator(Generator):
             torch.arange(first >> level, (first >> level) + length, device=tile.device) % tile.shape[-1]
             for first, length in zip(origin, features.shape[-2:], strict=True)
         )
-        return tile[..., rows, :][..., columns].expand(len(features), -1, -1, -1)
+        noise = tile[..., rows, :][..., columns].expand(len(features), -1, -1, -1)
+        return noise.contiguous(memory_format=torch.channels_last)  # as all others: joined with others it would be slow
 
     def encode(self, style: Statistics) -> Tensor:
         """The code (N, CODE) of described styles that modulates the decoder."""

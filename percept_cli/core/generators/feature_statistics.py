@@ -33,13 +33,15 @@ def measure_statistics(features: Sequence[Tensor]) -> Statistics:
     for level in features:
         precise = precise_dtype(level.device)
         rows = level.permute(0, 2, 3, 1).flatten(1, 2)  # a view: the encoder returns channels-last memory
-        mean = rows.mean(1, keepdim=True, dtype=precise)
-        covariance = torch.zeros(len(rows), rows.shape[2], rows.shape[2], dtype=precise, device=rows.device)
+        total = torch.zeros(len(rows), rows.shape[2], dtype=precise, device=rows.device)
+        products = torch.zeros(len(rows), rows.shape[2], rows.shape[2], dtype=precise, device=rows.device)
         for some in rows.split(ROWS, dim=1):
-            centered = some.to(precise) - mean
-            covariance.baddbmm_(centered.transpose(1, 2), centered)
-        means.append(mean[:, 0])
-        covariances.append(covariance / rows.shape[1])
+            values = some.to(precise)
+            total += values.sum(1)
+            products.baddbmm_(values.transpose(1, 2), values)
+        mean = total / rows.shape[1]
+        means.append(mean)
+        covariances.append(products / rows.shape[1] - mean[:, :, None] * mean[:, None])
     return Statistics(tuple(means), tuple(covariances))
 
 

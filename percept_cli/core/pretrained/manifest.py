@@ -134,6 +134,14 @@ def layer_of(given: str) -> str:
     return _entry_of(given, "layer")
 
 
+def architecture_of(given: str) -> str:
+    """The architecture of a shipped model or of a file written by percept; empty for any other name or file.
+
+    Raises ModelError for the path of a file that does not exist.
+    """
+    return _entry_of(given, "architecture")
+
+
 def _entry_of(given: str, key: str) -> str:
     path = Path(given)
     if not path.suffix and not path.is_file():
