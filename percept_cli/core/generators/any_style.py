@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from percept_cli.core.generators.base import Generator
 from percept_cli.core.generators.blocks import shrink
-from percept_cli.core.generators.feature_statistics import Statistics, measure_statistics, transfer
+from percept_cli.core.generators.feature_statistics import Statistics, measure_statistics, merge_statistics, transfer
 from percept_cli.core.generators.inversion import Doubling
 from percept_cli.core.generators.strips import convolve
 from percept_cli.core.generators.style import OUTPUT_RANGE, pad_to_multiple
@@ -34,6 +34,8 @@ WIDTHS = (16, 40, 80, 96)
 BLOCKS = (1, 1, 3, 3)
 CODE = 128  # channels of the code that modulates the blocks
 CODE_RANGE = 3.0
+# Of the picture that a crop stands for in training: its parts that are the crop and the next crop of the batch
+CROP_AND_NEXT = (3, 1)
 # A plain sky has nothing of which strokes could be made: a fixed noise of so many channels, repeated without end, is an
 # input of every level but the shallowest (as in Ulyanov et al. 2016, "Texture Networks").
 NOISE = 4
@@ -150,9 +152,8 @@ class AnyStyleGenerator(Generator):
 
     size_multiple = 8
     smallest = 32
-    receptive_radius = (
-        144  # at the most 143: 34 and 41 of the encoder before and after a unit of stride 8, the rest above
-    )
+    # At the most 143: 34 and 41 of the encoder before and after a unit of stride 8, and the rest of the decoder
+    receptive_radius = 144
     tiles_exactly = False
 
     def __init__(self, widths: Sequence[int] = WIDTHS, noise: int = NOISE):
@@ -201,9 +202,7 @@ class AnyStyleGenerator(Generator):
             list(zip(range(len(LEVELS)), content.tensors, described.tensors, strict=True))
         ):
             with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
-                moved = transfer(
-                    features.pop(), *statistics
-                )  # the memory of the encoder's features is freed on the way
+                moved = transfer(features.pop(), *statistics)  # which frees the memory of the encoder's features
             inputs = [moved]
             if decoded is not None:
                 inputs.append(self.enlarge(decoded))
@@ -217,8 +216,16 @@ class AnyStyleGenerator(Generator):
         return output[..., :height, :width]
 
     def summarize(self, features: Sequence[Tensor]) -> Statistics:
-        """The statistics of the features of photographs by which they are moved, where none are given."""
-        return measure_statistics(features)
+        """The statistics of the features of photographs by which they are moved, where none are given.
+
+        In training those of a crop and the next one together, as if they were one photograph: by its own, a crop of a plain
+        sky gets all the contrast of the painting, which a sky beside other things does not.
+        """
+        own = measure_statistics(features)
+        if not self.training:
+            return own
+        means, covariances = (tuple(each.roll(1, 0) for each in part) for part in (own.means, own.covariances))
+        return merge_statistics([own, Statistics(means, covariances)], CROP_AND_NEXT)
 
     def measure_part(self, images: Tensor, part: Tile, size: tuple[int, int]) -> tuple[Statistics, int]:
         """The statistics of a part of a picture of `size` (height, width), and of how many pixels they are.

@@ -6,10 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from percept_cli.core.generators.any_style import LEVELS, NOISE, WIDTHS, AnyStyleGenerator, ModulatedBlock
-from percept_cli.core.generators.feature_statistics import Statistics, merge_statistics
-
-# Of the picture that a crop stands for in training: its parts that are the crop and the next crop of the batch
-CROP_AND_NEXT = (3, 1)
+from percept_cli.core.generators.feature_statistics import Statistics
 
 
 class FixedModulation(nn.Module):
@@ -64,18 +61,6 @@ class OneStyleGenerator(AnyStyleGenerator):
     ) -> Tensor:
         """The images in the style of the painting; content, origin: as of the generator of any style."""
         return super().forward(images, self.style, content, origin)
-
-    def summarize(self, features: Sequence[Tensor]) -> Statistics:
-        """Those of each photograph; in training those of a crop and the next one together, as if they were one photograph.
-
-        By its own statistics a crop of a plain sky gets all the contrast of the painting, which a sky beside other things
-        does not: a network that was trained so painted no strokes there.
-        """
-        own = super().summarize(features)
-        if not self.training:
-            return own
-        means, covariances = (tuple(each.roll(1, 0) for each in part) for part in (own.means, own.covariances))
-        return merge_statistics([own, Statistics(means, covariances)], CROP_AND_NEXT)
 
     def encode(self, style: Statistics) -> Tensor:
         """A placeholder for the code, which the blocks no longer read."""
