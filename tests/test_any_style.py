@@ -64,7 +64,7 @@ def test_transport_gives_the_other_covariance_and_is_symmetric() -> None:
 def test_a_picture_moved_to_its_own_statistics_stays() -> None:
     features = torch.randn(2, 6, 9, 7) * torch.arange(1, 7).view(1, 6, 1, 1)
     own = next(iter(measure_statistics([features]).tensors))
-    torch.testing.assert_close(transfer(features, own, own), features, rtol=1e-3, atol=2e-2)
+    torch.testing.assert_close(transfer(features, own, own), features, rtol=1e-3, atol=4e-2)
 
 
 def test_moved_features_have_the_statistics_of_the_style() -> None:
@@ -79,8 +79,8 @@ def test_statistics_by_torchs_own(encoder: Encoder) -> None:
     features = encoder(torch.rand(1, 3, 32, 48))
     for level, (mean, spread) in zip(features, measure_statistics(features).tensors, strict=True):
         rows = level[0].flatten(1)
-        torch.testing.assert_close(mean[0], rows.mean(1), rtol=1e-4, atol=1e-4)
-        torch.testing.assert_close(spread[0], torch.cov(rows, correction=0), rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(mean[0].float(), rows.mean(1), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(spread[0].float(), torch.cov(rows, correction=0), rtol=1e-3, atol=1e-3)
 
 
 def test_a_blend_of_one_style_is_that_style_and_of_two_their_weighted_mean() -> None:

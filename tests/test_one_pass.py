@@ -91,7 +91,7 @@ def test_statistics_of_parts_make_those_of_the_whole() -> None:
     parts = [[features[0][..., :10], features[1][..., :5]], [features[0][..., 10:], features[1][..., 5:]]]
     whole, counts = measure_statistics(features), [12 * 10, 12 * 20]
     merged = merge_statistics([measure_statistics(part) for part in parts], counts)
-    assert differences(merged, whole) < 1e-12
+    assert differences(merged, whole) < 1e-10
     rows = features[1][0].flatten(1).double()
     torch.testing.assert_close(whole.covariances[1][0], torch.cov(rows, correction=0))
     torch.testing.assert_close(whole.means[1][0], rows.mean(1))

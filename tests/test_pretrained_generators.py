@@ -14,7 +14,8 @@ from percept_cli.core.pretrained.manifest import shipped_models
 from percept_cli.errors import ModelError, UsageError
 
 SMALL: dict[str, dict[str, Any]] = {
-    "style": {"width": 0.1}, "upscaler": {}, "inverter": {"channels": 8, "stride": 4, "width": 0.1},
+    "style": {"width": 0.1}, "any-style": {"widths": [8, 8, 8, 8]}, "upscaler": {},
+    "inverter": {"channels": 8, "stride": 4, "width": 0.1},
     "autoencoder": {"width": 0.1}, "translation": {"width": 0.1},
 }  # fmt: skip
 ALL = [(role, name) for role, known in ARCHITECTURES.items() for name in known]
