@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from percept_cli.core.generators.any_style import ENCODER_RADIUS, AnyStyleGenerator
+from percept_cli.core.generators.any_style import AnyStyleGenerator
 from percept_cli.core.generators.feature_statistics import (
     Statistics,
     blend_statistics,
@@ -16,7 +16,7 @@ from percept_cli.core.generators.feature_statistics import (
     transfer,
     transport,
 )
-from percept_cli.core.generators.styled import StyledGenerator, bind_style
+from percept_cli.core.generators.styled import ENCODER_RADIUS, StyledGenerator, bind_style
 from percept_cli.core.images.decode import load_image
 from percept_cli.core.images.photo import Photo, resize_image
 from percept_cli.core.inference.restyle import restyle
@@ -91,7 +91,7 @@ def test_statistics_of_parts_make_those_of_the_whole() -> None:
     parts = [[features[0][..., :10], features[1][..., :5]], [features[0][..., 10:], features[1][..., 5:]]]
     whole, counts = measure_statistics(features), [12 * 10, 12 * 20]
     merged = merge_statistics([measure_statistics(part) for part in parts], counts)
-    assert differences(merged, whole) < 1e-11
+    assert differences(merged, whole) < 1e-10
     rows = features[1][0].flatten(1).double()
     torch.testing.assert_close(whole.covariances[1][0], torch.cov(rows, correction=0))
     torch.testing.assert_close(whole.means[1][0], rows.mean(1))
@@ -140,7 +140,7 @@ def test_statistics_of_tiles_are_those_of_the_whole(generator: StyledGenerator, 
     images = smooth(202, 301)
     padded = nn.functional.pad(images, [0, 3, 0, 6], mode="reflect")
     merged = measure_content(generator, images, RUNTIME, 64)
-    assert differences(merged, network.describe(padded)) < 1e-4
+    assert differences(merged, network.describe(padded)) < 1e-5
 
 
 def test_the_stated_radius_is_the_smallest_multiple_that_holds(generator: StyledGenerator) -> None:
