@@ -173,7 +173,7 @@ def test_answers_that_need_no_torch_load_none(tree: Path, start_percept: Callabl
     ("line", "expected"),
     [
         ("percept sty", {"stylize"}),
-        ("percept train ", {"style", "translate", "extractor", "upscale", "invert", "autoencoder"}),
+        ("percept train ", {"style", "any-style", "translate", "extractor", "upscale", "invert", "autoencoder"}),
         ("percept stylize x --keep", {"--keep-colors"}),
         (
             "percept stylize x -m ",

@@ -33,6 +33,9 @@ ALWAYS = {
     "models verify": "json",
     "train style": "style output data style_size stroke style_scales loss content_weight style_weight tv_weight scaling "
     "content_layers style_layers extractor extractor_weights seed device precision threads preview overwrite quiet verbose json",
+    "train any-style": "paintings output data steps batch size smallest_crop smallest_painting learning_rate optimizer start "
+    "content_weight style_weight tv_weight content_layers style_layers style_scales extractor extractor_weights seed device "
+    "precision threads ema resume overwrite quiet verbose json",
     "train upscale": "output data scale preset steps batch patch learning_rate optimizer start degradation pixel_weight "
     "feature_weight texture_weight contextual_weight low_frequency_weight consistency_weight fourier_weight adversarial_weight "
     "tv_weight seed device precision threads ema resume overwrite quiet verbose json",

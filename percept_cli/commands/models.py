@@ -11,7 +11,7 @@ from percept_cli.console import Console
 from percept_cli.grammar import Command, Group
 from percept_cli.parsing import choice_option
 
-ROLES = ("extractor", "inverter", "style", "upscaler")
+ROLES = ("any-style", "extractor", "inverter", "style", "upscaler")
 
 models = typer.Typer(
     help="List the shipped models, or show what a weights file holds.", no_args_is_help=True, cls=Group
