@@ -103,6 +103,9 @@ def test_in_training_two_crops_are_moved_as_one_picture() -> None:
     for (mean, covariance), (whole, around) in zip(trained.tensors, expected.tensors, strict=True):
         assert (mean[0] - whole[0]).abs().max() < 1e-6 and (covariance[0] - around[0]).abs().max() < 1e-6
     assert (own.means[0][0] - own.means[0][1]).abs().max() > 1e-3
+    fixed.plain_strokes = 0.0
+    for (mean, covariance), (alone, within) in zip(fixed.summarize(features).tensors, own.tensors, strict=True):
+        assert (mean - alone).abs().max() < 1e-6 and (covariance - within).abs().max() < 1e-6
 
 
 @torch.no_grad()

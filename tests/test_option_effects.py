@@ -86,12 +86,14 @@ VALUES = {
     "--adversarial": "standard", "--discriminator": "unet", "--discriminator-channels": "4", "--offset": "0", "--short-side": "64",
     "--comparator": "compact", "--comparator-layers": "relu2_2", "--comparator-weights": "random", "--kl-weight": "0.1",
     "--teacher": "vgg19", "--held-out": ".", "--classes": "4", "--margin": "0.1", "--gap": "2", "--count": "2",
-    "--crop-size": "8", "--ema": "0.9", "--compression": "75", "--style-scales": "1,2", "--stroke": "2",
+    "--crop-size": "8", "--ema": "0.9", "--compression": "75", "--style-scales": "1,2", "--plain-strokes": "0.1", "--stroke": "2",
 }  # fmt: skip
 STYLED = "content_weight style_weight tv_weight scaling content_layers style_layers style_scales"
 SOURCE = "extractor extractor_weights"
 SEARCH = "preset steps optimizer tv_weight tv_exponent alpha_weight jitter samples"
-TRAINED = "fast steps batch size smallest_crop learning_rate optimizer generator width norm start ema resume"
+TRAINED = (
+    "fast steps batch size smallest_crop learning_rate optimizer generator width norm start ema resume plain_strokes"
+)
 # command: lines in which options are refused, each of them alone
 REFUSED: dict[str, list[tuple[str, str]]] = {
     "stylize": [
@@ -125,6 +127,7 @@ REFUSED: dict[str, list[tuple[str, str]]] = {
         ("--style a.png", "blend"),
         ("--style a.png --fast", "steps generator width norm"),
         ("--style a.png", "width norm"),
+        ("--style a.png --generator johnson", "plain_strokes"),
         ("--style a.png --generator transport", "width norm"),
     ],
     "train upscale": [
@@ -205,9 +208,10 @@ ACCEPTED: dict[str, list[tuple[str, str]]] = {
     "train style": [
         (
             "--style a.png --style a.png --generator johnson",
-            f"blend {TRAINED.removeprefix('fast ').replace(' generator', '')}",
+            f"blend {TRAINED.removeprefix('fast ').replace(' generator', '').replace(' plain_strokes', '')}",
         ),
         ("--style a.png", "generator"),
+        ("--style a.png", "plain_strokes"),
         ("--style a.png", "fast"),
     ],
     "train upscale": [

@@ -29,6 +29,7 @@ JOHNSON = EffectIf(
     lambda call: call.generator in choices.JOHNSON_GENERATORS or (not call.generator and (call.resume or call.start)),
     "It is of --generator johnson and johnson-2016",
 )
+TRANSPORT = EffectIf(lambda call: call.generator in (None, "transport"), "It is of --generator transport")
 BLENDS = EffectIf(lambda call: len(call.style or ()) > 1, "One style is blended with nothing")
 
 
@@ -77,6 +78,16 @@ def train_style(
         ),
         TRAINS,
     ] = 0.5,
+    plain_strokes: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            max=0.5,
+            help="How much plain places, as skies, are painted: 0 leaves them calm, from 0.25 on they are full of strokes.",
+        ),
+        TRAINS,
+        TRANSPORT,
+    ] = 0.0,
     style_size: Annotated[
         int,
         typer.Option(min=SMALLEST_PAINTING, help="Short side of the style image, pixels: larger gives larger strokes."),
@@ -175,7 +186,7 @@ def train_style(
     learning_rate = usual_rate if learning_rate is None else learning_rate
     training = StyleTraining(
         steps, batch, size, smallest_crop, style_size, learning_rate, optimizer, generator, width, norm, start, choice, seed,
-        blend=weights, loss=loss, **options.given(losses),
+        plain_strokes=plain_strokes, blend=weights, loss=loss, **options.given(losses),
     )  # fmt: skip
     setting_up = "setting up the training", "Use a smaller --size or --style-size"
     with memory_errors(*setting_up):

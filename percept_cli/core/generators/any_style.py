@@ -34,8 +34,6 @@ WIDTHS = (16, 40, 80, 96)
 BLOCKS = (1, 1, 3, 3)
 CODE = 128  # channels of the code that modulates the blocks
 CODE_RANGE = 3.0
-# Of the picture that a crop stands for in training: its parts that are the crop and the next crop of the batch
-CROP_AND_NEXT = (3, 1)
 # A plain sky has nothing of which strokes could be made: a fixed noise of so many channels, repeated without end, is an
 # input of every level but the shallowest (as in Ulyanov et al. 2016, "Texture Networks").
 NOISE = 4
@@ -155,6 +153,8 @@ class AnyStyleGenerator(Generator):
     # At the most 143: 34 and 41 of the encoder before and after a unit of stride 8, and the rest of the decoder
     receptive_radius = 144
     tiles_exactly = False
+    # In training, the share of the next crop of the batch in the picture that a crop stands for: see `summarize`
+    plain_strokes = 0.25
 
     def __init__(self, widths: Sequence[int] = WIDTHS, noise: int = NOISE):
         super().__init__()
@@ -219,13 +219,14 @@ class AnyStyleGenerator(Generator):
         """The statistics of the features of photographs by which they are moved, where none are given.
 
         In training those of a crop and the next one together, as if they were one photograph: by its own, a crop of a plain
-        sky gets all the contrast of the painting, which a sky beside other things does not.
+        sky gets all the contrast of the painting, which a sky beside other things does not. So the larger `plain_strokes` is,
+        the more strokes there are in plain places at work.
         """
         own = measure_statistics(features)
         if not self.training:
             return own
         means, covariances = (tuple(each.roll(1, 0) for each in part) for part in (own.means, own.covariances))
-        return merge_statistics([own, Statistics(means, covariances)], CROP_AND_NEXT)
+        return merge_statistics([own, Statistics(means, covariances)], [1 - self.plain_strokes, self.plain_strokes])
 
     def measure_part(self, images: Tensor, part: Tile, size: tuple[int, int]) -> tuple[Statistics, int]:
         """The statistics of a part of a picture of `size` (height, width), and of how many pixels they are.

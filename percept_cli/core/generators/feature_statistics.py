@@ -62,7 +62,7 @@ def blend_statistics(styles: Sequence[Statistics], weights: Sequence[float]) -> 
     return Statistics(tuple(means), tuple(covariances))
 
 
-def merge_statistics(parts: Sequence[Statistics], counts: Sequence[int]) -> Statistics:
+def merge_statistics(parts: Sequence[Statistics], counts: Sequence[float]) -> Statistics:
     """The statistics of a whole from those of its parts, which have the given numbers of pixels.
 
     The covariance of the whole is the mean of those within the parts, and the covariance of their means (Chan et al. 1983,

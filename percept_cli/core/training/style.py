@@ -32,7 +32,7 @@ class StyleTraining(StyleLossOptions):
 
     The usual generator begins from the network of any style, unless `start` says otherwise. johnson and johnson-2016,
     which begin from nothing, need more: 1200 steps, a size of 224 and a learning rate of 5e-3 are usual. width, norm:
-    theirs alone.
+    theirs alone; plain_strokes: that of the usual one.
     """
 
     steps: int = 400
@@ -48,6 +48,7 @@ class StyleTraining(StyleLossOptions):
     start: str | None = None
     extractor: ExtractorChoice = COMPACT
     seed: int = 0
+    plain_strokes: float = 0.0
 
 
 def train_style(
@@ -111,7 +112,9 @@ def _start(options: StyleTraining, styles: Sequence[Tensor], photographs: Tensor
         )
     if options.width is not None or options.norm is not None:
         raise UsageError(f"--generator {ONE_STYLE} has one width and no norms: leave --width and --norm out.")
-    return start_one_style(options.start, styles, options.blend, photographs)
+    created = start_one_style(options.start, styles, options.blend, photographs)
+    created.plain_strokes = options.plain_strokes
+    return created
 
 
 def _settings(
@@ -131,6 +134,8 @@ def _settings(
     # Earlier versions had only the Gram loss, and not these entries.
     if options.loss != "gram":
         settings["loss"] = options.loss
+    if options.generator == ONE_STYLE:
+        settings["plain_strokes"] = options.plain_strokes
     if find_style_loss(options.loss).sampled:
         settings |= {"bandwidth": options.bandwidth, "points": options.points}
     return settings
