@@ -16,6 +16,7 @@ ARGUMENTS = {
     "compare": "{photo} {again} --metrics perceptual",
     "invert": "{photo} --layer relu1_1 --size 32 -o {output}.png",
     "stylize": "{photo} --style {again} --size 32 -o {output}.png",
+    "train any-style": "--paintings {folder} --data {folder} --size 64 -o {output}.safetensors",
     "train invert": "--layer relu2_1 --loss image --size 32 --data {folder} -o {output}.safetensors",
     "train style": "--style {photo} --size 64 --data {folder} -o {output}.safetensors",
     "train translate": "--source {folder} --target {folder} --size 32 -o {output}.safetensors",

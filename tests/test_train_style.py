@@ -140,7 +140,18 @@ def test_a_stroke_of_2_is_twice_the_style_size(
     assert_same_bits(tmp_path / "stroke.safetensors", tmp_path / "size.safetensors")
 
     for name, further in (("stroke", ["--stroke", 2, "--style-size", 48]), ("size", ["--style-size", 96])):
-        call = ["stylize", photos / "hill.png", "--style", style_picture, "-o", tmp_path / f"{name}.png", "--steps", 2]
+        call = [
+            "stylize",
+            photos / "hill.png",
+            "--style",
+            style_picture,
+            "-o",
+            tmp_path / f"{name}.png",
+            "--steps",
+            2,
+            "--init",
+            "content",
+        ]
         assert percept(*call, *further, "--extractor-weights", "random", "--precision", "fp32").code == 0
     stroke, size = (load_image(tmp_path / f"{name}.png").pixels for name in ("stroke", "size"))
     assert torch.equal(stroke, size)
