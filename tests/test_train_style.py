@@ -152,7 +152,7 @@ def test_a_stroke_of_2_is_twice_the_style_size(
             "--init",
             "content",
         ]
-        assert percept(*call, *further, "--extractor-weights", "random", "--precision", "fp32").code == 0
+        assert percept(*call, *further, "--steps", 2, "--extractor-weights", "random", "--precision", "fp32").code == 0
     stroke, size = (load_image(tmp_path / f"{name}.png").pixels for name in ("stroke", "size"))
     assert torch.equal(stroke, size)
 
