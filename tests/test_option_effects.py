@@ -1,5 +1,6 @@
 """An option that has no effect in a call is refused with the reason, by one mechanism for all commands."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from typer.main import get_command
 
 from percept_cli.app import app
 from percept_cli.conditions import conditions_of
+from percept_cli.core.generators import create_generator
 from percept_cli.core.pretrained.files import save_weights
 from percept_cli.core.training.extractors import METHODS
 from percept_cli.errors import ExitCode, UsageError
@@ -282,6 +284,10 @@ def place(tmp_path_factory: pytest.TempPathFactory, photos: Path) -> Path:
     (folder / "a.png").write_bytes((photos / "hill.png").read_bytes())
     (folder / "list.txt").write_text("a.png\0")
     save_weights(folder / "code.safetensors", {"a": torch.zeros(1)}, {"role": "autoencoder", "percept.format": "1"})
+    network = create_generator("style", "johnson", width=0.1)
+    arguments = json.dumps(dict(network.arguments))
+    metadata = {"percept.format": "1", "role": "style", "architecture": "johnson", "arguments": arguments}
+    save_weights(folder / "small.safetensors", network.state_dict(), metadata)
     return folder
 
 
@@ -372,7 +378,7 @@ def test_the_methods_of_the_extractor_have_the_options_that_are_taken() -> None:
         ("stylize a.png -m wave -o out.png --name {stem}.png", "-o names the file: leave --name out"),
         ("stylize a.png -m wave -o - --overwrite", "Standard output has neither a name nor an older file"),
         ("upscale a.png -o - --json", "Standard output has the picture: leave --json out"),
-        ("stylize a.png -m wave --tile 64 -o out.png", "runs without tiles: leave --tile out"),
+        ("stylize a.png -m small.safetensors --tile 64 -o out.png", "runs without tiles: leave --tile out"),
         (
             "upscale a.png --x2 --verify-tiles -o out.png",
             "no tiles to verify with this --tile: leave --verify-tiles out",

@@ -154,7 +154,7 @@ def test_a_shipped_style_paints_larger_strokes_in_a_flat_place() -> None:
         stroke: strokes_across(restyle_at_stroke(network, sky, RUNTIME, stroke)[..., 32:-32, 32:-32])
         for stroke in (0.5, 1.0, 2.0)
     }
-    assert 0.3 < at[2.0] / at[1.0] < 0.8 and at[1.0] < at[0.5]
+    assert 0.3 < at[2.0] / at[1.0] < 0.9 and at[1.0] < at[0.5]
 
 
 def test_outlines_are_added_where_the_painting_follows_the_photograph() -> None:
