@@ -208,7 +208,8 @@ def main() -> None:
     if given.write:
         height, width = subjects[0].photograph.shape[-2:]
         conditions = (
-            f"Photographs of {width}x{height} pixels: {len(given.photographs)}; paintings: {len(given.style)}; VGG-19: one of each. "
+            f"Photographs of {width}x{height} pixels: {len(given.photographs)}; paintings: {len(given.style)}; "
+            "VGG-19: one of each. "
             f"{runtime.precision}, torch {torch.__version__}."
         )
         save_image(Photo(render(plot(rows, conditions))), given.write / "style-curve.png")

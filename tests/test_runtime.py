@@ -1,7 +1,6 @@
 """Where and in which precision networks run is decided once, truthfully, and never against an explicit wish."""
 
 import random
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,6 @@ from torch import nn
 from percept_cli.core.runtime import (
     Runtime,
     choose_runtime,
-    kept_memory,
     memory_errors,
     random_state,
     restore_random_state,
@@ -147,21 +145,3 @@ def test_other_errors_are_not_taken_for_memory() -> None:
     """A mistake in the program stays what it is."""
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"), memory_errors("a matrix"):
         torch.ones(2, 3) @ torch.ones(2, 3)
-
-
-@pytest.mark.skipif(sys.platform != "linux" or GPU, reason="counts the page faults of Linux")
-def test_a_loop_gets_the_memory_of_its_last_step_again() -> None:
-    """Maps of 40 MB are new pages, 10,000 each time of 4 kB, unless kept; after the loop they are given back."""
-    import resource
-
-    def faults() -> int:
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-        torch.empty(10 << 20).fill_(1.0)
-        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-
-    if min(faults() for _ in range(3)) < 1000:
-        pytest.skip("huge pages, or a C library that keeps memory itself")
-    with kept_memory(torch.device("cpu")):
-        faults()
-        assert min(faults() for _ in range(3)) < 100
-    assert min(faults() for _ in range(3)) > 1000

@@ -19,8 +19,7 @@ from percept_cli.core.devices import no_apple_gpu, no_gpu, no_half_on_processor
 from percept_cli.errors import DeviceError, MemoryShortage, PerceptError, UsageError, unknown_name
 
 # From glibc's malloc.h
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4
-USUAL_MAPPINGS = 65536
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
 CPU = torch.device("cpu")
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -106,33 +105,12 @@ def _keep_freed_memory() -> None:
     By default glibc maps and clears new memory for every map of some megabytes, which takes a third of a training step.
     """
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # huge pages; read by torch at its first large allocation
-    if (glibc := _glibc()) is not None:
-        glibc.mallopt(M_MMAP_THRESHOLD, 32 << 20)  # glibc's maximum
-        glibc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
-
-
-@contextlib.contextmanager
-def kept_memory(device: torch.device) -> Iterator[None]:
-    """A context in which memory of any size is kept and reused on a processor: for loops whose steps need the same again.
-
-    Without it glibc maps and clears everything above 32 MB anew, at a megapixel a third of the time of a step. Used once
-    for pictures of many sizes, it would keep more than they need.
-    """
-    glibc = _glibc() if device.type == "cpu" else None
-    if glibc is not None:
-        glibc.mallopt(M_MMAP_MAX, 0)
-    try:
-        yield
-    finally:
-        if glibc is not None:
-            glibc.mallopt(M_MMAP_MAX, USUAL_MAPPINGS)
-            glibc.malloc_trim(0)
-
-
-def _glibc() -> ctypes.CDLL | None:
-    """The C library, if it is glibc."""
-    library = ctypes.CDLL(None) if sys.platform == "linux" else None
-    return library if library is not None and hasattr(library, "mallopt") else None
+    if sys.platform != "linux":
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(M_MMAP_THRESHOLD, 32 << 20)  # glibc's maximum
+        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def _bf16_unit(device: torch.device) -> str:

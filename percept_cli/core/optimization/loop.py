@@ -9,7 +9,6 @@ from torch import Tensor
 
 from percept_cli.core.choices import IMAGE_OPTIMIZERS
 from percept_cli.core.optimization.parametrization import Parametrization, Pixels
-from percept_cli.core.runtime import kept_memory
 from percept_cli.errors import ImageError, UsageError, unknown_name
 
 ADAM_RATE = 0.03  # in units of the range of a pixel
@@ -63,32 +62,31 @@ def optimize_image(
     if rates is None and optimizer == "sgd":
         raise UsageError("The optimizer sgd needs a rate for each step.")
 
-    with kept_memory(parameters.device):
-        for index in range(steps):
-            if optimizer != "lbfgs":
-                assert rates is not None
-                if optimizer == "sgd" and index and rates[index] != rates[index - 1]:
-                    updater.state.clear()
-                updater.param_groups[0]["lr"] = rates[index]
-            total: Tensor = updater.step(evaluation)  # type: ignore[arg-type, assignment]
-            if optimizer == "adam" and space.clamps:
-                with torch.no_grad():
-                    parameters.clamp_(0, 1)
-            if optimizer == "lbfgs" and evaluation.is_at(parameters, evaluation.start):
-                # In low precision the loss may increase along its direction. L-BFGS would not move again, so it is reset.
+    for index in range(steps):
+        if optimizer != "lbfgs":
+            assert rates is not None
+            if optimizer == "sgd" and index and rates[index] != rates[index - 1]:
                 updater.state.clear()
+            updater.param_groups[0]["lr"] = rates[index]
+        total: Tensor = updater.step(evaluation)  # type: ignore[arg-type, assignment]
+        if optimizer == "adam" and space.clamps:
             with torch.no_grad():
-                now = space.decode(parameters).detach().clamp(0, 1)
-                # A gradient that is not finite makes the parameters so. Both in one transfer, as each waits for a GPU.
-                # The loss is that at the start of the step, not at the end of its line search.
-                loss_value, checked = torch.stack((total, (parameters - parameters).sum().to(total))).tolist()
-            if not (math.isfinite(loss_value) and math.isfinite(checked)):
-                what = "gradient" if math.isfinite(loss_value) else "loss"
-                raise ImageError(
-                    f"The {what} is not a finite number at step {first_index + index}. Lower the weights of the losses, or use "
-                    "--precision fp32."
-                )
-            yield OptimizationStep(first_index + index, loss_value, evaluation.take_parts(), now)
+                parameters.clamp_(0, 1)
+        if optimizer == "lbfgs" and evaluation.is_at(parameters, evaluation.start):
+            # In low precision the loss may increase along its direction. L-BFGS would not move again, so it is reset.
+            updater.state.clear()
+        with torch.no_grad():
+            now = space.decode(parameters).detach().clamp(0, 1)
+            # A gradient that is not finite makes the parameters so. Both in one transfer, as each waits for a GPU.
+            # The loss is that at the start of the step, not at the end of its line search.
+            loss_value, checked = torch.stack((total, (parameters - parameters).sum().to(total))).tolist()
+        if not (math.isfinite(loss_value) and math.isfinite(checked)):
+            what = "gradient" if math.isfinite(loss_value) else "loss"
+            raise ImageError(
+                f"The {what} is not a finite number at step {first_index + index}. Lower the weights of the losses, or use "
+                "--precision fp32."
+            )
+        yield OptimizationStep(first_index + index, loss_value, evaluation.take_parts(), now)
 
 
 def penalize_range(loss: Loss, weight: float = RANGE_WEIGHT) -> Loss:
