@@ -7,7 +7,7 @@ DEEPSIM = $(BIN)/python bench/deepsim.py $(foreach folder,$(DATA),--data $(folde
 TRAINED = $(if $(TRAIN),-- $(TRAIN))
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-numerical test-slow lint bench bench-photographs bench-upscalers bench-deepsim models models-check pictures gallery
+.PHONY: help install demo test test-numerical test-slow lint bench bench-photographs bench-upscalers bench-styles bench-style-curve bench-deepsim models models-check pictures gallery
 
 help:  ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "make %-15s %s\n", $$1, $$2}'
@@ -47,6 +47,15 @@ bench: install  ## Measure: speed as ratios within one run, precision in gray le
 
 bench-upscalers: install  ## Time percept's upscalers and well-known others, and write docs/upscaling.md: [OPTIONS=...]
 	$(BIN)/python bench/upscalers.py --write docs $(OPTIONS)
+
+bench-styles: install  ## Measure how near styles come to their paintings: PHOTOS=folder VGG19=file [STYLES=folder] [HELD_OUT=folder] [OPTIONS=...]
+	$(if $(and $(PHOTOS),$(VGG19)),,$(error Give photographs and weights: make bench-styles PHOTOS=photos/ VGG19=vgg19.safetensors))
+	$(BIN)/python bench/styles.py $(PHOTOS) --vgg19 $(VGG19) $(if $(STYLES),--paintings $(STYLES)) \
+		$(if $(HELD_OUT),--held-out $(HELD_OUT)) $(OPTIONS)
+
+bench-style-curve: install  ## Draw style against seconds of optimization: PHOTO=file STYLE=file VGG19=file
+	$(if $(and $(STYLE),$(VGG19)),,$(error Give a painting and weights: make bench-style-curve STYLE=painting.jpg VGG19=vgg19.safetensors))
+	$(BIN)/python bench/style_curve.py $(PHOTO) --style $(STYLE) --vgg19 $(VGG19) --write docs $(OPTIONS)
 
 bench-deepsim: install  ## Repeat DeePSiM's experiment: DATA=photos/ HELD_OUT=others/ [SQUEEZENET=file] [JUDGE=vgg19=file]
 	$(if $(and $(DATA),$(HELD_OUT)),,$(error Give folders of photographs: make bench-deepsim DATA=photos/ HELD_OUT=others/))

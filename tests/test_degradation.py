@@ -179,3 +179,21 @@ def test_half_color_loses_more_color_than_brightness() -> None:
     stripes[:, 0, :, ::2], stripes[:, 2, :, ::2] = 0.9, 0.5 - 0.4 * 0.299 / 0.114 * 0.3
     errors = [(compress_jpeg(stripes, 95, kind) - stripes).abs().mean() for kind in (FULL_COLOR, HALF_COLOR)]
     assert errors[1] > 3 * errors[0]
+
+
+@pytest.mark.parametrize("size", [(70, 66), (50, 61), (300, 400)])
+def test_resizing_by_bands_is_that_by_whole_matrices(size: tuple[int, int]) -> None:
+    """Of more rows than a band has, shrunk and enlarged, with the same gradient."""
+    pictures = images(140, 201).double().requires_grad_()
+    rows, columns = (bicubic_weights(*pair) for pair in zip((140, 201), size, strict=True))
+    weights = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    resized = resize_bicubic(pictures, *size)
+    torch.testing.assert_close(resized, rows @ pictures @ columns.T)
+    (gradient,) = torch.autograd.grad((resized * weights).sum(), pictures)
+    torch.testing.assert_close(gradient, rows.T @ weights @ columns)
+
+
+def test_the_gradient_of_resizing_has_a_gradient() -> None:
+    """As penalties on gradients need it."""
+    small = torch.rand(1, 2, 9, 7, generator=torch.Generator().manual_seed(0), dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradgradcheck(lambda values: resize_bicubic(values, 5, 12).square(), small)

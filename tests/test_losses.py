@@ -38,7 +38,7 @@ from percept_cli.core.losses.functional import (
     typical_square,
 )
 from percept_cli.core.losses.style_losses import STYLE_LOSSES
-from percept_cli.core.losses.terms import FEATURE_DISTANCES
+from percept_cli.core.losses.terms import FEATURE_DISTANCES, remember_last
 from percept_cli.core.pretrained.extractors import create_extractor
 from percept_cli.core.training.translation_data import PIX2PIXHD_WEIGHTS
 from percept_cli.errors import UsageError
@@ -780,3 +780,23 @@ def test_the_target_gets_no_gradient(extractor):
 
     assert images.grad is not None and images.grad.abs().sum() > 0
     assert pictures.grad is None
+
+
+def test_a_fixed_target_is_measured_once() -> None:
+    """Another tensor, or the same one after it was written to, is measured again; one that needs gradients, always."""
+    measured = []
+
+    def measure(target: Tensor) -> Tensor:
+        measured.append(target.sum().item())
+        return target.sum()
+
+    remembered, one, two = remember_last(measure), torch.ones(3), torch.ones(4)
+    assert [remembered(target).item() for target in (one, one, two, two, one)] == [3, 3, 4, 4, 3]
+    assert measured == [3, 4, 3]
+    one.add_(1)
+    assert remembered(one) == 6
+    trained = torch.ones(5, requires_grad=True)
+    assert remembered(trained) == remembered(trained) == 5
+    assert measured == [3, 4, 3, 6, 5, 5]
+    with torch.inference_mode():
+        assert remembered(torch.ones(2)) == 2

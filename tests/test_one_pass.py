@@ -21,6 +21,7 @@ from percept_cli.core.images.decode import load_image
 from percept_cli.core.images.photo import Photo, resize_image
 from percept_cli.core.inference.restyle import restyle
 from percept_cli.core.inference.run import measure_content, run_generator
+from percept_cli.core.optimization import style_transfer
 from percept_cli.core.optimization.style_transfer import StyleOptions, add_change, optimize_style
 from percept_cli.core.pretrained.building import build_generator
 from percept_cli.core.pretrained.extractors import create_extractor
@@ -199,10 +200,24 @@ def test_an_optimization_goes_on_from_the_one_pass() -> None:
     content, style, begin = smooth(41, 51), noise(1, 3, 40, 44), noise(1, 3, 41, 51, seed=5)
     asked = StyleOptions(steps=3, init="one-pass", content_layers=("relu2_2",), style_layers=("relu1_1",))
     steps = list(optimize_style(content, [style], extractor, RUNTIME, asked, begin))
-    assert (steps[0].image - begin).abs().max() <= 0.031  # Adam's first step is its rate
+    assert (steps[0].image - begin).abs().max() <= 0.051  # Adam's first step is its rate
     assert steps[-1].total < steps[0].total
     with pytest.raises(UsageError, match="Unknown init 'one-pass'"):
         next(optimize_style(content, [style], extractor, RUNTIME, asked))
+
+
+def test_from_one_pass_all_sizes_have_as_many_steps_and_a_higher_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Adam's first step moves a pixel by the rate: 0.05 from one pass, 0.03 from the photograph."""
+    monkeypatch.setattr(style_transfer, "COARSEST", 24)
+    extractor = RUNTIME.freeze(create_extractor("compact", ["relu2_2", "relu1_1", "relu2_1"], "random"))
+    content, style = 0.2 + 0.6 * smooth(48, 56), noise(1, 3, 40, 40)
+    for init, split, rate in (("one-pass", [4, 4], 0.05), ("content", [5, 3], 0.03)):
+        asked = StyleOptions(8, init=init, content_layers=["relu2_2"], style_layers=["relu1_1", "relu2_1"])
+        steps = list(optimize_style(content, [style], extractor, RUNTIME, asked, content))
+        widths = [step.image.shape[-1] for step in steps]
+        assert [widths.count(width) for width in (28, 56)] == split
+        moved = (steps[0].image - resize_image(content, 24, 28)).abs().max().item()
+        assert moved == pytest.approx(rate, rel=1e-3)
 
 
 def test_a_list_among_the_arguments_of_a_file_is_checked(network: AnyStyleGenerator) -> None:
@@ -227,7 +242,7 @@ def test_the_command_is_one_pass_and_steps_go_on_from_it(
     assert polished.code == 0, polished.stderr
     assert "one pass of any; --steps 2 goes on from it" in polished.stderr
     one, two = (load_image(tmp_path / name).pixels for name in ("plain.png", "two.png"))
-    assert 0 < (one - two).abs().max() < 0.1  # two steps of Adam of 0.03, and rounding
+    assert 0 < (one - two).abs().max() < 0.11  # two steps of Adam of 0.05, and rounding
 
 
 def test_names_tell_the_painting_and_the_model(

@@ -118,12 +118,14 @@ def test_sizes_double_from_the_coarsest_to_the_photographs(size: tuple[int, int]
 
 def test_steps_are_split_without_loss() -> None:
     """They add up to what was asked for, each size gets one, and the coarsest, which costs least, the most."""
-    for count in range(1, 7):
+    for count, share in itertools.product(range(1, 7), (0.5, 1.0)):
         for steps in range(count, 80):
-            split = split_steps(steps, count)
+            split = split_steps(steps, count, share)
             assert len(split) == count and sum(split) == steps and min(split) >= 1
-            if steps >= 4 * count:
+            if steps >= 4 * count and share < 1:
                 assert split == sorted(split, reverse=True)
+    assert split_steps(70, 3) == [40, 20, 10]
+    assert split_steps(60, 3, 1.0) == [20, 20, 20]
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])

@@ -39,9 +39,40 @@ def _nearest_levels(levels: Tensor) -> Tensor:
 
 def resize_bicubic(images: Tensor, height: int, width: int) -> Tensor:
     """Images (N, C, H, W) resized to `height` x `width`: bicubic, antialiased, neither rounded nor clamped."""
-    rows = bicubic_weights(images.shape[-2], height).to(images)
-    columns = bicubic_weights(images.shape[-1], width).to(images)
-    return rows @ images @ columns.T
+    rows = _Resampling.apply(images, images.shape[-2], height, False)
+    resized: Tensor = _Resampling.apply(rows.transpose(-2, -1), images.shape[-1], width, False).transpose(-2, -1)
+    return resized
+
+
+class _Resampling(torch.autograd.Function):
+    """The product of `bicubic_weights`, or of its transpose, and images (N, C, H, W), (N, C, h, W).
+
+    By the bands of the matrix, outside which it is 0: the cost grows with the pixels, where that of the whole product
+    grows with a side more. The gradient is a product of the same kind.
+    """
+
+    @staticmethod
+    def forward(ctx, images: Tensor, inputs: int, outputs: int, transposed: bool) -> Tensor:  # type: ignore[no-untyped-def, override]
+        ctx.given = inputs, outputs, transposed
+        bands = _bands(inputs, outputs, transposed)
+        return torch.cat([weights.to(images) @ images[..., first:last, :] for weights, first, last in bands], dim=-2)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None, None, None]:  # type: ignore[no-untyped-def, override]
+        inputs, outputs, transposed = ctx.given
+        return _Resampling.apply(gradient, inputs, outputs, not transposed), None, None, None
+
+
+@lru_cache(maxsize=64)
+def _bands(inputs: int, outputs: int, transposed: bool) -> list[tuple[Tensor, int, int]]:
+    """Some rows of `bicubic_weights` or its transpose at a time: their columns `first` to `last`, beyond which they are 0."""
+    weights = bicubic_weights(inputs, outputs)
+    bands = []
+    for rows in (weights.T if transposed else weights).split(RESAMPLED_ROWS):
+        used = rows.any(dim=0).nonzero()
+        first, last = int(used[0]), int(used[-1]) + 1
+        bands.append((rows[:, first:last].contiguous(), first, last))
+    return bands
 
 
 def resample_levels(

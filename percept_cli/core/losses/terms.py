@@ -1,5 +1,6 @@
 """The terms of a perceptual loss: a loss function with the layers that it reads. They return named, unweighted parts."""
 
+import weakref
 from collections.abc import Callable, Mapping
 from functools import partial
 
@@ -65,7 +66,8 @@ class LayerTerm(Term):
         super().__init__()
         self.weights = dict(layers)
         self.layers = self.target_layers = tuple(layers)
-        self.loss, self.statistic, self.scale = loss, statistic, scale
+        self.loss, self.statistic = loss, statistic
+        self.scales = {layer: remember_last(scale) for layer in layers} if scale else {}
 
     def forward(self, images: Tensor, features: Features, target_images: Tensor, targets: Features) -> Parts:
         parts = {}
@@ -75,9 +77,27 @@ class LayerTerm(Term):
                 stride = round(images.shape[-1] / made.shape[-1])
                 made, target = self.statistic(made, stride), self.statistic(target, stride)
             parts[layer] = weight * self.loss(made, target)
-            if self.scale is not None:
-                parts[layer] = parts[layer] / self.scale(target).clamp_min(1e-20)
+            if layer in self.scales:
+                parts[layer] = parts[layer] / self.scales[layer](target).clamp_min(1e-20)
         return parts
+
+
+def remember_last(measure: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """The same function, which measures a tensor once for as long as it gets the same one, unchanged.
+
+    For loops whose target is fixed: its features at full size are large.
+    """
+    last: tuple[weakref.ref[Tensor], int, Tensor] | None = None
+
+    def remembered(target: Tensor) -> Tensor:
+        nonlocal last
+        if target.requires_grad or target.is_inference():
+            return measure(target)
+        if last is None or last[0]() is not target or last[1] != target._version:
+            last = weakref.ref(target), target._version, measure(target)
+        return last[2]
+
+    return remembered
 
 
 def _direction_scale(target: Tensor) -> Tensor:

@@ -26,6 +26,10 @@ from percept_cli.errors import ImageError, UsageError, unknown_name
 COARSEST = 192  # short side in pixels of the first size
 GROWTH = 2.0
 SMALLEST_SIZE = 16  # of --size, pixels
+# From one pass the large forms are there already, and steps are few: as many for each size, at a higher rate that does not
+# decrease. 96 steps reach a loss of .718 in 16 s, where 300 from the photograph reach .723 in 37 s, and 120 from one pass that
+# are split and slow down like those from the photograph .792 in 15 s (384x512 pixels, two photographs and paintings).
+ONE_PASS_SHARE, ONE_PASS_RATE = 1.0, 0.05
 RANGE_WEIGHT = 10.0  # larger than for inversion, as style losses are several times as large as feature errors
 
 
@@ -122,14 +126,17 @@ def scales(height: int, width: int) -> list[tuple[int, int]]:
     return sizes
 
 
-def split_steps(steps: int, count: int) -> list[int]:
-    """Steps for each of `count` sizes from coarse to fine: each has half as many, as its steps take four times as long."""
-    shares = [0.5**position for position in range(count)]
+def split_steps(steps: int, count: int, share: float = 0.5) -> list[int]:
+    """Steps for each of `count` sizes from coarse to fine: each has `share` times as many as the one before.
+
+    Half as many by default, as its steps take four times as long.
+    """
+    shares = [share**position for position in range(count)]
     split = [max(1, round(steps * share / sum(shares))) for share in shares]
     split[0] = max(1, steps - sum(split[1:]))
-    # With few steps rounding may give one too many, which the second size loses.
-    if count > 1 and split[1] > 1:
-        split[1] -= max(0, sum(split) - steps)
+    # With few steps rounding may give some too many, which the largest of the others lose.
+    while sum(split) > steps and max(split[1:], default=1) > 1:
+        split[split.index(max(split[1:]), 1)] -= 1
     return split
 
 
@@ -152,10 +159,11 @@ def optimize_style(
     if options.optimizer == "lbfgs":
         # It compares losses along a line, which must be of the same points.
         options = replace(options, points=None)
+    share = ONE_PASS_SHARE if options.init == ONE_PASS else 0.5
     sizes = scales(*content.shape[-2:])
     styles = [runtime.place(style) for style in styles]
     index, image, start = 1, None, None
-    for (height, width), steps in zip(sizes, split_steps(options.steps, len(sizes)), strict=True):
+    for (height, width), steps in zip(sizes, split_steps(options.steps, len(sizes), share), strict=True):
         target = runtime.place(resize_image(content, height, width))
         generator = torch.Generator().manual_seed(options.seed)
         loss = create_style_loss(extractor, styles, target, options, generator)
@@ -171,7 +179,8 @@ def optimize_style(
         if find_style_loss(options.loss).in_frequencies:
             space, compare = Frequencies(height, width, device=runtime.device), penalize_range(compare, RANGE_WEIGHT)
         start = runtime.place(start)
-        for step in optimize_image(start, compare, steps, options.optimizer, index, parametrization=space):
+        rates = [ONE_PASS_RATE] * steps if options.init == ONE_PASS and space is None else None
+        for step in optimize_image(start, compare, steps, options.optimizer, index, parametrization=space, rates=rates):
             image, index = step.image, step.index + 1
             yield step
 
