@@ -13,7 +13,7 @@ from percept_cli.core.pretrained.generators import load_generator
 from percept_cli.core.pretrained.manifest import shipped_models
 from percept_cli.core.runtime import choose_runtime
 
-COLUMNS, GAP = 3, 6
+COLUMNS, GAP = 5, 6
 
 
 def main() -> None:
@@ -21,7 +21,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("photo", type=Path)
     parser.add_argument("output", type=Path)
-    parser.add_argument("--short-side", type=int, default=300, help="of a tile, pixels")
+    parser.add_argument("--short-side", type=int, default=230, help="of a tile, pixels")
     given = parser.parse_args()
     runtime = choose_runtime()
     photo = load_image(given.photo)
