@@ -178,6 +178,7 @@ def test_without_matplotlib_a_report_says_what_its_curves_need(
         (("-m", "wave", "-o", "page.png"), 2, "ends in .html"),
         (("-m", "wafe"), 5, "Did you mean 'wave'?"),
         (("-m", "compact"), 5, "role 'extractor'"),
+        (("-m", "any-style"), 5, "role 'any-style': give one of style"),
         (("-m", "missing.safetensors"), 5, "no such weights file"),
         (("-m", "wave", "--metrics", "beauty"), 2, "Unknown metric 'beauty'"),
     ],

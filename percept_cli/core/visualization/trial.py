@@ -100,10 +100,15 @@ def load_trial(
     if not role and Path(given).is_file():
         role = recognize(load_weights(Path(given)), given)[0]
     if not role:
-        known = [name for name, model in shipped_models().items() if model.role in ARCHITECTURES]
+        known = [
+            name
+            for name, model in shipped_models().items()
+            if model.role in ARCHITECTURES and model.role != "any-style"
+        ]
         raise ModelError(unknown_name("model", given, known, hint="A file is given by its path."))
-    if role not in ARCHITECTURES:
-        raise ModelError(f"{given} is of role '{role}': give one of {', '.join(ARCHITECTURES)}.")
+    known_roles = [known for known in ARCHITECTURES if known != "any-style"]  # which needs a painting too
+    if role not in known_roles:
+        raise ModelError(f"{given} is of role '{role}': give one of {', '.join(known_roles)}.")
     loaded = load_generator(given, role)
     network = runtime.place_network(loaded.network)
     if role in ("style", "translation"):
