@@ -151,8 +151,8 @@ def stylize(
         str,
         typer.Option(
             metavar="auto|off|N",
-            help="Work in tiles of N pixels to save memory: with --style, and with a model of `train translate`; "
-            "auto: only large photographs.",
+            help="Work in tiles of N pixels to save memory; auto: only large photographs. Networks with instance norms, such as "
+            "those of --generator johnson, see the whole.",
         ),
     ] = "auto",
     extractor_source: Annotated[options.ExtractorSource, STYLES, OPTIMIZES],
