@@ -14,7 +14,7 @@ from percept_cli.core.data.photos import find_photos
 from percept_cli.core.generators import create_generator
 from percept_cli.core.generators.any_style import AnyStyleGenerator, Encoder
 from percept_cli.core.generators.feature_statistics import blend_statistics
-from percept_cli.core.generators.one_style import OneStyleGenerator, fix_style
+from percept_cli.core.generators.one_style import OneStyleGenerator, fix_style, without_noise
 from percept_cli.core.images.decode import load_image
 from percept_cli.core.inference.run import run_generator
 from percept_cli.core.pretrained import manifest
@@ -67,6 +67,25 @@ def test_with_its_painting_fixed_a_network_makes_what_it_made() -> None:
         assert (fixed(photo) - expected).abs().max() < 1e-5
     assert not any(name.startswith("code") for name, _ in fixed.named_parameters())
     assert sum(map(torch.numel, fixed.parameters())) < 0.6 * sum(map(torch.numel, network.parameters()))
+
+
+@torch.no_grad()
+def test_without_noise_a_network_makes_what_it_made_of_a_noise_of_0(tmp_path: Path) -> None:
+    """The channels of the noise alone are left out, in its file too; of a plain picture it makes a plain one."""
+    network = any_network()
+    fixed = fix_style(network, network.describe(torch.rand(1, 3, 48, 48)))
+    bare = without_noise(fixed)
+    photo, plain = torch.rand(1, 3, 72, 64), torch.full((1, 3, 96, 96), 0.6)
+    assert (bare(photo) - fixed(photo)).abs().max() > 1e-3
+    assert fixed(plain).var(dim=(2, 3)).max() > 1e-6 and bare(plain)[..., 40:56, 40:56].var(dim=(2, 3)).max() < 1e-10
+    for level in (1, 2, 3):
+        fixed.get_buffer(f"noise_{level}").zero_()
+    torch.testing.assert_close(bare(photo), fixed(photo), atol=1e-5, rtol=0)
+    torch.testing.assert_close(without_noise(bare)(photo), bare(photo))
+
+    loaded = load_generator(str(save_any(tmp_path / "a.safetensors", bare, "style")), "style").network
+    assert not any(name.startswith("noise") for name in loaded.state_dict())
+    assert (loaded(photo) - bare(photo)).abs().max() <= GRAY_LEVEL
 
 
 @torch.no_grad()
@@ -127,6 +146,7 @@ def test_a_training_starts_from_a_network_of_any_style_or_from_another_style(tmp
     )
     for started in (of_any, of_style):
         assert (started.last.weight - network.last.weight).abs().max() < 1e-3
+        assert started.arguments["noise"] == 0
         assert started.training and all(parameter.requires_grad for parameter in started.parameters())
         for mean, expected in zip(started.style.means, started.describe(painting).means, strict=True):
             assert (mean - expected).abs().max() < 1e-3

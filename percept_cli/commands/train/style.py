@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from percept_cli.core.training.style import StyleTraining
 
 
-# Of a generator: steps, side of the crops, learning rate
-USUAL = {"transport": (400, 192, 2e-3), "johnson": (1200, 224, 5e-3), "johnson-2016": (1200, 224, 5e-3)}
+# Of a generator: steps, crops of a step, their side, the smallest as a share of a photograph, learning rate
+JOHNSON_USUAL = (1200, 4, 224, 0.5, 5e-3)
+USUAL = {"transport": (400, 2, 272, 0.9, 2e-3), "johnson": JOHNSON_USUAL, "johnson-2016": JOHNSON_USUAL}
 USUAL_GENERATOR = "transport"
 FAST_STEPS = 120  # of the usual generator, which begins from the network of any style
 
@@ -64,20 +65,22 @@ def train_style(
     steps: Annotated[
         int | None, typer.Option(min=1, help="Optimizer updates. Default 400; johnson: 1200."), TRAINS, NOT_FAST
     ] = None,
-    batch: Annotated[int, typer.Option(min=1, help="Photographs per step."), TRAINS] = 4,
+    batch: Annotated[
+        int | None, typer.Option(min=1, help="Photographs per step. Default 2; johnson: 4."), TRAINS
+    ] = None,
     size: Annotated[
-        int | None, typer.Option(min=64, help="Side of the training crops, pixels. Default 192; johnson: 224."), TRAINS
+        int | None, typer.Option(min=64, help="Side of the training crops, pixels. Default 272; johnson: 224."), TRAINS
     ] = None,
     smallest_crop: Annotated[
-        float,
+        float | None,
         typer.Option(
             min=0.05,
             max=1.0,
             help="The smallest crop, as a share of a photograph's short side. Small crops are enlarged and so smooth: "
-            "the network learns strokes for smooth places too.",
+            "the network learns strokes for smooth places too. Default 0.9; johnson: 0.5.",
         ),
         TRAINS,
-    ] = 0.5,
+    ] = None,
     plain_strokes: Annotated[
         float,
         typer.Option(
@@ -181,8 +184,9 @@ def train_style(
     from percept_cli.core.training.style import StyleTraining, train_style
 
     generator = generator or (generator_of(output) if run_options.resume else "") or usual_generator(start)
-    usual_steps, usual_size, usual_rate = USUAL[generator]
-    steps, size = FAST_STEPS if fast else steps or usual_steps, size or usual_size
+    usual_steps, usual_batch, usual_size, usual_crop, usual_rate = USUAL[generator]
+    steps, batch, size = FAST_STEPS if fast else steps or usual_steps, batch or usual_batch, size or usual_size
+    smallest_crop = smallest_crop or usual_crop
     learning_rate = usual_rate if learning_rate is None else learning_rate
     training = StyleTraining(
         steps, batch, size, smallest_crop, style_size, learning_rate, optimizer, generator, width, norm, start, choice, seed,

@@ -83,3 +83,19 @@ def fix_style(generator: AnyStyleGenerator, style: Statistics) -> OneStyleGenera
     fixed.load_state_dict(own)
     fixed.set_style(style)
     return fixed.train(generator.training)
+
+
+@torch.no_grad()
+def without_noise(generator: OneStyleGenerator) -> OneStyleGenerator:
+    """The generator without noise among the inputs of its decoder, of which it paints spots in plain skies.
+
+    Its other weights stay, so it makes what it made where the noise was 0.
+    """
+    channels = generator.arguments["noise"]
+    bare = OneStyleGenerator(generator.arguments["widths"], noise=0)
+    kept = {name: value for name, value in generator.state_dict().items() if not name.startswith("noise")}
+    for level in range(1, len(LEVELS)):
+        name = f"stages.{level}.enter.weight"
+        kept[name] = kept[name][:, : kept[name].shape[1] - channels]  # the noise is the last of what comes in
+    bare.load_state_dict(kept)
+    return bare.train(generator.training)

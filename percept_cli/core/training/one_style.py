@@ -7,7 +7,7 @@ from torch import Tensor
 
 from percept_cli.core.generators.any_style import ENCODER_CHANNELS, AnyStyleGenerator
 from percept_cli.core.generators.feature_statistics import Statistics, blend_statistics
-from percept_cli.core.generators.one_style import OneStyleGenerator, fix_style
+from percept_cli.core.generators.one_style import OneStyleGenerator, fix_style, without_noise
 from percept_cli.core.pretrained.extractors import COMPACT
 from percept_cli.core.pretrained.generators import load_generator
 from percept_cli.core.pretrained.manifest import shipped_models
@@ -26,6 +26,8 @@ def start_one_style(
     start: str | None, styles: Sequence[Tensor], weights: Sequence[float] | None, photographs: Tensor
 ) -> OneStyleGenerator:
     """The generator of one style to train: of the network of any style, of another style, or with an untrained decoder.
+
+    It has no noise among its inputs: a decoder that is trained for one painting makes spots of it in plain skies.
 
     start: a shipped model or a file of the role `any-style` or `style`; None for an untrained decoder, whose encoder is
     scaled by photographs (N, 3, H, W). styles: each (1, 3, h, w); weights: of several, None for equal ones. Raises
@@ -46,7 +48,7 @@ def start_one_style(
         network.set_style(style)
     else:
         network = fix_style(network, style)
-    return network.requires_grad_(True).train()
+    return without_noise(network).requires_grad_(True).train()
 
 
 @torch.no_grad()
