@@ -14,7 +14,7 @@ from percept_cli.core.data.photos import find_photos
 from percept_cli.core.generators import create_generator
 from percept_cli.core.generators.any_style import AnyStyleGenerator, Encoder
 from percept_cli.core.generators.feature_statistics import blend_statistics
-from percept_cli.core.generators.one_style import OneStyleGenerator, fix_style, without_noise
+from percept_cli.core.generators.one_style import OneStyleGenerator, fix_style, with_forms, without_noise
 from percept_cli.core.images.decode import load_image
 from percept_cli.core.inference.run import run_generator
 from percept_cli.core.pretrained import manifest
@@ -89,6 +89,25 @@ def test_without_noise_a_network_makes_what_it_made_of_a_noise_of_0(tmp_path: Pa
 
 
 @torch.no_grad()
+def test_forms_are_smooth_and_repeat_without_a_seam() -> None:
+    """Neighbors of the deepest level are alike, those across the edges of the tile too; other levels have no noise."""
+    network = any_network()
+    fixed = with_forms(fix_style(network, network.describe(torch.rand(1, 3, 48, 48))))
+    assert not fixed.noise_1.any() and not fixed.noise_2.any()
+    white, forms = network.get_buffer("noise_3"), fixed.get_buffer("noise_3")
+    assert forms.std(dim=(2, 3)) == pytest.approx(torch.ones(1, 4), abs=1e-4)
+    for axis in (2, 3):
+        alike = (forms * forms.roll(1, axis)).mean()
+        assert alike > 0.9 and abs((white * white.roll(1, axis)).mean()) < 0.1  # of two Gaussians: exp(-1 / 16)
+        seam = forms.select(axis, 0) - forms.select(axis, -1)
+        assert seam.square().mean() < 0.2
+    again = forms.clone()
+    assert torch.equal(with_forms(fixed).get_buffer("noise_3"), again)
+    bare = without_noise(fixed)
+    assert with_forms(bare) is bare
+
+
+@torch.no_grad()
 def test_a_file_holds_the_painting_too(tmp_path: Path) -> None:
     """In 16 bits and back no pixel differs by more than a gray level."""
     network = any_network()
@@ -146,10 +165,12 @@ def test_a_training_starts_from_a_network_of_any_style_or_from_another_style(tmp
     )
     for started in (of_any, of_style):
         assert (started.last.weight - network.last.weight).abs().max() < 1e-3
-        assert started.arguments["noise"] == 0
+        assert started.arguments["noise"] == 0 and started.plain_strokes == 0
         assert started.training and all(parameter.requires_grad for parameter in started.parameters())
         for mean, expected in zip(started.style.means, started.describe(painting).means, strict=True):
             assert (mean - expected).abs().max() < 1e-3
+    filled = start_one_style(str(tmp_path / "any.safetensors"), [painting], None, photographs, plain_strokes=0.25)
+    assert filled.plain_strokes == 0.25 and torch.equal(filled.noise_3, with_forms(trained).noise_3)
     name = "stages.3.blocks.0.modulation.values"
     assert torch.equal(of_style.state_dict()[name], load_weights(tmp_path / "b.safetensors")[name].float())
 

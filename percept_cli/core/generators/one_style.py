@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from percept_cli.core.generators.any_style import LEVELS, NOISE, WIDTHS, AnyStyleGenerator, ModulatedBlock
 from percept_cli.core.generators.feature_statistics import Statistics
 
+FORM = 2.0  # deviation of the Gaussian that smooths noise, units of the deepest level
+
 
 class FixedModulation(nn.Module):
     """What the modulation of a block is for one painting: a scale and a shift of each channel, whatever the code."""
@@ -99,3 +101,26 @@ def without_noise(generator: OneStyleGenerator) -> OneStyleGenerator:
         kept[name] = kept[name][:, : kept[name].shape[1] - channels]  # the noise is the last of what comes in
     bare.load_state_dict(kept)
     return bare.train(generator.training)
+
+
+@torch.no_grad()
+def with_forms(generator: OneStyleGenerator) -> OneStyleGenerator:
+    """Changes its noise to smooth forms of some 40 pixels at the deepest level, and 0 at others; it is returned.
+
+    A generator without noise stays as it is. The forms are the same ones whatever the noise was.
+    """
+    deepest = len(LEVELS) - 1
+    if generator.arguments["noise"]:
+        noise = AnyStyleGenerator(**generator.arguments).get_buffer(f"noise_{deepest}")
+        for level in range(1, deepest):
+            generator.get_buffer(f"noise_{level}").zero_()
+        generator.get_buffer(f"noise_{deepest}").copy_(_smooth(noise))
+    return generator
+
+
+def _smooth(tile: Tensor) -> Tensor:
+    """A square tile (1, C, n, n) that is repeated without end, convolved with a Gaussian; its deviation becomes 1."""
+    frequencies = torch.fft.fftfreq(tile.shape[-1])
+    weights = torch.exp(-2 * (torch.pi * FORM * frequencies) ** 2)
+    smooth = torch.fft.ifft2(torch.fft.fft2(tile) * weights[:, None] * weights).real
+    return smooth / smooth.std(dim=(2, 3), keepdim=True)

@@ -113,9 +113,7 @@ def _start(options: StyleTraining, styles: Sequence[Tensor], photographs: Tensor
         )
     if options.width is not None or options.norm is not None:
         raise UsageError(f"--generator {ONE_STYLE} has one width and no norms: leave --width and --norm out.")
-    created = start_one_style(options.start, styles, options.blend, photographs)
-    created.plain_strokes = options.plain_strokes
-    return created
+    return start_one_style(options.start, styles, options.blend, photographs, options.plain_strokes)
 
 
 def _settings(
