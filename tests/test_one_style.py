@@ -251,6 +251,31 @@ def test_the_shipped_network_of_any_style_is_the_usual_start(
     assert torch.equal(before["encoder.convolutions.1_1.weight"], after["encoder.convolutions.1_1.weight"])
 
 
+@pytest.mark.parametrize(
+    ("further", "usual"),
+    [
+        ((), (1.5, 2, 0.9)),
+        (("--scaling", "paper"), (1.0, 2, 0.9)),
+        (("--style-weight", 1), (1.0, 2, 0.9)),
+        (("--generator", "johnson", "--width", 0.1), (1.0, 4, 0.5)),
+    ],
+)
+def test_a_generator_has_usual_settings_of_its_own(
+    further: tuple[object, ...], usual: tuple[float, int, float], photos: Path, style_picture: Path,
+    percept: Callable, tmp_path: Path,
+) -> None:  # fmt: skip
+    """The weight of the style, crops of a step, and the smallest of them."""
+    output, start = tmp_path / "a.safetensors", save_any(tmp_path / "any.safetensors", any_network())
+    begun = () if "johnson" in further else ("--start", start)
+    outcome = percept(
+        "train-style", "--style", style_picture, "--data", photos, "--steps", 1, "--size", 64, "--style-size", 48,
+        "--extractor-weights", "random", "--device", "cpu", "--precision", "fp32", "--threads", 1, "-o", output, *begun, *further,
+    )  # fmt: skip
+    assert outcome.code == 0, outcome.stderr
+    recipe = json.loads(load_generator(str(output), "style").metadata["recipe"])
+    assert (recipe["style_weight"], recipe["batch"], recipe["smallest_crop"]) == usual
+
+
 def test_a_style_of_this_kind_restyles_a_photograph(photos: Path, percept: Callable, tmp_path: Path) -> None:
     """`percept stylize -m FILE` gives the network's own result."""
     network = any_network()

@@ -24,6 +24,8 @@ USUAL = {"transport": (400, 2, 272, 0.9, 2e-3), "johnson": JOHNSON_USUAL, "johns
 USUAL_GENERATOR = "transport"
 FAST_STEPS = 120  # of the usual generator, which begins from the network of any style
 
+USUAL_WEIGHT = 1.5  # of the style, for the usual generator with the usual loss; else 1
+
 TRAINS = EffectIf(lambda call: not call.preview, "--preview trains nothing")
 NOT_FAST = EffectIf(lambda call: not call.fast, "--fast chooses it")
 JOHNSON = EffectIf(
@@ -40,6 +42,19 @@ class StyleRunOptions(options.RunOptions):
 
     ema: Annotated[options.Ema, TRAINS] = 0.0
     resume: Annotated[options.Resume, TRAINS] = False
+
+
+@dataclass(frozen=True)
+class TrainedLosses(options.StyleLosses):
+    """The same options; the usual weight of the style is that of the generator and the loss."""
+
+    style_weight: Annotated[
+        float | None,
+        options.loss_option(
+            min=0.0,
+            help=f"More takes more of the style. Default {USUAL_WEIGHT}; johnson, --loss contextual and --scaling paper: 1.",
+        ),
+    ] = None  # type: ignore[assignment]
 
 
 def train_style(
@@ -140,7 +155,7 @@ def train_style(
             "loss", tuple(STYLE_LOSSES), "gram: the texture of the whole style; contextual: that of similar features."
         ),
     ] = "gram",
-    losses: options.StyleLosses,
+    losses: TrainedLosses,
     source: options.ExtractorSource,
     seed: options.Seed = 0,
     compute: options.Compute,
@@ -187,10 +202,13 @@ def train_style(
     usual_steps, usual_batch, usual_size, usual_crop, usual_rate = USUAL[generator]
     steps, batch, size = FAST_STEPS if fast else steps or usual_steps, batch or usual_batch, size or usual_size
     smallest_crop = smallest_crop or usual_crop
+    usual_loss = generator == USUAL_GENERATOR and loss == "gram" and losses.scaling == "typical"
+    usual_weight = USUAL_WEIGHT if usual_loss else 1.0
     learning_rate = usual_rate if learning_rate is None else learning_rate
     training = StyleTraining(
         steps, batch, size, smallest_crop, style_size, learning_rate, optimizer, generator, width, norm, start, choice, seed,
-        plain_strokes=plain_strokes, blend=weights, loss=loss, **options.given(losses),
+        plain_strokes=plain_strokes, blend=weights, loss=loss,
+        **{"style_weight": usual_weight, **options.given(losses)},
     )  # fmt: skip
     setting_up = "setting up the training", "Use a smaller --size or --style-size"
     with memory_errors(*setting_up):
