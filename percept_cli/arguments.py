@@ -25,35 +25,47 @@ MAY_NAME_FILES = frozenset({"model", "extractor", "extractor_weights"})
 
 @dataclass(frozen=True)
 class Arguments:
-    """A command, its options that change pixels as words of a command line, and the files that these name."""
+    """A command, its options that change pixels as words of a command line, and the files that these name.
+
+    line: the whole command line, with all options and inputs.
+    """
 
     command: str
     words: tuple[str, ...]
     files: tuple[str, ...]
+    line: tuple[str, ...]
 
 
 def current_arguments() -> Arguments:
     """The arguments of the command line that is executed, in the order in which the command declares its options."""
     context = current_context()
     if context is None:
-        return Arguments("", (), ())
+        return Arguments("", (), (), ())
     words: list[str] = []
+    further: list[str] = []
+    inputs: list[str] = []
     files: list[str] = []
     for parameter, values in _given(context):
         for value in values:
-            words += _spell(parameter, value)
-            if _may_name_file(parameter) and os.path.exists(str(value)):
-                files.append(str(value))
-    path = context.command_path.split()
-    return Arguments(" ".join(path[1:]), tuple(words), tuple(files))
+            if not isinstance(parameter, TyperOption):
+                inputs.append(str(value))
+            elif parameter.name in UNRELATED:
+                further += _spell(parameter, value)
+            else:
+                words += _spell(parameter, value)
+                if _may_name_file(parameter) and os.path.exists(str(value)):
+                    files.append(str(value))
+    command = context.command_path.split()[1:]
+    line = (*command, *words, *further, "--", *inputs) if inputs else (*command, *words, *further)
+    return Arguments(" ".join(command), tuple(words), tuple(files), line)
 
 
 def _given(context: Any) -> Iterator[tuple[Any, list[Any]]]:
-    """The options that were given by the command line or by a file of the configuration, with their values."""
+    """The parameters that were given by the command line or by a file of the configuration, with their values."""
     given = context.meta.get(GIVEN, {})
     for parameter in context.command.params:
         source = context.get_parameter_source(parameter.name)
-        if not isinstance(parameter, TyperOption) or parameter.name in UNRELATED or source is None:
+        if source is None:
             continue
         if source.name == "COMMANDLINE":
             value = given.get(parameter.name)
