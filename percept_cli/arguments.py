@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from typer.core import TyperOption
@@ -19,7 +20,7 @@ UNRELATED = frozenset({
     "quiet", "verbose", "json", "verify_tiles", "device", "precision", "threads", "jobs", "memory", "manifest", "resume",
     "shard", "dry_run", "fail_fast", "max_errors", "watch", "engine", "address", "print_config", "provenance",
 })  # fmt: skip
-# Options beside those of the type of a path that may name files
+# Options beside those whose values are paths that may name files
 MAY_NAME_FILES = frozenset({"model", "extractor", "extractor_weights"})
 
 
@@ -53,11 +54,16 @@ def current_arguments() -> Arguments:
                 further += _spell(parameter, value)
             else:
                 words += _spell(parameter, value)
-                if _may_name_file(parameter) and os.path.exists(str(value)):
+                if _may_name_file(parameter, context) and os.path.exists(str(value)):
                     files.append(str(value))
-    command = context.command_path.split()[1:]
+    command = _names(context)
     line = (*command, *words, *further, "--", *inputs) if inputs else (*command, *words, *further)
     return Arguments(" ".join(command), tuple(words), tuple(files), line)
+
+
+def _names(context: Any) -> list[str]:
+    """The words that name a command, without the program's."""
+    return [] if context.parent is None else [*_names(context.parent), context.info_name]
 
 
 def _given(context: Any) -> Iterator[tuple[Any, list[Any]]]:
@@ -84,5 +90,7 @@ def _spell(parameter: Any, value: Any) -> list[str]:
     return [long] if value else list(parameter.secondary_opts[:1])
 
 
-def _may_name_file(parameter: Any) -> bool:
-    return parameter.name in MAY_NAME_FILES or type(parameter.type).__name__.endswith("Path")
+def _may_name_file(parameter: Any, context: Any) -> bool:
+    value = context.params.get(parameter.name)
+    values = value if isinstance(value, (list, tuple)) else [value]
+    return parameter.name in MAY_NAME_FILES or any(isinstance(each, Path) for each in values)

@@ -97,7 +97,6 @@ def upscale(
     percept upscale photo.jpg -m RealESRGAN_x4plus.pth
     """
     from percept_cli.commands.batch_plan import find_items, plan_batch
-    from percept_cli.commands.upscale_work import Enlarging
     from percept_cli.core.images.tiles import parse_tile
     from percept_cli.core.inference.enlargement import Enlargement, choose_enlargement
     from percept_cli.core.pretrained.manifest import check_model, upscaler_scales
@@ -151,6 +150,7 @@ def upscale(
 
     # Only now the slow imports, so that a mistyped option is refused at once.
     from percept_cli.commands.batch import run_batch
+    from percept_cli.commands.upscale_work import Enlarging
 
     work = Enlarging(
         wanted, tuple(looks), look, blend, ensemble, given_compression, model, label, tile_side, verify_tiles, histogram,

@@ -4,7 +4,6 @@ import itertools
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING
 
 from percept_cli import options
@@ -152,7 +151,6 @@ class _Started:
         return share
 
 
-@cache
 def _has_photo_network(scale: int, looks: tuple[str, ...]) -> bool:
     return any(find_upscaler(scale, each, "photo").input == "photo" for each in looks or (None,))
 
