@@ -108,9 +108,10 @@ def make_picture(
     warnings: list[str] = []
     try:
         with memory_errors("this image", "Close other programs, or shrink it first"):
-            if entry is not None and job.source is not None:
-                entry |= describe_file(job.source, "input")
             photo = load_image(job.source)
+            if entry is not None and job.source is not None:
+                # Only now, when it is known to be no pipe and no device.
+                entry |= describe_file(job.source, "input")
             warnings += photo.notes
             if job.destination is None:
                 keeping.check_pipe(pipe_extension(photo.format))
