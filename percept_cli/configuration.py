@@ -7,6 +7,7 @@ Keys at the top of a file are for every command that has the option, those of `[
 import os
 import stat
 import tomllib
+import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,11 @@ class ConfigFile:
     path: Path
     tables: Mapping[str, Any]
     trusted: bool
+
+    @property
+    def owner(self) -> str:
+        """Whose file it is, for messages."""
+        return "user" if self.trusted else "folder"
 
     def where(self, table: tuple[str, ...] = ()) -> str:
         """A place in the file, for messages: `percept.toml, [train.style]`."""
@@ -57,12 +63,14 @@ class Setting:
     @property
     def source(self) -> str:
         """Where the value is from, for people."""
-        return f"{'user' if self.file.trusted else 'folder'}'s {self.file.where(self.table)}"
+        return f"{self.file.owner}'s {self.file.where(self.table)}"
 
 
 def user_file() -> Path:
     """The user's own file, in the place of the system for settings: $XDG_CONFIG_HOME/percept, else ~/.config/percept."""
-    return Path(typer.get_app_dir("percept")) / NAME
+    folder = Path(typer.get_app_dir("percept"))
+    # An empty or relative $XDG_CONFIG_HOME is to be ignored; the current folder is not the user's place of settings.
+    return (folder if folder.is_absolute() else Path.home() / ".config" / "percept") / NAME
 
 
 def settings_for(tree: Tree, command: tuple[str, ...]) -> dict[str, Setting]:
@@ -146,14 +154,30 @@ def _read(path: Path) -> dict[str, Any]:
         advice = f"make it readable, or set {OFF}=1 to read none"
         raise UsageError(f"{path} cannot be read, {error.strerror}: {advice}.") from error
     try:
-        return tomllib.loads(data.decode("utf-8-sig"))
+        tables = tomllib.loads(data.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise UsageError(f"{path}, line {line}: this is no UTF-8 text; save it as UTF-8.") from error
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f'{path} is no TOML: {error}. Write keys as in: device = "cpu"') from error
+        number = data[: error.start].count(b"\n") + 1
+        raise UsageError(f"{path}, line {number}: this is no UTF-8 text; save it as UTF-8.") from error
+    except ValueError as error:  # tomllib's, or an integer of thousands of digits
+        message, _, place = str(error).partition(" (at ")
+        end = data.count(b"\n") + 1
+        line = place.split(",")[0] if place.startswith("line") else f"line {end}"
+        raise UsageError(f"{path}, {line}: this is no TOML, {message.lower()}. Write lines as: tile = 512") from error
     except RecursionError as error:
         raise UsageError(f"{path} is no file of settings: its values are nested too deep.") from error
+    if any(unicodedata.category(character) == "Cc" for text in _texts(tables) for character in text):
+        raise UsageError(f"{path}: a key or a value holds a control character, which a terminal would obey: remove it.")
+    return tables
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """All keys and texts of a value."""
+    if isinstance(value, str):
+        yield value
+    for inner in value if isinstance(value, (dict, list)) else ():
+        yield from _texts(inner)
+    for inner in value.values() if isinstance(value, dict) else ():
+        yield from _texts(inner)
 
 
 def _spelled(written: str) -> str:

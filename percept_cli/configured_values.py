@@ -1,6 +1,7 @@
 """What a file may set: the options that belong into files, and their values as a command line would give them."""
 
 import inspect
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,7 +69,7 @@ def check_value(key: Key, value: Any, file: Path, *, trusted: bool) -> Any:
     try:
         key.parameter.process_value(None, taken)
     except typer.BadParameter as error:
-        raise UsageError(f"{_plain(value)} is refused: {error.message}") from error
+        raise UsageError(f"{_plain(value)} is refused: {error.message.removesuffix('.')}.") from error
     except PerceptError as error:
         raise UsageError(str(error)) from error
     return taken
@@ -106,8 +107,8 @@ def _placed(key: Key, text: str, file: Path, *, trusted: bool) -> str:
     is_path = _is_path(key.annotation) or "/" in given or "\\" in given or Path(given).suffix
     if not is_path or "://" in given:  # an address is refused by the command, which says why
         return text
-    path = file.parent / Path(given).expanduser()
-    if not trusted and not path.resolve().is_relative_to(file.parent.resolve()):
+    path = file.parent / os.path.expanduser(given)
+    if not trusted and not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(file.parent)):
         raise UsageError(
             f"'{given}' leads out of the folder of the file, which may be somebody else's: give it on the command line."
         )

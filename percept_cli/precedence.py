@@ -11,7 +11,7 @@ from typing import Any
 
 from typer.core import TyperOption
 
-from percept_cli.conditions import Call, beside, conditions_of, is_on_command_line, spelling, was_given
+from percept_cli.conditions import Call, EffectIf, beside, conditions_of, is_on_command_line, spelling, was_given
 from percept_cli.configuration import Setting
 from percept_cli.configured_values import keys_of, to_toml
 
@@ -45,7 +45,7 @@ def settle(context: Any, settings: Mapping[str, Setting], *, complete: bool = Tr
 
 class _Settling:
     def __init__(self, context: Any, settings: Mapping[str, Setting]):
-        self.context, self.reasons = context, dict[str, str]()
+        self.context, self.settings, self.reasons = context, settings, dict[str, str]()
         self.parameters = {parameter.name: parameter for parameter in context.command.params}
         self.ranks = {name: setting.rank for name, setting in settings.items() if not is_on_command_line(context, name)}
         self.given = [name for name in self.parameters if is_on_command_line(context, name)]
@@ -60,6 +60,10 @@ class _Settling:
         del self.ranks[name]
         self.context.params[name] = self.default(name)
         self.reasons[name] = reason
+
+    def named(self, name: str) -> str:
+        setting = self.settings[name] if name in self.ranks else None
+        return f"{setting.key} of the {setting.source}" if setting else spelling(self.parameters[name])
 
     def exclude(self) -> None:
         """Of options that exclude each other, those of the higher rank stay."""
@@ -77,7 +81,7 @@ class _Settling:
                 side = each.side or name
                 above = [other for other, theirs in kept if theirs != side and ranks[other] > ranks[name]]
                 if name in self.ranks and above and each.when(self.call()):
-                    self.drop(name, f"gives way to {spelling(self.parameters[above[0]])}")
+                    self.drop(name, f"gives way to {self.named(above[0])}")
                 else:
                     kept.append((name, side))
 
@@ -86,27 +90,28 @@ class _Settling:
         conditions = conditions_of(self.context.command)
         changed = True
         while changed:
-            changed = False
-            for name in [name for name in self.given if name in conditions]:
+            before = len(self.ranks)
+            # In the order of the command: what its data are comes before what depends on them.
+            for name in [name for name in self.parameters if name in conditions]:
                 for condition in conditions[name]:
-                    if not condition.applies(self.call()):
-                        hindering = [
-                            other
-                            for other in self.ranks
-                            if condition.applies(self.call(**{other: self.default(other)}))
-                        ]
-                        if hindering:
-                            self.drop(hindering[0], f"gives way to {spelling(self.parameters[name])}")
-                            changed = True
-            for name in [name for name in self.ranks if name in conditions]:
-                for condition in conditions[name]:
-                    asked = (
-                        condition.asked is None or condition.asked(self.call()) or was_given(self.context, condition)
-                    )
-                    if not (condition.applies(self.call()) and asked):
+                    if name in self.given:
+                        self.make_room(name, condition)
+                    elif name in self.ranks and not self.is_effective(condition):
                         self.drop(name, "has no effect in this call")
-                        changed = True
-                        break
+            changed = len(self.ranks) < before
+
+    def is_effective(self, condition: EffectIf) -> bool:
+        """Whether a value of a file has an effect, as far as one condition says."""
+        asked = condition.asked is None or condition.asked(self.call()) or was_given(self.context, condition)
+        return bool(condition.applies(self.call()) and asked)
+
+    def make_room(self, name: str, condition: EffectIf) -> None:
+        """Takes back the value of a file without which an option of the command line has an effect, if one hinders it."""
+        if not condition.applies(self.call()):
+            for other in self.ranks:
+                if condition.applies(self.call(**{other: self.default(other)})):
+                    self.drop(other, f"gives way to {self.named(name)}")
+                    break
 
 
 def _is_unset(value: Any) -> bool:
