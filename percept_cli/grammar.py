@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from percept_cli.arguments import GIVEN
 from percept_cli.conditions import check_options, executing
 from percept_cli.configuration import Setting, command_path, explain, settings_for
 from percept_cli.console import Console
@@ -75,6 +76,7 @@ class Command(TyperCommand):
         args = [self._respelled(word) for word in args]
         self._refuse_factors(args)
         given, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        ctx.meta[GIVEN] = given
         if ctx.resilient_parsing or given.get("help"):
             return super().parse_args(ctx, args)
         settings, shown = _settings(ctx), bool(given.get("print_config"))
@@ -92,9 +94,7 @@ class Command(TyperCommand):
                 console.figures(text, **fields)
             ctx.exit()
         ctx.meta[HELD] = {
-            name: setting
-            for name, setting in settings.items()
-            if name not in reasons and ctx.get_parameter_source(name).name == "DEFAULT_MAP"
+            name: setting for name, setting in settings.items() if ctx.get_parameter_source(name).name == "DEFAULT_MAP"
         }
         return rest
 

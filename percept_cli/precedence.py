@@ -59,6 +59,9 @@ class _Settling:
     def drop(self, name: str, reason: str) -> None:
         del self.ranks[name]
         self.context.params[name] = self.default(name)
+        self.context.default_map.pop(name)
+        source = self.context.get_parameter_source(name)
+        self.context.set_parameter_source(name, type(source).DEFAULT)
         self.reasons[name] = reason
 
     def named(self, name: str) -> str:
