@@ -101,9 +101,11 @@ class Command(TyperCommand):
     def invoke(self, ctx: Any) -> Any:
         """Runs the command; which options are from files is said first."""
         held: dict[str, Setting] = ctx.meta.get(HELD, {})
-        for place in dict.fromkeys(f"{setting.file.owner}'s {setting.file.path}" for setting in held.values()):
-            keys = [key.key for key in held.values() if place.endswith(f" {key.file.path}")]
-            Console(quiet=ctx.params.get("quiet", False)).say(f"{', '.join(keys)} from the {place}")
+        files: dict[str, list[str]] = {}
+        for setting in held.values():
+            files.setdefault(f"{setting.file.owner}'s {setting.file.path}", []).append(setting.key)
+        for file, keys in files.items():
+            Console(quiet=ctx.params.get("quiet", False)).say(f"{', '.join(keys)} from the {file}")
         with executing(ctx), self._telling_files(ctx, held):
             return super().invoke(ctx)
 

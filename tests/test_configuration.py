@@ -447,6 +447,20 @@ def test_a_command_reads_its_settings_as_a_function_would(here: Write) -> None:
     assert found["stroke"].source == "folder's percept.toml, [stylize]"
 
 
+def test_what_gives_way_is_no_value_of_a_file_any_more(here: Write) -> None:
+    """Whoever asks the context of a call finds the default, as in a record of the options that made a result."""
+    here("[upscale]\nx2 = true\nlook = 'natural'\n")
+    tree = get_command(app)
+    line = ["a.png", "--x4"]
+    context = tree.commands["upscale"].make_context(
+        "upscale", line, parent=tree.make_context("percept", ["upscale", *line])
+    )
+    sources = {name: context.get_parameter_source(name).name for name in ("x2", "x4", "look")}
+    assert sources == {"x2": "DEFAULT", "x4": "COMMANDLINE", "look": "DEFAULT_MAP"}
+    assert context.params["x2"] is False and context.lookup_default("x2") is None
+    assert context.lookup_default("look") == "natural"
+
+
 def test_outcomes_of_commands_without_files_say_nothing_of_them(percept: Percept, folder: Path) -> None:
     outcome: Outcome = percept("models", "list", "--role", "style")
     assert outcome.code == ExitCode.OK and outcome.stderr == ""
