@@ -32,6 +32,7 @@ ALWAYS = {
     "skip_existing quality seed device precision threads quiet verbose json",
     "compare": "first second probe seed device precision threads quiet verbose json",
     "doctor": "json",
+    "retry": "manifest",
     "models list": "role json",
     "models inspect": "model json",
     "models blend": "first second output share overwrite json",
