@@ -19,8 +19,8 @@ from percept_cli.core.generators.feature_statistics import (
 from percept_cli.core.generators.styled import StyledGenerator, bind_style
 from percept_cli.core.images.decode import load_image
 from percept_cli.core.images.photo import Photo, resize_image
-from percept_cli.core.inference.restyle import restyle
-from percept_cli.core.inference.run import measure_content, run_generator
+from percept_cli.core.inference.restyle import measure_photos, restyle
+from percept_cli.core.inference.run import measure_content, measure_frames, run_generator
 from percept_cli.core.optimization import style_transfer
 from percept_cli.core.optimization.style_transfer import StyleOptions, add_change, optimize_style
 from percept_cli.core.pretrained.building import build_generator
@@ -142,6 +142,51 @@ def test_statistics_of_tiles_are_those_of_the_whole(generator: StyledGenerator, 
     padded = nn.functional.pad(images, [0, 3, 0, 6], mode="reflect")
     merged = measure_content(generator, images, RUNTIME, 64)
     assert differences(merged, network.describe(padded)) < 1e-4
+
+
+@pytest.mark.parametrize("tile", ["off", 96])
+def test_what_stands_still_in_an_animation_stays_the_same(generator: StyledGenerator, tile: int | str) -> None:
+    """With the statistics of all frames, beyond the reach of what moves; with its own each frame differs everywhere."""
+    first = smooth(40, 320)
+    second = first.clone()
+    second[..., :40] = 1 - second[..., :40]
+    content = measure_frames(generator, [first, second], RUNTIME)
+    steady, own = (
+        [run_generator(generator, frame, RUNTIME, tile, given)[..., 40 + 144 :] for frame in (first, second)]
+        for given in (content, None)
+    )
+    torch.testing.assert_close(steady[0], steady[1], rtol=0, atol=1e-5)
+    assert (own[0] - own[1]).abs().mean() > 1 / 255
+
+
+def test_the_statistics_of_frames_are_those_of_all_their_pixels(generator: StyledGenerator) -> None:
+    """The mean over frames, whatever their order; those of equal frames are those of one."""
+    one, other = smooth(48, 64, seed=1), smooth(48, 64, seed=2)
+    alone = measure_content(generator, one, RUNTIME, 1024)
+    same, both, turned = (
+        measure_frames(generator, frames, RUNTIME) for frames in ([one, one], [one, other], [other, one])
+    )
+    assert same is not None
+    assert both is not None
+    assert turned is not None
+    assert differences(same, alone) < 1e-9
+    assert differences(both, turned) < 1e-9
+    torch.testing.assert_close(both.means[0], (alone.means[0] + generator.network.describe(other).means[0]) / 2)
+
+
+def test_a_restyled_frame_takes_the_statistics_of_all(generator: StyledGenerator) -> None:
+    """At another size and stroke they are those of the pictures that the network gets."""
+    photos = [Photo(smooth(80, 96, seed=seed)) for seed in (1, 2)]
+    content = measure_photos(photos, generator, RUNTIME, size=64, stroke=2)
+    expected = measure_frames(generator, [resize_image(photo.visible(64), 32, 39) for photo in photos], RUNTIME)
+    assert content is not None
+    assert expected is not None
+    assert differences(content, expected) < 1e-9
+    own, shared = (
+        restyle(photos[0], generator, RUNTIME, size=64, stroke=2, content=each).pixels for each in (None, content)
+    )
+    assert (own - shared).abs().mean() > 1 / 255
+    assert measure_photos(photos, nn.Identity(), RUNTIME) is None  # type: ignore[arg-type]
 
 
 def test_the_stated_radius_is_the_smallest_multiple_that_holds(generator: StyledGenerator) -> None:
