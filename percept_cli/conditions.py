@@ -53,6 +53,11 @@ def executing(context: Any) -> Iterator[None]:
         _current.reset(token)
 
 
+def current_context() -> Any:
+    """The context of the command line that is executed; None where there is none."""
+    return _current.get()
+
+
 def check_options(context: Any, order: Sequence[Any]) -> None:
     """Raises UsageError for an option that is repeated or without effect. order: of the options as they were given."""
     _refuse_repeated(order)

@@ -5,6 +5,7 @@ from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
 
+from percept_cli.arguments import GIVEN
 from percept_cli.conditions import check_options, executing
 from percept_cli.errors import UsageError
 
@@ -35,7 +36,8 @@ class Command(TyperCommand):
         """Parses the arguments. Raises UsageError for an option that is repeated or without effect."""
         args = [self._respelled(word) for word in args]
         self._refuse_factors(args)
-        _, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        given, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        ctx.meta[GIVEN] = given
         rest = super().parse_args(ctx, args)
         if not ctx.resilient_parsing:
             check_options(ctx, order)

@@ -16,6 +16,7 @@ from percept_cli.core.images.containers import avif_plays, find_damage, name_fra
 from percept_cli.core.images.decode import channels_of, load_image, turn_upright
 from percept_cli.core.images.opening import MAX_PIXELS, check_pixels, count_frames, explain, is_animated, open_image
 from percept_cli.core.images.photo import Photo
+from percept_cli.core.images.warnings import noted_warnings
 from percept_cli.errors import ImageError
 
 # Limits of an animation as that of pixels is one of a picture: a small file could hold work for years.
@@ -134,23 +135,26 @@ def _frames(image: ImageFile.ImageFile, stream: BinaryIO, name: str, total: int)
     bits = sixteen_bit.bits_per_channel(image, stream)
     for number in range(1, total + 1):
         what = name_frame(name, number, total) if total > 1 else f"'{name}'"
+        warned: list[str] = []
         try:
-            image.seek(number - 1 + _hidden(image))
-            check_pixels(image.size)
-            image.load()
-            if number == 1:
-                canvas = image.size
-                common = _metadata_of(image, bits)
-            levels = _upright_levels(image, canvas)
-            duration = float(image.info.get("duration") or 0)
-            if image.format == "AVIF":
-                # The times of its frames are rounded to milliseconds each; the sum is right that way.
-                duration = image.info["timestamp"] + image.info["duration"] - elapsed
-            elapsed += duration
-            channels = channels_of(levels)
+            with noted_warnings(warned):
+                image.seek(number - 1 + _hidden(image))
+                check_pixels(image.size)
+                image.load()
+                if number == 1:
+                    canvas = image.size
+                    common = _metadata_of(image, bits)
+                levels = _upright_levels(image, canvas)
+                duration = float(image.info.get("duration") or 0)
+                if image.format == "AVIF":
+                    # The times of its frames are rounded to milliseconds each; the sum is right that way.
+                    duration = image.info["timestamp"] + image.info["duration"] - elapsed
+                elapsed += duration
+                channels = channels_of(levels)
         except Exception as error:
             raise explain(error, what, image.size) from error
         alpha = channels[:, 3:].contiguous() if channels.shape[1] == 4 else None
+        common["notes"] += tuple(warned)
         yield Frame(Photo(channels[:, :3].contiguous(), alpha, **common), duration)
         common["notes"] = ()
 
