@@ -118,7 +118,8 @@ def find_animated(extension: str) -> ImageFormat:
     """The format of the extension `.gif` of an animation. Raises UsageError for formats that hold none, with those that do."""
     if extension.lower() not in ANIMATED:
         raise UsageError(
-            f"A {extension.removeprefix('.').upper()} file holds no animation: --frames all writes {', '.join(ANIMATED)}."
+            f"A {extension.removeprefix('.').upper()} file holds no animation: with --frames all write one of "
+            f"{', '.join(ANIMATED)}, or take one frame by --frames first."
         )
     return ANIMATED[extension.lower()]
 

@@ -59,13 +59,15 @@ class _RealFolders(dict[Path, str]):
 class Job:
     """One image to read (None: standard input) and the file to write (None: standard output).
 
-    skip: it is done already. overwrite: whether the result may replace a file that exists when it is written.
+    skip: it is done already. overwrite: whether the result may replace a file that exists when it is written. frames: the
+    number of the frame of an animation that is taken, from 1, or `all`; None where animations are refused.
     """
 
     source: Path | None
     destination: Path | None
     skip: bool = False
     overwrite: bool = False
+    frames: int | str | None = None
 
     @property
     def label(self) -> str:

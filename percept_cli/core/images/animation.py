@@ -3,7 +3,7 @@
 import contextlib
 import io
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -11,6 +11,9 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image, ImageFile
 
+from percept_cli.core.files.formats import ANIMATED, READABLE_EXTENSIONS, find_animated
+from percept_cli.core.files.frames import ALL
+from percept_cli.core.files.outputs import Job
 from percept_cli.core.images import metadata, sixteen_bit
 from percept_cli.core.images.containers import avif_plays, find_damage, name_frame
 from percept_cli.core.images.decode import channels_of, load_image, turn_upright
@@ -59,6 +62,40 @@ def holds_animation(source: Path | BinaryIO) -> bool:
     """Whether a file holds an animation of several frames, by its structure alone. Raises as `open_animation`."""
     with open_image(source, animated=True) as (image, _, _):
         return is_animated(image)
+
+
+def read_shape(source: Path) -> tuple[int, int, int]:
+    """The (width, height) of a picture or an animation as stored, and its number of frames. Raises as `open_animation`."""
+    with noted_warnings([]), open_image(source, animated=True) as (image, _, _):
+        return *image.size, count_frames(image)
+
+
+def sample_frames(source: Path | BinaryIO, count: int) -> Generator[Photo, None, None]:
+    """At most so many frames of an animation, spread over all of it, in order. Raises as `open_animation`."""
+    with open_animation(source) as animation:
+        most = min(count, animation.total)
+        chosen = {(2 * index + 1) * animation.total // (2 * most) for index in range(most)}
+        for number, frame in enumerate(animation.frames):
+            if number in chosen:
+                yield frame.photo
+            if number == max(chosen):
+                return
+
+
+def check_animated_outputs(jobs: Iterable[Job]) -> None:
+    """Raises UsageError for an animation of which all frames would go into a file of a format that holds none.
+
+    Files that cannot be read fail in their turn, and pictures by the names of other formats are not opened.
+    """
+    for job in jobs:
+        if job.frames != ALL or job.skip or job.source is None or job.destination is None:
+            continue
+        suffix = job.source.suffix.lower()
+        if job.destination.suffix.lower() in ANIMATED or suffix in READABLE_EXTENSIONS - set(ANIMATED):
+            continue
+        with contextlib.suppress(ImageError):
+            if holds_animation(job.source):
+                find_animated(job.destination.suffix)
 
 
 def load_frame(source: Path | BinaryIO | None, number: int) -> Photo:
