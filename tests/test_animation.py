@@ -156,7 +156,7 @@ def test_metadata_stays(extension: str, tmp_path: Path) -> None:
     exif[315] = "Anna"
     photo = replace(photo_of(drawing(0)), exif=exif.tobytes(), icc=profile, xmp=b"<x:xmpmeta/>")
     path = tmp_path / f"a{extension}"
-    save_animation([Frame(photo, 50), *frames_of([drawing(1)])], path, extension, plays=0)
+    save_animation([Frame(photo, 50), *frames_of([drawing(1)])], path, plays=0)
     kept = load_frame(path, 2)
     assert (kept.xmp, kept.icc) == (photo.xmp, profile)
     with Image.open(path) as image:
@@ -321,7 +321,7 @@ def test_a_still_has_one_frame(tmp_path: Path) -> None:
 def test_an_animation_is_not_quietly_cut_to_a_frame(tmp_path: Path) -> None:
     """Without a choice it is refused, with the option that makes it."""
     path = tmp_path / "moving.gif"
-    save_animation(frames_of([drawing(0), drawing(1)]), path, ".gif", plays=0)
+    save_animation(frames_of([drawing(0), drawing(1)]), path, plays=0)
     assert holds_animation(path)
     with pytest.raises(
         ImageError, match=r"moving\.gif' holds 2 frames: stylize and upscale take --frames all, first or N"

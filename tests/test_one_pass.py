@@ -16,10 +16,11 @@ from percept_cli.core.generators.feature_statistics import (
     transfer,
     transport,
 )
+from percept_cli.core.generators.style import StyleGenerator
 from percept_cli.core.generators.styled import StyledGenerator, bind_style
 from percept_cli.core.images.decode import load_image
 from percept_cli.core.images.photo import Photo, resize_image
-from percept_cli.core.inference.restyle import measure_photos, restyle
+from percept_cli.core.inference.restyle import fit_to_frames, restyle
 from percept_cli.core.inference.run import measure_content, measure_frames, run_generator
 from percept_cli.core.optimization import style_transfer
 from percept_cli.core.optimization.style_transfer import StyleOptions, add_change, optimize_style
@@ -166,9 +167,6 @@ def test_the_statistics_of_frames_are_those_of_all_their_pixels(generator: Style
     same, both, turned = (
         measure_frames(generator, frames, RUNTIME) for frames in ([one, one], [one, other], [other, one])
     )
-    assert same is not None
-    assert both is not None
-    assert turned is not None
     assert differences(same, alone) < 1e-9
     assert differences(both, turned) < 1e-9
     torch.testing.assert_close(both.means[0], (alone.means[0] + generator.network.describe(other).means[0]) / 2)
@@ -177,16 +175,37 @@ def test_the_statistics_of_frames_are_those_of_all_their_pixels(generator: Style
 def test_a_restyled_frame_takes_the_statistics_of_all(generator: StyledGenerator) -> None:
     """At another size and stroke they are those of the pictures that the network gets."""
     photos = [Photo(smooth(80, 96, seed=seed)) for seed in (1, 2)]
-    content = measure_photos(photos, generator, RUNTIME, size=64, stroke=2)
+    same, content = fit_to_frames(generator, photos, RUNTIME, size=64, stroke=2)
     expected = measure_frames(generator, [resize_image(photo.visible(64), 32, 39) for photo in photos], RUNTIME)
+    assert same is generator
     assert content is not None
-    assert expected is not None
     assert differences(content, expected) < 1e-9
     own, shared = (
         restyle(photos[0], generator, RUNTIME, size=64, stroke=2, content=each).pixels for each in (None, content)
     )
     assert (own - shared).abs().mean() > 1 / 255
-    assert measure_photos(photos, nn.Identity(), RUNTIME) is None  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("norm", ["instance", "inner"])
+def test_instance_norms_are_held_for_all_frames(norm: str) -> None:
+    """What stands still stays the same; frames that are all alike are restyled as one picture; the network is as it was."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = StyleGenerator(0.25, norm).eval().requires_grad_(False)
+    first = smooth(64, 320)
+    second = first.clone()
+    second[..., :40] = 1 - second[..., :40]
+    alone = run_generator(network, first, RUNTIME)
+    held, content = fit_to_frames(network, [Photo(first), Photo(second)], RUNTIME)
+    assert content is None
+    steady, own = (
+        [run_generator(each, frame, RUNTIME)[..., 200:] for frame in (first, second)] for each in (held, network)
+    )
+    torch.testing.assert_close(steady[0], steady[1], rtol=0, atol=1e-5)
+    assert (own[0] - own[1]).abs().max() > 1e-3
+    same, _ = fit_to_frames(network, [Photo(first)] * 2, RUNTIME)
+    torch.testing.assert_close(run_generator(same, first, RUNTIME), alone, rtol=0, atol=1e-4)
+    assert torch.equal(run_generator(network, first, RUNTIME), alone)
 
 
 def test_the_stated_radius_is_the_smallest_multiple_that_holds(generator: StyledGenerator) -> None:

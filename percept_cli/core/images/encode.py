@@ -122,16 +122,14 @@ def encode_animation(
 
 
 def save_animation(
-    frames: Iterable[Frame], destination: Path | BinaryIO, extension: str, *, plays: int, quality: int = 95,
-    overwrite: bool = True,
-) -> tuple[str, ...]:  # fmt: skip
-    """Writes an animation, whole or not at all; returns the notes of `encode_animation`, and raises as `save_image`."""
-    data, notes = encode_animation(frames, extension, plays=plays, quality=quality)
-    if isinstance(destination, Path):
-        atomic_write_bytes(destination, data, overwrite=overwrite)
-    else:
-        destination.write(data)
-        destination.flush()
+    frames: Iterable[Frame], destination: Path, *, plays: int, quality: int = 95, overwrite: bool = True
+) -> tuple[str, ...]:
+    """Writes an animation, whole or not at all, in the format of its extension; returns the notes of `encode_animation`.
+
+    overwrite: whether it may replace a file. Raises what `encode_animation` and `atomic_path` raise.
+    """
+    data, notes = encode_animation(frames, destination.suffix, plays=plays, quality=quality)
+    atomic_write_bytes(destination, data, overwrite=overwrite)
     return notes
 
 

@@ -7,11 +7,12 @@ from torch import Tensor
 
 from percept_cli.core.generators.base import Generator
 from percept_cli.core.generators.feature_statistics import Statistics
+from percept_cli.core.generators.held_norms import hold_norms
 from percept_cli.core.images.masks import hide, keep_outside
 from percept_cli.core.images.photo import Photo
 from percept_cli.core.images.tiles import AUTO
 from percept_cli.core.inference.colors import keep_original_colors
-from percept_cli.core.inference.run import measure_frames
+from percept_cli.core.inference.run import STYLED, measure_frames, run_whole
 from percept_cli.core.inference.stroke import resize_for_stroke, restyle_at_stroke
 from percept_cli.core.runtime import Runtime
 
@@ -35,7 +36,7 @@ def restyle(
     keep_colors: only brightness is restyled. stroke: how large strokes are, 0.25 to 8; 1 is as in training (see
     `restyle_at_stroke`). mask: (1, 1, H, W) in [0, 1], not with a `size`; pixels where it is 0 do not change, and the
     others are hidden from a generator that fills holes. tile: as for `run_generator`. content: the statistics of all
-    frames of an animation, from `measure_photos`, for one of them. Transparency is kept; the network gets premultiplied
+    frames of an animation, from `fit_to_frames`, for one of them. Transparency is kept; the network gets premultiplied
     colors, so that hidden ones have no effect.
     """
     pixels = photo.visible(size)
@@ -45,14 +46,19 @@ def restyle(
     return result if mask is None else keep_outside(result, photo, mask)
 
 
-def measure_photos(
-    photos: Iterable[Photo], generator: Generator, runtime: Runtime, *, size: int | None = None, stroke: float = 1.0
-) -> Statistics | None:
-    """What `restyle` takes as `content` for each frame of an animation: the statistics of some or all of its frames.
+def fit_to_frames(
+    generator: Generator, photos: Iterable[Photo], runtime: Runtime, *, size: int | None = None, stroke: float = 1.0
+) -> tuple[Generator, Statistics | None]:
+    """The generator and the `content` with which `restyle` changes all frames of an animation alike.
 
-    generator, size, stroke: as `restyle` gets them. None for a generator that needs no statistics.
+    photos: some or all of its frames. generator, size, stroke: as `restyle` gets them. What stands still stays the same
+    where the generator measures statistics of whole pictures: those of the frames take their place.
     """
-    return measure_frames(generator, (resize_for_stroke(photo.visible(size), stroke) for photo in photos), runtime)
+    frames = (resize_for_stroke(photo.visible(size), stroke) for photo in photos)
+    if isinstance(generator, STYLED):
+        return generator, measure_frames(generator, frames, runtime)
+    held = hold_norms(generator, frames, lambda network, frame: run_whole(network, frame, runtime))
+    return held or generator, None
 
 
 def finish(restyled: Tensor, pixels: Tensor, *, strength: float, keep_colors: bool) -> Tensor:

@@ -115,13 +115,13 @@ def measure_content(
     return merge_statistics(parts, counts)
 
 
-def measure_frames(generator: Generator, frames: Iterable[Tensor], runtime: Runtime) -> Statistics | None:
-    """The statistics of the frames of an animation, (1, 3, H, W) in [0, 1], taken together; None where none are needed.
+def measure_frames(
+    generator: StyledGenerator | OneStyleGenerator, frames: Iterable[Tensor], runtime: Runtime
+) -> Statistics:
+    """The statistics of the frames of an animation, (1, 3, H, W) in [0, 1], taken together.
 
-    With its own, each frame of a network of `STYLED` is painted a little differently everywhere when something in it moves.
-    With those of all, as parts of one picture, what stands still stays the same.
+    With its own, each frame is painted a little differently everywhere when something in it moves. With those of all, as
+    parts of one picture, what stands still stays the same.
     """
-    if not isinstance(generator, STYLED):
-        return None
     parts = [measure_content(generator, frame, runtime, USUAL_TILE) for frame in frames]
     return merge_statistics(parts, [1.0] * len(parts))
