@@ -12,7 +12,8 @@ class Chosen(dict[str, Any]):
     NEUTRAL = frozenset({
         "photos", "image", "images", "pictures", "logs", "output", "name", "data", "tile", "verify_tiles", "preview", "show",
         "quality", "recursive", "from_file", "null_separated", "overwrite", "skip_existing", "device", "precision",
-        "threads", "quiet", "verbose", "json",
+        "threads", "quiet", "verbose", "json", "jobs", "memory", "dry_run", "manifest", "resume", "shard",
+        "fail_fast", "max_errors",
     })  # fmt: skip
 
     def describe(self, what: str, *named: str) -> str:

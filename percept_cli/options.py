@@ -213,6 +213,10 @@ class Existing:
     overwrite: Overwrite = False
     skip_existing: SkipExisting = False
 
+    def __post_init__(self) -> None:
+        if self.overwrite and self.skip_existing:
+            raise UsageError("--overwrite and --skip-existing exclude each other: give one of them.")
+
 
 @dataclass(frozen=True)
 class RunOptions:

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import os
 import re
 import signal
@@ -43,6 +44,16 @@ def smooth_picture(width: int, height: int, seed: int, cells: int) -> Image.Imag
     grain = random.normal(0, 4, (height, width, 3))
     field = np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC), dtype=np.float64) + grain
     return Image.fromarray(field.clip(0, 255).round().astype(np.uint8))
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    """The files in a folder of results, sorted, without the manifest of the batch."""
+    return sorted(path for path in folder.iterdir() if not path.name.startswith("percept-manifest"))
+
+
+def reported(stdout: str) -> list[dict]:
+    """The lines of `--json` on the pictures of a batch, without the summary of all."""
+    return [line for line in map(json.loads, stdout.splitlines()) if "summary" not in line]
 
 
 @pytest.fixture(scope="session")

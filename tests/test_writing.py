@@ -12,6 +12,7 @@ import pytest
 from percept_cli.core.files import atomic, locks
 from percept_cli.core.files.atomic import PlaceTakenError, atomic_path, atomic_write_bytes, prepare_folder
 from percept_cli.errors import UsageError
+from tests.conftest import pictures_in
 
 
 @pytest.mark.parametrize("links", [True, False])
@@ -58,7 +59,7 @@ def test_an_output_that_appears_during_a_batch_fails_alone(
     (line,) = [line for line in outcome.stderr.splitlines() if "lake.png" in line and "appeared" in line]
     assert "--overwrite" in line
     assert (tmp_path / "out" / "lake.png").read_bytes() == b"another's"
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"hill.png", "lake.png", "road.png"}
+    assert {path.name for path in pictures_in(tmp_path / "out")} == {"hill.png", "lake.png", "road.png"}
     outcome = percept(*arguments, "--overwrite")
     assert outcome.code == 0 and (tmp_path / "out" / "lake.png").read_bytes() != b"another's"
 

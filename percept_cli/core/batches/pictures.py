@@ -40,19 +40,29 @@ class Made:
 
 
 @dataclass(frozen=True)
+class Foreseen:
+    """The size of the result that an operation will make of a photograph, and about how many bytes of memory it takes."""
+
+    height: int
+    width: int
+    memory: int
+
+
+@dataclass(frozen=True)
 class Operation:
     """The work of a command on one photograph, with its networks in place.
 
-    apply: may be called by several threads at once where `passes` is True, which is for operations that are forward passes
-    and need neither random numbers nor the whole processor. bytes_per_pixel: of memory for a pixel of the photograph, about.
-    of_frames: makes of some frames, spread over an animation, the function that is applied to each of its frames in place
-    of `apply`, so that they fit together; None where frames are as other pictures.
+    foresee, count_tiles: for a photograph's height and width; counting may load networks. passes: whether it is a forward
+    pass, of which a processor does several at a time better than one after another with all threads. `apply` is then called
+    by several threads at once. of_frames: makes of some frames, spread over an animation, the function that is applied to
+    each of its frames in place of `apply`, so that they fit together; None where frames are as other pictures.
     """
 
     apply: Callable[[Photo, Job], Made]
     runtime: Runtime
+    foresee: Callable[[int, int], Foreseen]
+    count_tiles: Callable[[int, int], int] = lambda height, width: 1
     passes: bool = True
-    bytes_per_pixel: int = 200
     of_frames: Callable[[Iterator[Photo]], Callable[[Photo, Job], Made]] | None = None
 
 
