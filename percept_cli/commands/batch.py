@@ -19,7 +19,7 @@ from percept_cli.core.batches.pictures import STAGES, Keeping, Operation, Outcom
 from percept_cli.core.batches.pipeline import MemoryGate, run_pipeline
 from percept_cli.core.batches.records import RUN, ManifestWriter
 from percept_cli.core.files.outputs import Job, create_folders
-from percept_cli.core.images.decode import read_size
+from percept_cli.core.images.animation import read_shape
 from percept_cli.core.images.photo import Photo
 from percept_cli.core.images.warnings import warnings_in_threads
 from percept_cli.core.runtime import CPU, free_memory, release_memory
@@ -96,7 +96,7 @@ def choose_workers(operation: Operation, plan: Plan) -> int:
     for job in plan.jobs[:: max(1, len(plan.jobs) // SAMPLED)]:
         with contextlib.suppress(ImageError):  # it fails in its turn
             if job.source is not None:
-                width, height = read_size(job.source)
+                width, height, _ = read_shape(job.source, job.frames)
                 largest = max(largest, operation.foresee(height, width).memory)
     budget = plan.batch.memory or psutil.virtual_memory().total // 2
     return max(1, min(torch.get_num_threads(), budget // largest, len(plan.jobs)))
@@ -126,7 +126,7 @@ def _outcomes(
         needed = 0
         with contextlib.suppress(ImageError):  # it fails when it is read
             if job.source is not None:
-                width, height = read_size(job.source)
+                width, height, _ = read_shape(job.source, job.frames)
                 needed = operation.foresee(height, width).memory
         with gate.holding(needed):
             outcome = make_picture(job, operation, keeping, computing)

@@ -15,6 +15,7 @@ from percept_cli.console import Console
 from percept_cli.core.batches.records import Entry, History, manifest_name, read_manifest
 from percept_cli.core.batches.shards import is_in_shard
 from percept_cli.core.batches.work import Work, describe_work, why_again
+from percept_cli.core.files.frames import ALL
 from percept_cli.core.files.inputs import InputItem, expand_inputs
 from percept_cli.core.files.outputs import Job, is_folder_output, plan_outputs
 from percept_cli.errors import UsageError
@@ -74,6 +75,7 @@ def plan_batch(
     existing: options.Existing,
     batch: Batch,
     console: Console,
+    frames: int | str | None = None,
 ) -> Plan:
     """The plan for the inputs of a command. Raises UsageError for all faults that can be found before any work.
 
@@ -87,13 +89,19 @@ def plan_batch(
         raise UsageError("--resume goes on from a manifest: give -o FOLDER/ for several images, or --manifest FILE.")
     history = read_manifest(manifest) if batch.resume and manifest is not None else History()
     if entries is None:
-        jobs = plan_outputs(items, output, name=name, op=op, model=model, own=history.entries, **vars(existing))
+        jobs = plan_outputs(
+            items, output, name=name, op=op, model=model, own=history.entries, frames=frames, **vars(existing)
+        )
         if batch.shard is not None:
             jobs = [job for job, item in zip(jobs, items, strict=True) if is_in_shard(item.relative, batch.shard)]
         check_jobs(jobs, output)
         refuse_missing(jobs, console)
     else:
-        jobs = [Job(Path(entry["input"]), Path(entry["output"]), overwrite=True) for entry in entries]
+        jobs = [Job(Path(entry["input"]), Path(entry["output"]), overwrite=True, frames=frames) for entry in entries]
+    if frames == ALL:
+        from percept_cli.core.images.animation import check_animated_outputs
+
+        check_animated_outputs(jobs)
     arguments = current_arguments()
     work = describe_work(arguments.command, arguments.words, networks, arguments.files)
     settled, reasons = _settle_recorded(jobs, history, work)

@@ -20,7 +20,7 @@ from percept_cli.core.images.decode import channels_of, load_image, turn_upright
 from percept_cli.core.images.opening import MAX_PIXELS, check_pixels, count_frames, explain, is_animated, open_image
 from percept_cli.core.images.photo import Photo
 from percept_cli.core.images.warnings import noted_warnings
-from percept_cli.errors import ImageError
+from percept_cli.errors import ImageError, UsageError
 
 # Limits of an animation as that of pixels is one of a picture: a small file could hold work for years.
 MAX_FRAMES = 10_000
@@ -64,10 +64,13 @@ def holds_animation(source: Path | BinaryIO) -> bool:
         return is_animated(image)
 
 
-def read_shape(source: Path) -> tuple[int, int, int]:
-    """The (width, height) of a picture or an animation as stored, and its number of frames. Raises as `open_animation`."""
-    with noted_warnings([]), open_image(source, animated=True) as (image, _, _):
-        return *image.size, count_frames(image)
+def read_shape(source: Path, frames: int | str | None) -> tuple[int, int, int]:
+    """The (width, height) of a picture as stored, and how many of its frames there are to be changed.
+
+    frames: as of `Job`. Raises as `open_animation`.
+    """
+    with noted_warnings([]), open_image(source, animated=frames is not None) as (image, _, _):
+        return *image.size, count_frames(image) if frames == ALL else 1
 
 
 def sample_frames(source: Path | BinaryIO, count: int) -> Generator[Photo, None, None]:
@@ -95,7 +98,10 @@ def check_animated_outputs(jobs: Iterable[Job]) -> None:
             continue
         with contextlib.suppress(ImageError):
             if holds_animation(job.source):
-                find_animated(job.destination.suffix)
+                try:
+                    find_animated(job.destination.suffix)
+                except UsageError as error:
+                    raise UsageError(f"'{job.label}' cannot be written to '{job.destination}'. {error}") from error
 
 
 def load_frame(source: Path | BinaryIO | None, number: int) -> Photo:
