@@ -64,9 +64,14 @@ def run_batch(
     operation = start(console)
     tally = Tally(len(plan.jobs), len(plan.jobs) - len(todo))
     failures = Failures(console, "source")
-    with _keeping(plan, quality, show, console) as keeping, console.progress(
-        len(todo), "image", shown=len(todo) > 1
-    ) as progress:  # fmt: skip
+    frames = _frames_alone(todo)
+    total, unit = (frames, "frame") if frames > 1 else (len(todo), "image")
+    with (
+        _keeping(plan, quality, show, console) as keeping,
+        console.progress(total, unit, shown=total > 1) as progress,
+    ):
+        if frames > 1:
+            keeping = replace(keeping, follow=progress.advance)
         workers = choose_workers(operation, plan)
         outcomes = _outcomes(todo, operation, keeping, workers, plan)
         with contextlib.closing(outcomes):
@@ -74,10 +79,20 @@ def run_batch(
                 _report(outcome, len(plan.jobs), failures, console, show)
                 tally.add(outcome)
                 each(outcome)
-                progress.advance(1)
+                if frames == 1:
+                    progress.advance(1)
                 if plan.batch.most_errors is not None and len(failures.inputs) >= plan.batch.most_errors:
                     break
     _finish(plan, tally, failures, workers, console)
+
+
+def _frames_alone(todo: list[Job]) -> int:
+    """The frames of the only job, which are then followed; 1 where there are several, or it is not an animation."""
+    if len(todo) > 1 or todo[0].source is None or todo[0].frames is None:
+        return 1
+    with contextlib.suppress(ImageError):  # it fails when it is read
+        return read_shape(todo[0].source, todo[0].frames)[2]
+    return 1
 
 
 def choose_workers(operation: Operation, plan: Plan) -> int:

@@ -14,7 +14,7 @@ from percept_cli.core.images.encode import encode_animation
 from percept_cli.errors import ImageError, MemoryShortage
 
 if TYPE_CHECKING:
-    from percept_cli.core.batches.pictures import Made, Operation
+    from percept_cli.core.batches.pictures import Keeping, Made, Operation
 
 # Frames that are looked at before the work, so that all are changed alike; more cost time and tell little more
 SAMPLED = 8
@@ -24,7 +24,7 @@ def make_animation(
     source: Path | BinaryIO,
     job: Job,
     operation: "Operation",
-    quality: int,
+    keeping: "Keeping",
     computing: contextlib.AbstractContextManager,
     clock: Clock,
     warnings: list[str],
@@ -57,11 +57,12 @@ def make_animation(
                 made.append(replace(result, fields={**result.fields, "frames": animation.total}))
             yield Frame(result.photo, frame.duration)
             clock.stop("writing")
+            keeping.follow()
 
     with open_animation(source) as animation:
         extension = job.destination.suffix if job.destination is not None else extension_of(animation.format)
         with contextlib.closing(changed(animation)) as frames:
-            data, notes = encode_animation(frames, extension, plays=animation.plays, quality=quality)
+            data, notes = encode_animation(frames, extension, plays=animation.plays, quality=keeping.quality)
     warnings.extend(notes)
     return made[0], data
 

@@ -89,7 +89,7 @@ class Keeping:
 
     quality: as in `encode_image`. work, log: what is recorded, and the function that records an entry; None: nothing.
     check_pipe: called with the extension of what standard output gets. stdout: that stream. with_photo: whether outcomes
-    have the photographs.
+    have the photographs. follow: called after each frame of an animation.
     """
 
     quality: int = 95
@@ -98,6 +98,7 @@ class Keeping:
     check_pipe: Callable[[str], None] = lambda extension: None
     stdout: BinaryIO | None = None
     with_photo: bool = False
+    follow: Callable[[], object] = lambda: None
 
 
 def make_picture(
@@ -160,7 +161,7 @@ def _make(
     """Reads a photograph or animation and applies an operation; returns what it made and the bytes of its file."""
     source = job.source if job.frames is None else repeatable(job.source)
     if job.frames == ALL and source is not None and holds_animation(source):
-        return make_animation(source, job, operation, keeping.quality, computing, clock, warnings)
+        return make_animation(source, job, operation, keeping, computing, clock, warnings)
     photo = load_frame(source, job.frames) if isinstance(job.frames, int) else load_image(source)
     warnings += photo.notes
     if job.destination is None:
