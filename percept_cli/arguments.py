@@ -54,7 +54,7 @@ def current_arguments() -> Arguments:
                 further += _spell(parameter, value)
             else:
                 words += _spell(parameter, value)
-                if _may_name_file(parameter, context) and os.path.exists(str(value)):
+                if _may_name_file(parameter, context) and _is_ordinary(str(value)):
                     files.append(str(value))
     command = _names(context)
     line = (*command, *words, *further, "--", *inputs) if inputs else (*command, *words, *further)
@@ -94,3 +94,8 @@ def _may_name_file(parameter: Any, context: Any) -> bool:
     value = context.params.get(parameter.name)
     values = value if isinstance(value, (list, tuple)) else [value]
     return parameter.name in MAY_NAME_FILES or any(isinstance(each, Path) for each in values)
+
+
+def _is_ordinary(path: str) -> bool:
+    """Whether a path is a file or a folder, and no pipe or device, for which a reader would wait."""
+    return os.path.isfile(path) or os.path.isdir(path)

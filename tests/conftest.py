@@ -93,9 +93,15 @@ def style_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def surroundings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The environment of every command line here: no download, no cache of the user's, one thread."""
+    """The environment of every command line here: no download, no cache and no options of the user's, one thread."""
     home = tmp_path_factory.mktemp("home")
-    return {"PERCEPT_HOME": str(home), "PERCEPT_OFFLINE": "1", "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+    return {
+        "PERCEPT_HOME": str(home),
+        "PERCEPT_OFFLINE": "1",
+        "PERCEPT_NO_CONFIG": "1",
+        "OMP_NUM_THREADS": "1",
+        "COLUMNS": "200",
+    }
 
 
 def last_values(arguments: Sequence[object]) -> list[str]:

@@ -1,6 +1,5 @@
 """One entry that cannot be used is one line: the rest goes on, and nothing waits for a pipe."""
 
-import json
 import os
 import threading
 from collections.abc import Callable
@@ -17,7 +16,7 @@ from percept_cli.core.files.inputs import expand_inputs
 from percept_cli.core.files.outputs import plan_outputs
 from percept_cli.core.images.decode import load_image
 from percept_cli.errors import ImageError, UsageError
-from tests.conftest import pictures_in
+from tests.conftest import pictures_in, reported
 
 CPU = ("--device", "cpu")
 
@@ -47,7 +46,7 @@ def test_a_batch_goes_on_past_links_to_nowhere_pipes_and_folders(
     """Each bad entry has one line of its own and one of JSON; a pipe in a folder is no image; exit 3."""
     outcome = percept("stylize", "in", "-m", style_model, "-o", "out/", "--json", *CPU)
     assert outcome.code == 3, outcome.stderr
-    lines = [json.loads(line) for line in outcome.stdout.splitlines()]
+    lines = reported(outcome.stdout)
     assert [line["status"] for line in lines] == ["done", "failed", "failed", "failed", "done"]
     errors = [line for line in outcome.stderr.splitlines() if line.startswith("error: '")]
     assert [Path(line.split("'")[1]).name for line in errors] == list(BAD)

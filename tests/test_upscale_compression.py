@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from percept_cli.commands import upscale_work
 from percept_cli.core.generators import create_generator
 from percept_cli.core.images.decode import load_image
 from percept_cli.core.images.encode import save_image
@@ -121,7 +122,7 @@ def test_a_network_is_loaded_once_for_each_share(
         shares.append(options["photo_share"])
         return load_shipped_upscaler(*arguments, **options)
 
-    monkeypatch.setattr(blending, "load_shipped_upscaler", load)
+    monkeypatch.setattr(upscale_work, "load_shipped_upscaler", load)
     for quality in range(80, 101):
         write_gray(f"{quality}.jpg", quality=quality)
     assert percept("upscale", here, "--x2", "-o", "out/").code == 0

@@ -40,16 +40,16 @@ def test_an_output_that_appears_during_a_batch_fails_alone(
     percept: Callable, photos: Path, style_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its own line says what to do, the others are written, and the exit code is 3; with --overwrite all are."""
-    from percept_cli.commands import batch
+    from percept_cli.core.batches import pictures
 
-    real = batch.load_image
+    real = pictures.load_image
 
     def load(source: Path) -> object:
         if source.name == "lake.jpg":
             (tmp_path / "out" / "lake.png").write_bytes(b"another's")
         return real(source)
 
-    monkeypatch.setattr(batch, "load_image", load)
+    monkeypatch.setattr(pictures, "load_image", load)
     arguments = [
         "stylize", photos / "hill.png", photos / "lake.jpg", photos / "nested/road.png", "-m", style_model,
         "-o", f"{tmp_path / 'out'}/", "--name", "{stem}.png", "--device", "cpu",

@@ -12,7 +12,7 @@ from percept_cli.arguments import Arguments, current_arguments
 from percept_cli.commands.batch_options import Batch
 from percept_cli.commands.planning import check_jobs, refuse_missing
 from percept_cli.console import Console
-from percept_cli.core.batches.records import Entry, History, manifest_name, read_manifest
+from percept_cli.core.batches.records import Entry, History, manifest_name, read_manifests
 from percept_cli.core.batches.shards import is_in_shard
 from percept_cli.core.batches.work import Work, describe_work, why_again
 from percept_cli.core.files.frames import ALL
@@ -87,7 +87,7 @@ def plan_batch(
     manifest = batch.manifest_path(folder, manifest_name(batch.shard))
     if batch.resume and manifest is None:
         raise UsageError("--resume goes on from a manifest: give -o FOLDER/ for several images, or --manifest FILE.")
-    history = read_manifest(manifest) if batch.resume and manifest is not None else History()
+    history = read_manifests(manifest) if batch.resume and manifest is not None else History()
     if entries is None:
         jobs = plan_outputs(
             items, output, name=name, op=op, model=model, own=history.entries, frames=frames, **vars(existing)

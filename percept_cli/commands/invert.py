@@ -9,7 +9,7 @@ import typer
 
 from percept_cli import options, parsing
 from percept_cli.commands.batch_options import Batch
-from percept_cli.commands.invert_options import OF_LAYERS, OPTIMIZES, Search
+from percept_cli.commands.invert_options import METHOD, OF_LAYERS, ONE_LAYER, OPTIMIZES, Search
 from percept_cli.core import choices
 from percept_cli.core.pretrained.manifest import check_model, role_of
 from percept_cli.errors import UsageError
@@ -24,6 +24,7 @@ def invert(
         parsing.Names | None,
         parsing.names_option("conv5 is the last convolution of block 5.", "--layers"),
         OF_LAYERS,
+        ONE_LAYER,
     ] = None,
     method: Annotated[
         str | None,
@@ -32,6 +33,7 @@ def invert(
             choices.INVERSION_METHODS,
             "Optimize the picture, or compute it by a network. Default: optimize; with -m generator.",
         ),
+        METHOD,
     ] = None,
     model: Annotated[
         str | None,
@@ -41,6 +43,8 @@ def invert(
             help="A shipped inverter or a file of one, or of an autoencoder; these need no --layers.",
             autocompletion=parsing.complete_models("inverter"),
         ),
+        METHOD,
+        ONE_LAYER,
     ] = None,
     output: options.Output = None,
     name: options.Name = "{stem}_{op}.png",

@@ -13,8 +13,10 @@ from percept_cli.commands.batch_options import Batch
 from percept_cli.conditions import EffectIf, is_given
 from percept_cli.core import choices
 from percept_cli.core.losses.style_losses import STYLE_LOSSES
+from percept_cli.core.pretrained.manifest import role_of
 from percept_cli.core.strokes import AUTO, SMALLEST_PAINTING, painting_side, parse_stroke_or_auto
 from percept_cli.errors import UsageError
+from percept_cli.precedence import OneOf
 
 PREVIEW_EVERY = 10
 SMALLEST_SIZE = 16  # pixels
@@ -24,7 +26,9 @@ optimization_choice = partial(parsing.choice_option, rich_help_panel="Optimizati
 
 STYLES = EffectIf(lambda call: call.style or call.model is None, "A trained model is not optimized")
 # An option of the optimization alone: where one is given, that is what is done (see `choose_steps`).
-OPTIMIZES = EffectIf(lambda call: call.steps != 0, "--steps 0 is one pass, and optimizes nothing")
+OPTIMIZES = EffectIf(
+    lambda call: call.steps != 0, "--steps 0 is one pass, and optimizes nothing", asked=lambda call: call.steps
+)
 BLENDS = EffectIf(lambda call: len(call.style or ()) > 1, "One style is blended with nothing")
 SHOWS = EffectIf(
     lambda call: call.steps is None or call.steps >= PREVIEW_EVERY,
@@ -35,6 +39,9 @@ PASSES = EffectIf(
     lambda call: f"An optimization from --init {choose_init(call.init, call.loss)} begins without a network",
 )
 SAMPLES = EffectIf(lambda call: STYLE_LOSSES[call.loss].sampled, lambda call: f"--loss {call.loss} compares no points")
+STYLE = OneOf("style", when=lambda call: call.model is not None and role_of(call.model) != "any-style")
+PIXELS = OneOf("mask or size")
+PASS = OneOf("one pass", when=lambda call: call.stroke == AUTO and call.steps)
 
 
 def choose_init(init: str | None, loss: str) -> str:
@@ -53,10 +60,12 @@ def stylize(
             autocompletion=parsing.complete_models("style", "any-style"),
         ),
         PASSES,
+        STYLE,
     ] = None,
     style: Annotated[
         list[Path] | None,
         typer.Option("--style", help="A picture whose style is taken, in one pass; several are blended."),
+        STYLE,
     ] = None,
     output: options.Output = None,
     name: options.Name = "{stem}_{op}{ext}",
@@ -70,15 +79,19 @@ def stylize(
             help="How large strokes are: 2 is twice as large as in training, or as the painting's at --style-size; "
             "auto, for one pass: as in a picture of 512 pixels.",
         ),
+        PASS,
     ] = 1.0,
     mask: Annotated[
         Path | None,
         typer.Option(
             help="A picture: only where it is white the photograph changes. Or a folder of one for each photograph."
         ),
+        PIXELS,
     ] = None,
     size: Annotated[
-        int | None, typer.Option(min=SMALLEST_SIZE, help="Short side of the result, pixels. Default: the photograph's.")
+        int | None,
+        typer.Option(min=SMALLEST_SIZE, help="Short side of the result, pixels. Default: the photograph's."),
+        PIXELS,
     ] = None,
     steps: Annotated[
         int | None,
@@ -88,6 +101,7 @@ def stylize(
             "optimization.",
         ),
         STYLES,
+        PASS,
     ] = None,
     optimizer: Annotated[
         str, optimization_choice("optimizer", choices.STYLE_OPTIMIZERS, "With --style."), STYLES, OPTIMIZES

@@ -13,31 +13,39 @@ from percept_cli.core.images.tiles import OFF
 from percept_cli.core.inference.compression import parse_compression
 from percept_cli.core.pretrained.manifest import LOOKS, find_upscaler
 from percept_cli.errors import UsageError
+from percept_cli.precedence import OneOf
 
 if TYPE_CHECKING:
     from percept_cli.core.batches.pictures import Outcome
 
 DEFAULT_SCALE = 4
+FACTOR, NETWORK = OneOf("factor"), OneOf("network")
+# A model has its own factor; a model of a file stays where the command line names a factor, which may be that of the model.
+OF_MODEL = OneOf("factor of the model", side="factor")
 
 
 def upscale(
     photos: options.Inputs = None,
-    x2: Annotated[bool, typer.Option("--x2", help="Twice as wide and as high.")] = False,
-    x3: Annotated[bool, typer.Option("--x3", help="3 times.")] = False,
-    x4: Annotated[bool, typer.Option("--x4", help="4 times, the default.")] = False,
-    x8: Annotated[bool, typer.Option("--x8", help="8 times.")] = False,
+    x2: Annotated[bool, typer.Option("--x2", help="Twice as wide and as high."), FACTOR, OF_MODEL] = False,
+    x3: Annotated[bool, typer.Option("--x3", help="3 times."), FACTOR, OF_MODEL] = False,
+    x4: Annotated[bool, typer.Option("--x4", help="4 times, the default."), FACTOR, OF_MODEL] = False,
+    x8: Annotated[bool, typer.Option("--x8", help="8 times."), FACTOR, OF_MODEL] = False,
     scale: Annotated[
         float | None,
         typer.Option(help="Any factor above 1: the next larger network enlarges, then the result is resampled."),
+        FACTOR,
     ] = None,
-    width: Annotated[int | None, typer.Option(min=1, help="Width of the result in pixels.")] = None,
-    height: Annotated[int | None, typer.Option(min=1, help="Height of the result in pixels.")] = None,
+    width: Annotated[int | None, typer.Option(min=1, help="Width of the result in pixels."), FACTOR] = None,
+    height: Annotated[int | None, typer.Option(min=1, help="Height of the result in pixels."), FACTOR] = None,
     look: Annotated[
         str | None,
         parsing.choice_option("look", LOOKS, "The least error, or the look of a photograph."),
+        NETWORK,
     ] = None,
     blend: Annotated[
-        float | None, typer.Option(min=0.0, max=1.0, help="A look between the two: 0 is faithful, 1 natural.")
+        float | None,
+        typer.Option(min=0.0, max=1.0, help="A look between the two: 0 is faithful, 1 natural."),
+        NETWORK,
     ] = None,
     ensemble: Annotated[
         bool,
@@ -61,6 +69,8 @@ def upscale(
             help="A shipped upscaler or a file: percept's own, RealESRGAN_x4plus.pth and the like.",
             autocompletion=parsing.complete_models("upscaler"),
         ),
+        NETWORK,
+        OneOf("factor of the model", when=lambda call: False),
     ] = None,
     output: options.Output = None,
     name: options.Name = "{stem}_{op}{ext}",

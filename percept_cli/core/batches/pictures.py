@@ -114,9 +114,7 @@ def make_picture(
     warnings: list[str] = []
     try:
         with memory_errors("this image", "Close other programs, or shrink it first"):
-            if entry is not None and job.source is not None:
-                entry |= describe_file(job.source, "input")
-            made, data = _make(job, operation, keeping, computing, clock, warnings)
+            made, data = _make(job, operation, keeping, computing, clock, warnings, entry)
             _write(data, job, keeping, entry)
             clock.stop("writing")
     except (ImageError, MemoryShortage) as error:
@@ -157,12 +155,18 @@ def _make(
     computing: contextlib.AbstractContextManager,
     clock: Clock,
     warnings: list[str],
+    entry: Entry | None,
 ) -> tuple[Made, bytes]:
-    """Reads a photograph or animation and applies an operation; returns what it made and the bytes of its file."""
+    """Reads a photograph or animation and applies an operation; returns what it made and the bytes of its file.
+
+    entry: gets the facts of the input.
+    """
     source = job.source if job.frames is None else repeatable(job.source)
     if job.frames == ALL and source is not None and holds_animation(source):
+        _describe_input(job, entry)
         return make_animation(source, job, operation, keeping, computing, clock, warnings)
     photo = load_frame(source, job.frames) if isinstance(job.frames, int) else load_image(source)
+    _describe_input(job, entry)
     warnings += photo.notes
     if job.destination is None:
         keeping.check_pipe(pipe_extension(photo.format))
@@ -181,6 +185,12 @@ def _make(
         raise ImageError(f"'{job.destination}': {error}") from error
     warnings += notes
     return made, data
+
+
+def _describe_input(job: Job, entry: Entry | None) -> None:
+    """Adds the facts of the input, which was opened and so is known to be no pipe and no device."""
+    if entry is not None and job.source is not None:
+        entry.update(describe_file(job.source, "input"))
 
 
 def _encode(photo: Photo, job: Job, quality: int) -> tuple[bytes, tuple[str, ...]]:
