@@ -1,6 +1,7 @@
 """Animations come back frame by frame, with their times, loops and transparency, and damage is told by its frame."""
 
 import io
+import random
 import struct
 import weakref
 import zlib
@@ -127,6 +128,17 @@ def test_the_picture_for_other_programs_is_no_frame() -> None:
     assert durations == [50.0, 50.0]
     assert all(np.array_equal(opaque(drawing(number)), found[number]) for number in range(2))
     assert np.array_equal(load_frame(io.BytesIO(data), 1).levels(np.uint8), drawing(0))
+
+
+def test_wide_gray_frames_have_eight_bits() -> None:
+    """The frames of an APNG of 16 bits have 8, which a note on the first one tells."""
+    frames = [Image.fromarray(np.full((3, 4), 256 * level + 17, np.uint16)) for level in (0, 200)]
+    buffer = io.BytesIO()
+    frames[0].save(buffer, "PNG", save_all=True, append_images=frames[1:], duration=50)
+    with open_animation(buffer) as found:
+        first, second = (frame.photo for frame in found.frames)
+    assert [photo.levels(np.uint8)[0, 0].tolist() for photo in (first, second)] == [[0] * 3, [200] * 3]
+    assert (first.notes, second.notes) == (("16-bit image: only 8 bits are kept",), ())
 
 
 def test_a_frame_beyond_the_canvas_is_cut() -> None:
@@ -384,6 +396,25 @@ def test_a_wrong_code_is_told_by_its_frame(written: dict[str, bytes]) -> None:
     data[place + 13 : place + 17] = b"\xff" * 4
     with pytest.raises(ImageError, match=r"^Frame 4 of 6 of 'standard input' is damaged or incomplete: "):
         read(bytes(data))
+
+
+@pytest.mark.parametrize("extension", ALL)
+def test_any_damage_is_an_error_that_says_so(written: dict[str, bytes], extension: str) -> None:
+    """Bits that flip, and bytes that are lost or cut: an ImageError, or frames of one size where no checksum knows better."""
+    source, data = random.Random(extension), written[extension]
+    for _ in range(60):
+        changed, place = bytearray(data), source.randrange(len(data))
+        if source.random() < 0.5:
+            changed[place] ^= 1 << source.randrange(8)
+        else:
+            del changed[place : place + source.choice((1, 20, len(data)))]
+        try:
+            with open_animation(io.BytesIO(bytes(changed))) as found:
+                frames = list(found.frames)
+        except ImageError as error:
+            assert "Failed to decode frame" not in str(error)  # where Pillow counts from 0
+        else:
+            assert len({levels.photo.pixels.shape for levels in frames}) == 1
 
 
 # --- limits ---

@@ -158,6 +158,17 @@ def test_a_damaged_frame_is_named_and_the_batch_goes_on(percept: Percept, moving
     assert len(read(tmp_path / "out" / "moving.png")[0]) == 4
 
 
+def test_a_batch_of_animations_goes_on(percept: Percept, moving: Callable, tmp_path: Path) -> None:
+    """`--resume` leaves an animation that is done, and makes one that changed again."""
+    paths = [moving("gif"), moving("png")]
+    batch = ("upscale", *paths, "--x2", "--frames", "all", "-o", f"{tmp_path / 'out'}/", "--name", "{name}.png", *CPU)
+    assert percept(*batch).code == 0
+    drawing(0).save(paths[1], save_all=True, append_images=[drawing(3)], duration=50)
+    again = percept(*batch, "--resume", "--json").stdout.splitlines()
+    assert [json.loads(line)["status"] for line in again[:2]] == ["skipped", "done"]
+    assert len(read(tmp_path / "out" / "moving.png.png")[0]) == 2
+
+
 def test_an_animation_goes_through_pipes(start_percept: Callable[..., Popen[bytes]], moving: Callable) -> None:
     """Standard output gets the format that standard input had."""
     data = moving("gif").read_bytes()

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import re
 import sys
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
@@ -195,7 +196,9 @@ def _frames(image: ImageFile.ImageFile, stream: BinaryIO, name: str, total: int)
                 elapsed += duration
                 channels = channels_of(levels)
         except Exception as error:
-            raise explain(error, what, image.size) from error
+            # Pillow counts the frames of an AVIF from 0.
+            text = re.sub(r"^Failed to decode frame \d+: ", "", str(error))
+            raise explain(error if text == str(error) else RuntimeError(text), what, image.size) from error
         alpha = channels[:, 3:].contiguous() if channels.shape[1] == 4 else None
         common["notes"] += tuple(warned)
         yield Frame(Photo(channels[:, :3].contiguous(), alpha, **common), duration)
