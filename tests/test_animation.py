@@ -336,7 +336,7 @@ def test_an_animation_is_not_quietly_cut_to_a_frame(tmp_path: Path) -> None:
     save_animation(frames_of([drawing(0), drawing(1)]), path, plays=0)
     assert holds_animation(path)
     with pytest.raises(
-        ImageError, match=r"moving\.gif' holds 2 frames: stylize and upscale take --frames all, first or N"
+        ImageError, match=r"moving\.gif' holds 2 frames: stylize, upscale and invert take --frames all, first or N"
     ):
         load_image(path)
 

@@ -102,12 +102,23 @@ def test_what_stands_still_is_restyled_alike(percept: Percept, tmp_path: Path, s
     assert np.abs(one.astype(int) - alone).mean() < 12
 
 
+def test_every_frame_is_inverted(percept: Percept, moving: Callable, tmp_path: Path) -> None:
+    """By a shipped inverter, into an animated PNG of squares."""
+    invert = ("invert", moving("gif"), "-m", "compact-conv5_2", "--size", 64, *CPU, "--frames", "all")
+    outcome = percept(*invert, "-o", tmp_path / "out.png")
+    assert outcome.code == 0, outcome.stderr
+    frames, durations, _ = read(tmp_path / "out.png")
+    assert durations == DURATIONS
+    assert {levels.shape for levels in frames} == {(64, 64, 3)}
+    assert not np.array_equal(frames[0], frames[3])
+
+
 def test_without_a_choice_an_animation_is_refused(percept: Percept, moving: Callable) -> None:
     """With the option to give, and nothing is written."""
     source = moving("gif")
     outcome = percept("upscale", source, "--x2", *CPU)
     assert outcome.code == ExitCode.ALL_FAILED
-    assert "moving.gif' holds 4 frames: stylize and upscale take --frames all, first or N" in outcome.stderr
+    assert "moving.gif' holds 4 frames: stylize, upscale and invert take --frames all, first or N" in outcome.stderr
     assert list(source.parent.iterdir()) == [source]
 
 

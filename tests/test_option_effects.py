@@ -28,7 +28,7 @@ ALWAYS = {
     "upscale": BATCH
     + "photos x2 x3 x4 x8 scale width height look blend ensemble model output name tile histogram frames from_file overwrite "
     "skip_existing quality device precision threads quiet verbose json",
-    "invert": BATCH + "photos method model output name size from_file overwrite "
+    "invert": BATCH + "photos method model output name size frames from_file overwrite "
     "skip_existing quality seed device precision threads quiet verbose json",
     "compare": "first second probe seed device precision threads quiet verbose json",
     "doctor": "json",

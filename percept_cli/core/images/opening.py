@@ -102,7 +102,7 @@ def _refuse_several(image: ImageFile.ImageFile, name: str, animated: bool) -> No
         )
     if not animated:
         raise ImageError(
-            f"'{name}' holds {count} frame{'s' * (count > 1)}: stylize and upscale take --frames all, first or N, the "
+            f"'{name}' holds {count} frame{'s' * (count > 1)}: stylize, upscale and invert take --frames all, first or N, the "
             "number of one; for anything else save the ones you want as single images first, for instance with ffmpeg."
         )
 
