@@ -456,3 +456,15 @@ def test_checksums_are_those_of_the_specification(written: dict[str, bytes]) -> 
             numbers.append(int.from_bytes(content[:4], "big"))
         place += 12 + length
     assert numbers == list(range(11))
+
+
+@avif
+def test_the_tables_of_a_damaged_avif_cost_no_time(written: dict[str, bytes]) -> None:
+    """Numbers of 32 bits that claim four thousand million frames, chunks or runs are no loops of that length."""
+    data = bytearray(written[".avif"])
+    for kind in (b"stsz", b"stco", b"stsc"):
+        place = data.index(kind)
+        counts = place + (12 if kind == b"stsz" else 8)
+        data[counts : counts + 4] = b"\xff" * 4
+    with pytest.raises(ImageError):
+        read(bytes(data))

@@ -76,7 +76,7 @@ def test_each_frame_is_what_it_is_alone(percept: Percept, moving: Callable, tmp_
     source = moving("png")
     assert percept("upscale", source, "--x2", "--frames", "all", "-o", tmp_path / "all.png", *CPU).code == 0
     frames, _, _ = read(tmp_path / "all.png")
-    for number, given in enumerate(["first", "2", "3", "4"], 1):
+    for number, given in ((1, "first"), (3, "3")):
         single = tmp_path / f"{number}.png"
         assert percept("upscale", source, "--x2", "--frames", given, "-o", single, *CPU).code == 0
         assert np.array_equal(read(single)[0][0], frames[number - 1])

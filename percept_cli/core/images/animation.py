@@ -136,7 +136,11 @@ def open_animation(source: Path | BinaryIO | None, *, last: int | None = None) -
     opened = contextlib.ExitStack()
     image, stream, name = opened.enter_context(open_image(source, animated=True))
     try:
-        yield _start(image, stream, name, last)
+        try:
+            animation = _start(image, stream, name, last)
+        except Exception as error:
+            raise explain(error, f"'{name}'", image.size) from error
+        yield animation
     finally:
         # Without the error that may be passing: one of whoever takes the frames is not one of this file.
         opened.close()

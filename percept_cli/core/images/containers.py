@@ -46,6 +46,9 @@ def find_damage(stream: BinaryIO) -> Damage | None:
             return _webp_damage(stream)
         if start[4:] == b"ftypavis":
             return _avif_damage(stream.read())
+    except (IndexError, struct.error):  # of a header that is cut
+        return None
+    else:
         return None
     finally:
         stream.seek(position)
@@ -92,6 +95,8 @@ def _gif_damage(stream: BinaryIO) -> Damage | None:
         kind = stream.read(1)
         if kind == _GIF_TRAILER:
             return None
+        if kind == b"\0":  # between blocks, as some writers leave it and all readers skip it
+            continue
         if kind == _GIF_EXTENSION:
             stream.read(1)
         elif kind == _GIF_IMAGE:
@@ -143,14 +148,15 @@ def _avif_damage(data: bytes) -> Damage | None:
     ):
         return None
     sizes = tables[b"stsz"].start
-    total = _number(data, sizes + 8)
+    # Numbers of a damaged file may be anything: no table has more entries than the file has bytes.
+    total = min(_number(data, sizes + 8), len(data))
     fixed = _number(data, sizes + 4)
     chunks = tables[b"stco"].start
-    offsets = [_number(data, chunks + 8 + 4 * index) for index in range(_number(data, chunks + 4))]
+    offsets = [_number(data, chunks + 8 + 4 * index) for index in range(min(_number(data, chunks + 4), total))]
     runs = tables[b"stsc"].start
     entries = [
         (_number(data, runs + 8 + 12 * index) - 1, _number(data, runs + 12 + 12 * index))
-        for index in range(_number(data, runs + 4))
+        for index in range(min(_number(data, runs + 4), total))
     ]
     frame = 0
     for chunk, place in enumerate(offsets):
