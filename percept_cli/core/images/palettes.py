@@ -61,8 +61,10 @@ class Palettes:
         """
         if not len(self.palette):
             return False
+        if _exact(colors, self.palette) is not None:
+            return True
         if _few_colors(colors) is not None:
-            return _exact(colors, self.palette) is not None
+            return False
         some = _spread(colors, _FEWER)
         return _error(some, self.palette) <= _error(some, _cluster(some, refined=False))
 
