@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from percept_cli.core.batches.clock import Clock
-from percept_cli.core.files.formats import ANIMATED
+from percept_cli.core.files.formats import ANIMATED, find_animated
 from percept_cli.core.files.outputs import Job
 from percept_cli.core.images.animation import Animation, Frame, open_animation, sample_frames
 from percept_cli.core.images.encode import encode_animation
-from percept_cli.errors import ImageError, MemoryShortage
+from percept_cli.errors import ImageError, MemoryShortage, UsageError
 
 if TYPE_CHECKING:
     from percept_cli.core.batches.pictures import Keeping, Made, Operation
@@ -33,8 +33,13 @@ def make_animation(
 
     source: of the job, which can be opened several times. computing: entered for each frame. warnings: gets those of
     reading, computing and writing, each once. The result has the format of the destination, or for standard output that
-    of the source. Raises ImageError, UsageError and MemoryShortage, those of a frame with its number.
+    of the source. Raises ImageError and MemoryShortage, those of a frame with its number.
     """
+    if job.destination is not None:
+        try:
+            find_animated(job.destination.suffix)
+        except UsageError as error:  # of an input that was not known to be an animation before the work
+            raise ImageError(f"'{job.label}' cannot be written to '{job.destination}'. {error}") from error
     with computing:
         clock.start()
         change = operation.apply
