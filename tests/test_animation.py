@@ -254,9 +254,21 @@ def test_few_colors_are_exact() -> None:
     assert np.array_equal(found[1][..., :3], levels[:, ::-1])
 
 
+def test_hidden_colors_are_no_colors() -> None:
+    """What is transparent takes no place in the palette, and does not spoil the colors around it."""
+    levels = np.zeros((16, 16, 4), np.uint8)
+    levels[..., :3] = np.arange(200, 216)[:, None, None]
+    levels[4:9, 4:9, :3] = np.random.default_rng(0).integers(0, 256, (5, 5, 3))
+    levels[..., 3] = 255
+    levels[4:9, 4:9, 3] = 0
+    found, _, _ = read(encode_animation(frames_of([levels, levels]), ".gif", plays=0)[0])
+    assert np.array_equal(found[1], opaque(levels))
+
+
 def test_a_frame_may_be_wholly_transparent() -> None:
     """Also in the middle, where Pillow's writer of GIF begins a second file."""
-    pictures = [drawing(0, True), np.zeros((24, 33, 4), np.uint8), drawing(1, True)]
+    nothing = np.zeros((24, 33, 4), np.uint8)
+    pictures = [nothing, drawing(0, True), nothing, drawing(1, True), nothing]
     for extension in LOSSLESS:
         found, _, _ = read(encode_animation(frames_of(pictures), extension, plays=0, quality=100)[0])
         assert all(np.array_equal(a, b) for a, b in zip(pictures, found, strict=True)), extension

@@ -34,11 +34,15 @@ class Palettes:
         colors, opaque = levels[..., :3], np.ones(levels.shape[:2], bool)
         if levels.shape[2] == 4:
             opaque = levels[..., 3] >= OPAQUE_FROM
-            colors = colors * opaque[..., None]
-        if opaque.any() and not self._fits(colors[opaque]):
+        if not opaque.any():
+            self._seen = self._indices = None
+            return np.full(opaque.shape, TRANSPARENT, np.uint8)
+        if not self._fits(colors[opaque]):
             self.palette, self._seen, self._indices = self._widened(colors[opaque]), None, None
             self._exact = _exact(colors[opaque], self.palette) is not None
-        indices = map_colors(colors, self.palette) if opaque.any() else np.full(opaque.shape, TRANSPARENT, np.uint8)
+        # What is hidden gets a color of the palette, which has no error to spread.
+        colors = np.where(opaque[..., None], colors, self.palette[0])
+        indices = map_colors(colors, self.palette)
         if self._seen is not None and self._indices is not None:
             change = np.abs(colors.astype(np.int16) - self._seen).max(axis=-1)
             same = (change <= (0 if self._exact else TOLERANCE)) & (self._indices != TRANSPARENT)
