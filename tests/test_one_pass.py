@@ -16,11 +16,12 @@ from percept_cli.core.generators.feature_statistics import (
     transfer,
     transport,
 )
+from percept_cli.core.generators.style import StyleGenerator
 from percept_cli.core.generators.styled import StyledGenerator, bind_style
 from percept_cli.core.images.decode import load_image
 from percept_cli.core.images.photo import Photo, resize_image
-from percept_cli.core.inference.restyle import restyle
-from percept_cli.core.inference.run import measure_content, run_generator
+from percept_cli.core.inference.restyle import fit_to_frames, restyle
+from percept_cli.core.inference.run import measure_content, measure_frames, run_generator
 from percept_cli.core.optimization import style_transfer
 from percept_cli.core.optimization.style_transfer import StyleOptions, add_change, optimize_style
 from percept_cli.core.pretrained.building import build_generator
@@ -142,6 +143,69 @@ def test_statistics_of_tiles_are_those_of_the_whole(generator: StyledGenerator, 
     padded = nn.functional.pad(images, [0, 3, 0, 6], mode="reflect")
     merged = measure_content(generator, images, RUNTIME, 64)
     assert differences(merged, network.describe(padded)) < 1e-4
+
+
+@pytest.mark.parametrize("tile", ["off", 96])
+def test_what_stands_still_in_an_animation_stays_the_same(generator: StyledGenerator, tile: int | str) -> None:
+    """With the statistics of all frames, beyond the reach of what moves; with its own each frame differs everywhere."""
+    first = smooth(40, 320)
+    second = first.clone()
+    second[..., :40] = 1 - second[..., :40]
+    content = measure_frames(generator, [first, second], RUNTIME)
+    steady, own = (
+        [run_generator(generator, frame, RUNTIME, tile, given)[..., 40 + 144 :] for frame in (first, second)]
+        for given in (content, None)
+    )
+    torch.testing.assert_close(steady[0], steady[1], rtol=0, atol=1e-5)
+    assert (own[0] - own[1]).abs().mean() > 1 / 255
+
+
+def test_the_statistics_of_frames_are_those_of_all_their_pixels(generator: StyledGenerator) -> None:
+    """The mean over frames, whatever their order; those of equal frames are those of one."""
+    one, other = smooth(48, 64, seed=1), smooth(48, 64, seed=2)
+    alone = measure_content(generator, one, RUNTIME, 1024)
+    same, both, turned = (
+        measure_frames(generator, frames, RUNTIME) for frames in ([one, one], [one, other], [other, one])
+    )
+    assert differences(same, alone) < 1e-9
+    assert differences(both, turned) < 1e-9
+    torch.testing.assert_close(both.means[0], (alone.means[0] + generator.network.describe(other).means[0]) / 2)
+
+
+def test_a_restyled_frame_takes_the_statistics_of_all(generator: StyledGenerator) -> None:
+    """At another size and stroke they are those of the pictures that the network gets."""
+    photos = [Photo(smooth(80, 96, seed=seed)) for seed in (1, 2)]
+    same, content = fit_to_frames(generator, photos, RUNTIME, size=64, stroke=2)
+    expected = measure_frames(generator, [resize_image(photo.visible(64), 32, 39) for photo in photos], RUNTIME)
+    assert same is generator
+    assert content is not None
+    assert differences(content, expected) < 1e-9
+    own, shared = (
+        restyle(photos[0], generator, RUNTIME, size=64, stroke=2, content=each).pixels for each in (None, content)
+    )
+    assert (own - shared).abs().mean() > 1 / 255
+
+
+@pytest.mark.parametrize("norm", ["instance", "inner"])
+def test_instance_norms_are_held_for_all_frames(norm: str) -> None:
+    """What stands still stays the same; frames that are all alike are restyled as one picture; the network is as it was."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = StyleGenerator(0.25, norm).eval().requires_grad_(False)
+    first = smooth(64, 320)
+    second = first.clone()
+    second[..., :40] = 1 - second[..., :40]
+    alone = run_generator(network, first, RUNTIME)
+    held, content = fit_to_frames(network, [Photo(first), Photo(second)], RUNTIME)
+    assert content is None
+    steady, own = (
+        [run_generator(each, frame, RUNTIME)[..., 200:] for frame in (first, second)] for each in (held, network)
+    )
+    torch.testing.assert_close(steady[0], steady[1], rtol=0, atol=1e-5)
+    assert (own[0] - own[1]).abs().max() > 1e-3
+    same, _ = fit_to_frames(network, [Photo(first)] * 2, RUNTIME)
+    torch.testing.assert_close(run_generator(same, first, RUNTIME), alone, rtol=0, atol=1e-4)
+    assert torch.equal(run_generator(network, first, RUNTIME), alone)
 
 
 def test_the_stated_radius_is_the_smallest_multiple_that_holds(generator: StyledGenerator) -> None:

@@ -23,12 +23,12 @@ BATCH = "jobs memory dry_run manifest shard max_errors "
 # inputs is refused later (see the tests below).
 ALWAYS = {
     "stylize": BATCH
-    + "photos style output name strength keep_colors stroke mask size tile from_file overwrite skip_existing "
+    + "photos style output name strength keep_colors stroke mask size tile frames from_file overwrite skip_existing "
     "quality seed device precision threads quiet verbose json",
     "upscale": BATCH
-    + "photos x2 x3 x4 x8 scale width height look blend ensemble model output name tile histogram from_file overwrite "
+    + "photos x2 x3 x4 x8 scale width height look blend ensemble model output name tile histogram frames from_file overwrite "
     "skip_existing quality device precision threads quiet verbose json",
-    "invert": BATCH + "photos method model output name size from_file overwrite "
+    "invert": BATCH + "photos method model output name size frames from_file overwrite "
     "skip_existing quality seed device precision threads quiet verbose json",
     "compare": "first second probe seed device precision threads quiet verbose json",
     "doctor": "json",
