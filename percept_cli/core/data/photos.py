@@ -3,10 +3,13 @@
 import hashlib
 import importlib.util
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,12 +20,14 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from percept_cli.core.files.formats import PHOTOGRAPH_EXTENSIONS
-from percept_cli.core.files.inputs import is_special, list_images
+from percept_cli.core.files.inputs import is_special, list_paths
+from percept_cli.core.files.listing import FileList
 from percept_cli.core.images.decode import load_levels
 from percept_cli.errors import ImageError, UsageError
 
 CACHE_BYTES = 1 << 30
-READERS = 2
+# Threads that decode: two keep up with a processor that trains; a GPU wants as many as there are processors.
+FEWEST_READERS, MOST_READERS = 2, 16
 MOST_SHRINKING = 2.0
 SAMPLE_PHOTO = "chelsea.png"
 # The pictures in scikit-image that are photographs of scenes, not textures, plots, masks or microscopy
@@ -32,17 +37,17 @@ SAMPLE_PHOTOS = (
 )  # fmt: skip
 
 
-def find_photos(folders: Sequence[Path]) -> list[Path]:
+def find_photos(folders: Sequence[Path]) -> FileList:
     """All images in folders and their subfolders, sorted; a file stands for itself. Raises UsageError if there is none.
 
     Links that lead nowhere and folders that cannot be read are among them, so that they are reported as unreadable.
     """
-    photos: list[Path] = []
+    photos: list[str] = []
     for folder in folders:
         if os.path.isfile(folder):
-            photos.append(folder)
+            photos.append(str(folder))
         elif os.path.isdir(folder):
-            photos += list_images(folder, recursive=True, extensions=PHOTOGRAPH_EXTENSIONS, hidden_folders=True)
+            photos += list_paths(folder, recursive=True, extensions=PHOTOGRAPH_EXTENSIONS, hidden_folders=True)
         elif is_special(folder):
             raise UsageError(f"--data {folder}: this is a pipe or a device, give a file or a folder.")
         else:
@@ -51,19 +56,22 @@ def find_photos(folders: Sequence[Path]) -> list[Path]:
         raise UsageError(
             f"--data {' '.join(map(str, folders))}: no images found ({', '.join(sorted(PHOTOGRAPH_EXTENSIONS))})."
         )
-    return photos
+    return FileList(photos)
 
 
 def fingerprint(photos: Sequence[Path]) -> str:
     """A digest of the names and the sizes in bytes of photographs; of -1 where a link leads nowhere."""
-    listing = "\n".join(f"{photo.name} {_bytes_of(photo)}" for photo in photos)
-    # Names need not be valid in any encoding.
-    return hashlib.sha256(listing.encode(errors="surrogateescape")).hexdigest()[:16]
+    digest = hashlib.sha256()
+    for number, path in enumerate(photos.texts() if isinstance(photos, FileList) else map(os.fspath, photos)):
+        # Names need not be valid in any encoding.
+        line = ("\n" if number else "") + f"{os.path.basename(path)} {_bytes_of(path)}"
+        digest.update(line.encode(errors="surrogateescape"))
+    return digest.hexdigest()[:16]
 
 
-def _bytes_of(path: Path) -> int:
+def _bytes_of(path: str) -> int:
     try:
-        return path.stat().st_size
+        return os.stat(path).st_size
     except OSError:
         return -1
 
@@ -90,7 +98,7 @@ def sample_photo() -> Path:
     return path
 
 
-def training_photos(data: Sequence[Path] | None, product: str, announce: Callable[[str], None]) -> list[Path]:
+def training_photos(data: Sequence[Path] | None, product: str, announce: Callable[[str], None]) -> Sequence[Path]:
     """The photographs in the folders, or else the sample photographs, which is announced; product: what is trained."""
     if data:
         return find_photos(data)
@@ -123,6 +131,7 @@ class PhotoReader:
     unreadable: dict[Path, str] = field(default_factory=dict)
     _cache: dict[int, Image.Image] = field(default_factory=dict)
     _cached_bytes: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def read(self, index: int) -> Image.Image | None:
         """The photograph, or None if it cannot be read; its file and the reason are then added to `unreadable`."""
@@ -140,9 +149,11 @@ class PhotoReader:
         if excess > 1:
             photo = photo.resize((round(photo.width / excess), round(photo.height / excess)), Image.Resampling.BOX)
         weight = photo.width * photo.height * 3
-        if self._cached_bytes + weight <= CACHE_BYTES:
-            self._cache[index] = photo
-            self._cached_bytes += weight
+        with self._lock:
+            # The first ones stay: in epochs, those that were used last are needed last.
+            if index not in self._cache and self._cached_bytes + weight <= CACHE_BYTES:
+                self._cache[index] = photo
+                self._cached_bytes += weight
         return photo
 
     def read_next(self, order: Sequence[int] | NDArray[np.int64], position: int) -> Image.Image:
@@ -220,7 +231,14 @@ class Crops:
 def shuffled(count: int, seed: int, number: int) -> tuple[NDArray[np.int64], int]:
     """The order of `count` photographs in the epoch of example `number`, and its position there; each epoch has all once."""
     epoch, position = divmod(number, count)
-    return np.random.default_rng((seed, epoch, 1)).permutation(count), position
+    return _order(count, seed, epoch), position
+
+
+@lru_cache(maxsize=4)  # of two lists of pictures, while the readers go from one epoch to the next
+def _order(count: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    order = np.random.default_rng((seed, epoch, 1)).permutation(count)
+    order.setflags(write=False)
+    return order
 
 
 def first_examples(examples: Examples, most: int) -> Tensor:
@@ -248,22 +266,29 @@ def load_square(path: Path, side: int) -> Tensor:
 def batches_from(examples: Examples, batch: int, first: int, rank: int = 0, world: int = 1) -> Iterator[Tensor]:
     """The batches (batch, ...) of process `rank` of `world`, from batch number `first` on.
 
-    Threads read the next batches while the caller uses one; Pillow decodes without holding Python's lock.
+    Threads read the next examples while the caller uses a batch; Pillow decodes without holding Python's lock.
     """
-
-    def load(step: int) -> Tensor:
-        start = (step * world + rank) * batch
-        return torch.stack([examples[number] for number in range(start, start + batch)])
-
-    with ThreadPoolExecutor(READERS) as pool:
-        waiting: deque[Future[Tensor]] = deque()
+    readers = count_readers()
+    numbers = (
+        range(start, start + batch)
+        for start in ((step * world + rank) * batch for step in range(first, len(examples) // (batch * world)))
+    )
+    with ThreadPoolExecutor(readers) as pool:
+        # As many batches as give every reader an example, and one more.
+        loads = ([pool.submit(examples.__getitem__, number) for number in each] for each in numbers)
+        waiting = deque(islice(loads, 1 + -(-readers // batch)))
         try:
-            for step in range(first, len(examples) // (batch * world)):
-                waiting.append(pool.submit(load, step))
-                if len(waiting) > READERS:
-                    yield waiting.popleft().result()
             while waiting:
-                yield waiting.popleft().result()
+                batched = torch.stack([future.result() for future in waiting.popleft()])
+                waiting.extend(islice(loads, 1))
+                yield batched
         finally:
-            for future in waiting:
+            for future in (each for futures in waiting for each in futures):
                 future.cancel()
+
+
+def count_readers() -> int:
+    """The number of threads that read: the processors of this process, of several processes its part."""
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    share = processors // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    return min(MOST_READERS, max(FEWEST_READERS, share))

@@ -28,17 +28,20 @@ _FEW_BYTES = re.compile(r"\b[12] extraneous bytes")
 _GRAY = 1  # torchvision's number of the mode; brightness alone takes a third of the time
 
 
-def refuse_damaged(image: ImageFile.ImageFile, stream: BinaryIO, name: str) -> None:
+def refuse_damaged(image: ImageFile.ImageFile, stream: BinaryIO, name: str, *, inflating: bool = True) -> None:
     """Raises ImageError where the file of an image that was opened and not loaded is damaged.
 
     PNG: the checksums of all chunks, up to the last, and of the pixels. TIFF: the checksums of deflated strips and tiles,
     and those that are JPEGs. JPEG: what libjpeg warns of, as an early end or an impossible code. The other formats have
     no checksum, and their decoders refuse what they find. `stream` is left where it was.
+
+    inflating: whether the pixels of a PNG are decompressed for their own checksum, which takes as long as decoding them.
+    The checksums of its chunks find every damage of a file; this one finds a program that wrote a wrong one.
     """
     position = stream.tell()
     damage = ""
     if isinstance(image, PngImagePlugin.PngImageFile):
-        damage = _png_damage(stream)
+        damage = _png_damage(stream, inflating)
     elif isinstance(image, TiffImagePlugin.TiffImageFile):
         damage = _tiff_damage(image, stream)
     elif image.format in ("JPEG", "MPO"):
@@ -75,7 +78,7 @@ def _damaged(name: str, reason: object) -> ImageError:
     return ImageError(f"'{name}' is damaged or incomplete: {reason}.")
 
 
-def _png_damage(stream: BinaryIO) -> str:
+def _png_damage(stream: BinaryIO, inflating: bool) -> str:
     stream.seek(8)  # after the signature
     pixels = zlib.decompressobj()
     while True:
@@ -92,7 +95,7 @@ def _png_damage(stream: BinaryIO) -> str:
                 return "it ends before its last chunk"
             checksum = zlib.crc32(data, checksum)
             length -= len(data)
-            if kind == b"IDAT" and (damage := _inflate(pixels, data)):
+            if inflating and kind == b"IDAT" and (damage := _inflate(pixels, data)):
                 return damage
         if stream.read(4) != struct.pack(">I", checksum):
             return f"its chunk {kind.decode()} does not fit its checksum"
