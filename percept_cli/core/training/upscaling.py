@@ -101,7 +101,8 @@ def train_upscale(photos: Sequence[Path], run: Run, options: UpscaleTraining) ->
         with runtime.autocast():
             result = network(small)
         # Extractors and discriminators halve their maps on a grid: at one fixed place they would reward a pattern that fits it.
-        result, target = cut_alike(result, images, recipe.jitter, np.random.default_rng((options.seed, step, rank, 2)))
+        # The same in all processes: the cut of one that has the batches of all.
+        result, target = cut_alike(result, images, recipe.jitter, np.random.default_rng((options.seed, step, 0, 2)))
         parts = loss(result, target, target)
         if adversarial is not None:
             parts |= adversarial.generator_parts(result, target)
