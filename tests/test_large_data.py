@@ -5,15 +5,19 @@ import struct
 import sys
 import time
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
+from percept_cli.core.data import batches
 from percept_cli.core.data import photos as data
-from percept_cli.core.data.photos import batches_from, find_photos, fingerprint, shuffled
+from percept_cli.core.data.batches import batches_from
+from percept_cli.core.data.photos import Crops, PhotoReader, find_photos, fingerprint, shuffled
 from percept_cli.core.files.listing import FileList
 from percept_cli.core.images.decode import load_levels
 from percept_cli.errors import ImageError
@@ -98,7 +102,7 @@ def test_photographs_are_found_as_before(tmp_path: Path) -> None:
 
 def test_every_reader_has_an_example_to_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """Eight threads read batches of two at once, in order; a batch is made of examples, not by one thread."""
-    monkeypatch.setattr(data, "count_readers", lambda: 8)
+    monkeypatch.setattr(batches, "count_readers", lambda: 8)
 
     class Slow:
         unreadable: dict[Path, str] = {}  # noqa: RUF012
@@ -111,8 +115,8 @@ def test_every_reader_has_an_example_to_read(monkeypatch: pytest.MonkeyPatch) ->
             return torch.tensor(number)
 
     started = time.monotonic()
-    batches = list(batches_from(Slow(), 2, first=1))
-    assert torch.equal(torch.cat(batches), torch.arange(2, 32))
+    found = list(batches_from(Slow(), 2, first=1))
+    assert torch.equal(torch.cat(found), torch.arange(2, 32))
     assert time.monotonic() - started < 0.5 * 30 * 0.05  # 0.25 s for eight at once, 1.5 s for one
 
 
@@ -122,7 +126,7 @@ def test_the_readers_share_the_processors_of_a_machine(monkeypatch: pytest.Monke
     counts = []
     for processes in ("1", "4", "32"):
         monkeypatch.setenv("LOCAL_WORLD_SIZE", processes)
-        counts.append(data.count_readers())
+        counts.append(batches.count_readers())
     assert counts == [16, 8, 2]
 
 
@@ -148,3 +152,46 @@ def test_pixels_that_a_program_wrote_wrongly_are_no_training_data(tmp_path: Path
         path.write_bytes(_rewritten(png, wrong))
         with pytest.raises(ImageError, match="damaged or incomplete"):
             load_levels(path)
+
+
+def test_crops_of_a_photograph_come_in_steps_in_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is decoded once for its three steps, no batch of two processes has it twice, and all come once an epoch."""
+    for gray in range(16):
+        Image.new("RGB", (40, 40), (15 * gray, 0, 0)).save(tmp_path / f"{gray}.png")
+    monkeypatch.setattr(data, "CACHE_BYTES", 0)
+    decoded: list[Path] = []
+    monkeypatch.setattr(data, "load_levels", lambda path, side: decoded.append(path) or load_levels(path, side))
+    shared = {"photos": find_photos([tmp_path]), "size": 24, "seed": 4, "native": True}
+    crops = Crops(count=48, repeats=3, apart=4, **shared)
+    reds = [round(255 * crops[number][0].mean().item()) // 15 for number in range(48)]
+    steps = [tuple(reds[start : start + 4]) for start in range(0, 48, 4)]
+    assert steps[0] == steps[1] == steps[2] != steps[3] and steps[9] == steps[10] == steps[11]
+    assert all(len(set(step)) == 4 for step in steps)
+    assert list(range(16)) == sorted(red for step in steps[::3] for red in step)
+    assert len(decoded) == 16
+    plain = Crops(count=16, **shared)
+    assert [round(255 * plain[number][0].mean().item()) // 15 for number in range(16)] == [
+        red for step in steps[::3] for red in step
+    ]
+
+
+def test_of_threads_that_need_a_photograph_one_decodes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others wait for it, also where only those read last are kept; more of them are not."""
+    for number in range(3):
+        Image.new("RGB", (20, 20)).save(tmp_path / f"{number}.png")
+    monkeypatch.setattr(data, "CACHE_BYTES", 0)
+    decoded: list[Path] = []
+
+    def load_slowly(path: Path, side: int | None) -> Image.Image:
+        decoded.append(path)
+        time.sleep(0.05)
+        return load_levels(path, side)
+
+    monkeypatch.setattr(data, "load_levels", load_slowly)
+    reader = PhotoReader(find_photos([tmp_path]), recent=2)
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(reader.read, [0] * 8))
+    assert len(decoded) == 1
+    for index in (1, 0, 2, 0):
+        reader.read(index)
+    assert [path.name for path in decoded] == ["0.png", "1.png", "2.png", "0.png"]

@@ -36,6 +36,19 @@ def gather_over_processes(value: Tensor) -> Tensor:
     return processes * mean_over_processes(torch.cat(parts))
 
 
+def roll_over_processes(value: Tensor) -> Tensor:
+    """A tensor (N, ...) rolled by one along its first dimension, as a part of that of all processes in their order."""
+    if count_processes() == 1:
+        return value.roll(1, 0)
+    first = distributed.get_rank() * len(value)
+    return gather_over_processes(value).roll(1, 0)[first : first + len(value)]
+
+
+def is_true_anywhere(flag: bool, device: torch.device) -> bool:
+    """Whether a flag is set in any process; device: that of the training."""
+    return flag if count_processes() == 1 else mean_over_processes(torch.tensor(float(flag), device=device)).item() > 0
+
+
 class _Mean(torch.autograd.Function):
     """The mean over all processes; the gradient of a mean of losses is the mean of their gradients."""
 

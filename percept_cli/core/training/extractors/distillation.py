@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from percept_cli.core.data.photos import Crops, batches_from, find_photos, load_square
+from percept_cli.core.data.batches import batches_from
+from percept_cli.core.data.photos import Crops, find_photos, load_square
 from percept_cli.core.extractors import FeatureExtractor, create_architecture
 from percept_cli.core.extractors.compact import teacher_layers
 from percept_cli.core.losses.adversarial import LossAndParts

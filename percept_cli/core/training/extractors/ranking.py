@@ -12,8 +12,9 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
+from percept_cli.core.data.batches import first_examples
 from percept_cli.core.data.detail import draw_place, draw_side, gradient_energy
-from percept_cli.core.data.photos import PhotoReader, find_photos, first_examples, scale_crop, shuffled
+from percept_cli.core.data.photos import PhotoReader, find_photos, scale_crop, shuffled
 from percept_cli.core.images.decode import read_size
 from percept_cli.core.losses.adversarial import LossAndParts
 from percept_cli.core.processes import gather_over_processes

@@ -10,7 +10,7 @@ from typing import Any
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from percept_cli.core.data.photos import Examples, batches_from
+from percept_cli.core.data.batches import Examples, batches_from
 from percept_cli.core.files.atomic import atomic_write_bytes, sync_file
 from percept_cli.core.files.locks import FolderLock
 from percept_cli.core.files.outputs import check_model_output
