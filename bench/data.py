@@ -24,7 +24,7 @@ from torch import Tensor
 
 from percept_cli.core.data import photos as data
 from percept_cli.core.data.batches import Examples, batches_from, count_readers
-from percept_cli.core.data.photos import Crops, sample_photos, shuffled
+from percept_cli.core.data.photos import Crops, find_photos, fingerprint, sample_photos, shuffled
 from percept_cli.core.files.listing import FileList
 from percept_cli.core.images.decode import load_levels
 from percept_cli.core.images.integrity import refuse_damaged
@@ -63,6 +63,20 @@ def measure_list() -> Iterator[str]:
     yield (
         f"order of a picture      before {1e3 * drawn:7.1f} ms         after {1e3 * after:7.4f} ms "
         f"({1e3 * first:.0f} ms an epoch)"
+    )
+
+
+def measure_folder(count: int = 5000) -> Iterator[str]:
+    """The time to list a folder with everything in it and to take the digest of names and sizes, once for each process."""
+    with tempfile.TemporaryDirectory() as folder:
+        for number in range(count):
+            Path(folder, f"photograph-{number:07d}.jpg").touch()
+        listed = seconds(lambda: find_photos([Path(folder)]))
+        files = find_photos([Path(folder)])
+        digest = seconds(lambda: fingerprint(files))
+    yield (
+        f"a file of a folder      listed in {1e6 * listed / count:4.1f} us, its size in {1e6 * digest / count:4.1f} us, "
+        "where the system has the folder in memory"
     )
 
 
@@ -135,7 +149,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
     print(f"a million photographs; {os.cpu_count()} processors, {count_readers()} readers")
-    for line in measure_list():
+    for line in (*measure_list(), *measure_folder()):
         print(line, flush=True)
     for form in FORMATS:
         with tempfile.TemporaryDirectory() as folder:

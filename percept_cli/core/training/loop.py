@@ -261,9 +261,8 @@ def spread(network: nn.Module, accelerator: Accelerator) -> nn.Module:
             # Of a buffer with one channel both layouts are true, and broadcasting copies one onto the other in place,
             # which torch refuses.
             buffer.data = buffer.clone(memory_format=torch.contiguous_format)
-    # By itself, accelerate would move it to the first GPU.
-    if accelerator.num_processes > 1:
         normalize_over_processes(network)
+    # By itself, accelerate would move it to the first GPU.
     spread: nn.Module = accelerator.prepare_model(network, device_placement=False)
     return spread
 
