@@ -5,6 +5,8 @@ PHOTO := docs/photo.jpg
 OUT ?= runs/deepsim
 DEEPSIM = $(BIN)/python bench/deepsim.py $(foreach folder,$(DATA),--data $(folder)) --held-out $(HELD_OUT) $(OPTIONS)
 TRAINED = $(if $(TRAIN),-- $(TRAIN))
+# What is trained and measured here does not depend on options of the user's.
+export PERCEPT_NO_CONFIG := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-numerical test-slow lint bench bench-data bench-photographs bench-upscalers bench-styles bench-style-curve bench-deepsim models models-check pictures gallery

@@ -37,17 +37,28 @@ class Made:
 
 
 @dataclass(frozen=True)
+class Foreseen:
+    """The size of the result that an operation will make of a photograph, and about how many bytes of memory it takes."""
+
+    height: int
+    width: int
+    memory: int
+
+
+@dataclass(frozen=True)
 class Operation:
     """The work of a command on one photograph, with its networks in place.
 
-    apply: may be called by several threads at once where `passes` is True, which is for operations that are forward passes
-    and need neither random numbers nor the whole processor. bytes_per_pixel: of memory for a pixel of the photograph, about.
+    foresee, count_tiles: for a photograph's height and width; counting may load networks. passes: whether it is a forward
+    pass, of which a processor does several at a time better than one after another with all threads. `apply` is then called
+    by several threads at once.
     """
 
     apply: Callable[[Photo, Job], Made]
     runtime: Runtime
+    foresee: Callable[[int, int], Foreseen]
+    count_tiles: Callable[[int, int], int] = lambda height, width: 1
     passes: bool = True
-    bytes_per_pixel: int = 200
 
 
 @dataclass(frozen=True)
@@ -97,9 +108,10 @@ def make_picture(
     warnings: list[str] = []
     try:
         with memory_errors("this image", "Close other programs, or shrink it first"):
-            if entry is not None and job.source is not None:
-                entry |= describe_file(job.source, "input")
             photo = load_image(job.source)
+            if entry is not None and job.source is not None:
+                # Only now, when it is known to be no pipe and no device.
+                entry |= describe_file(job.source, "input")
             warnings += photo.notes
             if job.destination is None:
                 keeping.check_pipe(pipe_extension(photo.format))

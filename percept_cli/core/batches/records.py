@@ -65,6 +65,18 @@ def read_manifest(path: Path) -> History:
     return History(history.entries, run)
 
 
+def read_manifests(path: Path) -> History:
+    """What the manifest of a folder and those of its shards say together; each result is what one says is done."""
+    history = read_manifest(path)
+    if path.name.startswith(MANIFEST):
+        for other in sorted(path.parent.glob(f"{MANIFEST}*{SUFFIX}")):
+            further = read_manifest(other)
+            for output, entry in further.entries.items():
+                if entry["status"] == DONE or output not in history.entries:
+                    history.entries[output] = entry
+    return history
+
+
 def _read_lines(path: Path) -> Iterator[Entry]:
     with path.open("rb") as file:
         for line in file:
