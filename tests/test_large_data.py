@@ -195,3 +195,7 @@ def test_of_threads_that_need_a_photograph_one_decodes_it(tmp_path: Path, monkey
     for index in (1, 0, 2, 0):
         reader.read(index)
     assert [path.name for path in decoded] == ["0.png", "1.png", "2.png", "0.png"]
+    monkeypatch.setattr(data, "RECENT_BYTES", 20 * 20 * 3)  # of one
+    for index in (1, 1, 2, 1):
+        reader.read(index)
+    assert [path.name for path in decoded[4:]] == ["1.png", "2.png", "1.png"]

@@ -22,7 +22,8 @@ from percept_cli.core.files.listing import FileList
 from percept_cli.core.images.decode import load_levels
 from percept_cli.errors import ImageError, UsageError
 
-CACHE_BYTES = 1 << 30
+# Of decoded photographs: of the first ones, and of those that were read last
+CACHE_BYTES = RECENT_BYTES = 1 << 30
 MOST_SHRINKING = 2.0
 SAMPLE_PHOTO = "chelsea.png"
 # The pictures in scikit-image that are photographs of scenes, not textures, plots, masks or microscopy
@@ -107,7 +108,7 @@ class PhotoReader:
     """Photographs by their number, upright, 8-bit RGB over black, cached in memory up to `CACHE_BYTES`.
 
     short_side: larger photographs are shrunk to a short side of so many pixels; None keeps their size. recent: so many that
-    were read last are kept beside the cache, which holds the first ones.
+    were read last are kept beside the cache, which holds the first ones, up to `RECENT_BYTES`.
     """
 
     photos: Sequence[Path]
@@ -117,6 +118,7 @@ class PhotoReader:
     _cache: dict[int, Image.Image] = field(default_factory=dict)
     _cached_bytes: int = 0
     _recent: dict[int, Image.Image] = field(default_factory=dict)
+    _recent_bytes: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
     _reading: tuple[threading.Lock, ...] = field(
         default_factory=lambda: tuple(threading.Lock() for _ in range(64)), repr=False
@@ -148,8 +150,10 @@ class PhotoReader:
                 self._cached_bytes += weight
             elif self.recent:
                 self._recent[index] = photo
-                if len(self._recent) > self.recent:
-                    del self._recent[next(iter(self._recent))]
+                self._recent_bytes += weight
+                while len(self._recent) > self.recent or self._recent_bytes > RECENT_BYTES:
+                    oldest = self._recent.pop(next(iter(self._recent)))
+                    self._recent_bytes -= oldest.width * oldest.height * 3
         return photo
 
     def read_next(self, order: Sequence[int] | NDArray[np.int64], position: int) -> Image.Image:
