@@ -144,7 +144,7 @@ def test_two_processes_that_are_stopped_go_on_to_the_same_bits(
     torchrun: Callable, photos: Path, tmp_path: Path
 ) -> None:
     """Torchrun passes a SIGTERM on; both end after one step. Noise and dropout differ in each, and are drawn again alike."""
-    steps = 60
+    steps = 40
     command = (
         "-m", "percept_cli", "train", "autoencoder", "--variational", "--comparator-weights", "random", *ADVERSARY,
         "--size", 64, "--batch", 2, "--steps", steps, "--data", photos, "--device", "cpu", "--threads", 1, "-o",
