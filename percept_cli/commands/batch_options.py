@@ -1,5 +1,6 @@
 """The options of commands that work on many pictures."""
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,10 @@ def parse_memory(text: str) -> Bytes:
 
 def _option(help: str, *spellings: str, **more: Any) -> Any:
     return typer.Option(*spellings, help=help, rich_help_panel="Batches", **more)
+
+
+def _names_folders(call: Any) -> bool:
+    return bool(call.photos) and call.from_file is None and all(map(os.path.isdir, call.photos))
 
 
 @dataclass(frozen=True)
@@ -78,6 +83,12 @@ class Batch:
         EffectIf(lambda call: call.max_errors is None, "--max-errors says when to stop"),
     ] = False
     max_errors: Annotated[int | None, _option("Stop when so many pictures have failed.", min=1)] = None
+    watch: Annotated[
+        bool,
+        _option("Go on with the pictures that appear in the folders, until stopped by Ctrl-C.", "--watch"),
+        EffectIf(_names_folders, "--watch waits for pictures in folders, and something else is among the inputs"),
+        EffectIf(lambda call: not call.dry_run, "--dry-run does nothing that could be gone on with"),
+    ] = False
 
     @property
     def most_errors(self) -> int | None:

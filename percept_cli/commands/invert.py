@@ -102,7 +102,7 @@ def invert(
         output = output or "./"  # the folder of the sample is scikit-image's
         console.say(f"no image was given: {sample.name}, a sample photograph of scikit-image")
 
-    items = find_items(photos, listing)
+    items = find_items(photos, listing, batch)
 
     def plan_for(op: str, label: str, networks: Sequence[str]) -> "Plan":
         op = chosen.describe(op, "layer", "model")

@@ -216,7 +216,7 @@ def stylize(
         check_exists(picture, "--style")
     weights, extractor = parse_blend(blend, len(style or [])), extractor_source.choose()
     parsing.check_layers(extractor.architecture, losses.content_layers, losses.style_layers)
-    items = find_items(photos, listing)
+    items = find_items(photos, listing, batch)
     label = "_".join(filter(None, ("+".join(picture.stem for picture in style or []), model and Path(model).stem)))
     network = model
     if network is None and init == choices.ONE_PASS:

@@ -121,7 +121,7 @@ def upscale(
         raise UsageError("-m names one network, --look and --blend choose between the shipped ones: leave one out.")
     if look is not None and blend is not None:
         raise UsageError("--blend goes between the two looks: leave --look out.")
-    items = find_items(photos, listing)
+    items = find_items(photos, listing, batch)
     if wanted is None and model is None:
         wanted = Enlargement(factor=DEFAULT_SCALE, exact=True)
         console.say(f"no factor was given: --x{DEFAULT_SCALE}")

@@ -3,7 +3,7 @@
 import os
 import string
 import sys
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -82,17 +82,19 @@ def plan_outputs(
     model: str = "",
     others: Sequence[str] = (),
     own: Container[str] = (),
+    wanted: Callable[[InputItem], bool] = lambda item: True,
     overwrite: bool,
     skip_existing: bool,
 ) -> list[Job]:
-    """One job for each input, in order. Raises UsageError for all faults that can be found before any work.
+    """One job for each input that is wanted, in order. Raises UsageError for all faults that can be found before any work.
 
     output: a folder where it exists as one, ends in a slash or there are several inputs; else a file; `-` is standard
     output; None puts each result beside its input. name: the template of names in a folder, with the fields `rel` (the
     input's folder below the one that was searched), `stem`, `ext` (the input's extension, `.png` where percept cannot
     write it), `name` (the input's, with its own extension), `op` and `model`; a result lies in the folder `rel` unless
     `name` has that field. others: further extensions that the file `output` may have, as `.svg`. own: absolute paths of
-    results that an earlier run has made, and that may be replaced.
+    results that an earlier run has made, and that may be replaced. wanted: of the inputs that are not, only the names of
+    results are compared.
     """
     if overwrite and skip_existing:
         raise UsageError("--overwrite and --skip-existing exclude each other: give one of them.")
@@ -117,6 +119,7 @@ def plan_outputs(
         ]
     _refuse_shared(jobs, items, real_folders)
     done = _refuse_or_find_inputs(jobs, real_folders, skip_existing)
+    jobs = [job for job, item in zip(jobs, items, strict=True) if wanted(item)]
     jobs = _settle_existing(jobs, done, own, overwrite, skip_existing)
     for place in sorted({job.destination.parent for job in jobs if job.destination is not None and not job.skip}):
         prepare_folder(place)
