@@ -42,9 +42,9 @@ ALWAYS = {
     "train any-style": "paintings output data steps batch size smallest_crop smallest_painting learning_rate optimizer start "
     "content_weight style_weight tv_weight content_layers style_layers style_scales extractor extractor_weights seed device "
     "precision threads ema resume overwrite quiet verbose json",
-    "train upscale": "output data scale preset steps batch patch learning_rate optimizer start degradation pixel_weight "
-    "feature_weight texture_weight contextual_weight low_frequency_weight consistency_weight fourier_weight adversarial_weight "
-    "tv_weight seed device precision threads ema resume overwrite quiet verbose json",
+    "train upscale": "output data crops_per_photo scale preset steps batch patch learning_rate optimizer start degradation "
+    "pixel_weight feature_weight texture_weight contextual_weight low_frequency_weight consistency_weight fourier_weight "
+    "adversarial_weight tv_weight seed device precision threads ema resume overwrite quiet verbose json",
     "train translate": "output source target pairs match degrade steps batch size learning_rate optimizer "
     "generator width start pixel_weight feature_weight contextual_weight gram_weight low_frequency_weight content_weight "
     "adversarial_weight matching_weight tv_weight seed device precision threads ema resume overwrite quiet verbose json",

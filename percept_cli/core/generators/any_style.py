@@ -18,6 +18,7 @@ from percept_cli.core.generators.inversion import Doubling
 from percept_cli.core.generators.strips import convolve
 from percept_cli.core.generators.style import OUTPUT_RANGE, pad_to_multiple
 from percept_cli.core.images.tiles import Tile
+from percept_cli.core.processes import roll_over_processes
 
 # Of the input of `compact`
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -251,7 +252,7 @@ class AnyStyleGenerator(Generator):
         own = measure_statistics(features)
         if not self.training:
             return own
-        means, covariances = (tuple(each.roll(1, 0) for each in part) for part in (own.means, own.covariances))
+        means, covariances = (tuple(map(roll_over_processes, part)) for part in (own.means, own.covariances))
         return merge_statistics([own, Statistics(means, covariances)], [1 - self.plain_strokes, self.plain_strokes])
 
     def measure_part(self, images: Tensor, part: Tile, size: tuple[int, int]) -> tuple[Statistics, int]:

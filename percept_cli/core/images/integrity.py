@@ -28,17 +28,20 @@ _FEW_BYTES = re.compile(r"\b[12] extraneous bytes")
 _GRAY = 1  # torchvision's number of the mode; brightness alone takes a third of the time
 
 
-def refuse_damaged(image: ImageFile.ImageFile, stream: BinaryIO, name: str) -> None:
+def refuse_damaged(image: ImageFile.ImageFile, stream: BinaryIO, name: str, *, inflating: bool = True) -> None:
     """Raises ImageError where the file of an image that was opened and not loaded is damaged.
 
     PNG: the checksums of all chunks, up to the last, and of the pixels. TIFF: the checksums of deflated strips and tiles,
     and those that are JPEGs. JPEG: what libjpeg warns of, as an early end or an impossible code. The other formats have
     no checksum, and their decoders refuse what they find. `stream` is left where it was.
+
+    inflating: whether the pixels of a PNG are decompressed for their own checksum, which takes as long as decoding them.
+    The checksums of its chunks find every damage of a file; this one finds a program that wrote a wrong one.
     """
     position = stream.tell()
     damage = ""
     if isinstance(image, PngImagePlugin.PngImageFile):
-        _, damage = damage_of_png(stream)
+        _, damage = damage_of_png(stream, inflating)
     elif isinstance(image, TiffImagePlugin.TiffImageFile):
         damage = _tiff_damage(image, stream)
     elif image.format in ("JPEG", "MPO"):
@@ -75,10 +78,11 @@ def _damaged(name: str, reason: object) -> ImageError:
     return ImageError(f"'{name}' is damaged or incomplete: {reason}.")
 
 
-def damage_of_png(stream: BinaryIO) -> tuple[int, str]:
+def damage_of_png(stream: BinaryIO, inflating: bool = True) -> tuple[int, str]:
     """The first damage of a PNG, as a reason for a sentence, and in which frame of an animation, from 1, it is.
 
-    The frame is 0 for a still, or before the first frame; the reason is empty where there is no damage.
+    The frame is 0 for a still, or before the first frame; the reason is empty where there is no damage. inflating: whether
+    pixels are decompressed, to look for damage there too.
     """
     stream.seek(8)  # after the signature
     pixels = zlib.decompressobj()
@@ -100,7 +104,7 @@ def damage_of_png(stream: BinaryIO) -> tuple[int, str]:
                 return frame, "it ends before its last chunk"
             checksum = zlib.crc32(data, checksum)
             length -= len(data)
-            if kind in (b"IDAT", b"fdAT") and (damage := _inflate(pixels, data[skipped:])):
+            if inflating and kind in (b"IDAT", b"fdAT") and (damage := _inflate(pixels, data[skipped:])):
                 return frame, damage
             skipped = 0
         if stream.read(4) != struct.pack(">I", checksum):
