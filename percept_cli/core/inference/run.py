@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from percept_cli.core.generators.any_style import ENCODER_RADIUS
 from percept_cli.core.generators.base import Generator
+from percept_cli.core.generators.encoder import ENCODER_RADIUS
 from percept_cli.core.generators.feature_statistics import Statistics, merge_statistics
 from percept_cli.core.generators.one_style import OneStyleGenerator
 from percept_cli.core.generators.styled import StyledGenerator
@@ -19,7 +19,7 @@ USUAL_TILE = 1024  # pixels
 LARGEST_WHOLE = 1 << 22  # pixels; larger pictures are run in tiles by `auto`
 # Whose tiles need the statistics of the whole picture
 STYLED = (StyledGenerator, OneStyleGenerator)
-LARGEST_STYLED = 1 << 21  # the same of these, which keep the features of an encoder too
+STYLED_TILE = 2048  # pixels: each needs 144 more at its sides, and its levels are computed in strips
 
 
 @torch.inference_mode()
@@ -74,17 +74,16 @@ def pad_to_smallest(images: Tensor, generator: Generator) -> Tensor:
 def run_generator(generator: Generator, images: Tensor, runtime: Runtime, tile: int | str = AUTO) -> Tensor:
     """The result of a generator of scale 1 for images (N, C, H, W) in [0, 1]: (N, 3, H, W) in [0, 1] on the processor.
 
-    generator: placed by `Runtime.place_network`. tile: side of tiles in pixels, `off`, or `auto`, which is 1024 for images
-    of more than four megapixels. A generator whose tiles would not equal the whole (see `Generator.exact_halo`) always
+    generator: placed by `Runtime.place_network`. tile: side of tiles in pixels, `off`, or `auto`, which is 1024, or 2048
+    for the network of any style or of one of its styles, for images of more than four megapixels. A generator whose tiles would not equal the whole (see `Generator.exact_halo`) always
     runs without tiles.
     """
     height, width = images.shape[-2:]
     halo, styled = generator.exact_halo, isinstance(generator, STYLED)
-    largest = LARGEST_STYLED if styled else LARGEST_WHOLE
-    if halo is None or tile == OFF or (tile == AUTO and height * width <= largest):
+    if halo is None or tile == OFF or (tile == AUTO and height * width <= LARGEST_WHOLE):
         return run_whole(generator, images, runtime).clamp(0, 1)
     result = images.new_empty((len(images), 3, height, width))
-    side = USUAL_TILE if isinstance(tile, str) else tile
+    side = tile if not isinstance(tile, str) else STYLED_TILE if styled else USUAL_TILE
     content = measure_content(generator, images, runtime, side) if isinstance(generator, STYLED) else None
     for planned in plan_tiles(height, width, side, halo, multiple=generator.size_multiple):
         further = () if content is None else (content, (planned.source.top, planned.source.left))
