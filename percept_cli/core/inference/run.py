@@ -74,9 +74,9 @@ def pad_to_smallest(images: Tensor, generator: Generator) -> Tensor:
 def run_generator(generator: Generator, images: Tensor, runtime: Runtime, tile: int | str = AUTO) -> Tensor:
     """The result of a generator of scale 1 for images (N, C, H, W) in [0, 1]: (N, 3, H, W) in [0, 1] on the processor.
 
-    generator: placed by `Runtime.place_network`. tile: side of tiles in pixels, `off`, or `auto`, which is 1024, or 2048
-    for the network of any style or of one of its styles, for images of more than four megapixels. A generator whose tiles would not equal the whole (see `Generator.exact_halo`) always
-    runs without tiles.
+    generator: placed by `Runtime.place_network`. tile: side of tiles in pixels, `off`, or `auto`: for images of more than
+    four megapixels 1024, or 2048 where tiles need the statistics of the whole. A generator whose tiles would not equal the
+    whole (see `Generator.exact_halo`) always runs without tiles.
     """
     height, width = images.shape[-2:]
     halo, styled = generator.exact_halo, isinstance(generator, STYLED)
