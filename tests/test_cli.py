@@ -21,7 +21,7 @@ from percept_cli.core.images.decode import load_image
 from percept_cli.core.pretrained.files import load_weights_and_metadata, save_weights
 from percept_cli.core.pretrained.manifest import shipped_models
 from percept_cli.errors import ExitCode, Interrupted
-from tests.conftest import ROOT
+from tests.conftest import ROOT, reported
 
 HEAVY = {"torch", "torchvision", "accelerate", "numpy", "PIL"}
 # Runs the arguments as `percept` and says on stderr which of the heavy packages that loaded.
@@ -56,7 +56,9 @@ def name_of(value: object) -> str | None:
 
 
 def files_below(folder: Path) -> list[str]:
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    return sorted(
+        path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file() and path.suffix != ".jsonl"
+    )
 
 
 def size_of(path: Path) -> tuple[int, int]:
@@ -387,7 +389,7 @@ def test_one_bad_file_of_three_is_3_and_the_others_are_done(tree: Path, style_mo
     assert outcome.code == 3
     assert files_below(tree / "out") == ["hill_blobs.png", "lake_blobs.jpg"]
     assert "broken.jpg" in outcome.stderr and "1 of 3 images failed" in outcome.stderr
-    lines = [json.loads(line) for line in outcome.stdout.splitlines()]
+    lines = reported(outcome.stdout)
     assert [(Path(line["source"]).name, line["status"]) for line in lines] == [
         ("broken.jpg", "failed"), ("hill.png", "done"), ("lake.jpg", "done"),
     ]  # fmt: skip

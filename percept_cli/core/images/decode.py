@@ -3,7 +3,6 @@
 import contextlib
 import io
 import logging
-import threading
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
@@ -21,6 +20,7 @@ from percept_cli.core.images.compression import file_quality
 from percept_cli.core.images.integrity import load_pixels, refuse_damaged
 from percept_cli.core.images.photo import Photo, quantize, unpremultiply
 from percept_cli.core.images.sources import open_stream
+from percept_cli.core.images.warnings import noted_warnings
 from percept_cli.core.runtime import CPU, fitting_size, free_memory, is_out_of_memory
 from percept_cli.errors import ImageError
 
@@ -32,9 +32,6 @@ MAX_PIXELS = 500_000_000
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
-# The photograph has a note instead; that of damaged EXIF data is percept's own.
-warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
-_OWN_NOTES = ("TiffImagePlugin",)
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 _ROWS = 64
@@ -53,7 +50,7 @@ def load_image(source: Path | BinaryIO | None, *, enough: int | None = None) -> 
     checksum finds any of its pixels damaged.
     """
     notes: list[str] = []
-    with _noted_warnings(notes), _opened(source) as (image, stream, name):
+    with noted_warnings(notes), _opened(source) as (image, stream, name):
         photo = _to_photo(image, stream, name, None if enough is None else round(1.5 * enough))
     return replace(photo, notes=(*photo.notes, *notes)) if notes else photo
 
@@ -64,7 +61,7 @@ def load_levels(path: Path, short_side: int | None = None) -> Image.Image:
     short_side: a short side in pixels to which the picture will be shrunk. A JPEG of at least twice that size is decoded
     at a half, a quarter or an eighth of its size, with a short side of at least `short_side`.
     """
-    with _noted_warnings([]), _opened(path) as (image, stream, name):
+    with noted_warnings([]), _opened(path) as (image, stream, name):
         if sixteen_bit.bits_per_channel(image, stream) > 8:
             return Image.fromarray(quantize(_to_photo(image, stream, name, short_side).visible(), np.uint8))
         refuse_damaged(image, stream, name)
@@ -81,27 +78,8 @@ def load_levels(path: Path, short_side: int | None = None) -> Image.Image:
 
 def read_size(path: Path) -> tuple[int, int]:
     """The (width, height) of a picture as stored, from its header alone. Raises as `load_image`."""
-    with _noted_warnings([]), _opened(path) as (image, _, _):
+    with noted_warnings([]), _opened(path) as (image, _, _):
         return image.size
-
-
-@contextlib.contextmanager
-def _noted_warnings(notes: list[str]) -> Iterator[None]:
-    """A context in which Pillow's warnings become one note. In threads they are not shown: Python's filters are of all."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.filterwarnings("always", category=UserWarning, module=r"PIL\.")
-        yield
-    of_pillow = [warning for warning in caught if Path(warning.filename).parent.name == "PIL"]
-    for warning in caught:
-        if warning not in of_pillow:
-            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
-    own = [warning for warning in of_pillow if Path(warning.filename).stem not in _OWN_NOTES]
-    if own:
-        more = f" (and {len(own) - 1} more warnings)" if len(own) > 1 else ""
-        notes.append(f"Pillow warns: {str(own[0].message).rstrip('.')}{more}")
 
 
 @contextlib.contextmanager
