@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 STRIP_PIXELS = 1 << 18
 WHOLE_PIXELS = 1 << 21  # largest map that is computed as a whole
-CACHED_PIXELS = 1 << 17  # of a strip of `in_strips`
+CACHED_PIXELS = 1 << 17  # of a strip of `in_strips` on a processor
 # Rows around a strip of `in_strips`: an enlargement by 2, and seven convolutions of 3x3. Even, for maps of half the size.
 HALO = 8
 
@@ -92,7 +92,8 @@ def in_strips(compute: Callable[..., Tensor], *maps: Tensor) -> Tensor:
     edges of what it gets, which are those of the whole where a strip ends there.
     """
     height, width = maps[0].shape[-2:]
-    rows = max(2 * HALO, CACHED_PIXELS // width // 2 * 2)
+    pixels = CACHED_PIXELS if maps[0].device.type == "cpu" else WHOLE_PIXELS  # a GPU is slow at small maps
+    rows = max(2 * HALO, pixels // width // 2 * 2)
     if height <= rows:
         return compute(*maps)
     result: Tensor | None = None
