@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 # Of memory for a pixel: of the photograph and its result with their copies, and of what the network has in work
 PHOTO_BYTES, NETWORK_BYTES = 60, 600
-LARGEST_WORK = 1 << 21  # pixels that a network has in work, where it runs in tiles
+LARGEST_WORK = 1 << 22  # pixels that a network has in work, where it runs in tiles
 
 
 @dataclass(frozen=True)
