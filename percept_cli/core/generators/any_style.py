@@ -93,7 +93,7 @@ class AnyStyleGenerator(Generator):
         stages = []
         for level, (width, deeper) in enumerate(zip(widths, (*widths[1:], 0), strict=True)):
             stages.append(Stage(LEVELS[level] + deeper + (noise if level else 0), width, BLOCKS[level]))
-            if level:
+            if level and noise:
                 side = NOISE_SIDES[level - 1]
                 self.register_buffer(f"noise_{level}", torch.randn(1, noise, side, side, generator=random))
         self.stages = nn.ModuleList(stages)
@@ -160,7 +160,7 @@ class AnyStyleGenerator(Generator):
         inputs = [moved]
         if decoded is not None:
             inputs.append(self.enlarge(decoded))
-        if level:
+        if level and self.arguments["noise"]:
             inputs.append(self.noise(level, moved, origin))
         return torch.cat(inputs, dim=1)
 
