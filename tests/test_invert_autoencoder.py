@@ -15,6 +15,7 @@ from percept_cli.core.images.sixteen_bit import ENCODERS
 from percept_cli.core.pretrained.files import save_weights
 from percept_cli.core.pretrained.manifest import role_of
 from percept_cli.errors import ModelError
+from tests.conftest import reported
 
 CPU = ("--device", "cpu", "--threads", 1, "--precision", "fp32")
 
@@ -75,7 +76,7 @@ def test_many_inputs_and_a_bad_one(percept: Callable, photos: Path, here: Path) 
     arguments = ("bad.png", photos, "-r", "-m", "small.safetensors", "--method", "generator", *CPU)
     outcome = percept("invert", *arguments, "-o", "out/", "--json")
     assert outcome.code == 3
-    assert [json.loads(line)["status"] for line in outcome.stdout.splitlines()] == ["failed", *["done"] * 4]
+    assert [line["status"] for line in reported(outcome.stdout)] == ["failed", *["done"] * 4]
     assert levels_of(here / "out" / "nested" / "deep" / "shore_small_method-generator.png").shape == (70, 81, 3)
 
 

@@ -12,7 +12,8 @@ from torch import nn
 
 from percept_cli.core.data.photos import find_photos
 from percept_cli.core.generators import create_generator
-from percept_cli.core.generators.any_style import AnyStyleGenerator, Encoder
+from percept_cli.core.generators.any_style import AnyStyleGenerator
+from percept_cli.core.generators.encoder import Encoder
 from percept_cli.core.generators.feature_statistics import blend_statistics
 from percept_cli.core.generators.one_style import OneStyleGenerator, fix_style, with_forms, without_noise
 from percept_cli.core.images.decode import load_image

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from percept_cli.commands import upscale_work
 from percept_cli.core.generators import create_generator
 from percept_cli.core.images.decode import load_image
 from percept_cli.core.images.encode import save_image
@@ -21,6 +22,7 @@ from percept_cli.core.pretrained import blending, manifest
 from percept_cli.core.pretrained.blending import BlendedUpscaler, load_shipped_upscaler, photo_share
 from percept_cli.core.pretrained.files import save_weights, sha256_of
 from percept_cli.core.runtime import choose_runtime
+from tests.conftest import reported
 
 FP32 = ("--device", "cpu", "--precision", "fp32", "--threads", 1)
 # Levels that the networks add to the bicubic enlargement: scale, look, input. 3 times there is no network for photographs.
@@ -97,7 +99,7 @@ def test_each_picture_of_a_batch_gets_its_own_share(here: Path, percept: Callabl
         "upscale", *cases, "--x2", "--look", "faithful", "-o", "out/", "--name", "{name}.png", "--json", *FP32
     )
     assert outcome.code == 0, outcome.stderr
-    lines = [json.loads(line) for line in outcome.stdout.splitlines()]
+    lines = reported(outcome.stdout)
     assert [(line["compression"], line["photo_share"]) for line in lines] == list(cases.values())
     for name, (_, share) in cases.items():
         assert added(f"out/{name}.png") == 40 * share, name
@@ -120,7 +122,7 @@ def test_a_network_is_loaded_once_for_each_share(
         shares.append(options["photo_share"])
         return load_shipped_upscaler(*arguments, **options)
 
-    monkeypatch.setattr(blending, "load_shipped_upscaler", load)
+    monkeypatch.setattr(upscale_work, "load_shipped_upscaler", load)
     for quality in range(80, 101):
         write_gray(f"{quality}.jpg", quality=quality)
     assert percept("upscale", here, "--x2", "-o", "out/").code == 0
@@ -137,7 +139,7 @@ def test_a_webp_and_a_cut_of_a_jpeg_are_known_too(here: Path, percept: Callable)
     names = ("photo.webp", "scan.png", "clean.png")
     outcome = percept("upscale", *names, "--x2", "-o", "out/", "--json", *FP32)
     assert outcome.code == 0, outcome.stderr
-    webp, scan, clean = (json.loads(line) for line in outcome.stdout.splitlines())
+    webp, scan, clean = reported(outcome.stdout)
     assert f"photo.webp: WebP like a JPEG of quality {webp['compression']}: network for photographs" in outcome.stderr
     assert "scan.png: blocks of a JPEG of about quality 60 found: network for photographs" in outcome.stderr
     assert (scan["compression"], scan["photo_share"]) == (60, 1)

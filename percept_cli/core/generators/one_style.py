@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from percept_cli.core.generators.any_style import LEVELS, NOISE, WIDTHS, AnyStyleGenerator, ModulatedBlock
+from percept_cli.core.generators.any_style import NOISE, WIDTHS, AnyStyleGenerator, ModulatedBlock
+from percept_cli.core.generators.encoder import LEVELS
 from percept_cli.core.generators.feature_statistics import Statistics
 
 FORM = 2.0  # deviation of the Gaussian that smooths noise, units of the deepest level

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from percept_cli.core.generators.any_style import ENCODER_CHANNELS, AnyStyleGenerator
+from percept_cli.core.generators.any_style import AnyStyleGenerator
+from percept_cli.core.generators.encoder import ENCODER_CHANNELS
 from percept_cli.core.generators.feature_statistics import Statistics, blend_statistics
 from percept_cli.core.generators.one_style import OneStyleGenerator, fix_style, with_forms, without_noise
 from percept_cli.core.pretrained.extractors import COMPACT

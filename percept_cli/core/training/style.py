@@ -7,7 +7,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from percept_cli.core.data.photos import Crops, first_examples, photo_settings
+from percept_cli.core.data.batches import first_examples
+from percept_cli.core.data.photos import Crops, photo_settings
 from percept_cli.core.generators import Generator
 from percept_cli.core.losses.adversarial import LossAndParts
 from percept_cli.core.losses.scaling import is_typical

@@ -13,6 +13,7 @@ from percept_cli.conditions import Call, EffectIf
 from percept_cli.console import Console
 from percept_cli.core.pretrained.manifest import check_model
 from percept_cli.parsing import check_layers
+from percept_cli.precedence import OneOf
 
 if TYPE_CHECKING:
     from percept_cli.core.optimization.style_transfer import StyleOptions
@@ -35,6 +36,7 @@ NO_AXIS = EffectIf(
     lambda call: not any((axis or "").partition("=")[0].strip() == "steps" for axis in (call.rows, call.columns)),
     "steps is an axis already",
 )
+STYLE = OneOf("style")
 
 
 def sweep(
@@ -44,12 +46,13 @@ def sweep(
         typer.Option(
             metavar="NAME=A,B,...",
             help="With --style: style-weight, content-weight, tv-weight, style-size, style-scales, style-layers and "
-            "content-layers (each joined by +), loss, init, steps, strength, style. Of trained ones: model, strength.",
+            "content-layers (each joined by +), loss, init, steps, strength, stroke, style. Of trained ones: model, strength, "
+            "stroke.",
         ),
     ] = None,
     columns: Annotated[str | None, typer.Option(metavar="NAME=A,B,...", help="Another of these.")] = None,
-    style: Annotated[list[Path] | None, typer.Option("--style", help="The style; several are blended.")] = None,
-    model: Annotated[str | None, typer.Option("-m", "--model", help="A trained style instead.")] = None,
+    style: Annotated[list[Path] | None, typer.Option("--style", help="The style; several are blended."), STYLE] = None,
+    model: Annotated[str | None, typer.Option("-m", "--model", help="A trained style instead."), STYLE] = None,
     output: SheetFile = None,
     size: Annotated[
         int, typer.Option(min=16, help="Short side of each picture, pixels. Smaller pictures have coarser strokes.")
@@ -75,7 +78,7 @@ def sweep(
 
     percept visualize sweep photo.jpg --style painting.jpg --rows style-weight=0.3,1,3 --columns style-size=128,256
 
-    percept visualize sweep photo.jpg --rows model=wave,udnie --columns strength=0.3,0.6,1
+    percept visualize sweep photo.jpg --rows model=wave,udnie --columns stroke=0.5,1,2
 
     percept visualize sweep photo.jpg --style painting.jpg --rows loss=gram,contextual --columns content-layers=relu2_2,relu3_3
     """

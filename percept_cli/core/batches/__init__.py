@@ -1,0 +1,1 @@
+"""Many pictures through one operation: planned, computed side by side, recorded."""
