@@ -21,7 +21,7 @@ from percept_cli.core.batches.pictures import STAGES, Keeping, Operation, Outcom
 from percept_cli.core.batches.pipeline import MemoryGate, run_pipeline
 from percept_cli.core.batches.records import RUN, ManifestWriter
 from percept_cli.core.files.outputs import Job, create_folders
-from percept_cli.core.images.decode import read_size
+from percept_cli.core.images.animation import read_shape
 from percept_cli.core.images.photo import Photo
 from percept_cli.core.images.warnings import warnings_in_threads
 from percept_cli.core.runtime import CPU, free_memory, release_memory
@@ -67,9 +67,14 @@ def run_batch(
     watching = plan.coming is not None
     tally = Tally(len(plan.jobs) - len(todo) if watching else len(plan.jobs), len(plan.jobs) - len(todo))
     failures = Failures(console, "source")
-    with _keeping(plan, quality, show, console) as keeping, console.progress(
-        len(todo), "image", shown=len(todo) > 1
-    ) as progress:  # fmt: skip
+    frames = _frames_alone(todo)
+    total, unit = (frames, "frame") if frames > 1 else (len(todo), "image")
+    with (
+        _keeping(plan, quality, show, console) as keeping,
+        console.progress(total, unit, shown=total > 1) as progress,
+    ):
+        if frames > 1:
+            keeping = replace(keeping, follow=progress.advance)
         workers = choose_workers(operation, plan)
         outcomes = _outcomes(plan, operation, keeping, workers)
         with contextlib.closing(outcomes), _told_when_stopped(plan, tally, workers, console):
@@ -78,10 +83,20 @@ def run_batch(
                 _report(outcome, len(plan.jobs), failures, console, show)
                 tally.add(outcome)
                 each(outcome)
-                progress.advance(1)
+                if frames == 1:
+                    progress.advance(1)
                 if plan.batch.most_errors is not None and len(failures.inputs) >= plan.batch.most_errors:
                     break
     _finish(plan, tally, failures, workers, console)
+
+
+def _frames_alone(todo: list[Job]) -> int:
+    """The frames of the only job, which are then followed; 1 where there are several, or it is not an animation."""
+    if len(todo) > 1 or todo[0].source is None or todo[0].frames is None:
+        return 1
+    with contextlib.suppress(ImageError):  # it fails when it is read
+        return read_shape(todo[0].source, todo[0].frames)[2]
+    return 1
 
 
 def choose_workers(operation: Operation, plan: Plan) -> int:
@@ -101,7 +116,7 @@ def choose_workers(operation: Operation, plan: Plan) -> int:
     for job in plan.jobs[:: max(1, len(plan.jobs) // SAMPLED)]:
         with contextlib.suppress(ImageError):  # it fails in its turn
             if job.source is not None:
-                width, height = read_size(job.source)
+                width, height, _ = read_shape(job.source, job.frames)
                 largest = max(largest, operation.foresee(height, width).memory)
     budget = plan.batch.memory or psutil.virtual_memory().total // 2
     return max(1, min(torch.get_num_threads(), budget // largest, most))
@@ -129,7 +144,7 @@ def _outcomes(plan: Plan, operation: Operation, keeping: Keeping, workers: int) 
         needed = 0
         with contextlib.suppress(ImageError):  # it fails when it is read
             if job.source is not None:
-                width, height = read_size(job.source)
+                width, height, _ = read_shape(job.source, job.frames)
                 needed = operation.foresee(height, width).memory
         with gate.holding(needed):
             outcome = make_picture(job, operation, keeping, computing)

@@ -16,6 +16,7 @@ from percept_cli.core.batches.records import Entry, History, manifest_name, read
 from percept_cli.core.batches.shards import is_in_shard
 from percept_cli.core.batches.watching import Watcher
 from percept_cli.core.batches.work import Work, describe_work, why_again
+from percept_cli.core.files.frames import ALL
 from percept_cli.core.files.inputs import InputItem, expand_inputs, list_images
 from percept_cli.core.files.outputs import Job, is_folder_output, plan_outputs
 from percept_cli.errors import UsageError
@@ -90,6 +91,7 @@ def plan_batch(
     existing: options.Existing,
     batch: Batch,
     console: Console,
+    frames: int | str | None = None,
 ) -> Plan:
     """The plan for the inputs of a command. Raises UsageError for all faults that can be found before any work.
 
@@ -112,12 +114,21 @@ def plan_batch(
 
     def jobs_for(these: Sequence[InputItem]) -> list[Job]:
         return plan_outputs(
-            these, output, name=name, op=op, model=model, own=history.own, wanted=wanted, **vars(existing)
+            these,
+            output,
+            name=name,
+            op=op,
+            model=model,
+            own=history.own,
+            wanted=wanted,
+            frames=frames,
+            **vars(existing),
         )
 
     if repetition is not None:
         jobs = [
-            Job(Path(entry["input"]), Path(entry["output"]), overwrite=entry["own"]) for entry in repetition.entries
+            Job(Path(entry["input"]), Path(entry["output"]), overwrite=entry["own"], frames=frames)
+            for entry in repetition.entries
         ]
     elif items:
         jobs = jobs_for(items)
@@ -125,6 +136,10 @@ def plan_batch(
         refuse_missing(jobs, console)
     else:
         jobs = []
+    if frames == ALL:
+        from percept_cli.core.images.animation import check_animated_outputs
+
+        check_animated_outputs(jobs)
     arguments = current_arguments()
     work = describe_work(arguments.command, arguments.words, networks, arguments.files)
     settled, reasons = _settle_recorded(jobs, history, work)

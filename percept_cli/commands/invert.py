@@ -59,6 +59,7 @@ def invert(
     search: Annotated[Search, OPTIMIZES],
     extractor_source: Annotated[options.ExtractorSource, OF_LAYERS],
     listing: options.Listing,
+    frames: options.Frames = None,
     batch: Batch,
     show: options.Show = False,
     existing: options.Existing,
@@ -108,7 +109,7 @@ def invert(
         op = chosen.describe(op, "layer", "model")
         return plan_batch(
             items, output, name=name, op=op, model=label, networks=networks, existing=existing, batch=batch,
-            console=console,
+            console=console, frames=frames,
         )  # fmt: skip
 
     if autoencoder:

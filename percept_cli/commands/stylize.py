@@ -168,6 +168,7 @@ def stylize(
     ] = "auto",
     extractor_source: Annotated[options.ExtractorSource, STYLES, OPTIMIZES],
     listing: options.Listing,
+    frames: options.Frames = None,
     batch: Batch,
     show: options.Show = False,
     existing: options.Existing,
@@ -226,7 +227,7 @@ def stylize(
     plan = plan_batch(
         items, output, name=name, op=chosen.describe(label, "model", "style"), model=label,
         networks=[*filter(None, [network]), *([extractor.name] if steps and extractor.name in shipped_models() else [])],
-        existing=existing, batch=batch, console=console,
+        existing=existing, batch=batch, console=console, frames=frames,
     )  # fmt: skip
     if preview is not None:
         check_picture_output("--preview", preview)

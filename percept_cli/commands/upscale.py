@@ -90,6 +90,7 @@ def upscale(
     ] = False,
     *,
     listing: options.Listing,
+    frames: options.Frames = None,
     batch: Batch,
     show: options.Show = False,
     existing: options.Existing,
@@ -155,8 +156,9 @@ def upscale(
     kind = "_".join(filter(None, (wanted.label, look, model and Path(model).stem)))
     op = chosen.describe(kind, "x2", "x3", "x4", "x8", "scale", "width", "height", "look", "model")
     plan = plan_batch(
-        items, output, name=name, op=op, model=label, networks=networks, existing=existing, batch=batch, console=console
-    )
+        items, output, name=name, op=op, model=label, networks=networks, existing=existing, batch=batch, console=console,
+        frames=frames,
+    )  # fmt: skip
 
     # Only now the slow imports, so that a mistyped option is refused at once.
     from percept_cli.commands.batch import run_batch
