@@ -12,7 +12,7 @@ class Chosen(dict[str, Any]):
     NEUTRAL = frozenset({
         "photos", "image", "images", "pictures", "logs", "output", "name", "data", "tile", "verify_tiles", "preview", "show",
         "quality", "recursive", "from_file", "null_separated", "overwrite", "skip_existing", "device", "precision",
-        "threads", "quiet", "verbose", "json",
+        "threads", "no_provenance", "strip", "quiet", "verbose", "json",
     })  # fmt: skip
 
     def describe(self, what: str, *named: str) -> str:

@@ -85,6 +85,14 @@ Ema = Annotated[
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")]
 SkipExisting = Annotated[bool, typer.Option("--skip-existing", help="Leave outputs that exist as they are.")]
+NoProvenance = Annotated[
+    bool,
+    typer.Option(
+        "--no-provenance", help="Leave out of the results how they were made: options, names and hashes of files."
+    ),
+    EffectIf(lambda call: not call.strip, "--strip leaves out all metadata"),
+]
+Strip = Annotated[bool, typer.Option("--strip", help="Results without EXIF and XMP; their color profile stays.")]
 Extractor = Annotated[
     str,
     loss_option(
@@ -228,6 +236,14 @@ class RunOptions:
     def __post_init__(self) -> None:
         if not 0 <= self.ema < 1:
             raise UsageError(f"--ema {self.ema:g}: give a decay below 1, such as 0.999, or 0 for the last weights.")
+
+
+@dataclass(frozen=True)
+class Telling:
+    """What the file of a result tells beside its picture."""
+
+    no_provenance: NoProvenance = False
+    strip: Strip = False
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ ALWAYS = {
     "invert": "photos method model output name size from_file overwrite skip_existing quality seed device precision threads "
     "quiet verbose json",
     "compare": "first second probe seed device precision threads quiet verbose json",
+    "rerun": "result input file output quiet verbose json",
     "doctor": "json",
     "models list": "role json",
     "models inspect": "model json",

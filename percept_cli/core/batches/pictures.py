@@ -2,21 +2,27 @@
 
 import contextlib
 import hashlib
+import io
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
 
 from percept_cli.core.batches.records import DONE, FAILED, STARTED, Entry
-from percept_cli.core.batches.work import Work, describe_file
+from percept_cli.core.batches.reruns import record_of
+from percept_cli.core.batches.work import Work, describe_file, hash_file
 from percept_cli.core.files.atomic import atomic_write_bytes
 from percept_cli.core.files.formats import pipe_extension
+from percept_cli.core.files.inputs import label_of
 from percept_cli.core.files.outputs import Job
 from percept_cli.core.images.decode import load_image
 from percept_cli.core.images.encode import encode_image
 from percept_cli.core.images.photo import Photo
+from percept_cli.core.images.provenance import Record
+from percept_cli.core.images.sources import open_stream
 from percept_cli.core.runtime import Runtime, memory_errors
 from percept_cli.errors import ImageError, MemoryShortage
 
@@ -73,7 +79,8 @@ class Keeping:
 
     quality: as in `encode_image`. work, log: what is recorded, and the function that records an entry; None: nothing.
     check_pipe: called with the extension of what standard output gets. stdout: that stream. with_photo: whether outcomes
-    have the photographs.
+    have the photographs. provenance: what results tell of how they were made, in their files; None: nothing. strip: whether
+    results have neither EXIF nor XMP.
     """
 
     quality: int = 95
@@ -82,6 +89,8 @@ class Keeping:
     check_pipe: Callable[[str], None] = lambda extension: None
     stdout: BinaryIO | None = None
     with_photo: bool = False
+    provenance: Work | None = None
+    strip: bool = False
 
 
 def make_picture(
@@ -99,7 +108,12 @@ def make_picture(
         with memory_errors("this image", "Close other programs, or shrink it first"):
             if entry is not None and job.source is not None:
                 entry |= describe_file(job.source, "input")
-            photo = load_image(job.source)
+            source: Path | BinaryIO | None = job.source
+            record = None
+            if keeping.provenance is not None:
+                source = job.source or _read_standard_input()
+                record = _describe(source, operation, keeping.provenance, entry)
+            photo = load_image(source)
             warnings += photo.notes
             if job.destination is None:
                 keeping.check_pipe(pipe_extension(photo.format))
@@ -110,7 +124,8 @@ def make_picture(
             del photo
             clock.stop("computing")
             warnings += made.warnings
-            warnings += _write(made.photo, job, keeping, entry)
+            result = made.photo.without_metadata() if keeping.strip else made.photo
+            warnings += _write(result, job, keeping, entry, record)
             clock.stop("writing")
     except (ImageError, MemoryShortage) as error:
         # Without its traceback, which holds the photograph.
@@ -133,26 +148,48 @@ def _begin_entry(job: Job, operation: Operation, keeping: Keeping) -> Entry | No
     """The entry of a job that is recorded, as far as it is known before the work; None for one that is not."""
     if keeping.work is None or job.source is None or job.destination is None:
         return None
+    return {
+        "status": STARTED, "input": str(job.source), "output": str(job.destination.absolute()), **keeping.work.fields,
+        **_machine(operation),
+    }  # fmt: skip
+
+
+def _machine(operation: Operation) -> Entry:
+    """The versions, and the device, precision and threads, with which an operation computes in this thread."""
     from percept_cli import __version__
 
     runtime = operation.runtime
     return {
-        "status": STARTED, "input": str(job.source), "output": str(job.destination.absolute()), **keeping.work.fields,
         "percept": __version__, "torch": torch.__version__, "device": str(runtime.device),
         "precision": runtime.precision, "threads": torch.get_num_threads(),
     }  # fmt: skip
 
 
-def _write(photo: Photo, job: Job, keeping: Keeping, entry: Entry | None) -> tuple[str, ...]:
-    """Writes a result; returns notes on what its format cannot keep."""
+def _read_standard_input() -> io.BytesIO:
+    with open_stream(None, label_of(None)) as stream:
+        return io.BytesIO(stream.read())
+
+
+def _describe(source: Path | BinaryIO, operation: Operation, work: Work, entry: Entry | None) -> Record:
+    """The record of the result of a photograph, a file or what standard input gave."""
+    if not isinstance(source, Path):
+        name, sha256 = None, hashlib.file_digest(source, "sha256").hexdigest()  # type: ignore[arg-type]
+        source.seek(0)
+    else:
+        name, sha256 = str(source), entry["input_sha256"] if entry is not None else hash_file(source)
+    return record_of({"input": name, "input_sha256": sha256, **work.fields, **_machine(operation)})
+
+
+def _write(photo: Photo, job: Job, keeping: Keeping, entry: Entry | None, record: Record | None) -> tuple[str, ...]:
+    """Writes a result, with the record of how it was made; returns notes on what its format cannot keep."""
     if job.destination is None:
-        data, notes = encode_image(photo, pipe_extension(photo.format), quality=keeping.quality)
+        data, notes = encode_image(photo, pipe_extension(photo.format), quality=keeping.quality, record=record)
         assert keeping.stdout is not None
         keeping.stdout.write(data)
         keeping.stdout.flush()
         return notes
     try:
-        data, notes = encode_image(photo, job.destination.suffix, quality=keeping.quality)
+        data, notes = encode_image(photo, job.destination.suffix, quality=keeping.quality, record=record)
     except ImageError as error:
         raise ImageError(f"'{job.destination}': {error}") from error
     if entry is not None and keeping.log is not None:
