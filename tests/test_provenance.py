@@ -78,11 +78,8 @@ def test_what_the_photograph_told_is_not_lost(extension: str) -> None:
     packet = packet_of(data)
     assert notes == ()
     assert read_property(packet, TITLE) == "Föhr & Amrum" and read_property(packet, RATING) == "5"
-    assert (
-        without_properties(packet, lambda name: name.key in (RECORD.key, SOURCE_TYPE.key))
-        .replace(b"".join(part for part in [packet[packet.index(b'<rdf:Description xmlns:rdf="') :]] if part), b"")
-        .startswith(PACKET[: PACKET.index(b"</rdf:RDF>")])
-    )
+    end = PACKET.index(b"</rdf:RDF>")
+    assert packet.startswith(PACKET[:end]) and packet.endswith(PACKET[end:])
     with Image.open(io.BytesIO(data)) as saved:
         assert (saved.getexif()[Base.Software], saved.getexif()[Base.ImageDescription]) == ("darkroom", "The sea")
 
@@ -189,7 +186,7 @@ def test_a_record_that_tells_more_is_read() -> None:
 
 
 def signed(extension: str) -> bytes:
-    """A picture with a box, chunk or segment as C2PA 2.1, A.3, places a manifest in; the manifest itself is empty."""
+    """A picture with a box, chunk or segment as appendix A of C2PA 2.1 places a manifest in; the manifest itself is empty."""
     jumbf = (
         struct.pack(">I4sI4s", 38, b"jumb", 30, b"jumd") + b"c2pa\x00\x11\x00\x10\x80\x00\x00\xaa\x008\x9bq\x03c2pa\x00"
     )
@@ -238,11 +235,11 @@ def test_a_content_credential_is_named_as_lost(extension: str) -> None:
 
 
 def test_a_link_to_a_credential_elsewhere_is_one_too() -> None:
-    """C2PA 2.1, 11.4: dcterms:provenance. The result's XMP does not point to a manifest of other pixels."""
+    """In XMP, by dcterms:provenance. The result's XMP does not point to a manifest of other pixels."""
     link = Name("http://purl.org/dc/terms/", "provenance", "dcterms")
     buffer = io.BytesIO()
     Image.new("RGB", (9, 7)).save(buffer, "JPEG", xmp=with_properties(PACKET, {link: "https://example.org/m.c2pa"}))
-    source = load_image(buffer)
+    source = load_image(io.BytesIO(buffer.getvalue()))
     data, notes = encode_image(source, ".jpg")
     assert notes == (CREDENTIAL,) and b"example.org" not in data
     assert read_property(packet_of(data), RATING) == "5"

@@ -10,6 +10,7 @@ import typer
 from percept_cli import __version__, options
 from percept_cli.arguments import UNRELATED
 from percept_cli.conditions import current_context
+from percept_cli.core.images.provenance import name_of
 from percept_cli.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -85,9 +86,15 @@ def _check_words(record: "Record", result: Path) -> list[str]:
         values, rest, order = command.make_parser(typer.Context(command)).parse_args(args=list(words))
     except Exception as error:
         raise UsageError(f"This version of percept does not know the arguments of '{result}': {error}") from error
-    strange = [*rest, *(each.opts[0] for each in order if each.name in UNRELATED)]
-    strange += [str(word) for value in values.values() for word in (value if isinstance(value, list) else [value])
-                if isinstance(word, str) and word not in record.files and ("/" in word or "\\" in word)]  # fmt: skip
+    strange = list(rest)
+    for parameter in order:
+        value = values.get(parameter.name)
+        several = list(value) if isinstance(value, (list, tuple)) else [value]
+        if parameter.param_type_name == "argument":
+            strange += filter(None, several)  # of pictures, where there are any
+        elif parameter.name in UNRELATED:
+            strange.append(parameter.opts[0])
+        strange += [word for word in several if isinstance(word, str) and name_of(word) != word]
     if strange:
         raise UsageError(f"The record in '{result}' holds '{strange[0]}', which percept does not record.")
     return words

@@ -15,7 +15,7 @@ from percept_cli.core.images.xmp import Name, read_property, without_properties
 CREDENTIAL = "The photograph's content credential (C2PA) signs that file alone: the result has none"
 GAIN_MAP = "The photograph has an HDR gain map, which the result does not keep"
 
-# C2PA 2.1, A.3: where a file of each format holds its signed manifest; also by a link in XMP (11.4)
+# C2PA 2.1, appendix A: where a file of each format holds its signed manifest, or a link to one in XMP
 _LINK = Name("http://purl.org/dc/terms/", "provenance")
 _PNG_CHUNK, _RIFF_CHUNK, _TIFF_TAG, _GIF_BLOCK = b"caBX", b"C2PA", 0xCD41, b"\x21\xff\x0bC2PA_GIF"
 _BOX = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")
@@ -81,7 +81,7 @@ def _has_credential(image: ImageFile.ImageFile, stream: BinaryIO) -> bool:
 
 def _has_gain_map(image: Image.Image, stream: BinaryIO) -> bool:
     if image.format == "AVIF":
-        # ISO/IEC 23008-12, 6.6.2.4: a file with a derived image of tone mapping has that brand.
+        # ISO/IEC 23008-12: a file with a derived image of tone mapping has that brand.
         stream.seek(0)
         size = struct.unpack(">I", stream.read(4))[0]
         return b"tmap" in stream.read(min(size, 1024))

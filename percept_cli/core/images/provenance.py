@@ -17,7 +17,7 @@ KEYWORD = "percept"
 RECORD = Name("urn:percept:1.0/", "record", "percept")
 LARGEST = 1 << 20  # bytes of a record that is read
 
-# IPTC Photo Metadata Standard 2023.2: the property, and its values for pictures that a trained network made or changed
+# IPTC Photo Metadata Standard: the property, and its values for pictures that a trained network made or changed
 SOURCE_TYPE = Name("http://iptc.org/std/Iptc4xmpExt/2008-02-29/", "DigitalSourceType", "Iptc4xmpExt")
 _TYPES = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 MADE, CHANGED = f"{_TYPES}trainedAlgorithmicMedia", f"{_TYPES}compositeWithTrainedAlgorithmicMedia"

@@ -91,7 +91,7 @@ def with_properties(packet: bytes | None, properties: Mapping[Name, str]) -> byt
     inside = "".join(
         f"<{name.written}>{escape(text, quote=False)}</{name.written}>" for name, text in properties.items()
     )
-    # All descriptions of a packet have the same value of rdf:about (ISO 16684-1, 7.4).
+    # All descriptions of a packet have the same value of rdf:about (ISO 16684-1).
     added = f'<rdf:Description {declared} rdf:about="{escape(found.about)}">{inside}</rdf:Description>'.encode()
     if tag.end() == found.end:  # <rdf:RDF/>
         opened = tag[0].removesuffix(b"/>") + b">"
