@@ -5,9 +5,11 @@ PHOTO := docs/photo.jpg
 OUT ?= runs/deepsim
 DEEPSIM = $(BIN)/python bench/deepsim.py $(foreach folder,$(DATA),--data $(folder)) --held-out $(HELD_OUT) $(OPTIONS)
 TRAINED = $(if $(TRAIN),-- $(TRAIN))
+# What is trained and measured here does not depend on options of the user's.
+export PERCEPT_NO_CONFIG := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-numerical test-slow lint bench bench-photographs bench-upscalers bench-styles bench-style-curve bench-deepsim models models-check pictures gallery
+.PHONY: help install demo test test-numerical test-slow lint bench bench-photographs bench-batches bench-upscalers bench-styles bench-style-curve bench-deepsim models models-check pictures gallery
 
 help:  ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "make %-15s %s\n", $$1, $$2}'
@@ -44,6 +46,9 @@ lint: install  ## Check style, types and the direction of imports
 bench: install  ## Measure: speed as ratios within one run, precision in gray levels
 	$(BIN)/python bench/bench.py
 	$(BIN)/python bench/contextual.py
+
+bench-batches: install  ## Pictures a second of the engine, of a plain loop and of one process a picture: [PHOTOS=folder] [OPTIONS=...]
+	$(BIN)/python bench/batches.py $(PHOTOS) $(OPTIONS)
 
 bench-upscalers: install  ## Time percept's upscalers and well-known others, and write docs/upscaling.md: [OPTIONS=...]
 	$(BIN)/python bench/upscalers.py --write docs $(OPTIONS)

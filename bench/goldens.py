@@ -65,7 +65,7 @@ def main() -> int:
 def restart_with_environment(checkout: Path) -> None:
     """Begins this process again with the environment of the commands, unless it has it: most of it is read at a start."""
     fixed = {
-        "PYTHONPATH": str(checkout), "PYTHONHASHSEED": "0", "PYTHONUTF8": "1", "PERCEPT_OFFLINE": "1",
+        "PYTHONPATH": str(checkout), "PYTHONHASHSEED": "0", "PYTHONUTF8": "1", "PERCEPT_OFFLINE": "1", "PERCEPT_NO_CONFIG": "1",
         "NO_COLOR": "1", "COLUMNS": "100", "LINES": "40", "TERM": "dumb", "LANG": "C.UTF-8", "TZ": "UTC",
         "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "",
     }  # fmt: skip

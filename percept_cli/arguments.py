@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from typer.core import TyperOption
@@ -17,43 +18,65 @@ GIVEN = "percept.given"
 UNRELATED = frozenset({
     "photos", "output", "name", "preview", "show", "recursive", "from_file", "null_separated", "overwrite", "skip_existing",
     "quiet", "verbose", "json", "verify_tiles", "device", "precision", "threads", "jobs", "memory", "manifest", "resume",
-    "shard", "dry_run", "fail_fast", "max_errors", "watch", "engine", "address", "print_config", "provenance",
+    "shard", "dry_run", "fail_fast", "max_errors", "watch", "engine", "address", "print_config",
 })  # fmt: skip
-# Options beside those of the type of a path that may name files
+OF_THIS_RUN = frozenset({"resume", "dry_run", "watch", "print_config"})
+"""Options that a repetition leaves out."""
+# Options beside those whose values are paths that may name files
 MAY_NAME_FILES = frozenset({"model", "extractor", "extractor_weights"})
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """A command, its options that change pixels as words of a command line, and the files that these name."""
+    """A command, its options that change pixels as words of a command line, and the files that these name.
+
+    inputs: what is no option. line: the whole command line, to repeat it.
+    """
 
     command: str
     words: tuple[str, ...]
     files: tuple[str, ...]
+    inputs: tuple[str, ...]
+    line: tuple[str, ...]
 
 
 def current_arguments() -> Arguments:
     """The arguments of the command line that is executed, in the order in which the command declares its options."""
     context = current_context()
     if context is None:
-        return Arguments("", (), ())
+        return Arguments("", (), (), (), ())
     words: list[str] = []
+    further: list[str] = []
+    inputs: list[str] = []
     files: list[str] = []
     for parameter, values in _given(context):
         for value in values:
-            words += _spell(parameter, value)
-            if _may_name_file(parameter) and os.path.exists(str(value)):
-                files.append(str(value))
-    path = context.command_path.split()
-    return Arguments(" ".join(path[1:]), tuple(words), tuple(files))
+            if not isinstance(parameter, TyperOption):
+                inputs.append(str(value))
+            elif parameter.name in OF_THIS_RUN:
+                pass
+            elif parameter.name in UNRELATED:
+                further += _spell(parameter, value)
+            else:
+                words += _spell(parameter, value)
+                if _may_name_file(parameter, context) and _is_ordinary(str(value)):
+                    files.append(str(value))
+    command = _names(context)
+    line = (*command, *words, *further, "--", *inputs) if inputs else (*command, *words, *further)
+    return Arguments(" ".join(command), tuple(words), tuple(files), tuple(inputs), line)
+
+
+def _names(context: Any) -> list[str]:
+    """The words that name a command, without the program's."""
+    return [] if context.parent is None else [*_names(context.parent), context.info_name]
 
 
 def _given(context: Any) -> Iterator[tuple[Any, list[Any]]]:
-    """The options that were given by the command line or by a file of the configuration, with their values."""
+    """The parameters that were given by the command line or by a file of the configuration, with their values."""
     given = context.meta.get(GIVEN, {})
     for parameter in context.command.params:
         source = context.get_parameter_source(parameter.name)
-        if not isinstance(parameter, TyperOption) or parameter.name in UNRELATED or source is None:
+        if source is None:
             continue
         if source.name == "COMMANDLINE":
             value = given.get(parameter.name)
@@ -72,5 +95,12 @@ def _spell(parameter: Any, value: Any) -> list[str]:
     return [long] if value else list(parameter.secondary_opts[:1])
 
 
-def _may_name_file(parameter: Any) -> bool:
-    return parameter.name in MAY_NAME_FILES or type(parameter.type).__name__.endswith("Path")
+def _may_name_file(parameter: Any, context: Any) -> bool:
+    value = context.params.get(parameter.name)
+    values = value if isinstance(value, (list, tuple)) else [value]
+    return parameter.name in MAY_NAME_FILES or any(isinstance(each, Path) for each in values)
+
+
+def _is_ordinary(path: str) -> bool:
+    """Whether a path is a file or a folder, and no pipe or device, for which a reader would wait."""
+    return os.path.isfile(path) or os.path.isdir(path)

@@ -66,12 +66,12 @@ class Interrupted(BaseException):
         self.exit_code = exit_code
 
 
-def unknown_name(kind: str, given: str, choices: Iterable[str], *, hint: str = "") -> str:
-    """The message for a name that is not known: with the closest known name, if any, then all of them."""
+def unknown_name(kind: str, given: str, choices: Iterable[str], *, hint: str = "", listed: bool = True) -> str:
+    """The message for a name that is not known: with the closest known name, if any, then all of them if `listed`."""
     import difflib
 
     choices = list(choices)
     close = difflib.get_close_matches(given, choices, n=1)
     suggestion = f" Did you mean '{close[0]}'?" if close else ""
-    listing = f" Known: {', '.join(choices)}." if choices else ""
+    listing = f" Known: {', '.join(choices)}." if choices and listed else ""
     return f"Unknown {kind} '{given}'.{suggestion}{listing}{' ' + hint if hint else ''}"

@@ -1,8 +1,14 @@
 """Names of results: they tell the options that were chosen, so that two different runs have two names."""
 
+import os
 import re
 from pathlib import Path
 from typing import Any
+
+
+def _is_file(value: Any) -> bool:
+    """Whether a value names a file: also a text, as that of an extractor in the user's own folder."""
+    return isinstance(value, Path) or (isinstance(value, str) and os.path.isabs(value))
 
 
 class Chosen(dict[str, Any]):
@@ -12,7 +18,8 @@ class Chosen(dict[str, Any]):
     NEUTRAL = frozenset({
         "photos", "image", "images", "pictures", "logs", "output", "name", "data", "tile", "verify_tiles", "preview", "show",
         "quality", "recursive", "from_file", "null_separated", "overwrite", "skip_existing", "device", "precision",
-        "threads", "no_provenance", "strip", "quiet", "verbose", "json",
+        "threads", "quiet", "verbose", "json", "jobs", "memory", "dry_run", "manifest", "resume", "shard",
+        "fail_fast", "max_errors", "watch", "engine", "address", "no_provenance", "strip",
     })  # fmt: skip
 
     def describe(self, what: str, *named: str) -> str:
@@ -25,7 +32,7 @@ class Chosen(dict[str, Any]):
             if name in self.NEUTRAL or name in named:
                 continue
             option, values = name.replace("_", "-"), value if isinstance(value, (list, tuple)) else [value]
-            text = "+".join(each.stem if isinstance(each, Path) else str(each) for each in values)
+            text = "+".join(Path(each).stem if _is_file(each) else str(each) for each in values)
             parts.append(option if value is True else f"no-{option}" if value is False else f"{option}-{text}")
         # The name or the file of an extractor may hold slashes, which would make folders.
         return re.sub(r"[/\\:]", "-", "_".join(parts)).replace(",", "+")

@@ -29,6 +29,7 @@ from percept_cli.parsing import (
     names_option,
     scales_option,
 )
+from percept_cli.precedence import OneOf
 
 if TYPE_CHECKING:
     from percept_cli.console import Console
@@ -52,12 +53,15 @@ def _searches_folders(call: Any) -> bool:
     return call.from_file is not None or any(map(os.path.isdir, [*given, *matches]))
 
 
+ON_PROCESSOR = OneOf("fp16 on a processor", when=lambda call: call.device == "cpu" and call.precision == "fp16")
+MESSAGES, EXISTING = OneOf("messages"), OneOf("existing files")
 Device = Annotated[
     str,
     typer.Option(
         metavar="auto|cpu|cuda[:N]|mps", parser=check_device, autocompletion=complete_from(choices.DEVICES),
         help="auto: a GPU if there is one.",
     ),
+    ON_PROCESSOR,
 ]  # fmt: skip
 Precision = Annotated[
     str,
@@ -65,11 +69,14 @@ Precision = Annotated[
         metavar="auto|fp32|bf16|fp16", parser=check_precision, autocompletion=complete_from(choices.PRECISIONS),
         help="auto: bf16 where the hardware computes it.",
     ),
+    ON_PROCESSOR,
 ]  # fmt: skip
 Threads = Annotated[int | None, typer.Option(min=1, help="Processor threads; all by default.")]
 Seed = Annotated[int, typer.Option(min=0, help="Same seed, same device: same result.")]
-Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Only warnings, errors and figures.")]
-Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Details too: parts of losses, how figures are taken.")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Only warnings, errors and figures."), MESSAGES]
+Verbose = Annotated[
+    bool, typer.Option("-v", "--verbose", help="Details too: parts of losses, how figures are taken."), MESSAGES
+]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line on stdout.")]
 Show = Annotated[
     bool,
@@ -77,22 +84,16 @@ Show = Annotated[
     EffectIf(lambda call: not call.quiet, "--quiet shows no picture"),
 ]
 Resume = Annotated[
-    bool, typer.Option("--resume", help="Continue a stopped run to the same bits, or with more --steps one that ended.")
+    bool,
+    typer.Option("--resume", help="Continue a stopped run to the same bits, or with more --steps one that ended."),
+    EXISTING,
 ]
 Ema = Annotated[
     float,
     typer.Option(help="Save the moving average of the weights, with this decay: 0.999 is steady. 0: the last weights."),
 ]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")]
-SkipExisting = Annotated[bool, typer.Option("--skip-existing", help="Leave outputs that exist as they are.")]
-NoProvenance = Annotated[
-    bool,
-    typer.Option(
-        "--no-provenance", help="Leave out of the results how they were made: options, names and hashes of files."
-    ),
-    EffectIf(lambda call: not call.strip, "--strip leaves out all metadata"),
-]
-Strip = Annotated[bool, typer.Option("--strip", help="Results without EXIF and XMP; their color profile stays.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist."), EXISTING]
+SkipExisting = Annotated[bool, typer.Option("--skip-existing", help="Leave outputs that exist as they are."), EXISTING]
 Extractor = Annotated[
     str,
     loss_option(
@@ -221,6 +222,10 @@ class Existing:
     overwrite: Overwrite = False
     skip_existing: SkipExisting = False
 
+    def __post_init__(self) -> None:
+        if self.overwrite and self.skip_existing:
+            raise UsageError("--overwrite and --skip-existing exclude each other: give one of them.")
+
 
 @dataclass(frozen=True)
 class RunOptions:
@@ -236,14 +241,6 @@ class RunOptions:
     def __post_init__(self) -> None:
         if not 0 <= self.ema < 1:
             raise UsageError(f"--ema {self.ema:g}: give a decay below 1, such as 0.999, or 0 for the last weights.")
-
-
-@dataclass(frozen=True)
-class Telling:
-    """What the file of a result tells beside its picture."""
-
-    no_provenance: NoProvenance = False
-    strip: Strip = False
 
 
 @dataclass(frozen=True)

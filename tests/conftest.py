@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import os
 import re
 import signal
@@ -21,7 +22,7 @@ ROOT = Path(__file__).parent.parent
 # name: (width, height), odd and even, none a multiple of 4 in both
 PHOTOS = {"hill.png": (75, 61), "lake.jpg": (66, 97), "nested/road.png": (64, 64), "nested/deep/shore.jpg": (81, 70)}
 # Options that take several values
-REPEATABLE = frozenset({"--style", "--model", "--data", "--held-out", "--teacher", "--source", "--target"})
+REPEATABLE = frozenset({"--style", "--model", "--data", "--held-out", "--teacher", "--source", "--target", "--file"})
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,16 @@ def smooth_picture(width: int, height: int, seed: int, cells: int) -> Image.Imag
     grain = random.normal(0, 4, (height, width, 3))
     field = np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC), dtype=np.float64) + grain
     return Image.fromarray(field.clip(0, 255).round().astype(np.uint8))
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    """The files in a folder of results, sorted, without the manifest of the batch."""
+    return sorted(path for path in folder.iterdir() if not path.name.startswith("percept-manifest"))
+
+
+def reported(stdout: str) -> list[dict]:
+    """The lines of `--json` on the pictures of a batch, without the summary of all."""
+    return [line for line in map(json.loads, stdout.splitlines()) if "summary" not in line]
 
 
 @pytest.fixture(scope="session")
@@ -82,9 +93,15 @@ def style_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def surroundings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The environment of every command line here: no download, no cache of the user's, one thread."""
+    """The environment of every command line here: no download, no cache and no options of the user's, one thread."""
     home = tmp_path_factory.mktemp("home")
-    return {"PERCEPT_HOME": str(home), "PERCEPT_OFFLINE": "1", "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+    return {
+        "PERCEPT_HOME": str(home),
+        "PERCEPT_OFFLINE": "1",
+        "PERCEPT_NO_CONFIG": "1",
+        "OMP_NUM_THREADS": "1",
+        "COLUMNS": "200",
+    }
 
 
 def last_values(arguments: Sequence[object]) -> list[str]:

@@ -1,6 +1,5 @@
 """One entry that cannot be used is one line: the rest goes on, and nothing waits for a pipe."""
 
-import json
 import os
 import threading
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from percept_cli.core.files.inputs import expand_inputs
 from percept_cli.core.files.outputs import plan_outputs
 from percept_cli.core.images.decode import load_image
 from percept_cli.errors import ImageError, UsageError
+from tests.conftest import pictures_in, reported
 
 CPU = ("--device", "cpu")
 
@@ -46,12 +46,12 @@ def test_a_batch_goes_on_past_links_to_nowhere_pipes_and_folders(
     """Each bad entry has one line of its own and one of JSON; a pipe in a folder is no image; exit 3."""
     outcome = percept("stylize", "in", "-m", style_model, "-o", "out/", "--json", *CPU)
     assert outcome.code == 3, outcome.stderr
-    lines = [json.loads(line) for line in outcome.stdout.splitlines()]
+    lines = reported(outcome.stdout)
     assert [line["status"] for line in lines] == ["done", "failed", "failed", "failed", "done"]
     errors = [line for line in outcome.stderr.splitlines() if line.startswith("error: '")]
     assert [Path(line.split("'")[1]).name for line in errors] == list(BAD)
     assert "its links lead in a circle" in outcome.stderr and "pipe.png" not in outcome.stderr
-    assert sorted(path.name for path in Path("out").iterdir()) == ["a_blobs.png", "z_blobs.png"]
+    assert sorted(path.name for path in pictures_in(Path("out"))) == ["a_blobs.png", "z_blobs.png"]
 
 
 def test_named_pipes_devices_and_folders_are_refused_at_once(
@@ -63,7 +63,7 @@ def test_named_pipes_devices_and_folders_are_refused_at_once(
     assert outcome.code == 3, outcome.stderr
     for sentence in ("in/pipe.png' is a pipe", "in/folder.png' is a folder", "'/dev/zero' is a device"):
         assert sentence in outcome.stderr
-    assert [path.name for path in Path("out").iterdir()] == ["a_blobs.png"]
+    assert [path.name for path in pictures_in(Path("out"))] == ["a_blobs.png"]
     for arguments in (
         ("stylize", "in/a.png", "-m", style_model, "--mask", "in/pipe.png"),
         ("stylize", "in/a.png", "--style", "in/pipe.png"),

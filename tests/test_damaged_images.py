@@ -21,6 +21,7 @@ from percept_cli.core.images.photo import Photo
 from percept_cli.core.images.printed import catch_printed
 from percept_cli.core.images.sixteen_bit import encode_png
 from percept_cli.errors import ImageError
+from tests.conftest import pictures_in
 
 PICTURE = smooth_picture(240, 180, seed=0, cells=12)
 
@@ -193,7 +194,7 @@ def test_a_batch_names_the_damaged_picture_and_writes_the_others(
     assert outcome.code == 3, outcome.stderr
     assert "damaged.png' is damaged or incomplete: its chunk IDAT does not fit its checksum" in outcome.stderr
     assert "EXIF" not in outcome.stderr
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["hill_blobs.png"]
+    assert [path.name for path in pictures_in(tmp_path / "out")] == ["hill_blobs.png"]
 
 
 def test_printed_lines_are_caught_and_other_text_goes_on(capfd: pytest.CaptureFixture[str]) -> None:

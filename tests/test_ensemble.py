@@ -66,7 +66,7 @@ def test_tiles_equal_the_whole(name: str, tile: int) -> None:
     generator = EnsembleGenerator(network)
     upscaler, photo = Upscaler(generator, RUNTIME, tile), noise_photo(33, 58)
     assert upscaler.halo == Upscaler(network, RUNTIME, tile).halo
-    whole, tiles = upscaler.run(photo.pixels), upscaler.plan(photo, tile)
+    whole, tiles = upscaler.run(photo.pixels), upscaler.plan(photo.height, photo.width, tile)
     assert len(tiles) > 4 and any(each.source.height != each.source.width for each in tiles)
     for each in tiles:
         part = upscaler.run(photo.pixels[(..., *each.source.slices)])

@@ -128,7 +128,7 @@ def test_tiles_equal_the_whole(name: str, tmp_path: Path) -> None:
     upscaler = Upscaler(generator, RUNTIME, 50)
     assert upscaler.is_exact
     whole = upscaler.run(pixels)
-    for tile in upscaler.plan(Photo(pixels), 50):
+    for tile in upscaler.plan(*pixels.shape[-2:], 50):
         rows, columns = tile.source.slices
         part = upscaler.run(pixels[..., rows, columns])
         rows, columns = tile.target.within(tile.source).scaled(upscaler.scale).slices

@@ -15,6 +15,7 @@ from percept_cli.core.images.sixteen_bit import ENCODERS
 from percept_cli.core.pretrained.files import save_weights
 from percept_cli.core.pretrained.manifest import role_of
 from percept_cli.errors import ModelError
+from tests.conftest import reported
 
 CPU = ("--device", "cpu", "--threads", 1, "--precision", "fp32")
 
@@ -75,7 +76,7 @@ def test_many_inputs_and_a_bad_one(percept: Callable, photos: Path, here: Path) 
     arguments = ("bad.png", photos, "-r", "-m", "small.safetensors", "--method", "generator", *CPU)
     outcome = percept("invert", *arguments, "-o", "out/", "--json")
     assert outcome.code == 3
-    assert [json.loads(line)["status"] for line in outcome.stdout.splitlines()] == ["failed", *["done"] * 4]
+    assert [line["status"] for line in reported(outcome.stdout)] == ["failed", *["done"] * 4]
     assert levels_of(here / "out" / "nested" / "deep" / "shore_small_method-generator.png").shape == (70, 81, 3)
 
 
@@ -86,7 +87,7 @@ def test_transparency_is_kept(percept: Callable, here: Path) -> None:
         levels = np.full((20, 20, 4), (90, 120, 30, 255), dtype=np.uint8)
         levels[:10] = (hidden, hidden // 2, hidden, 0)
         Image.fromarray(levels).save(f"{name}.png")
-        assert percept("invert", f"{name}.png", "-m", "small.safetensors", *CPU).code == 0
+        assert percept("invert", f"{name}.png", "-m", "small.safetensors", "--strip", *CPU).code == 0
         results.append(Path(f"{name}_small.png").read_bytes())
     assert results[0] == results[1]
     with Image.open("pink_small.png") as image:

@@ -11,6 +11,7 @@ from PIL import Image
 from percept_cli.core.generators.translation import TranslationGenerator
 from percept_cli.core.images.masks import NOTHING_SEEN, hide
 from percept_cli.core.pretrained.files import save_weights
+from tests.conftest import pictures_in
 
 pytestmark = pytest.mark.numerical
 
@@ -107,7 +108,7 @@ def test_a_folder_of_masks_has_one_for_each(photos: Path, mask: Path, tmp_path: 
     )
     assert outcome.code == 3
     assert "no picture called 'lake' lies there" in outcome.stderr
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["hill_wave_mask-masks.png"]
+    assert [path.name for path in pictures_in(tmp_path / "out")] == ["hill_wave_mask-masks.png"]
 
 
 @pytest.mark.parametrize(

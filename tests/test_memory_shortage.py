@@ -18,6 +18,7 @@ from percept_cli.core.images.decode import load_image
 from percept_cli.core.losses.style import LONGEST, load_styles
 from percept_cli.core.runtime import CPU, fitting_size, is_out_of_memory, memory_errors, size_advice
 from percept_cli.errors import ImageError, MemoryShortage
+from tests.conftest import pictures_in
 
 SPELLINGS = [
     MemoryError(),
@@ -97,7 +98,7 @@ def test_a_picture_too_large_fails_alone(
     assert outcome.code == 3, outcome.stderr
     found = re.search(r"large\.png: Not enough memory for 200x150 pixels\. Use --size (\d+) or less\.", outcome.stderr)
     assert found and 16 <= int(found[1]) <= 75
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["hill_blobs.png", "lake_blobs.jpg"]
+    assert sorted(path.name for path in pictures_in(tmp_path / "out")) == ["hill_blobs.png", "lake_blobs.jpg"]
     outcome = percept("stylize", large, *arguments)
     assert outcome.code == 6 and "large.png: Not enough memory for 200x150" in outcome.stderr
     assert percept("stylize", large, "--size", found[1], *arguments).code == 0
@@ -200,11 +201,11 @@ def test_under_a_real_limit_the_small_pictures_are_written(tmp_path: Path, surro
     pictures = ("a.png", "big.png", "huge.png", "z.png")
     outcome = limited("stylize", *pictures, "-m", "wave", "-o", "out/")
     assert outcome.returncode == 3, outcome.stderr
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a_wave.png", "z_wave.png"]
+    assert sorted(path.name for path in pictures_in(tmp_path / "out")) == ["a_wave.png", "z_wave.png"]
     assert "'huge.png' of 9000x9000 pixels does not fit in memory: shrink it to" in outcome.stderr
     side = re.search(r"big\.png: Not enough memory for 4000x3000 pixels\. Use --size (\d+) or less", outcome.stderr)
     assert side, outcome.stderr
     assert limited("stylize", "big.png", "-m", "wave", "--size", side[1]).returncode == 0
     outcome = limited("upscale", "a.png", "big.png", "z.png", "--x8", "-o", "large/")
     assert outcome.returncode == 3 and "big.png: Not enough memory for 32000x24000 pixels" in outcome.stderr
-    assert len(list((tmp_path / "large").iterdir())) == 2
+    assert len(pictures_in(tmp_path / "large")) == 2

@@ -15,18 +15,21 @@ from percept_cli.core.pretrained.files import save_weights
 from percept_cli.core.training.extractors import METHODS
 from percept_cli.errors import ExitCode, UsageError
 from percept_cli.grammar import Command
-from tests.conftest import Percept
+from tests.conftest import Percept, pictures_in
 
+BATCH = "jobs memory dry_run manifest shard max_errors "
 # Options without a condition: they choose the inputs, the outputs, the machine or the messages, or the work itself. --seed,
 # --threads and the like may stand in every call, as scripts give them to all; what a command cannot know before it reads its
 # inputs is refused later (see the tests below).
 ALWAYS = {
-    "stylize": "photos style output name strength keep_colors stroke mask size tile from_file overwrite skip_existing "
+    "stylize": BATCH
+    + "photos style output name strip strength keep_colors stroke mask size tile from_file overwrite skip_existing "
     "quality seed device precision threads quiet verbose json",
-    "upscale": "photos x2 x3 x4 x8 scale width height look blend ensemble model output name tile histogram from_file overwrite "
+    "upscale": BATCH
+    + "photos x2 x3 x4 x8 scale width height look blend ensemble model output name strip tile histogram from_file overwrite "
     "skip_existing quality device precision threads quiet verbose json",
-    "invert": "photos method model output name size from_file overwrite skip_existing quality seed device precision threads "
-    "quiet verbose json",
+    "invert": BATCH + "photos method model output name strip size from_file overwrite "
+    "skip_existing quality seed device precision threads quiet verbose json",
     "compare": "first second probe seed device precision threads quiet verbose json",
     "rerun": "result input file output quiet verbose json",
     "doctor": "json",
@@ -42,7 +45,7 @@ ALWAYS = {
     "train upscale": "output data scale preset steps batch patch learning_rate optimizer start degradation pixel_weight "
     "feature_weight texture_weight contextual_weight low_frequency_weight consistency_weight fourier_weight adversarial_weight "
     "tv_weight seed device precision threads ema resume overwrite quiet verbose json",
-    "train translate": "output source target pairs match degrade amount data steps batch size learning_rate optimizer "
+    "train translate": "output source target pairs match degrade steps batch size learning_rate optimizer "
     "generator width start pixel_weight feature_weight contextual_weight gram_weight low_frequency_weight content_weight "
     "adversarial_weight matching_weight tv_weight seed device precision threads ema resume overwrite quiet verbose json",
     "train invert": "layer output data extractor extractor_weights loss image_weight feature_weight adversarial_weight "
@@ -90,6 +93,8 @@ VALUES = {
     "--comparator": "compact", "--comparator-layers": "relu2_2", "--comparator-weights": "random", "--kl-weight": "0.1",
     "--teacher": "vgg19", "--held-out": ".", "--classes": "4", "--margin": "0.1", "--gap": "2", "--count": "2",
     "--crop-size": "8", "--ema": "0.9", "--compression": "75", "--style-scales": "1,2", "--plain-strokes": "0.1", "--stroke": "2",
+    "--manifest": "none",
+    "--amount": "3", "--data": ".",
 }  # fmt: skip
 STYLED = "content_weight style_weight tv_weight scaling content_layers style_layers style_scales"
 SOURCE = "extractor extractor_weights"
@@ -107,17 +112,26 @@ REFUSED: dict[str, list[tuple[str, str]]] = {
         ("a.png --style a.png --steps 9", "preview"),
         ("a.png --style a.png --steps 0", f"optimizer init preview loss {STYLED} {SOURCE}"),
         ("a.png -m wave -q", "show"),
+        ("a.png -m wave --strip", "no_provenance"),
+        ("a.png -m wave --manifest none", "resume"),
+        ("a.png -m wave --max-errors 2", "fail_fast"),
     ],
     "upscale": [
         ("a.png --tile off -q", "verify_tiles show null_separated recursive"),
         ("a.png -m a.safetensors", "compression"),
+        ("a.png --strip", "no_provenance"),
+        ("a.png --manifest none", "resume"),
+        ("a.png --max-errors 2", "fail_fast"),
     ],
     "invert": [
         ("a.png -m compact-conv5_2 -q", f"{SEARCH} show null_separated recursive"),
         ("a.png --layers conv5 --method generator", SEARCH),
+        ("a.png --layers conv5 --manifest none", "resume"),
+        ("a.png --layers conv5 --max-errors 2", "fail_fast"),
         ("a.png --layers conv5", "tv_exponent"),
         ("a.png --layers conv5 --tv-weight 0", "tv_exponent"),
         ("a.png -m code.safetensors", f"layer {SOURCE} {SEARCH}"),
+        ("a.png --layers conv5 --strip", "no_provenance"),
     ],
     "compare": [
         ("a.png a.png", "model size folds overwrite skip_existing"),
@@ -142,7 +156,10 @@ REFUSED: dict[str, list[tuple[str, str]]] = {
         ("--preset srgan --feature-weight 0", "feature_layers feature_distance pixel"),
     ],
     "train translate": [
-        ("--target .", "offset pixel feature_layers feature_distance gram_layers adversarial discriminator_channels"),
+        (
+            "--target .",
+            "amount data offset pixel feature_layers feature_distance gram_layers adversarial discriminator_channels",
+        ),
         (
             "--degrade noise",
             f"short_side feature_layers contextual_layers bandwidth gram_layers content_layers {SOURCE}",
@@ -191,15 +208,21 @@ ACCEPTED: dict[str, list[tuple[str, str]]] = {
     "stylize": [
         (
             ". --style a.png --style a.png --loss contextual --from-file list.txt",
-            f"steps init style_size blend preview bandwidth points {STYLED} {SOURCE} null_separated recursive show",
+            f"steps init style_size blend preview bandwidth points {STYLED} {SOURCE} null_separated recursive show "
+            "resume fail_fast",
         ),
-        ("a.png --style a.png", "model optimizer loss"),
+        ("a.png --style a.png", "model optimizer loss no_provenance"),
         ("a.png --style a.png --style a.png --steps 0", "model style_size blend"),
     ],
-    "upscale": [(". --from-file list.txt", "compression verify_tiles null_separated recursive show")],
+    "upscale": [
+        (
+            ". --from-file list.txt",
+            "no_provenance compression verify_tiles null_separated recursive show resume fail_fast",
+        )
+    ],
     "invert": [
-        (". --layers conv5 --from-file list.txt", f"{SEARCH} {SOURCE} null_separated recursive show"),
-        ("a.png --preset mahendran-vedaldi", "layer tv_exponent"),
+        (". --layers conv5 --from-file list.txt", f"{SEARCH} {SOURCE} null_separated recursive show resume fail_fast"),
+        ("a.png --preset mahendran-vedaldi", "layer tv_exponent no_provenance"),
     ],
     "compare": [
         ("a.png a.png", "output"),
@@ -228,8 +251,8 @@ ACCEPTED: dict[str, list[tuple[str, str]]] = {
         (
             "--degrade noise --feature-weight 1 --contextual-weight 1 --gram-weight 1 --content-weight 1 "
             "--adversarial-weight 1",
-            "offset pixel feature_layers feature_distance contextual_layers bandwidth gram_layers content_layers adversarial "
-            f"discriminator_channels {SOURCE}",
+            "amount data offset pixel feature_layers feature_distance contextual_layers bandwidth gram_layers content_layers "
+            f"adversarial discriminator_channels {SOURCE}",
         ),
         ("--target .", "short_side"),
     ],
@@ -312,7 +335,9 @@ def test_every_option_of_every_command_is_covered() -> None:
     for name, command in COMMANDS.items():
         assert isinstance(command, Command), name
         conditional = set(conditions_of(command))
-        assert {parameter.name for parameter in command.params} - conditional == set(ALWAYS[name].split()), name
+        # --print-config, which every command has, does nothing else.
+        every = {parameter.name for parameter in command.params} - {"print_config"}
+        assert every - conditional == set(ALWAYS[name].split()), name
         for table in (REFUSED, ACCEPTED):
             covered = {option for _, options in table.get(name, []) for option in options.split()}
             assert covered == conditional, name
@@ -405,4 +430,4 @@ def test_tiles_are_verified_where_one_of_several_pictures_has_some(
         (tmp_path / name).write_bytes((place / "a.png").read_bytes())
     outcome = percept("upscale", "a.png", "b.png", "--x2", "--verify-tiles", "-o", "out/")
     assert outcome.code == 2 and "Every picture was computed as a whole" in outcome.stderr
-    assert len(list((tmp_path / "out").iterdir())) == 2
+    assert len(pictures_in(tmp_path / "out")) == 2

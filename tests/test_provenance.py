@@ -8,16 +8,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from PIL import Image, ImageCms, PngImagePlugin
+from PIL import Image, ImageCms, ImageFile, PngImagePlugin
 from PIL.ExifTags import Base
 
-from percept_cli.core.images.attachments import CREDENTIAL, GAIN_MAP
+from percept_cli.core.images.attachments import CREDENTIAL, GAIN_MAP, find_attachments
 from percept_cli.core.images.decode import load_image, read_record
 from percept_cli.core.images.encode import encode_image, save_image
 from percept_cli.core.images.photo import Photo
 from percept_cli.core.images.provenance import CHANGED, MADE, RECORD, SOURCE_TYPE, Record, name_of, parse_record
 from percept_cli.core.images.xmp import RDF, Name, read_property, with_properties, without_properties
 from percept_cli.errors import ImageError
+from tests.conftest import Percept
 
 TITLE = Name("http://purl.org/dc/elements/1.1/", "title", "dc")
 RATING = Name("http://ns.adobe.com/xap/1.0/", "Rating", "xmp")
@@ -159,8 +160,8 @@ def test_stripped_is_without_all_but_colors(extension: str) -> None:
 
 
 def test_names_are_without_folders() -> None:
-    given = ["/home/ann/a.jpg", "a.jpg", "C:\\Users\\ann\\a.jpg", "masks/", "./a.jpg"]
-    assert [name_of(path) for path in given] == ["a.jpg", "a.jpg", "a.jpg", "masks", "a.jpg"]
+    given = ["/home/ann/a.jpg", "a.jpg", "C:\\Users\\ann\\a.jpg", "masks/", "./a.jpg", "12:30.jpg"]
+    assert [name_of(path) for path in given] == ["a.jpg", "a.jpg", "a.jpg", "masks", "a.jpg", "12:30.jpg"]
 
 
 @pytest.mark.parametrize(
@@ -278,6 +279,48 @@ def test_a_gain_map_is_named_as_lost(kind: str) -> None:
     assert read_property(packet, HDRGM) is None and b"Directory" not in packet and b"GainMap" not in packet
     assert read_property(packet, TITLE) == "Föhr & Amrum"
     assert load_image(io.BytesIO(data)).lost == ()
+
+
+def test_the_gain_map_of_an_avif_is_named_by_a_brand() -> None:
+    """At the beginning of the file; elsewhere the four letters mean nothing."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (9, 7)).save(buffer, "AVIF")
+    data = buffer.getvalue()
+    assert data[:32].endswith(b"MA1B")
+    with Image.open(buffer) as image:
+        assert isinstance(image, ImageFile.ImageFile)
+        assert find_attachments(image, io.BytesIO(data[:28] + b"tmap" + data[32:]), None) == (GAIN_MAP,)
+        assert find_attachments(image, io.BytesIO(data + b"tmap"), None) == ()
+
+
+def test_of_a_telephones_xmp_what_is_true_of_the_result_stays() -> None:
+    """A panorama is one still; a video behind the photograph, a map of depth and more XMP are in the telephone's file alone."""
+    google = "http://ns.google.com/photos/1.0/"
+    panorama = Name(f"{google}panorama/", "ProjectionType", "GPano")
+    gone = [
+        Name(f"{google}camera/", "MotionPhoto", "GCamera"),
+        Name(f"{google}depthmap/", "Format", "GDepth"),
+        Name("http://ns.adobe.com/xmp/note/", "HasExtendedXMP", "xmpNote"),
+    ]
+    buffer = io.BytesIO()
+    told = with_properties(PACKET, {panorama: "equirectangular"} | dict.fromkeys(gone, "1"))
+    Image.new("RGB", (9, 7)).save(buffer, "JPEG", xmp=told)
+    kept = load_image(io.BytesIO(buffer.getvalue())).xmp
+    assert kept is not None and read_property(kept, panorama) == "equirectangular"
+    assert [read_property(kept, name) for name in gone] == [None] * 3
+
+
+@pytest.mark.parametrize("option", ["--quality=90", "--strip"])
+def test_a_command_says_it_once_for_each_picture(tmp_path: Path, percept: Percept, option: str) -> None:
+    """Of a signed one and of one with a gain map; with --strip too, as a gain map is more than metadata."""
+    (tmp_path / "signed.jpg").write_bytes(signed("jpg"))
+    (tmp_path / "bright.jpg").write_bytes(gain_mapped("Ultra HDR"))
+    outcome = percept(
+        "upscale", tmp_path / "signed.jpg", tmp_path / "bright.jpg", "--x2", option, "-o", f"{tmp_path}/out/"
+    )
+    assert outcome.code == 0
+    for name, note in (("signed", CREDENTIAL), ("bright", GAIN_MAP)):
+        assert outcome.stderr.count(f"warning: {tmp_path / name}.jpg: {note}\n") == 1
 
 
 def test_another_picture_behind_a_photograph_is_no_gain_map() -> None:

@@ -8,14 +8,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
+from percept_cli import configuration
 from percept_cli.core.batches.reruns import Difference, compare_results, find_files, find_input, record_of
 from percept_cli.core.images.decode import load_image, read_record
 from percept_cli.core.images.encode import save_image
 from percept_cli.core.images.photo import Photo
 from percept_cli.core.images.provenance import Record
 from percept_cli.errors import ExitCode, UsageError
-from tests.conftest import Percept
+from tests.conftest import PHOTOS, Percept
 
 ENTRY = {
     "status": "done", "input": "/home/ann/holiday/sea.jpg", "input_sha256": "ab", "output": "/home/ann/out/sea_x2.jpg",
@@ -58,7 +60,9 @@ def test_files_are_known_by_their_content(tmp_path: Path) -> None:
     )
     found = find_files(wanted, result, [elsewhere / "renamed.png"])
     assert found == {"near.png": tmp_path / "near.png", "far.png": elsewhere / "renamed.png"}
-    with pytest.raises(UsageError, match=r"'far\.png', which the result was made with, was not found: give it by --file"):
+    with pytest.raises(
+        UsageError, match=r"'far\.png', which the result was made with, was not found: give it by --file"
+    ):
         find_files(wanted, result, [])
     (tmp_path / "far.png").write_bytes(b"another")
     with pytest.raises(UsageError, match=r"far\.png' is not the file .*its sha256 is [0-9a-f]{16}\.\.\., that of the"):
@@ -121,18 +125,37 @@ def test_an_enlargement_is_made_again_to_the_bit(folder: Path, percept: Percept,
 
 
 def test_a_restyling_is_made_again_with_its_own_model_and_mask(
-    folder: Path, photos: Path, style_model: Path, tmp_path: Path, percept: Percept
+    folder: Path, style_model: Path, percept: Percept
 ) -> None:
     """Files that the options name are found beside the result, or given; the record has their names and hashes."""
-    mask = photos / "nested" / "road.png"
+    mask = folder / "masks" / "sky.png"
+    mask.parent.mkdir()
+    Image.new("L", PHOTOS["hill.png"], 255).save(mask)
     percept("stylize", "hill.png", "-m", style_model, "--mask", mask, "--strength", "0.5", "-o", "result.png")
     made = read_record(Path("result.png"))
-    assert made.files == {style_model.name: sha256(style_model), "road.png": sha256(mask)}
-    assert set(made.arguments) == {"--model", style_model.name, "--mask", "road.png", "--strength", "0.5"}
+    assert made.files == {style_model.name: sha256(style_model), "sky.png": sha256(mask)}
+    assert set(made.arguments) == {"--model", style_model.name, "--mask", "sky.png", "--strength", "0.5"}
     missing = percept("rerun", "result.png", "--file", style_model)
-    assert missing.code == ExitCode.USAGE and "'road.png'" in missing.stderr
+    assert missing.code == ExitCode.USAGE and "'sky.png'" in missing.stderr
     again = percept("rerun", "result.png", "--file", style_model, "--file", mask, "--json")
     assert json.loads(again.stdout)["status"] == "identical"
+
+
+def test_options_of_files_are_those_that_were_used(
+    folder: Path, percept: Percept, surroundings: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The record holds what a percept.toml set then; what one sets now does not count."""
+    monkeypatch.delitem(surroundings, "PERCEPT_NO_CONFIG")
+    monkeypatch.delenv("PERCEPT_NO_CONFIG", raising=False)
+    monkeypatch.setattr(configuration, "user_file", lambda: folder / "none" / "percept.toml")
+    Path("percept.toml").write_text('[upscale]\nlook = "faithful"\n')
+    percept("upscale", "hill.png", "--x2", "-o", "result.png")
+    assert read_record(Path("result.png")).arguments == ("--x2", "--look", "faithful")
+    Path("percept.toml").write_text("[upscale]\nensemble = true\nstrip = true\n")
+    again = percept("rerun", "result.png")
+    assert (again.code, again.stdout) == (ExitCode.OK, "result.png: identical\n")
+    percept("upscale", "hill.png", "--x2", "-o", "stripped.png")  # and the file counts again
+    assert percept("rerun", "stripped.png").code == ExitCode.ALL_FAILED
 
 
 def test_what_became_of_a_result_is_told(folder: Path, percept: Percept) -> None:
@@ -165,7 +188,7 @@ def test_another_photograph_model_or_version_is_told(folder: Path, photos: Path,
 @pytest.mark.parametrize(
     "words",
     [("--output", "hill.png", "--overwrite"), ("hill.png",), ("--model", "../own.safetensors"), ("--from-file", "list"),
-     ("--", "hill.png"), ("--name", "x{ext}"), ("--such",)],
+     ("--", "hill.png"), ("--name", "x{ext}"), ("--such",), ("--help",), ("--dry-run",)],
 )  # fmt: skip
 def test_a_record_cannot_make_percept_do_anything_else(folder: Path, percept: Percept, words: tuple[str, ...]) -> None:
     """A picture may come from anyone: what its record asks for beyond pixels is refused before any work."""

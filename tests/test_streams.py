@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, Outcome
+from tests.conftest import ROOT, Outcome, pictures_in
 
 pytestmark = pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
 
@@ -104,7 +104,7 @@ def test_a_full_disk_under_the_names_is_told_once_at_the_end(
     outcome = run_with("stylize", photos, "-m", style_model, "-o", f"{tmp_path}/out/", streams={1: "/dev/full"})
     assert outcome.code == 3
     assert outcome.stderr.count("standard output could not be written: No space left on device") == 1
-    assert len(list((tmp_path / "out").iterdir())) == 2
+    assert len(pictures_in(tmp_path / "out")) == 2
 
 
 @pytest.mark.parametrize("line", ["models list", "--help", "models list --json"])
@@ -134,7 +134,7 @@ def test_names_come_out_as_they_are_whatever_the_encoding(
         out = tmp_path / encoding
         outcome = run_with("stylize", *odd, "-m", style_model, "-o", f"{out}/", encoding=encoding)
         assert outcome.code == 0, outcome.stderr
-        assert len(list(out.iterdir())) == 2
+        assert len(pictures_in(out)) == 2
         if encoding != "latin-1":  # which has an é of its own
             assert outcome.stdout.splitlines() == [
                 f"{out}/é_blobs.png",

@@ -23,6 +23,7 @@ from PIL import Image
 from percept_cli.core.images.decode import load_image
 from percept_cli.core.pretrained.files import load_weights
 from percept_cli.errors import ImageError
+from tests.conftest import pictures_in
 
 pytestmark = pytest.mark.slow
 LOG = logging.getLogger(__name__)  # figures: make test-slow shows them with --log-cli-level=INFO
@@ -84,7 +85,7 @@ def test_damaged_pictures_are_refused_or_right(tmp_path: Path, start_percept: St
     lines = [json.loads(line) for line in stdout.splitlines()]
     outcomes = Counter(line["status"] for line in lines)
     assert sum(outcomes.values()) == count and "internal error" not in stderr.decode()
-    assert len(list((tmp_path / "out").iterdir())) == outcomes["done"]
+    assert len(pictures_in(tmp_path / "out")) == outcomes["done"]
     passed = Counter[str]()
     for file in sorted(folder.iterdir()):
         kind = file.name.split(".", 1)[1]
@@ -176,7 +177,7 @@ def test_a_batch_that_is_killed_often_ends_with_the_same_files(tmp_path: Path, s
         assert process.returncode in (0, -signal.SIGKILL, 129, 130, 143), stderr.decode()
         assert "Traceback" not in stderr.decode()
     whole, killed = (
-        {file.name: file.read_bytes() for file in (tmp_path / name).iterdir()} for name in ("whole", "killed")
+        {file.name: file.read_bytes() for file in pictures_in(tmp_path / name)} for name in ("whole", "killed")
     )
     assert killed == whole and len(whole) == 60
     LOG.info(f"batch killed {KILLS} times: exit codes {dict(codes)}, the same files")
@@ -207,7 +208,7 @@ def test_a_full_disk_fails_what_does_not_fit(small_disk: Path, tmp_path: Path, s
     outcomes = Counter(json.loads(line)["status"] for line in stdout.splitlines())
     assert process.returncode == 3 and outcomes["failed"] and outcomes["done"], stderr.decode()
     assert "No space left" in stderr.decode()
-    written = list((small_disk / "out").iterdir())
+    written = pictures_in(small_disk / "out")
     assert len(written) == outcomes["done"] and all(load_image(file).height == 300 for file in written)
 
 
@@ -243,7 +244,7 @@ def test_streams_that_are_closed_or_full_lose_no_picture(
     environment = {**os.environ, **surroundings, "PATH": venv, "PYTHONPATH": str(root)}
     done = subprocess.run(["bash", "-c", command], env=environment, timeout=300)
     assert done.returncode in ((0, 3, 4) if "full" in redirections or ">&-" in redirections else (0,))
-    assert len(list((tmp_path / "out").iterdir())) == 3
+    assert len(pictures_in(tmp_path / "out")) == 3
 
 
 def test_too_little_memory_fails_the_large_picture_alone(tmp_path: Path, surroundings: dict[str, str]) -> None:
@@ -262,4 +263,4 @@ def test_too_little_memory_fails_the_large_picture_alone(tmp_path: Path, surroun
     )  # fmt: skip
     assert done.returncode == 3, done.stderr
     assert "b.png" in done.stderr and "--size" in done.stderr
-    assert len(list((tmp_path / "out").iterdir())) == 2
+    assert len(pictures_in(tmp_path / "out")) == 2

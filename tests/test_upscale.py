@@ -103,7 +103,7 @@ def test_tiles_equal_the_whole(
     upscaler = Upscaler(random_upscaler(name, scale, **arguments), RUNTIME, tile)
     photo = noise_photo(height, width)
     whole = upscaler.run(photo.pixels)
-    tiles = upscaler.plan(photo, tile)
+    tiles = upscaler.plan(photo.height, photo.width, tile)
     assert len(tiles) > 1
     for each in tiles:
         rows, columns = each.source.slices
@@ -221,7 +221,7 @@ def test_auto_tiles_go_by_the_memory_at_hand(memory: int, monkeypatch: pytest.Mo
     upscaler = Upscaler(random_upscaler("swift", 2, channels=64, blocks=1), HALF)
     step = next(iter(upscaler.enlarge(noise_photo(250, 250))))
     assert (step.total == 1) == (memory > 1 << 30)
-    side = upscaler._tile_side(noise_photo(250, 250)) + 2 * upscaler.halo
+    side = upscaler._tile_side(250, 250) + 2 * upscaler.halo
     assert memory < 1 << 23 or side**2 * upscaler.bytes_per_pixel <= memory
 
 

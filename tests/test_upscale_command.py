@@ -24,6 +24,7 @@ from percept_cli.core.pretrained.files import load_weights, save_weights, sha256
 from percept_cli.core.pretrained.generators import LoadedGenerator, load_generator
 from percept_cli.core.runtime import choose_runtime
 from percept_cli.errors import UsageError
+from tests.conftest import pictures_in, reported
 
 FP32 = ("--device", "cpu", "--precision", "fp32", "--threads", 1)
 
@@ -211,7 +212,18 @@ def test_enlarging_from_python_gives_what_the_command_gives(here: Path, shipped:
         (["--width", 140, "--match-histogram"], {"width": 140, "match_histogram": True}),
     ]  # fmt: skip
     for options, arguments in cases:
-        command = ("upscale", "img.png", "-m", "swift-x2-faithful", *options, *FP32, "-o", "command.png", "--overwrite")
+        command = (
+            "upscale",
+            "img.png",
+            "-m",
+            "swift-x2-faithful",
+            *options,
+            *FP32,
+            "--strip",
+            "-o",
+            "command.png",
+            "--overwrite",
+        )
         assert percept(*command).code == 0
         save_image(upscale(load_image(here / "img.png"), generator, runtime, **arguments), here / "python.png")
         assert (here / "python.png").read_bytes() == (here / "command.png").read_bytes()
@@ -290,11 +302,11 @@ def test_one_bad_file_does_not_stop_the_rest(here: Path, shipped: Path, percept:
     Image.new("RGB", (300, 20)).save(here / "wide.png")
     outcome = percept("upscale", "broken.png", "wide.png", "img.png", "--width", 150, "-o", "out/", "--json")
     assert outcome.code == 3
-    lines = [json.loads(line) for line in outcome.stdout.splitlines()]
+    lines = reported(outcome.stdout)
     assert [line["status"] for line in lines] == ["failed", "failed", "done"]
     assert "300 pixels wide already" in lines[1]["error"]
     assert (lines[2]["width"], lines[2]["height"], lines[2]["scale"]) == (150, 122, 2)
-    assert [path.name for path in (here / "out").iterdir()] == ["img_w150.png"]
+    assert [path.name for path in pictures_in(here / "out")] == ["img_w150.png"]
 
 
 def test_a_tree_is_kept(here: Path, photos: Path, shipped: Path, percept: Callable) -> None:
@@ -321,7 +333,7 @@ def test_different_pictures_take_different_networks(here: Path, shipped: Path, p
     """To one width: 2 times is enough for one, 4 times is needed for the other."""
     Image.new("RGB", (50, 40), "teal").save(here / "small.png")
     outcome = percept("upscale", "img.png", "small.png", "--width", 140, "-o", "out/", "--json")
-    assert [json.loads(line)["scale"] for line in outcome.stdout.splitlines()] == [2, 4]
+    assert [line["scale"] for line in reported(outcome.stdout)] == [2, 4]
 
 
 def test_a_format_too_small_for_the_result_fails_before_the_work(here: Path, shipped: Path, percept: Callable) -> None:

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from percept_cli.commands import upscale_work
 from percept_cli.core.generators import create_generator
 from percept_cli.core.images.decode import load_image
 from percept_cli.core.images.encode import save_image
@@ -21,6 +22,7 @@ from percept_cli.core.pretrained import blending, manifest
 from percept_cli.core.pretrained.blending import BlendedUpscaler, load_shipped_upscaler, photo_share
 from percept_cli.core.pretrained.files import save_weights, sha256_of
 from percept_cli.core.runtime import choose_runtime
+from tests.conftest import reported
 
 FP32 = ("--device", "cpu", "--precision", "fp32", "--threads", 1)
 # Levels that the networks add to the bicubic enlargement: scale, look, input. 3 times there is no network for photographs.
@@ -97,7 +99,7 @@ def test_each_picture_of_a_batch_gets_its_own_share(here: Path, percept: Callabl
         "upscale", *cases, "--x2", "--look", "faithful", "-o", "out/", "--name", "{name}.png", "--json", *FP32
     )
     assert outcome.code == 0, outcome.stderr
-    lines = [json.loads(line) for line in outcome.stdout.splitlines()]
+    lines = reported(outcome.stdout)
     assert [(line["compression"], line["photo_share"]) for line in lines] == list(cases.values())
     for name, (_, share) in cases.items():
         assert added(f"out/{name}.png") == 40 * share, name
@@ -120,7 +122,7 @@ def test_a_network_is_loaded_once_for_each_share(
         shares.append(options["photo_share"])
         return load_shipped_upscaler(*arguments, **options)
 
-    monkeypatch.setattr(blending, "load_shipped_upscaler", load)
+    monkeypatch.setattr(upscale_work, "load_shipped_upscaler", load)
     for quality in range(80, 101):
         write_gray(f"{quality}.jpg", quality=quality)
     assert percept("upscale", here, "--x2", "-o", "out/").code == 0
@@ -137,7 +139,7 @@ def test_a_webp_and_a_cut_of_a_jpeg_are_known_too(here: Path, percept: Callable)
     names = ("photo.webp", "scan.png", "clean.png")
     outcome = percept("upscale", *names, "--x2", "-o", "out/", "--json", *FP32)
     assert outcome.code == 0, outcome.stderr
-    webp, scan, clean = (json.loads(line) for line in outcome.stdout.splitlines())
+    webp, scan, clean = reported(outcome.stdout)
     assert f"photo.webp: WebP like a JPEG of quality {webp['compression']}: network for photographs" in outcome.stderr
     assert "scan.png: blocks of a JPEG of about quality 60 found: network for photographs" in outcome.stderr
     assert (scan["compression"], scan["photo_share"]) == (60, 1)
@@ -151,7 +153,9 @@ def test_a_clean_picture_is_enlarged_as_without_the_choice(here: Path, percept: 
     results = {}
     for name in ("clean.png", "photo.jpg"):
         for value in ("auto", "none"):
-            outcome = percept("upscale", name, "--x2", "--compression", value, "-o", "out.png", "--overwrite", *FP32)
+            outcome = percept(
+                "upscale", name, "--x2", "--compression", value, "--strip", "-o", "out.png", "--overwrite", *FP32
+            )
             assert outcome.code == 0, outcome.stderr
             results[name, value] = Path("out.png").read_bytes()
             assert ("network for photographs" in outcome.stderr) == ((name, value) == ("photo.jpg", "auto"))
@@ -235,7 +239,9 @@ def test_a_share_of_weights_from_python_gives_what_the_command_gives(here: Path,
     assert loaded.name == "swift-x2-faithful-swift-x2-faithful-photo-0.75"
     runtime = choose_runtime("cpu", "fp32", 1)
     save_image(upscale(photo, runtime.place_network(loaded.network), runtime), here / "python.png")
-    assert percept("upscale", "photo.jpg", "--x2", "--look", "faithful", "-o", "command.png", *FP32).code == 0
+    assert (
+        percept("upscale", "photo.jpg", "--x2", "--look", "faithful", "--strip", "-o", "command.png", *FP32).code == 0
+    )
     assert Path("python.png").read_bytes() == Path("command.png").read_bytes()
     for share, name in ((0.0, "swift-x2-faithful"), (1.0, "swift-x2-faithful-photo")):
         assert load_shipped_upscaler(2, "faithful", photo_share=share).name == name

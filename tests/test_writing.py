@@ -12,6 +12,7 @@ import pytest
 from percept_cli.core.files import atomic, locks
 from percept_cli.core.files.atomic import PlaceTakenError, atomic_path, atomic_write_bytes, prepare_folder
 from percept_cli.errors import UsageError
+from tests.conftest import pictures_in
 
 
 @pytest.mark.parametrize("links", [True, False])
@@ -39,16 +40,16 @@ def test_an_output_that_appears_during_a_batch_fails_alone(
     percept: Callable, photos: Path, style_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its own line says what to do, the others are written, and the exit code is 3; with --overwrite all are."""
-    from percept_cli.commands import batch
+    from percept_cli.core.batches import pictures
 
-    real = batch.load_image
+    real = pictures.load_image
 
     def load(source: Path) -> object:
         if source.name == "lake.jpg":
             (tmp_path / "out" / "lake.png").write_bytes(b"another's")
         return real(source)
 
-    monkeypatch.setattr(batch, "load_image", load)
+    monkeypatch.setattr(pictures, "load_image", load)
     arguments = [
         "stylize", photos / "hill.png", photos / "lake.jpg", photos / "nested/road.png", "-m", style_model,
         "-o", f"{tmp_path / 'out'}/", "--name", "{stem}.png", "--device", "cpu",
@@ -58,7 +59,7 @@ def test_an_output_that_appears_during_a_batch_fails_alone(
     (line,) = [line for line in outcome.stderr.splitlines() if "lake.png" in line and "appeared" in line]
     assert "--overwrite" in line
     assert (tmp_path / "out" / "lake.png").read_bytes() == b"another's"
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"hill.png", "lake.png", "road.png"}
+    assert {path.name for path in pictures_in(tmp_path / "out")} == {"hill.png", "lake.png", "road.png"}
     outcome = percept(*arguments, "--overwrite")
     assert outcome.code == 0 and (tmp_path / "out" / "lake.png").read_bytes() != b"another's"
 

@@ -1,88 +1,264 @@
 """Many images through one operation: an image that fails does not stop the others."""
 
+import contextlib
+import os
+import sys
+import threading
 import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
 
+import psutil
+import torch
 import typer
 
+from percept_cli.commands.batch_options import Telling
+from percept_cli.commands.batch_plan import Plan
+from percept_cli.commands.batch_report import report_plan
 from percept_cli.commands.planning import refuse_quality
 from percept_cli.console import Console, Failures
-from percept_cli.core.files.formats import pipe_extension
+from percept_cli.core.batches.pictures import STAGES, Keeping, Operation, Outcome, make_picture
+from percept_cli.core.batches.pipeline import MemoryGate, run_pipeline
+from percept_cli.core.batches.records import RUN, ManifestWriter
 from percept_cli.core.files.outputs import Job, create_folders
-from percept_cli.core.images.decode import load_image
-from percept_cli.core.images.encode import save_image
+from percept_cli.core.images.decode import read_size
 from percept_cli.core.images.photo import Photo
-from percept_cli.core.runtime import memory_errors, release_memory
-from percept_cli.errors import ExitCode, ImageError, MemoryShortage
+from percept_cli.core.images.warnings import warnings_in_threads
+from percept_cli.core.runtime import CPU, free_memory, release_memory
+from percept_cli.errors import ExitCode, ImageError, Interrupted, MemoryShortage
 
 PREVIEW_SIDE = 1200  # pixels
+SAMPLED = 16  # pictures whose sizes decide how many are worked on at once
+GPU_WORKERS = 8  # at most, to read and write what one GPU computes
+Start = Callable[[Console], Operation]
+"""Places the networks of a command and returns its operation. It can be pickled, to be called by other processes."""
 
 
-def process_images(
-    jobs: list[Job],
-    operation: Callable[[Photo, Job], Photo],
+def run_batch(
+    plan: Plan,
+    start: Start,
     console: Console,
     *,
     quality: int = 95,
     show: bool = False,
-    fields: dict[str, object],
+    telling: Telling,
+    each: Callable[[Outcome], None] = lambda outcome: None,
 ) -> None:
-    """Reads, transforms and writes each image and reports it. Raises typer.Exit: 3 where some failed, 4 where all did.
+    """Makes what a plan leaves to do, and reports it. Raises typer.Exit: 3 where some images failed, 4 where all did.
 
-    An image for which memory is not enough fails as one that cannot be read; a single one raises MemoryShortage.
-
-    show: previews every result in the terminal. fields: more fields for each line of --json; `operation` may change them.
+    An image for which memory is not enough fails as one that cannot be read; a single one raises MemoryShortage. show:
+    previews every result in the terminal. telling: what results tell in their files. each: called with every outcome.
     """
-    create_folders(jobs)
-    failures = Failures(console, "source")
-    for job in jobs:
+    if plan.batch.dry_run:
+        report_plan(plan, start, console)
+        return
+    create_folders(plan.jobs)
+    for job in plan.jobs:
         if job.skip:
+            why = "done" if job in plan.recorded else "exists"
             console.result(
-                f"{job.destination} (exists, left)", source=job.source, output=job.destination, status="skipped"
+                f"{job.destination} ({why}, left)", source=job.source, output=job.destination, status="skipped"
             )
-    todo = [job for job in jobs if not job.skip]
+    todo = plan.todo
+    if not todo and plan.coming is None:
+        return
+    for output, reason in plan.reasons.items():
+        console.say(f"{output}: {reason}: made again")
+    operation = start(console)
+    watching = plan.coming is not None
+    tally = Tally(len(plan.jobs) - len(todo) if watching else len(plan.jobs), len(plan.jobs) - len(todo))
+    failures = Failures(console, "source")
+    with _keeping(plan, quality, show, telling, console) as keeping, console.progress(
+        len(todo), "image", shown=len(todo) > 1
+    ) as progress:  # fmt: skip
+        workers = choose_workers(operation, plan)
+        outcomes = _outcomes(plan, operation, keeping, workers)
+        with contextlib.closing(outcomes), _told_when_stopped(plan, tally, workers, console):
+            for outcome in outcomes:
+                tally.planned += watching
+                _report(outcome, len(plan.jobs), failures, console, show)
+                tally.add(outcome)
+                each(outcome)
+                progress.advance(1)
+                if plan.batch.most_errors is not None and len(failures.inputs) >= plan.batch.most_errors:
+                    break
+    _finish(plan, tally, failures, workers, console)
 
-    def transform(job: Job) -> Photo:
-        # A function, so that the memory of the photograph is free before the next is loaded.
-        photo = load_image(job.source)
-        for note in photo.notes:
-            console.warn(f"{job.label}: {note}")
-        if job.destination is None:
-            refuse_quality([pipe_extension(photo.format)])
-        result = operation(photo, job)
-        place = job.destination or console.binary
-        for note in save_image(result, place, quality=quality, overwrite=job.overwrite):
-            console.warn(f"{job.label}: {note}")
-        return result
 
-    with console.progress(len(todo), "image", shown=len(todo) > 1) as progress:
-        for job in todo:
-            started = time.monotonic()
-            try:
-                with memory_errors("this image", "Close other programs, or shrink it first"):
-                    result = transform(job)
-            except (ImageError, MemoryShortage) as error:
-                if isinstance(error, MemoryShortage) and len(jobs) == 1:
-                    raise MemoryShortage(f"{job.label}: {error}") from error
-                failures.add(job.label, str(error))
-            else:
-                if job.destination is not None:
-                    seconds = round(time.monotonic() - started, 3)
-                    console.result(
-                        str(job.destination), source=job.label, output=job.destination, status="done",
-                        width=result.width, height=result.height, seconds=seconds, **fields,
-                    )  # fmt: skip
-                if show:
-                    console.show(_preview(result).visible())
-            # Only here, where the error and all that its traceback holds are gone.
-            if job.label in failures.inputs:
+def choose_workers(operation: Operation, plan: Plan) -> int:
+    """How many pictures are worked on at once: as asked, or by the cores and the memory of the machine.
+
+    It depends on the whole plan, not on what is left of it, and not on what is free now: a batch that goes on computes
+    each picture by as many threads as the one that was stopped.
+    """
+    most = len(plan.jobs) if plan.coming is None else sys.maxsize
+    if plan.batch.jobs is not None:
+        return min(plan.batch.jobs, most)
+    if most == 1 or not operation.passes:
+        return 1
+    if operation.runtime.device.type != "cpu":
+        return min(GPU_WORKERS, os.cpu_count() or 1, most)
+    largest = 1
+    for job in plan.jobs[:: max(1, len(plan.jobs) // SAMPLED)]:
+        with contextlib.suppress(ImageError):  # it fails in its turn
+            if job.source is not None:
+                width, height = read_size(job.source)
+                largest = max(largest, operation.foresee(height, width).memory)
+    budget = plan.batch.memory or psutil.virtual_memory().total // 2
+    return max(1, min(torch.get_num_threads(), budget // largest, most))
+
+
+def _outcomes(plan: Plan, operation: Operation, keeping: Keeping, workers: int) -> Generator[Outcome, None, None]:
+    """The outcomes of the jobs of a plan that are left, in their order."""
+    on_processor = operation.runtime.device.type == "cpu"
+    if workers == 1 and plan.coming is None:
+        for job in plan.todo:
+            outcome = make_picture(job, operation, keeping, contextlib.nullcontext())
+            if outcome.error is not None:
                 release_memory()
-            progress.advance(1)
+            yield outcome
+        return
+    computing: contextlib.AbstractContextManager = contextlib.nullcontext()
+    threads = torch.get_num_threads()
+    if on_processor and operation.passes:
+        threads = max(1, threads // workers)
+    else:
+        computing = threading.Semaphore(1)
+    gate = MemoryGate(plan.batch.memory or free_memory(CPU) // 2)
+
+    def work(job: Job) -> Outcome:
+        needed = 0
+        with contextlib.suppress(ImageError):  # it fails when it is read
+            if job.source is not None:
+                width, height = read_size(job.source)
+                needed = operation.foresee(height, width).memory
+        with gate.holding(needed):
+            outcome = make_picture(job, operation, keeping, computing)
+        if outcome.error is not None:
+            release_memory()
+        return outcome
+
+    with warnings_in_threads():
+        jobs = plan.todo if plan.coming is None else (job for job in plan.coming() if job is None or not job.skip)
+        yield from run_pipeline(jobs, work, workers, lambda: torch.set_num_threads(threads))
+
+
+@contextlib.contextmanager
+def _keeping(plan: Plan, quality: int, show: bool, telling: Telling, console: Console) -> Iterator[Keeping]:
+    """How the results of a plan are kept; its manifest, if there is one, is open in the context."""
+    keeping = Keeping(
+        quality,
+        check_pipe=lambda extension: refuse_quality([extension]),
+        stdout=console.binary if any(job.destination is None for job in plan.jobs) else None,
+        with_photo=show,
+        provenance=None if telling.no_provenance or telling.strip else plan.work,
+        strip=telling.strip,
+    )
+    if plan.manifest is None:
+        yield keeping
+        return
+    plan.manifest.parent.mkdir(parents=True, exist_ok=True)
+    writer = ManifestWriter(plan.manifest)
+    try:
+        writer.add({
+            "status": RUN, "folder": os.getcwd(), "command_line": list(plan.arguments.line),
+            "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        })  # fmt: skip
+        yield replace(keeping, work=plan.work, log=writer.add)
+    finally:
+        writer.close()
+
+
+@dataclass
+class Tally:
+    """What a batch has done so far. planned: jobs in all, of which some were skipped."""
+
+    planned: int
+    skipped: int
+    done: int = 0
+    failed: int = 0
+    started: float = field(default_factory=time.monotonic)
+    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
+
+    def add(self, outcome: Outcome) -> None:
+        """Counts one outcome."""
+        self.done += outcome.error is None
+        self.failed += outcome.error is not None
+        for stage, seconds in outcome.seconds.items():
+            self.seconds[stage] += seconds
+
+    def facts(self, workers: int) -> dict[str, Any]:
+        """The figures of the summary."""
+        elapsed = time.monotonic() - self.started
+        slowest = max(STAGES, key=lambda stage: self.seconds[stage])
+        return {
+            "planned": self.planned, "done": self.done, "failed": self.failed, "skipped": self.skipped,
+            "seconds": round(elapsed, 2), "images_per_second": round((self.done + self.failed) / max(elapsed, 1e-9), 3),
+            "at_once": workers, "slowest_stage": slowest,
+            "slowest_share": round(self.seconds[slowest] / max(sum(self.seconds.values()), 1e-9), 2),
+        }  # fmt: skip
+
+
+def _report(outcome: Outcome, planned: int, failures: Failures, console: Console, show: bool) -> None:
+    job = outcome.job
+    for remark in outcome.remarks:
+        console.say(remark)
+    for warning in outcome.warnings:
+        console.warn(f"{job.label}: {warning}")
+    if outcome.error is not None:
+        if isinstance(outcome.error, MemoryShortage) and planned == 1:
+            raise MemoryShortage(f"{job.label}: {outcome.error}") from outcome.error
+        failures.add(job.label, str(outcome.error))
+        return
+    if job.destination is not None:
+        height, width = outcome.size
+        seconds = round(sum(outcome.seconds.values()), 3)
+        console.result(
+            str(job.destination), source=job.label, output=job.destination, status="done",
+            width=width, height=height, seconds=seconds, **outcome.fields,
+        )  # fmt: skip
+    if show and outcome.photo is not None:
+        console.show(_preview(outcome.photo).visible())
+
+
+@contextlib.contextmanager
+def _told_when_stopped(plan: Plan, tally: Tally, workers: int, console: Console) -> Iterator[None]:
+    """A context in which a signal that stops the batch is passed on after what was done is told."""
+    try:
+        yield
+    except Interrupted:
+        _summarize(plan, tally, workers, console)
+        raise
+
+
+def _finish(plan: Plan, tally: Tally, failures: Failures, workers: int, console: Console) -> None:
+    """Reports a batch as a whole. Raises typer.Exit where images failed."""
+    _summarize(plan, tally, workers, console)
     if failures.inputs:
-        if len(jobs) > 1:
-            console.error(f"{len(failures.inputs)} of {len(jobs)} images failed: {', '.join(failures.inputs)}")
-        raise typer.Exit(ExitCode.ALL_FAILED if len(failures.inputs) == len(jobs) else ExitCode.SOME_FAILED)
+        if len(plan.jobs) > 1:
+            console.error(
+                f"{len(failures.inputs)} of {len(plan.jobs)} images failed: {', '.join(failures.inputs)}"
+                + (f". `percept retry {plan.manifest}` tries them again" if plan.manifest is not None else "")
+            )
+        every = len(failures.inputs) == len(plan.jobs)
+        raise typer.Exit(ExitCode.ALL_FAILED if every else ExitCode.SOME_FAILED)
+
+
+def _summarize(plan: Plan, tally: Tally, workers: int, console: Console) -> None:
+    """Reports the figures of a batch of several pictures."""
+    facts, attempted = tally.facts(workers), tally.done + tally.failed
+    if tally.planned > 1:
+        left = tally.planned - tally.skipped - attempted
+        parts = [f"{tally.done} done", f"{tally.skipped} left as they are" if tally.skipped else "",
+                 f"{tally.failed} failed" if tally.failed else "", f"{left} not tried" if left else ""]  # fmt: skip
+        console.say(
+            f"{tally.planned} images: {', '.join(filter(None, parts))}, in {facts['seconds']:.1f} s: "
+            f"{facts['images_per_second']:.2f} a second, {workers} at once, {100 * facts['slowest_share']:.0f} % of the "
+            f"time {facts['slowest_stage']}"
+        )
+        if console.as_json:
+            console.result("", summary={**facts, "not_tried": left, "manifest": plan.manifest})
 
 
 def _preview(photo: Photo) -> Photo:

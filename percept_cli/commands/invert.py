@@ -1,7 +1,6 @@
 """`percept invert`: pictures of what a layer of a network keeps of a photograph."""
 
-import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,23 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from percept_cli import options, parsing
-from percept_cli.commands.invert_options import OF_LAYERS, OPTIMIZES, Search
+from percept_cli.commands.batch_options import Batch, Telling
+from percept_cli.commands.invert_options import METHOD, OF_LAYERS, ONE_LAYER, OPTIMIZES, Search
 from percept_cli.core import choices
 from percept_cli.core.pretrained.manifest import check_model, role_of
 from percept_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from percept_cli.console import Console, Progress
-    from percept_cli.core.extractors.graph import FeatureExtractor
-    from percept_cli.core.files.outputs import Job
-    from percept_cli.core.generators import Generator
-    from percept_cli.core.images.photo import Photo
-    from percept_cli.core.optimization.inversion import InversionOptions
-    from percept_cli.core.runtime import Runtime
-
-    Operation = Callable[[Photo, Job], Photo]
+    from percept_cli.commands.batch_plan import Plan
 
 
 def invert(
@@ -34,6 +24,7 @@ def invert(
         parsing.Names | None,
         parsing.names_option("conv5 is the last convolution of block 5.", "--layers"),
         OF_LAYERS,
+        ONE_LAYER,
     ] = None,
     method: Annotated[
         str | None,
@@ -42,6 +33,7 @@ def invert(
             choices.INVERSION_METHODS,
             "Optimize the picture, or compute it by a network. Default: optimize; with -m generator.",
         ),
+        METHOD,
     ] = None,
     model: Annotated[
         str | None,
@@ -51,6 +43,8 @@ def invert(
             help="A shipped inverter or a file of one, or of an autoencoder; these need no --layers.",
             autocompletion=parsing.complete_models("inverter"),
         ),
+        METHOD,
+        ONE_LAYER,
     ] = None,
     output: options.Output = None,
     name: options.Name = "{stem}_{op}.png",
@@ -65,8 +59,10 @@ def invert(
     search: Annotated[Search, OPTIMIZES],
     extractor_source: Annotated[options.ExtractorSource, OF_LAYERS],
     listing: options.Listing,
+    batch: Batch,
     show: options.Show = False,
     existing: options.Existing,
+    telling: Telling,
     quality: options.Quality = 95,
     seed: options.Seed = 0,
     compute: options.Compute,
@@ -83,10 +79,8 @@ def invert(
 
     percept invert photo.jpg -m autoencoder.safetensors
     """
-    from percept_cli.commands.planning import check_jobs, refuse_missing
-    from percept_cli.core.files.inputs import expand_inputs
-    from percept_cli.core.files.outputs import plan_outputs
-    from percept_cli.core.pretrained.manifest import find_inverter, layer_of
+    from percept_cli.commands.batch_plan import find_items, plan_batch
+    from percept_cli.core.pretrained.manifest import find_inverter, layer_of, shipped_models
 
     console = report.console()
     by_generator = _by_generator(method, model)
@@ -109,58 +103,50 @@ def invert(
         output = output or "./"  # the folder of the sample is scikit-image's
         console.say(f"no image was given: {sample.name}, a sample photograph of scikit-image")
 
-    items = expand_inputs(photos, **vars(listing))
+    items = find_items(photos, listing, batch)
 
-    def plan(op: str, label: str) -> "list[Job]":
+    def plan_for(op: str, label: str, networks: Sequence[str]) -> "Plan":
         op = chosen.describe(op, "layer", "model")
-        planned = plan_outputs(items, output, name=name, op=op, model=label, **vars(existing))
-        check_jobs(planned, output)
-        refuse_missing(planned, console)
-        return planned
+        return plan_batch(
+            items, output, name=name, op=op, model=label, networks=networks, existing=existing, batch=batch,
+            console=console,
+        )  # fmt: skip
 
-    fields: dict[str, object] = {}
     if autoencoder:
-        jobs = plan(Path(autoencoder).stem, Path(autoencoder).stem)
-        operation = _through_code(autoencoder, size, compute, console, fields)
-    else:
-        from percept_cli.core.extractors.geometry import choose_side, shallow_to_deep
-
-        extractor = extractor_source.choose()
-        architecture = extractor.architecture
-        layers = shallow_to_deep(architecture, asked)
-        for each in asked:
-            if architecture.resolve(each) != each:
-                console.say(f"{each} of {extractor.name} is {architecture.resolve(each)}")
-        jobs = plan("_".join(filter(None, ("+".join(layers), model and Path(model).stem))), extractor.name)
-        files = {each: model or find_inverter(extractor.name, each).path for each in layers} if by_generator else {}
+        stem = Path(autoencoder).stem
+        plan = plan_for(stem, stem, [autoencoder])
 
         # Only now the slow imports, so that a mistyped option is refused at once.
-        from percept_cli.core.optimization.inversion import check_options, preset_options
-        from percept_cli.core.pretrained.generators import check_inverter, load_generator
-        from percept_cli.core.runtime import seed_everything
+        from percept_cli.commands.batch import run_batch
+        from percept_cli.commands.invert_work import Coding
 
-        changes = {key: value for key, value in options.given(search).items() if key != "preset"}
-        settings = {
-            each: replace(preset_options(search.preset, architecture, each), seed=seed, **changes) for each in layers
-        }
-        for setting in settings.values():
-            check_options(setting)
-        side = choose_side(architecture, layers, size, announce=console.say)
-        runtime = compute.runtime(console.say)
-        seed_everything(seed)
-        created = extractor.create(layers, seed, console.say)
-        inverters = {}
-        for each, file in files.items():
-            inverter = load_generator(str(file), "inverter")
-            check_inverter(inverter, created, each)
-            console.say(f"{each} by {inverter.name}")
-            inverters[each] = runtime.place_network(inverter.network)
-        fields["extractor"] = extractor.name
-        operation = _to_pictures(created, inverters or settings, samples, side, runtime, console, fields)
+        run_batch(plan, Coding(autoencoder, size, compute).start, console, quality=quality, show=show, telling=telling)
+        return
+    from percept_cli.core.extractors.geometry import choose_side, shallow_to_deep
 
-    from percept_cli.commands.batch import process_images
+    extractor = extractor_source.choose()
+    architecture = extractor.architecture
+    layers = shallow_to_deep(architecture, asked)
+    for each in asked:
+        if architecture.resolve(each) != each:
+            console.say(f"{each} of {extractor.name} is {architecture.resolve(each)}")
+    inverters = {each: model or find_inverter(extractor.name, each).name for each in layers} if by_generator else {}
+    networks = [*inverters.values(), *([extractor.name] if extractor.name in shipped_models() else [])]
+    plan = plan_for("_".join(filter(None, ("+".join(layers), model and Path(model).stem))), extractor.name, networks)
 
-    process_images(jobs, operation, console, quality=quality, show=show, fields=fields)
+    from percept_cli.commands.batch import run_batch
+    from percept_cli.commands.invert_work import Inverting
+    from percept_cli.core.optimization.inversion import check_options, preset_options
+
+    changes = {key: value for key, value in options.given(search).items() if key != "preset"}
+    settings = {
+        each: replace(preset_options(search.preset, architecture, each), seed=seed, **changes) for each in layers
+    }
+    for setting in settings.values():
+        check_options(setting)
+    side = choose_side(architecture, layers, size, announce=console.say)
+    work = Inverting(extractor_source, tuple(layers), inverters, settings, samples, side, seed, compute)
+    run_batch(plan, work.start, console, quality=quality, show=show, telling=telling)
 
 
 def _by_generator(method: str | None, model: str | None) -> bool:
@@ -168,114 +154,3 @@ def _by_generator(method: str | None, model: str | None) -> bool:
     if model is not None and method == "optimize":
         raise UsageError("-m names a generator: leave it or --method optimize out.")
     return method == "generator" or (method is None and model is not None)
-
-
-def _to_pictures(
-    extractor: "FeatureExtractor",
-    by_layer: "Mapping[str, Generator] | Mapping[str, InversionOptions]",
-    samples: int,
-    side: int,
-    runtime: "Runtime",
-    console: "Console",
-    fields: dict[str, object],
-) -> "Operation":
-    """The operation of a photograph: one picture, or a sheet of all layers and samples. It reports their errors.
-
-    by_layer: the inverter of each layer, or the options of its optimization.
-    """
-    from torch import float32
-
-    from percept_cli.core.extractors.geometry import fixed_side
-    from percept_cli.core.images.photo import Photo, middle_square
-    from percept_cli.core.inference import invert as inference
-    from percept_cli.core.optimization import inversion
-    from percept_cli.core.runtime import BYTES_PER_PIXEL, memory_errors, size_advice
-    from percept_cli.core.visualization.inversion import inversion_sheet, measure_inversion
-
-    # Errors are measured in float32, whatever the precision of the networks.
-    exact = replace(runtime, dtype=float32).freeze(copy.deepcopy(extractor))
-    frozen = runtime.freeze(extractor)
-    steps = sum(each.steps if isinstance(each, inversion.InversionOptions) else 1 for each in by_layer.values())
-
-    def find(square: "Tensor", layer: str, sample: int, progress: "Progress") -> "tuple[Tensor, dict[str, object]]":
-        chosen = by_layer[layer]
-        if not isinstance(chosen, inversion.InversionOptions):
-            progress.advance(1)
-            return inference.invert(square, layer, frozen, chosen, runtime), {"method": "generator"}
-        chosen = replace(chosen, seed=chosen.seed + sample)
-        for step in inversion.invert(square, layer, frozen, runtime, chosen):
-            progress.advance(1, {"loss": step.total, **step.parts})
-        return step.image.cpu(), {"method": "optimize", "seed": chosen.seed, "steps": chosen.steps}
-
-    def operation(photo: Photo, job: "Job") -> Photo:
-        original = middle_square(photo.visible(), side)
-        label = "standard input" if job.source is None else job.source.name
-        found, records = [], []
-        advice = "Close other programs or use --device cpu"
-        if fixed_side(extractor) is None:
-            advice = size_advice(side, side, BYTES_PER_PIXEL, runtime.device, extractor.smallest_side)
-        with console.progress(steps * samples, "step") as progress, memory_errors(f"{side}x{side} pixels", advice):
-            for sample in range(samples):
-                for layer in extractor.layers:
-                    image, how = find(original, layer, sample, progress)
-                    name = f"{layer}, start {sample + 1}" if samples > 1 else layer
-                    each = measure_inversion(name, image, original, layer, exact, runtime)
-                    console.say(
-                        f"{label}: {name}: feature error {each.feature_error:.4f}, image error {each.image_error:.1f} "
-                        "gray levels"
-                    )
-                    errors = {"feature_error": round(each.feature_error, 5), "image_error": round(each.image_error, 2)}
-                    found.append(each)
-                    records.append({"layer": layer, "sample": sample, **how, **errors})
-        fields["layers"] = records
-        picture = found[0].image if len(found) == 1 else inversion_sheet(original, found, len(extractor.layers))
-        return Photo(picture, icc=photo.icc, format=photo.format)
-
-    return operation
-
-
-def _through_code(
-    model: str, size: int | None, compute: options.Compute, console: "Console", fields: dict[str, object]
-) -> "Operation":
-    """The operation of an autoencoder on a photograph, or on its middle square of `size` pixels. It reports the code."""
-    from percept_cli.core.generators.autoencoder import Autoencoder
-    from percept_cli.core.images.photo import Photo, middle_square
-    from percept_cli.core.inference.invert import run_autoencoder
-    from percept_cli.core.measures.pixels import image_error
-    from percept_cli.core.pretrained.generators import load_generator
-    from percept_cli.core.runtime import BYTES_PER_PIXEL, memory_errors, size_advice
-
-    loaded = load_generator(model, "autoencoder")
-    runtime = compute.runtime(console.say)
-    network = runtime.place_network(loaded.network)
-    assert isinstance(network, Autoencoder)
-    fields["model"] = loaded.name
-
-    def operation(photo: Photo, job: "Job") -> Photo:
-        label = "standard input" if job.source is None else job.source.name
-        pixels = photo.visible()
-        if size is not None:
-            pixels = middle_square(pixels, size)
-            photo = Photo(pixels, icc=photo.icc, format=photo.format, bits=photo.bits)
-        height, width = pixels.shape[-2:]
-        short = min(height, width)
-        advice = size_advice(short, short, BYTES_PER_PIXEL, runtime.device, 1)
-        with memory_errors(f"{width}x{height} pixels", advice):
-            result, code = run_autoencoder(network, pixels, runtime)
-        down, across = (network.stride * units for units in code.shape[2:])
-        if (down, across) != (height, width):
-            console.say(
-                f"{label}: the code covers {across}x{down} pixels, of which the last repeat the edges of "
-                f"{width}x{height}; the result is cut to that"
-            )
-        levels = 255 if photo.bits == 8 else 65535  # as the file holds it
-        error = image_error((result * levels).round() / levels, pixels)
-        fewer, shape = pixels.numel() / code.numel(), list(code.shape[1:])
-        console.say(
-            f"{label}: a code of {'x'.join(map(str, shape))}, {fewer:.1f} times fewer numbers than the pixels; image "
-            f"error {error:.1f} gray levels"
-        )
-        fields.update(code=shape, times_fewer=round(fewer, 2), image_error=round(error, 2))
-        return photo.with_visible(result)
-
-    return operation

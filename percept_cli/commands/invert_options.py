@@ -9,6 +9,7 @@ from percept_cli import options, parsing
 from percept_cli.conditions import Call, EffectIf
 from percept_cli.core import choices
 from percept_cli.core.pretrained.manifest import role_of
+from percept_cli.precedence import OneOf
 
 PANEL = "Optimization"
 
@@ -29,6 +30,8 @@ OF_LAYERS = EffectIf(
     lambda call: not _is_autoencoder(call),
     lambda call: f"{call.model} is an autoencoder, which makes its code by itself",
 )
+METHOD = OneOf("method", when=lambda call: call.method == "optimize")
+ONE_LAYER = OneOf("layer of a model", when=lambda call: len(call.layer or ()) > 1)
 
 
 def _varies(call: Call) -> object:

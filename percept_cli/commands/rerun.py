@@ -1,5 +1,6 @@
 """`percept rerun`: a result made again by the record in its file, and compared with it."""
 
+import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ import typer
 from percept_cli import __version__, options
 from percept_cli.arguments import UNRELATED
 from percept_cli.conditions import current_context
+from percept_cli.configuration import OFF
 from percept_cli.core.images.provenance import name_of
 from percept_cli.errors import ExitCode, UsageError
 
@@ -92,7 +94,7 @@ def _check_words(record: "Record", result: Path) -> list[str]:
         several = list(value) if isinstance(value, (list, tuple)) else [value]
         if parameter.param_type_name == "argument":
             strange += filter(None, several)  # of pictures, where there are any
-        elif parameter.name in UNRELATED:
+        elif parameter.name in (*UNRELATED, "help"):
             strange.append(parameter.opts[0])
         strange += [word for word in several if isinstance(word, str) and name_of(word) != word]
     if strange:
@@ -124,14 +126,20 @@ def _check_output(output: Path, extension: str, result: Path) -> None:
 
 
 def _run(record: "Record", words: list[str]) -> None:
-    """Runs the command of a record, without the options of files of the configuration, which the record holds already."""
+    """Runs the command of a record, without the options of the user's files, as the record holds those that were used."""
     context = current_context()
     assert context is not None
     root: Any = context.find_root()
     command = root.command.commands[record.command]
     machine = ["--device", record.device, "--precision", record.precision, "--threads", str(record.threads)]
-    with command.make_context(record.command, [*machine, *words], parent=root, default_map={}) as inner:
-        command.invoke(inner)
+    before = os.environ.get(OFF)
+    os.environ[OFF] = "1"
+    try:
+        with command.make_context(record.command, [*machine, *words], parent=root) as inner:
+            command.invoke(inner)
+    finally:
+        del os.environ[OFF]
+        os.environ |= {} if before is None else {OFF: before}
 
 
 def _report(result: Path, output: Path | None, difference: "Difference", console: "Console") -> None:

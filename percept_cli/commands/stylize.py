@@ -4,20 +4,19 @@ import os
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from percept_cli import options, parsing
+from percept_cli.commands.batch_options import Batch, Telling
 from percept_cli.conditions import EffectIf, is_given
 from percept_cli.core import choices
 from percept_cli.core.losses.style_losses import STYLE_LOSSES
+from percept_cli.core.pretrained.manifest import role_of
 from percept_cli.core.strokes import AUTO, SMALLEST_PAINTING, painting_side, parse_stroke_or_auto
 from percept_cli.errors import UsageError
-
-if TYPE_CHECKING:
-    from percept_cli.core.files.outputs import Job
-    from percept_cli.core.images.photo import Photo
+from percept_cli.precedence import OneOf
 
 PREVIEW_EVERY = 10
 SMALLEST_SIZE = 16  # pixels
@@ -27,7 +26,9 @@ optimization_choice = partial(parsing.choice_option, rich_help_panel="Optimizati
 
 STYLES = EffectIf(lambda call: call.style or call.model is None, "A trained model is not optimized")
 # An option of the optimization alone: where one is given, that is what is done (see `choose_steps`).
-OPTIMIZES = EffectIf(lambda call: call.steps != 0, "--steps 0 is one pass, and optimizes nothing")
+OPTIMIZES = EffectIf(
+    lambda call: call.steps != 0, "--steps 0 is one pass, and optimizes nothing", asked=lambda call: call.steps
+)
 BLENDS = EffectIf(lambda call: len(call.style or ()) > 1, "One style is blended with nothing")
 SHOWS = EffectIf(
     lambda call: call.steps is None or call.steps >= PREVIEW_EVERY,
@@ -38,6 +39,9 @@ PASSES = EffectIf(
     lambda call: f"An optimization from --init {choose_init(call.init, call.loss)} begins without a network",
 )
 SAMPLES = EffectIf(lambda call: STYLE_LOSSES[call.loss].sampled, lambda call: f"--loss {call.loss} compares no points")
+STYLE = OneOf("style", when=lambda call: call.model is not None and role_of(call.model) != "any-style")
+PIXELS = OneOf("mask or size")
+PASS = OneOf("one pass", when=lambda call: call.stroke == AUTO and call.steps)
 
 
 def choose_init(init: str | None, loss: str) -> str:
@@ -56,10 +60,12 @@ def stylize(
             autocompletion=parsing.complete_models("style", "any-style"),
         ),
         PASSES,
+        STYLE,
     ] = None,
     style: Annotated[
         list[Path] | None,
         typer.Option("--style", help="A picture whose style is taken, in one pass; several are blended."),
+        STYLE,
     ] = None,
     output: options.Output = None,
     name: options.Name = "{stem}_{op}{ext}",
@@ -73,15 +79,19 @@ def stylize(
             help="How large strokes are: 2 is twice as large as in training, or as the painting's at --style-size; "
             "auto, for one pass: as in a picture of 512 pixels.",
         ),
+        PASS,
     ] = 1.0,
     mask: Annotated[
         Path | None,
         typer.Option(
             help="A picture: only where it is white the photograph changes. Or a folder of one for each photograph."
         ),
+        PIXELS,
     ] = None,
     size: Annotated[
-        int | None, typer.Option(min=SMALLEST_SIZE, help="Short side of the result, pixels. Default: the photograph's.")
+        int | None,
+        typer.Option(min=SMALLEST_SIZE, help="Short side of the result, pixels. Default: the photograph's."),
+        PIXELS,
     ] = None,
     steps: Annotated[
         int | None,
@@ -91,6 +101,7 @@ def stylize(
             "optimization.",
         ),
         STYLES,
+        PASS,
     ] = None,
     optimizer: Annotated[
         str, optimization_choice("optimizer", choices.STYLE_OPTIMIZERS, "With --style."), STYLES, OPTIMIZES
@@ -157,8 +168,10 @@ def stylize(
     ] = "auto",
     extractor_source: Annotated[options.ExtractorSource, STYLES, OPTIMIZES],
     listing: options.Listing,
+    batch: Batch,
     show: options.Show = False,
     existing: options.Existing,
+    telling: Telling,
     quality: options.Quality = 95,
     seed: options.Seed = 0,
     compute: options.Compute,
@@ -179,9 +192,9 @@ def stylize(
 
     percept stylize photo.png -m wave --mask sky.png
     """
-    from percept_cli.commands.planning import check_exists, check_jobs, check_style_model, refuse_missing
-    from percept_cli.core.files.inputs import expand_inputs
-    from percept_cli.core.files.outputs import check_picture_output, plan_outputs
+    from percept_cli.commands.batch_plan import find_items, plan_batch
+    from percept_cli.commands.planning import check_exists, check_style_model
+    from percept_cli.core.files.outputs import check_picture_output
     from percept_cli.core.images.tiles import parse_tile
     from percept_cli.core.losses.style_losses import parse_blend
     from percept_cli.core.pretrained.manifest import find_any_style, shipped_models
@@ -204,62 +217,44 @@ def stylize(
         check_exists(picture, "--style")
     weights, extractor = parse_blend(blend, len(style or [])), extractor_source.choose()
     parsing.check_layers(extractor.architecture, losses.content_layers, losses.style_layers)
-    items = expand_inputs(photos, **vars(listing))
+    items = find_items(photos, listing, batch)
     label = "_".join(filter(None, ("+".join(picture.stem for picture in style or []), model and Path(model).stem)))
-    op = chosen.describe(label, "model", "style")
-    jobs = plan_outputs(items, output, name=name, op=op, model=label, **vars(existing))
-    check_jobs(jobs, output)
-    if preview is not None:
-        check_picture_output("--preview", preview)
+    network = model
+    if network is None and init == choices.ONE_PASS:
+        network = find_any_style().name
     if model is not None:
         check_style_model(model, bool(style))
-    elif init == choices.ONE_PASS:
-        model = find_any_style().name
-    refuse_missing(jobs, console)
+    plan = plan_batch(
+        items, output, name=name, op=chosen.describe(label, "model", "style"), model=label,
+        networks=[*filter(None, [network]), *([extractor.name] if steps and extractor.name in shipped_models() else [])],
+        existing=existing, batch=batch, console=console,
+    )  # fmt: skip
+    if preview is not None:
+        check_picture_output("--preview", preview)
 
     # Only now the slow imports, so that a mistyped option is refused at once.
-    from percept_cli.commands.batch import process_images
-    from percept_cli.commands.stylize_trained import Asked, place_styled, place_trained, restyle_by
-    from percept_cli.core.files.formats import keeps_levels
-    from percept_cli.core.images.masks import load_mask
+    from percept_cli.commands.batch import run_batch
+    from percept_cli.commands.stylize_work import Restyling
 
-    if steps and optimizer == "lbfgs" and compute.precision == "auto":
-        # The differences of losses that its line search compares are smaller than the precision of bf16.
-        compute = replace(compute, precision="fp32")
-    runtime = compute.runtime(console.say)
-    asked = Asked(size, strength, keep_colors, stroke, mask is not None, parsed_tile)
-    generator = None
-    if style and model is not None:
-        generator = place_styled(model, style, style_size, weights, runtime, console)
-        console.say(f"one pass of {Path(model).stem}" + (f"; --steps {steps} goes on from it" if steps else ""))
-    elif model is not None:
-        generator = place_trained(model, runtime, mask is not None)
+    optimized = None
     if steps:
-        from percept_cli.commands.stylize_optimized import optimize_by
         from percept_cli.core.losses.style import style_taps
         from percept_cli.core.optimization.style_transfer import StyleOptions
 
         content, styling = style_taps(extractor.architecture, losses.content_layers, losses.style_layers, loss)
         if losses.content_layers or losses.style_layers or loss != "gram":
             console.say(f"content at {', '.join(content)}; style at {', '.join(styling)} of {extractor.name}")
-        wanted = StyleOptions(
+        optimized = StyleOptions(
             steps, optimizer, init, painted_size, seed, blend=weights, loss=loss,
             bandwidth=bandwidth, points=points or None, content_weight=losses.content_weight, content_layers=content,
             style_weight=losses.style_weight, style_layers=styling, tv_weight=losses.tv_weight, scaling=losses.scaling,
             style_scales=losses.style_scales,
         )  # fmt: skip
-        change = optimize_by(style or [], extractor, runtime, wanted, asked, console, preview, generator)
-    else:
-        assert generator is not None
-        change = restyle_by(generator, runtime, asked)
-
-    def operation(photo: "Photo", job: "Job") -> "Photo":
-        if mask is None:
-            return change(photo, None)
-        allowed = load_mask(mask, job.source, photo.height, photo.width)
-        if job.destination is not None and not keeps_levels(job.destination.suffix, quality):
-            note = "changes pixels outside the mask a little, as its format does; PNG keeps them"
-            console.warn(f"{job.destination} {note}")
-        return change(photo, allowed)
-
-    process_images(jobs, operation, console, quality=quality, show=show, fields={"model": label})
+        if optimizer == "lbfgs" and compute.precision == "auto":
+            # The differences of losses that its line search compares are smaller than the precision of bf16.
+            compute = replace(compute, precision="fp32")
+    work = Restyling(
+        network, tuple(style or ()), style_size, weights, size, strength, keep_colors, stroke, mask, parsed_tile, label,
+        quality, optimized, extractor_source, preview, compute,
+    )  # fmt: skip
+    run_batch(plan, work.start, console, quality=quality, show=show, telling=telling)

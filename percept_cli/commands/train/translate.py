@@ -15,6 +15,7 @@ from percept_cli.core.training.presets import Recipe
 from percept_cli.core.training.translation_data import TranslationData, usual_recipe
 from percept_cli.options import loss_choice, loss_option
 from percept_cli.parsing import check_layers, choice_option
+from percept_cli.precedence import OneOf
 
 
 def _data(call: Call) -> TranslationData:
@@ -35,6 +36,11 @@ def _recipe(call: Call) -> Recipe:
 
 OF_PIXELS, OF_FEATURES, OF_CONTEXT, OF_GRAM, OF_CONTENT, AGAINST_DISCRIMINATOR = (
     weighs(_recipe, loss) for loss in ("pixel", "feature", "contextual", "gram", "content", "adversarial")
+)
+GIVEN, PAIRS_OR_MATCH = OneOf("pictures", side="given"), OneOf("comparison")
+DAMAGES = EffectIf(
+    lambda call: call.degrade is not None,
+    "--data and --amount go with --degrade, elsewhere there are --source and --target",
 )
 PAIRED = EffectIf(lambda call: _data(call).paired, "Unpaired targets have no place to be shifted from")
 UNPAIRED = EffectIf(lambda call: not _data(call).paired, "Only unpaired pictures are shrunk")
@@ -91,26 +97,34 @@ def train_translate(
         Path | None, typer.Option("-o", "--output", help="The model to write. Default: translate.safetensors.")
     ] = None,
     source: Annotated[
-        list[Path] | None, typer.Option("--source", help="Pictures to translate. Default: sample photographs.")
+        list[Path] | None, typer.Option("--source", help="Pictures to translate. Default: sample photographs."), GIVEN
     ] = None,
     target: Annotated[
-        list[Path] | None, typer.Option("--target", help="What they should become: pictures, or a single one.")
+        list[Path] | None, typer.Option("--target", help="What they should become: pictures, or a single one."), GIVEN
     ] = None,
     pairs: Annotated[
-        bool, typer.Option("--pairs", help="Pictures of one name in --source and --target belong together.")
+        bool,
+        typer.Option("--pairs", help="Pictures of one name in --source and --target belong together."),
+        GIVEN,
+        PAIRS_OR_MATCH,
     ] = False,
     match: Annotated[
         str | None,
         choice_option("--match", ("source",), "Compare results with the source alone, not with targets."),
+        GIVEN,
+        PAIRS_OR_MATCH,
     ] = None,
     degrade: Annotated[
         str | None,
         choice_option("degradation", tuple(CORRUPTIONS), "Learn to undo a damage, on photographs of --data."),
+        OneOf("pictures"),
     ] = None,
     amount: Annotated[
-        str | None, typer.Option(metavar="N|LOW-HIGH", help="Of --degrade: gray levels, pixels, quality, %, times.")
+        str | None,
+        typer.Option(metavar="N|LOW-HIGH", help="Of --degrade: gray levels, pixels, quality, %, times."),
+        DAMAGES,
     ] = None,
-    data: options.Data = None,
+    data: Annotated[options.Data, DAMAGES] = None,
     offset: Annotated[
         int, typer.Option(min=0, help="With --pairs or --degrade: shift targets by up to so many pixels."), PAIRED
     ] = 0,

@@ -43,17 +43,28 @@ class Made:
 
 
 @dataclass(frozen=True)
+class Foreseen:
+    """The size of the result that an operation will make of a photograph, and about how many bytes of memory it takes."""
+
+    height: int
+    width: int
+    memory: int
+
+
+@dataclass(frozen=True)
 class Operation:
     """The work of a command on one photograph, with its networks in place.
 
-    apply: may be called by several threads at once where `passes` is True, which is for operations that are forward passes
-    and need neither random numbers nor the whole processor. bytes_per_pixel: of memory for a pixel of the photograph, about.
+    foresee, count_tiles: for a photograph's height and width; counting may load networks. passes: whether it is a forward
+    pass, of which a processor does several at a time better than one after another with all threads. `apply` is then called
+    by several threads at once.
     """
 
     apply: Callable[[Photo, Job], Made]
     runtime: Runtime
+    foresee: Callable[[int, int], Foreseen]
+    count_tiles: Callable[[int, int], int] = lambda height, width: 1
     passes: bool = True
-    bytes_per_pixel: int = 200
 
 
 @dataclass(frozen=True)
@@ -106,14 +117,16 @@ def make_picture(
     warnings: list[str] = []
     try:
         with memory_errors("this image", "Close other programs, or shrink it first"):
-            if entry is not None and job.source is not None:
-                entry |= describe_file(job.source, "input")
-            source: Path | BinaryIO | None = job.source
-            record = None
-            if keeping.provenance is not None:
-                source = job.source or _read_standard_input()
-                record = _describe(source, operation, keeping.provenance, entry)
+            source: Path | io.BytesIO | None = job.source
+            if source is None and keeping.provenance is not None:
+                source = _read_standard_input()
             photo = load_image(source)
+            if entry is not None and job.source is not None:
+                # Only now, when it is known to be no pipe and no device.
+                entry |= describe_file(job.source, "input")
+            record = None
+            if keeping.provenance is not None and source is not None:
+                record = _describe(source, operation, keeping.provenance, entry)
             warnings += photo.notes
             if job.destination is None:
                 keeping.check_pipe(pipe_extension(photo.format))
@@ -170,13 +183,12 @@ def _read_standard_input() -> io.BytesIO:
         return io.BytesIO(stream.read())
 
 
-def _describe(source: Path | BinaryIO, operation: Operation, work: Work, entry: Entry | None) -> Record:
+def _describe(source: Path | io.BytesIO, operation: Operation, work: Work, entry: Entry | None) -> Record:
     """The record of the result of a photograph, a file or what standard input gave."""
-    if not isinstance(source, Path):
-        name, sha256 = None, hashlib.file_digest(source, "sha256").hexdigest()  # type: ignore[arg-type]
-        source.seek(0)
-    else:
+    if isinstance(source, Path):
         name, sha256 = str(source), entry["input_sha256"] if entry is not None else hash_file(source)
+    else:
+        name, sha256 = None, hashlib.sha256(source.getvalue()).hexdigest()
     return record_of({"input": name, "input_sha256": sha256, **work.fields, **_machine(operation)})
 
 

@@ -30,11 +30,17 @@ def manifest_name(shard: tuple[int, int] | None = None) -> str:
 class History:
     """What a manifest says: the last entry of each output, by its absolute path, and the last run.
 
-    entries: those of pictures, whose `input` and `output` are absolute paths.
+    entries: those of pictures, whose `input` and `output` are absolute paths; `own` says whether percept has written the
+    output, or may have.
     """
 
     entries: dict[str, Entry] = field(default_factory=dict)
     run: Entry = field(default_factory=dict)
+
+    @property
+    def own(self) -> set[str]:
+        """The outputs that percept has written, or may have."""
+        return {output for output, entry in self.entries.items() if entry["own"]}
 
     def failed(self) -> list[Entry]:
         """The entries of pictures whose last attempt failed."""
@@ -55,14 +61,24 @@ def read_manifest(path: Path) -> History:
                 output = os.path.normpath(path.absolute().parent / entry["output"])
                 given = str(entry.get("input"))
                 folder = str(run.get("folder", path.absolute().parent))
-                history.entries[output] = {
-                    **entry,
-                    "input": os.path.normpath(os.path.join(folder, given)),
-                    "output": output,
-                }
+                own = entry["status"] != FAILED or history.entries.get(output, {}).get("own", False)
+                source = os.path.normpath(os.path.join(folder, given))
+                history.entries[output] = {**entry, "input": source, "output": output, "own": own}
     except OSError as error:
         raise UsageError(f"The manifest '{path}' cannot be read: {error.strerror or error}.") from error
     return History(history.entries, run)
+
+
+def read_manifests(path: Path) -> History:
+    """What the manifest of a folder and those of its shards say together; each result is what one says is done."""
+    history = read_manifest(path)
+    if path.name.startswith(MANIFEST):
+        for other in sorted(path.parent.glob(f"{MANIFEST}*{SUFFIX}")):
+            further = read_manifest(other)
+            for output, entry in further.entries.items():
+                if entry["status"] == DONE or output not in history.entries:
+                    history.entries[output] = entry
+    return history
 
 
 def _read_lines(path: Path) -> Iterator[Entry]:

@@ -3,7 +3,7 @@
 import os
 import string
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -81,16 +81,20 @@ def plan_outputs(
     op: str,
     model: str = "",
     others: Sequence[str] = (),
+    own: Container[str] = (),
+    wanted: Callable[[InputItem], bool] = lambda item: True,
     overwrite: bool,
     skip_existing: bool,
 ) -> list[Job]:
-    """One job for each input, in order. Raises UsageError for all faults that can be found before any work.
+    """One job for each input that is wanted, in order. Raises UsageError for all faults that can be found before any work.
 
     output: a folder where it exists as one, ends in a slash or there are several inputs; else a file; `-` is standard
     output; None puts each result beside its input. name: the template of names in a folder, with the fields `rel` (the
     input's folder below the one that was searched), `stem`, `ext` (the input's extension, `.png` where percept cannot
     write it), `name` (the input's, with its own extension), `op` and `model`; a result lies in the folder `rel` unless
-    `name` has that field. others: further extensions that the file `output` may have, as `.svg`.
+    `name` has that field. others: further extensions that the file `output` may have, as `.svg`. own: absolute paths of
+    results that an earlier run has made, and that may be replaced. wanted: of the inputs that are not, only the names of
+    results are compared.
     """
     if overwrite and skip_existing:
         raise UsageError("--overwrite and --skip-existing exclude each other: give one of them.")
@@ -102,7 +106,7 @@ def plan_outputs(
         if len(items) != 1:
             raise UsageError(f"Standard output takes one image, not {len(items)}: give -o a folder.")
         return [Job(items[0].source, None)]
-    if output is not None and not _is_folder(output, len(items)):
+    if output is not None and not is_folder_output(output, len(items)):
         jobs = [Job(items[0].source, _single_file(output, others))]
     else:
         folder = None if output is None else Path(output)
@@ -115,7 +119,8 @@ def plan_outputs(
         ]
     _refuse_shared(jobs, items, real_folders)
     done = _refuse_or_find_inputs(jobs, real_folders, skip_existing)
-    jobs = _settle_existing(jobs, done, overwrite, skip_existing)
+    jobs = [job for job, item in zip(jobs, items, strict=True) if wanted(item)]
+    jobs = _settle_existing(jobs, done, own, overwrite, skip_existing)
     for place in sorted({job.destination.parent for job in jobs if job.destination is not None and not job.skip}):
         prepare_folder(place)
     return jobs
@@ -130,7 +135,8 @@ def create_folders(jobs: Iterable[Job]) -> None:
             raise UsageError(f"The folder '{folder}' cannot be made: {error.strerror or error}.") from error
 
 
-def _is_folder(output: str, count: int) -> bool:
+def is_folder_output(output: str, count: int) -> bool:
+    """Whether -o names a folder for so many inputs. Raises UsageError for several inputs and the name of one file."""
     separators = tuple(separator for separator in ("/", os.sep, os.altsep) if separator)
     if os.path.isdir(output) or output.endswith(separators):
         return True
@@ -246,8 +252,16 @@ def _refuse_or_find_inputs(jobs: Sequence[Job], real_folders: _RealFolders, skip
     return done
 
 
-def _settle_existing(jobs: Sequence[Job], done: set[Job], overwrite: bool, skip_existing: bool) -> list[Job]:
-    existing = [job for job in jobs if job.destination is not None and os.path.lexists(job.destination)]
+def _settle_existing(
+    jobs: Sequence[Job], done: set[Job], own: Container[str], overwrite: bool, skip_existing: bool
+) -> list[Job]:
+    existing = [
+        job
+        for job in jobs
+        if job.destination is not None
+        and os.path.lexists(job.destination)
+        and os.path.normpath(job.destination.absolute()) not in own
+    ]
     for job in existing:
         if job.destination is not None and os.path.isdir(job.destination):
             raise UsageError(f"'{job.destination}' is a folder: no image can be written in its place.")

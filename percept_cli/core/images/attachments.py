@@ -28,22 +28,17 @@ _ISO_GAIN_MAP = b"urn:iso:std:iso:ts:21496:-1"
 _GAIN_MAP_MARKS = (_HDRGM.encode(), _APPLE.encode(), _ISO_GAIN_MAP, b"urn:com:apple:photo:2020:aux:hdrgainmap")
 _MPF_ENTRIES = 0xB002  # CIPA DC-007: the list of the pictures of an MPO
 
-# Properties of XMP that describe what follows the photograph in its file (gain maps, further pictures, a video, more XMP), and
-# how percept made it.
-_STALE_SPACES = {_HDRGM, _APPLE, "http://ns.google.com/photos/1.0/container/"}
-_CAMERA = "http://ns.google.com/photos/1.0/camera/"
-_STALE = {_LINK.key, RECORD.key, ("http://ns.adobe.com/xmp/note/", "HasExtendedXMP")} | {
-    (_CAMERA, name)
-    for name in (
-        "MicroVideo", "MicroVideoVersion", "MicroVideoOffset", "MicroVideoPresentationTimestampUs", "MotionPhoto",
-        "MotionPhotoVersion", "MotionPhotoPresentationTimestampUs",
-    )
-}  # fmt: skip
+# Properties of XMP that describe what follows the photograph in its file (gain maps, depth, further pictures, a video, more
+# XMP), and how percept made it. Of Google's, a panorama is told of the picture itself.
+_GOOGLE, _PANORAMA = "http://ns.google.com/photos/", "http://ns.google.com/photos/1.0/panorama/"
+_STALE_SPACES = (_HDRGM, _APPLE)
+_STALE = (_LINK.key, RECORD.key, ("http://ns.adobe.com/xmp/note/", "HasExtendedXMP"))
 
 
 def is_stale(name: Name) -> bool:
     """Whether a property of a photograph's XMP is not true of a result: it tells of other parts of the file that was read."""
-    return name.namespace in _STALE_SPACES or name.key in _STALE
+    of_google = name.namespace.startswith(_GOOGLE) and name.namespace != _PANORAMA
+    return of_google or name.namespace in _STALE_SPACES or name.key in _STALE
 
 
 def without_stale(packet: bytes) -> bytes:

@@ -5,9 +5,9 @@ XMP packet. All of them have the mark in XMP.
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
 from percept_cli.core.images.xmp import Name, read_property, with_properties
@@ -51,7 +51,7 @@ class Record:
 
 def name_of(path: str) -> str:
     """A path without its folders, whose names may be separated as on this system or on another."""
-    return PureWindowsPath(PurePosixPath(path).name).name
+    return re.split(r"[/\\]", path.rstrip("/\\"))[-1]
 
 
 def parse_record(text: str) -> Record:

@@ -79,12 +79,11 @@ def run_generator(generator: Generator, images: Tensor, runtime: Runtime, tile: 
     runs without tiles.
     """
     height, width = images.shape[-2:]
-    halo, styled = generator.exact_halo, isinstance(generator, STYLED)
-    largest = LARGEST_STYLED if styled else LARGEST_WHOLE
-    if halo is None or tile == OFF or (tile == AUTO and height * width <= largest):
+    halo = generator.exact_halo
+    side = _tile_side(generator, height, width, tile)
+    if halo is None or side is None:
         return run_whole(generator, images, runtime).clamp(0, 1)
     result = images.new_empty((len(images), 3, height, width))
-    side = USUAL_TILE if isinstance(tile, str) else tile
     content = measure_content(generator, images, runtime, side) if isinstance(generator, STYLED) else None
     for planned in plan_tiles(height, width, side, halo, multiple=generator.size_multiple):
         further = () if content is None else (content, (planned.source.top, planned.source.left))
@@ -92,6 +91,22 @@ def run_generator(generator: Generator, images: Tensor, runtime: Runtime, tile: 
         kept = planned.target.within(planned.source)
         result[(..., *planned.target.slices)] = part[(..., *kept.slices)]
     return result
+
+
+def count_tiles(generator: Generator, height: int, width: int, tile: int | str = AUTO) -> int:
+    """In how many tiles `run_generator` computes images of this size."""
+    halo, side = generator.exact_halo, _tile_side(generator, height, width, tile)
+    if halo is None or side is None:
+        return 1
+    return len(plan_tiles(height, width, side, halo, multiple=generator.size_multiple))
+
+
+def _tile_side(generator: Generator, height: int, width: int, tile: int | str) -> int | None:
+    """The side of the tiles in which images of this size are computed; None for those that are computed as a whole."""
+    largest = LARGEST_STYLED if isinstance(generator, STYLED) else LARGEST_WHOLE
+    if generator.exact_halo is None or tile == OFF or (tile == AUTO and height * width <= largest):
+        return None
+    return USUAL_TILE if isinstance(tile, str) else tile
 
 
 @torch.inference_mode()

@@ -128,8 +128,8 @@ class Upscaler:
         # A resampled result is rounded to 8 bits and divided by alpha only afterwards.
         canvas = np.empty((*exact_size, 3 if photo.alpha is None else 4), np.uint16 if resampled else depth)
 
-        side = self._tile_side(photo)
-        tiles = self.plan(photo, side)
+        side = self._tile_side(photo.height, photo.width)
+        tiles = self.plan(photo.height, photo.width, side)
         done, total = 0, len(tiles)
         note = self._inexactness if total > 1 and not self.is_exact else ""
         yield TileStep(done, total, note)
@@ -148,12 +148,12 @@ class Upscaler:
                 yield TileStep(done, total, note if self._overflowed > overflowed else "")
             else:
                 side = self._smaller(side, photo)
-                tiles = self.plan(photo, side, top=tiles[0].target.top)  # rows above are done
+                tiles = self.plan(photo.height, photo.width, side, top=tiles[0].target.top)  # rows above are done
                 total = done + len(tiles)
                 yield TileStep(done, total, f"not enough memory: going on with tiles of {side} pixels")
 
         verification = None
-        if verify and len(self.plan(photo, side)) > 1:
+        if verify and len(self.plan(photo.height, photo.width, side)) > 1:
             verification = self._verify(canvas, photo, side, keep_premultiplied=resampled)
         levels = resample_levels(canvas, *size, depth) if resampled else canvas
         channels = torch.from_numpy(levels).permute(2, 0, 1)[None]
@@ -161,13 +161,17 @@ class Upscaler:
         result = replace(photo, pixels=channels[:, :3], alpha=alpha)
         yield TileStep(done, total, photo=result, verification=verification)
 
-    def plan(self, photo: Photo, side: int, top: int = 0) -> list[Tile]:
+    def count_tiles(self, height: int, width: int) -> int:
+        """In how many tiles a photograph of this size will be enlarged, where the memory suffices for them."""
+        return len(self.plan(height, width, self._tile_side(height, width)))
+
+    def plan(self, height: int, width: int, side: int, top: int = 0) -> list[Tile]:
         """The tiles for a photograph's rows from `top`, of at most `side` pixels or the generator's smallest side."""
         return plan_tiles(
-            photo.height,
-            photo.width,
+            height,
+            width,
             max(side, self.generator.smallest, self.multiple),
-            0 if side >= max(photo.height, photo.width) else self.halo,  # measured only if needed
+            0 if side >= max(height, width) else self.halo,  # measured only if needed
             multiple=self.multiple,
             top=top,
         )
@@ -187,13 +191,13 @@ class Upscaler:
             "about a gray level, not to the bit (--verify-tiles measures it, --tile off avoids it)"
         )
 
-    def _tile_side(self, photo: Photo) -> int:
-        longest = max(photo.height, photo.width)
+    def _tile_side(self, height: int, width: int) -> int:
+        longest = max(height, width)
         if self.tile == OFF:
             return longest
         if isinstance(self.tile, int):
             side = self.tile
-        elif photo.height * photo.width * self.bytes_per_pixel <= memory.comfortable_memory(self.runtime.device):
+        elif height * width * self.bytes_per_pixel <= memory.comfortable_memory(self.runtime.device):
             side = longest
         else:
             side = memory.largest_tile(self.runtime.device, self.bytes_per_pixel, self.halo)
@@ -236,7 +240,9 @@ class Upscaler:
         fits = whole.area * self.bytes_per_pixel <= memory.free_memory(self.runtime.device) // 4
         places = [Tile(whole, whole)]
         if not fits:
-            places = places_across_seams(self.plan(photo, side), height, width, 2 * self.halo, self.multiple)
+            places = places_across_seams(
+                self.plan(photo.height, photo.width, side), height, width, 2 * self.halo, self.multiple
+            )
         by_opacity = photo.alpha is not None and not keep_premultiplied
         differences = [
             level_difference(

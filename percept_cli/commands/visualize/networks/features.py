@@ -8,6 +8,9 @@ from percept_cli import options, parsing
 from percept_cli.commands.visualize.photographs import Photograph
 from percept_cli.commands.visualize.picture import Numbers, SheetFile
 from percept_cli.conditions import EffectIf
+from percept_cli.precedence import OneOf
+
+CHANNELS = OneOf("channels")
 
 
 def features(
@@ -24,10 +27,12 @@ def features(
         EffectIf(lambda call: call.channel is None, "--channel names the channels"),
     ] = 8,
     channel: Annotated[
-        str | None, typer.Option(metavar="K1,K2,...", help="These channels instead, by number from 0.")
+        str | None, typer.Option(metavar="K1,K2,...", help="These channels instead, by number from 0."), CHANNELS
     ] = None,
     components: Annotated[
-        bool, typer.Option("--components", help="The principal components as red, green, blue instead of channels.")
+        bool,
+        typer.Option("--components", help="The principal components as red, green, blue instead of channels."),
+        CHANNELS,
     ] = False,
     before_after: Annotated[
         bool, typer.Option("--before-after", help="Both sides of each layer's activation, on one scale.")

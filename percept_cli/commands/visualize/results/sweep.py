@@ -13,6 +13,7 @@ from percept_cli.conditions import Call, EffectIf
 from percept_cli.console import Console
 from percept_cli.core.pretrained.manifest import check_model
 from percept_cli.parsing import check_layers
+from percept_cli.precedence import OneOf
 
 if TYPE_CHECKING:
     from percept_cli.core.optimization.style_transfer import StyleOptions
@@ -35,6 +36,7 @@ NO_AXIS = EffectIf(
     lambda call: not any((axis or "").partition("=")[0].strip() == "steps" for axis in (call.rows, call.columns)),
     "steps is an axis already",
 )
+STYLE = OneOf("style")
 
 
 def sweep(
@@ -48,8 +50,8 @@ def sweep(
         ),
     ] = None,
     columns: Annotated[str | None, typer.Option(metavar="NAME=A,B,...", help="Another of these.")] = None,
-    style: Annotated[list[Path] | None, typer.Option("--style", help="The style; several are blended.")] = None,
-    model: Annotated[str | None, typer.Option("-m", "--model", help="A trained style instead.")] = None,
+    style: Annotated[list[Path] | None, typer.Option("--style", help="The style; several are blended."), STYLE] = None,
+    model: Annotated[str | None, typer.Option("-m", "--model", help="A trained style instead."), STYLE] = None,
     output: SheetFile = None,
     size: Annotated[
         int, typer.Option(min=16, help="Short side of each picture, pixels. Smaller pictures have coarser strokes.")
