@@ -13,6 +13,7 @@ import psutil
 import torch
 import typer
 
+from percept_cli.commands.batch_options import Telling
 from percept_cli.commands.batch_plan import Plan
 from percept_cli.commands.batch_report import report_plan
 from percept_cli.commands.planning import refuse_quality
@@ -41,12 +42,13 @@ def run_batch(
     *,
     quality: int = 95,
     show: bool = False,
+    telling: Telling,
     each: Callable[[Outcome], None] = lambda outcome: None,
 ) -> None:
     """Makes what a plan leaves to do, and reports it. Raises typer.Exit: 3 where some images failed, 4 where all did.
 
     An image for which memory is not enough fails as one that cannot be read; a single one raises MemoryShortage. show:
-    previews every result in the terminal. each: called with every outcome.
+    previews every result in the terminal. telling: what results tell in their files. each: called with every outcome.
     """
     if plan.batch.dry_run:
         report_plan(plan, start, console)
@@ -70,7 +72,7 @@ def run_batch(
     frames = _frames_alone(todo)
     total, unit = (frames, "frame") if frames > 1 else (len(todo), "image")
     with (
-        _keeping(plan, quality, show, console) as keeping,
+        _keeping(plan, quality, show, telling, console) as keeping,
         console.progress(total, unit, shown=total > 1) as progress,
     ):
         if frames > 1:
@@ -158,13 +160,15 @@ def _outcomes(plan: Plan, operation: Operation, keeping: Keeping, workers: int) 
 
 
 @contextlib.contextmanager
-def _keeping(plan: Plan, quality: int, show: bool, console: Console) -> Iterator[Keeping]:
+def _keeping(plan: Plan, quality: int, show: bool, telling: Telling, console: Console) -> Iterator[Keeping]:
     """How the results of a plan are kept; its manifest, if there is one, is open in the context."""
     keeping = Keeping(
         quality,
         check_pipe=lambda extension: refuse_quality([extension]),
         stdout=console.binary if any(job.destination is None for job in plan.jobs) else None,
         with_photo=show,
+        provenance=None if telling.no_provenance or telling.strip else plan.work,
+        strip=telling.strip,
     )
     if plan.manifest is None:
         yield keeping

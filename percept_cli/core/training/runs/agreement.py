@@ -22,7 +22,9 @@ def agree(settings: dict[str, Any], accelerator: Accelerator) -> dict[str, Any]:
     for process, others in enumerate(found):
         different = [name for name in found[0] if others.get(name) != found[0][name]]
         if different:
-            changes = ", ".join(f"{name} is {found[0][name]!r} in process 0, {others.get(name)!r}" for name in different)
+            changes = ", ".join(
+                f"{name} is {found[0][name]!r} in process 0, {others.get(name)!r}" for name in different
+            )
             raise UsageError(
                 f"The processes of this training have other settings ({changes} in process {process}). Give each the same "
                 "command, and the same files by name and size."

@@ -16,10 +16,6 @@ from percept_cli.core.files.locks import FolderLock
 from percept_cli.core.files.outputs import check_model_output
 from percept_cli.core.pretrained.files import in_16_bits, save_weights
 from percept_cli.core.runtime import Runtime, memory_errors
-from percept_cli.core.training.runs.agreement import agree, load_for_all
-from percept_cli.core.training.runs.checkpoints import encode_checkpoint, restore_training
-from percept_cli.core.training.runs.folder import CHECKPOINT, LOG, PREVIEW, is_own_model, lock_folder, note_model, run_folder
-from percept_cli.core.training.runs.log import TrainingLog, begin_log
 from percept_cli.core.training.loop import (
     ComputeLoss,
     Training,
@@ -34,6 +30,18 @@ from percept_cli.core.training.loop import (
     unwrap,
 )
 from percept_cli.core.training.optimizers import create_optimizer
+from percept_cli.core.training.runs.agreement import agree, load_for_all
+from percept_cli.core.training.runs.checkpoints import encode_checkpoint, restore_training
+from percept_cli.core.training.runs.folder import (
+    CHECKPOINT,
+    LOG,
+    PREVIEW,
+    is_own_model,
+    lock_folder,
+    note_model,
+    run_folder,
+)
+from percept_cli.core.training.runs.log import TrainingLog, begin_log
 from percept_cli.core.training.runs.previews import place_preview, render_preview
 from percept_cli.errors import DivergenceError, ImageError, UsageError
 
@@ -94,7 +102,9 @@ class Run:
         checkpoint = folder / CHECKPOINT
         overwrite = overwrite or (resume and is_own_model(output))
         check_model_output(output, overwrite)
-        run = cls(output, runtime, create_accelerator(runtime), resume, announce, warn=warn, overwrite=overwrite, ema=ema)
+        run = cls(
+            output, runtime, create_accelerator(runtime), resume, announce, warn=warn, overwrite=overwrite, ema=ema
+        )
         if run.is_main:
             run._lock = lock_folder(folder)
         try:
