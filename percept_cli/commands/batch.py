@@ -11,6 +11,9 @@ import psutil
 import torch
 import typer
 
+from percept_cli import options
+from percept_cli.commands.batch_cluster import check_cluster, cluster_outcomes
+from percept_cli.commands.batch_options import RAY
 from percept_cli.commands.batch_plan import Plan
 from percept_cli.commands.batch_report import report_plan
 from percept_cli.commands.planning import refuse_quality
@@ -37,6 +40,7 @@ def run_batch(
     start: Start,
     console: Console,
     *,
+    compute: options.Compute,
     quality: int = 95,
     show: bool = False,
     each: Callable[[Outcome], None] = lambda outcome: None,
@@ -44,8 +48,11 @@ def run_batch(
     """Makes what a plan leaves to do, and reports it. Raises typer.Exit: 3 where some images failed, 4 where all did.
 
     An image for which memory is not enough fails as one that cannot be read; a single one raises MemoryShortage. show:
-    previews every result in the terminal. each: called with every outcome.
+    previews every result in the terminal. each: called with every outcome. compute: what the operation runs on.
     """
+    clustered = plan.batch.engine == RAY
+    if clustered:
+        check_cluster(plan, compute)
     if plan.batch.dry_run:
         report_plan(plan, start, console)
         return
@@ -61,15 +68,18 @@ def run_batch(
         return
     for output, reason in plan.reasons.items():
         console.say(f"{output}: {reason}: made again")
-    operation = start(console)
+    operation = None if clustered else start(console)
     tally = Tally(len(plan.jobs), len(plan.jobs) - len(todo))
     failures = Failures(console, "source")
     with _keeping(plan, quality, show, console) as keeping, console.progress(
         len(todo), "image", shown=len(todo) > 1
     ) as progress:  # fmt: skip
-        workers = choose_workers(operation, plan)
-        outcomes = _outcomes(todo, operation, keeping, workers, plan)
-        with contextlib.closing(outcomes):
+        making = (
+            cluster_outcomes(plan, start, compute, keeping, console)
+            if operation is None
+            else _local_outcomes(plan, operation, keeping)
+        )
+        with making as (workers, outcomes):
             for outcome in outcomes:
                 _report(outcome, len(plan.jobs), failures, console, show)
                 tally.add(outcome)
@@ -100,6 +110,16 @@ def choose_workers(operation: Operation, plan: Plan) -> int:
                 largest = max(largest, operation.foresee(height, width).memory)
     budget = plan.batch.memory or psutil.virtual_memory().total // 2
     return max(1, min(torch.get_num_threads(), budget // largest, len(plan.jobs)))
+
+
+@contextlib.contextmanager
+def _local_outcomes(
+    plan: Plan, operation: Operation, keeping: Keeping
+) -> Iterator[tuple[int, Generator[Outcome, None, None]]]:
+    """A context with how many pictures of a plan this process makes at once, and the outcomes in the order of the jobs."""
+    workers = choose_workers(operation, plan)
+    with contextlib.closing(_outcomes(plan.todo, operation, keeping, workers, plan)) as outcomes:
+        yield workers, outcomes
 
 
 def _outcomes(

@@ -119,7 +119,7 @@ def invert(
         from percept_cli.commands.batch import run_batch
         from percept_cli.commands.invert_work import Coding
 
-        run_batch(plan, Coding(autoencoder, size, compute).start, console, quality=quality, show=show)
+        run_batch(plan, Coding(autoencoder, size, compute).start, console, compute=compute, quality=quality, show=show)
         return
     from percept_cli.core.extractors.geometry import choose_side, shallow_to_deep
 
@@ -145,7 +145,7 @@ def invert(
         check_options(setting)
     side = choose_side(architecture, layers, size, announce=console.say)
     work = Inverting(extractor_source, tuple(layers), inverters, settings, samples, side, seed, compute)
-    run_batch(plan, work.start, console, quality=quality, show=show)
+    run_batch(plan, work.start, console, compute=compute, quality=quality, show=show)
 
 
 def _by_generator(method: str | None, model: str | None) -> bool:
