@@ -4,6 +4,8 @@ import contextlib
 import logging
 import os
 import signal
+import sys
+import threading
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
 from functools import partial
@@ -25,7 +27,8 @@ OBJECTS = 256 << 20  # bytes of a cluster of one machine for jobs and outcomes, 
 
 
 def check_cluster(plan: Plan, compute: options.Compute) -> None:
-    """Raises UsageError where a plan cannot be carried out by a cluster."""
+    """Raises UsageError where a plan cannot be carried out by a cluster, and where Ray is not installed."""
+    _import_ray()
     if plan.manifest is None:
         raise UsageError(
             "--engine ray records each picture, so that nothing is lost with a machine: give -o FOLDER/ for several images, "
@@ -42,9 +45,8 @@ def cluster_outcomes(
     """A context with how many workers a cluster has for a plan, and the outcomes of its jobs as they come.
 
     When all have come, what the workers recorded is in the manifest of the plan; before, in parts beside it. Raises
-    UsageError where Ray is not installed or not reached, DeviceError where the cluster has nothing to compute with.
+    UsageError where no cluster answers, DeviceError where it has nothing to compute with.
     """
-    _import_ray()
     from percept_cli.core.batches.cluster import Assignment, choose_pool, make_on_cluster
     from percept_cli.core.batches.parts import Run
 
@@ -93,6 +95,20 @@ class _Collector(Console):
         return taken
 
 
+class _OwnResults:
+    """Standard output for results alone: what Ray prints there from its threads, of workers that ended, goes to the errors."""
+
+    def __init__(self, stream: TextIO):
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        """Writes to the stream, or to standard error for another thread than the main one."""
+        return (self.stream if threading.current_thread() is threading.main_thread() else sys.stderr).write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
 def _start(start: Callable[[Console], Operation]) -> Operation:
     """The operation, in a process whose messages nobody reads: they come with the first picture."""
     console = _Collector()
@@ -108,6 +124,7 @@ def _start(start: Callable[[Console], Operation]) -> Operation:
 def _import_ray() -> Any:
     # It tells its makers of each use, unless it is asked not to.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what else it logs goes to standard error
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # as its next release does, and its warning asks
     try:
         import ray.data
@@ -149,6 +166,7 @@ def _connected(address: str | None, slots: int) -> Iterator[dict[str, float]]:
     context.execution_no_progress_timeout_s = -1  # a picture may take as long as it likes
     context.max_consecutive_actor_init_deaths = INITIAL_DEATHS
     try:
-        yield ray.cluster_resources()
+        with contextlib.redirect_stdout(_OwnResults(sys.stdout)):  # type: ignore[type-var]
+            yield ray.cluster_resources()
     finally:
         ray.shutdown()
