@@ -114,7 +114,7 @@ REFUSED: dict[str, list[tuple[str, str]]] = {
         ("a.png -m wave --manifest none", "resume"),
         ("a.png -m wave --max-errors 2", "fail_fast"),
         ("a.png -m wave --show", "engine address"),
-        ("a.png --style a.png --steps 9 --optimizer lbfgs --preview p.png", "engine"),
+        ("a.png --style a.png --steps 20 --preview p.png", "engine"),
     ],
     "upscale": [
         ("a.png --tile off -q", "verify_tiles show null_separated recursive"),

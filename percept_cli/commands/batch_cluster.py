@@ -169,4 +169,5 @@ def _connected(address: str | None, slots: int) -> Iterator[dict[str, float]]:
         with contextlib.redirect_stdout(_OwnResults(sys.stdout)):  # type: ignore[type-var]
             yield ray.cluster_resources()
     finally:
-        ray.shutdown()
+        with contextlib.redirect_stdout(sys.stderr):  # it prints what it held back as repetitions
+            ray.shutdown()
