@@ -210,6 +210,15 @@ def done_in(folder: Path) -> Counter[str]:
     return Counter(entry["output"] for entry in entries if entry["status"] == DONE)
 
 
+def workers_of_cluster() -> list[psutil.Process]:
+    """The processes that hold the networks; the nodes are children of this process."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):  # it has ended
+            found += [process] * ("MapWorker" in " ".join(process.cmdline()))
+    return found
+
+
 def wait_for(count: int, folder: Path, process: Started) -> None:
     while len(done_in(folder)) < count:
         assert process.poll() is None
@@ -254,7 +263,7 @@ def test_a_killed_worker_loses_nothing_and_does_nothing_twice(
     photos, out = folder_of(tmp_path / "photos", 200), tmp_path / "ray"
     process = start_percept(*X2, photos, "-o", f"{out}/", "--engine", "ray", "--address", address, "--json")
     wait_for(20, out, process)
-    workers = [each for each in psutil.Process().children(recursive=True) if "MapWorker" in " ".join(each.cmdline())]
+    workers = workers_of_cluster()
     assert len(workers) == 2
     os.kill(workers[0].pid, signal.SIGKILL)
     stdout, _ = finished(process)
@@ -277,7 +286,7 @@ def test_a_killed_driver_loses_nothing_and_a_resumed_one_does_nothing_twice(
         wait_for(moment, out, process)
         process.send_signal(signal.SIGKILL)
         process.communicate()
-        while [each for each in psutil.Process().children(recursive=True) if "MapWorker" in " ".join(each.cmdline())]:
+        while workers_of_cluster():
             time.sleep(0.1)  # the cluster ends them
         assert not [entry for entry in done_in(out).values() if entry != 1]
     finished(start_percept(*line, "--resume"))
