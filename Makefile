@@ -9,7 +9,7 @@ TRAINED = $(if $(TRAIN),-- $(TRAIN))
 export PERCEPT_NO_CONFIG := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-numerical test-slow lint bench bench-photographs bench-upscalers bench-styles bench-style-curve bench-deepsim models models-check pictures gallery
+.PHONY: help install demo test test-numerical test-slow lint bench bench-data bench-photographs bench-batches bench-upscalers bench-styles bench-style-curve bench-deepsim models models-check pictures gallery
 
 help:  ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "make %-15s %s\n", $$1, $$2}'
@@ -46,6 +46,12 @@ lint: install  ## Check style, types and the direction of imports
 bench: install  ## Measure: speed as ratios within one run, precision in gray levels
 	$(BIN)/python bench/bench.py
 	$(BIN)/python bench/contextual.py
+
+bench-data: install  ## Measure what a million photographs cost a training, and crops a second from 2K: [OPTIONS=...]
+	$(BIN)/python bench/data.py $(OPTIONS)
+
+bench-batches: install  ## Pictures a second of the engine, of a plain loop and of one process a picture: [PHOTOS=folder] [OPTIONS=...]
+	$(BIN)/python bench/batches.py $(PHOTOS) $(OPTIONS)
 
 bench-upscalers: install  ## Time percept's upscalers and well-known others, and write docs/upscaling.md: [OPTIONS=...]
 	$(BIN)/python bench/upscalers.py --write docs $(OPTIONS)

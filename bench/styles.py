@@ -3,6 +3,7 @@
 Style: 0 for the painting's own Gram matrices, 1 for those of the untouched photograph, mean of relu1_1, relu2_1, relu3_1
 and relu3_4, with the painting at a short side of 256 pixels; half, quarter: all three pictures at a half and a quarter of
 their sizes, where strokes and forms are seen. Content: the squared distance at relu3_3, 1 for an unrelated picture.
+With --judge-at results and photographs are shrunk to that short side first, as one sees them on a screen.
 The shipped styles are measured on every photograph; the network of any style, and with --steps the optimization, with
 every painting of --held-out, each on one photograph in turn.
 """
@@ -20,6 +21,7 @@ from torch import Tensor
 from percept_cli.core.extractors import FeatureExtractor
 from percept_cli.core.files.inputs import list_images
 from percept_cli.core.generators.any_style import AnyStyleGenerator
+from percept_cli.core.generators.base import Generator
 from percept_cli.core.generators.styled import bind_style
 from percept_cli.core.images.decode import load_image
 from percept_cli.core.images.photo import Photo, fit_short_side, resize_image
@@ -33,6 +35,7 @@ from percept_cli.core.pretrained.extractors import create_extractor
 from percept_cli.core.pretrained.generators import load_generator
 from percept_cli.core.pretrained.manifest import shipped_models
 from percept_cli.core.runtime import Runtime, choose_runtime
+from percept_cli.core.strokes import parse_stroke_or_auto, stroke_for
 
 STYLE_LAYERS, CONTENT_LAYER = ("relu1_1", "relu2_1", "relu3_1", "relu3_4"), "relu3_3"
 SIZES = {"style": 1, "half": 2, "quarter": 4}
@@ -105,8 +108,25 @@ def of_8_bits(photo: Photo) -> Tensor:
     return photo.visible().mul(255).round() / 255
 
 
+@dataclass(frozen=True)
+class Asked:
+    """How photographs are restyled and judged: `--stroke`, and the short side at which they are judged, None for their own."""
+
+    stroke: float | str = 1.0
+    side: int | None = None
+
+    def judged(self, judge: Judge, network: Generator, photo: Photo, painting: Tensor) -> Judged:
+        """The figures of a photograph restyled by a network, which the runtime has placed."""
+        factor = stroke_for(self.stroke, photo.height, photo.width)
+        pair = of_8_bits(restyle(photo, network, judge.runtime, stroke=factor)), photo.visible()
+        if self.side is not None:
+            size = fit_short_side(photo.height, photo.width, self.side)
+            pair = resize_image(pair[0], *size).clamp(0, 1), resize_image(pair[1], *size).clamp(0, 1)
+        return judge.judge(*pair, painting)
+
+
 def judge_models(
-    judge: Judge, photos: Sequence[Photo], paintings: Sequence[Path], names: Sequence[str]
+    judge: Judge, photos: Sequence[Photo], paintings: Sequence[Path], names: Sequence[str], asked: Asked
 ) -> Iterator[tuple[str, Judged]]:
     """The figures of styles, whose files name their painting; those whose painting is not there are left out."""
     by_name = {path.name: path for folder in paintings for path in list_images(folder, recursive=False)}
@@ -117,12 +137,12 @@ def judge_models(
             continue
         (painting,) = load_styles([by_name[trained_on[0]]], PAINTING_SIDE)
         network = judge.runtime.place_network(loaded.network)
-        results = [of_8_bits(restyle(photo, network, judge.runtime)) for photo in photos]
-        rows = [judge.judge(made, photo.visible(), painting) for made, photo in zip(results, photos, strict=True)]
-        yield loaded.name, mean_of(rows)
+        yield loaded.name, mean_of([asked.judged(judge, network, photo, painting) for photo in photos])
 
 
-def judge_any_style(judge: Judge, photos: Sequence[Photo], held_out: Path, name: str) -> tuple[str, Judged]:
+def judge_any_style(
+    judge: Judge, photos: Sequence[Photo], held_out: Path, name: str, asked: Asked
+) -> tuple[str, Judged]:
     """The figures of a network of any style for the paintings of a folder, each on one photograph in turn."""
     network = judge.runtime.place_network(load_generator(name, "any-style").network)
     assert isinstance(network, AnyStyleGenerator)
@@ -130,7 +150,7 @@ def judge_any_style(judge: Judge, photos: Sequence[Photo], held_out: Path, name:
     for number, path in enumerate(list_images(held_out, recursive=False)):
         painting, photo = load_styles([path], PAINTING_SIDE)[0], photos[number % len(photos)]
         styled = bind_style(network, [judge.runtime.place(painting)])
-        rows.append(judge.judge(of_8_bits(restyle(photo, styled, judge.runtime)), photo.visible(), painting))
+        rows.append(asked.judged(judge, styled, photo, painting))
     return f"{Path(name).stem}, {len(rows)} paintings", mean_of(rows)
 
 
@@ -146,20 +166,22 @@ def main() -> None:
     parser.add_argument("--models", nargs="*", help="styles, shipped or files; all shipped ones by default")
     parser.add_argument("--any-style", default="any-style", help="the network of any style")
     parser.add_argument("--short-side", type=int, default=512)
+    parser.add_argument("--stroke", type=parse_stroke_or_auto, default=1.0, help="as of `percept stylize`")
+    parser.add_argument("--judge-at", type=int, help="a short side in pixels")
     parser.add_argument("--threads", type=int)
     given = parser.parse_args()
     runtime = choose_runtime(threads=given.threads)
     layers = (*STYLE_LAYERS, CONTENT_LAYER)
     judge = Judge(runtime.freeze(create_extractor("vgg19", layers, given.vgg19)), runtime)
-    photos = photographs_of(given.photos, given.short_side)
+    photos, asked = photographs_of(given.photos, given.short_side), Asked(given.stroke, given.judge_at)
     names = given.models
     if names is None:
         names = [model.name for model in shipped_models().values() if model.role == "style"]
     print("| model | style | half | quarter | content | grid, dB |\n|---|---|---|---|---|---|")
-    for name, judged in judge_models(judge, photos, given.paintings, names):
+    for name, judged in judge_models(judge, photos, given.paintings, names, asked):
         print(f"| `{name}` | {judged.row()} |", flush=True)
     if given.held_out:
-        name, judged = judge_any_style(judge, photos, given.held_out, given.any_style)
+        name, judged = judge_any_style(judge, photos, given.held_out, given.any_style, asked)
         print(f"| `{name}` | {judged.row()} |")
 
 

@@ -2,6 +2,7 @@
 
 # First of all, and before any other import: from here on a signal ends the program with a sentence.
 import atexit
+import gc
 import os
 import signal
 
@@ -31,6 +32,7 @@ def main() -> None:
         interruption.end()
     except Interrupted as error:
         code = int(error.exit_code)  # after the work
+    gc.freeze()  # else Python looks for cycles in all that torch has loaded, 0.3 s, before it ends
     raise SystemExit(code)
 
 

@@ -13,6 +13,7 @@ from percept_cli.commands.compare import compare
 from percept_cli.commands.doctor import doctor
 from percept_cli.commands.invert import invert
 from percept_cli.commands.models import models
+from percept_cli.commands.retry import retry
 from percept_cli.commands.stylize import stylize
 from percept_cli.commands.train.any_style import train_any_style
 from percept_cli.commands.train.autoencoder import train_autoencoder
@@ -60,6 +61,7 @@ for kind, command in TRAININGS.items():
     app.command(f"train-{kind}", hidden=True, cls=Command)(flatten(command))
 app.command("compare", cls=Command)(flatten(compare))
 app.add_typer(models, name="models")
+app.command("retry", cls=Command)(flatten(retry))
 app.command("doctor", cls=Command)(flatten(doctor))
 
 

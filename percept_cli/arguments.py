@@ -20,6 +20,8 @@ UNRELATED = frozenset({
     "quiet", "verbose", "json", "verify_tiles", "device", "precision", "threads", "jobs", "memory", "manifest", "resume",
     "shard", "dry_run", "fail_fast", "max_errors", "watch", "engine", "address", "print_config", "provenance",
 })  # fmt: skip
+OF_THIS_RUN = frozenset({"resume", "dry_run", "watch", "print_config"})
+"""Options that a repetition leaves out."""
 # Options beside those whose values are paths that may name files
 MAY_NAME_FILES = frozenset({"model", "extractor", "extractor_weights"})
 
@@ -28,12 +30,13 @@ MAY_NAME_FILES = frozenset({"model", "extractor", "extractor_weights"})
 class Arguments:
     """A command, its options that change pixels as words of a command line, and the files that these name.
 
-    line: the whole command line, with all options and inputs.
+    inputs: what is no option. line: the whole command line, to repeat it.
     """
 
     command: str
     words: tuple[str, ...]
     files: tuple[str, ...]
+    inputs: tuple[str, ...]
     line: tuple[str, ...]
 
 
@@ -41,7 +44,7 @@ def current_arguments() -> Arguments:
     """The arguments of the command line that is executed, in the order in which the command declares its options."""
     context = current_context()
     if context is None:
-        return Arguments("", (), (), ())
+        return Arguments("", (), (), (), ())
     words: list[str] = []
     further: list[str] = []
     inputs: list[str] = []
@@ -50,6 +53,8 @@ def current_arguments() -> Arguments:
         for value in values:
             if not isinstance(parameter, TyperOption):
                 inputs.append(str(value))
+            elif parameter.name in OF_THIS_RUN:
+                pass
             elif parameter.name in UNRELATED:
                 further += _spell(parameter, value)
             else:
@@ -58,7 +63,7 @@ def current_arguments() -> Arguments:
                     files.append(str(value))
     command = _names(context)
     line = (*command, *words, *further, "--", *inputs) if inputs else (*command, *words, *further)
-    return Arguments(" ".join(command), tuple(words), tuple(files), line)
+    return Arguments(" ".join(command), tuple(words), tuple(files), tuple(inputs), line)
 
 
 def _names(context: Any) -> list[str]:

@@ -58,8 +58,8 @@ def received() -> int | None:
 
 
 def interrupted(message: str = "") -> Interrupted:
-    """The error for the signal that was received; message: what to tell beside its name."""
-    number = _received[0]
+    """The error for the signal that was received, here or in another process of a training; message: what to tell of it."""
+    number = _received[0] if _received else signal.SIGTERM
     return Interrupted(message or _sentence(number), code_of(number))
 
 

@@ -18,6 +18,7 @@ from percept_cli.conditions import EffectIf
 from percept_cli.core import choices
 from percept_cli.core.devices import check_device, check_precision, no_half_on_processor
 from percept_cli.core.extractors import ARCHITECTURES
+from percept_cli.core.files.frames import parse_frames
 from percept_cli.core.strokes import parse_stroke
 from percept_cli.errors import UsageError
 from percept_cli.naming import Chosen as Chosen  # a parameter of commands too
@@ -166,6 +167,15 @@ NullSeparated = Annotated[
 ]
 Tile = Annotated[
     str, typer.Option(metavar="auto|off|N", help="Work in tiles of N pixels; auto: as the free memory allows.")
+]
+Frames = Annotated[
+    Any,
+    typer.Option(
+        parser=parse_frames,
+        metavar="first|all|N",
+        help="Of animations (GIF, APNG, WebP, AVIF): one frame, the first is 1; or all, for an animation. Default: they are "
+        "refused.",
+    ),
 ]
 Quality = Annotated[int, typer.Option(min=1, max=100, help="Of JPEG, AVIF and WebP files; 100 is lossless in WebP.")]
 

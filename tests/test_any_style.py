@@ -10,7 +10,8 @@ from torch import Tensor
 from percept_cli.core.data.painted_crops import PaintedCrops
 from percept_cli.core.data.paired_crops import split_example
 from percept_cli.core.data.photos import Crops, find_photos
-from percept_cli.core.generators.any_style import AnyStyleGenerator, Encoder
+from percept_cli.core.generators.any_style import AnyStyleGenerator
+from percept_cli.core.generators.encoder import Encoder
 from percept_cli.core.generators.feature_statistics import (
     Statistics,
     blend_statistics,
@@ -115,8 +116,8 @@ def test_the_result_has_the_size_of_the_photograph_whatever_that_of_the_painting
 
 def test_noise_belongs_to_a_place_of_the_whole_picture() -> None:
     network = AnyStyleGenerator()
-    whole = network._noise(2, torch.zeros(1, 1, 40, 50), (0, 0))
-    part = network._noise(2, torch.zeros(1, 1, 10, 12), (16, 8))
+    whole = network.noise(2, torch.zeros(1, 1, 40, 50), (0, 0))
+    part = network.noise(2, torch.zeros(1, 1, 10, 12), (16, 8))
     assert torch.equal(part, whole[..., 4:14, 2:14])
 
 

@@ -20,7 +20,14 @@ from percept_cli.core.pretrained.files import load_weights
 from percept_cli.core.runtime import Runtime
 from percept_cli.core.training.loop import DiscriminatorTraining, Training, TrainingStep, create_accelerator, train
 from percept_cli.core.training.runs import run as runs
-from percept_cli.core.training.runs.checkpoints import CHECKSUM, TRAILER, encode_checkpoint, load_checkpoint
+from percept_cli.core.training.runs.checkpoints import (
+    CHECKSUM,
+    TOGETHER,
+    TRAILER,
+    encode_checkpoint,
+    load_checkpoint,
+    save_checkpoint,
+)
 from percept_cli.core.training.runs.run import Run
 from percept_cli.errors import DivergenceError, ImageError, ModelError, UsageError
 
@@ -411,3 +418,15 @@ def test_weights_too_large_for_16_bits_are_kept(begin: Begin) -> None:
     run.save({"large": torch.full((2,), 1e5), "small": torch.ones(2)}, {})
     weights = load_weights(run.output)
     assert weights["large"].tolist() == [1e5, 1e5] and weights["small"].dtype == torch.float16
+
+
+def test_a_run_of_an_earlier_version_in_two_processes_is_refused(tmp_path: Path) -> None:
+    """It averaged otherwise: it cannot go on to its own result, and one sentence says so. A run of one process goes on."""
+    checkpoint = tmp_path / "checkpoint.pt"
+    save_checkpoint(checkpoint, {"step": 3}, {"steps": 6, "processes": 2})
+    with pytest.raises(UsageError, match=r"several processes of an earlier version .* Resume it with that version"):
+        load_checkpoint(checkpoint, {"steps": 6, "processes": 2, TOGETHER: True})
+    with pytest.raises(UsageError, match="processes was 2, now 3"):
+        load_checkpoint(checkpoint, {"steps": 6, "processes": 3, TOGETHER: True})
+    save_checkpoint(checkpoint, {"step": 3}, {"steps": 6, "processes": 1})
+    assert load_checkpoint(checkpoint, {"steps": 6, "processes": 1}) == {"step": 3}

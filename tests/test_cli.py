@@ -171,6 +171,50 @@ def test_answers_that_need_no_torch_load_none(tree: Path, start_percept: Callabl
         assert (found, loaded) == (code, []) and part in text, (line, found, text, loaded)
 
 
+def test_one_pass_loads_no_library_that_it_does_not_use(tree: Path, start_percept: Callable) -> None:
+    """Each of these takes from a tenth of a second to two, of the two that a small photograph may take from typing to file."""
+    unused = {
+        "torchvision",
+        "torch._dynamo",
+        "torch._inductor",
+        "skimage",
+        "scipy",
+        "torchmetrics",
+        "accelerate",
+        "spandrel",
+    }
+    code = (
+        "import sys\n"
+        "from percept_cli.app import run\n"
+        "line = 'stylize photos/hill.png --style photos/lake.jpg -o a.png --size 64 --device cpu --threads 1 -q'\n"
+        f"assert run(line.split()) == 0 and not {unused!r} & sys.modules.keys(), {unused!r} & sys.modules.keys()"
+    )
+    with start_percept(program=("-c", code)) as process:
+        _, stderr = process.communicate(timeout=300)
+    assert process.returncode == 0, stderr
+    assert (tree / "a.png").exists()
+
+
+def test_the_end_of_the_program_looks_for_no_cycles(surroundings: dict[str, str]) -> None:
+    """All that is loaded is left to the operating system: after torch the collector would take 0.3 s of the end."""
+    code = (
+        "import atexit, gc, sys\n"
+        "atexit.register(lambda: print(len(gc.get_objects()), file=sys.stderr))\n"
+        "sys.argv = ['percept', '--version']\n"
+        "from percept_cli.__main__ import main\n"
+        "main()"
+    )
+    finished = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, **surroundings, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert finished.stdout.startswith("percept ")
+    assert int(finished.stderr) < 1000  # which were made after the work; before it there are ten thousands
+
+
 @pytest.mark.parametrize(
     ("line", "expected"),
     [

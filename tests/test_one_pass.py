@@ -7,7 +7,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from percept_cli.core.generators.any_style import ENCODER_RADIUS, AnyStyleGenerator
+from percept_cli.core.generators import strips
+from percept_cli.core.generators.any_style import AnyStyleGenerator
+from percept_cli.core.generators.encoder import ENCODER_RADIUS
 from percept_cli.core.generators.feature_statistics import (
     Statistics,
     blend_statistics,
@@ -16,11 +18,13 @@ from percept_cli.core.generators.feature_statistics import (
     transfer,
     transport,
 )
+from percept_cli.core.generators.strips import in_strips
+from percept_cli.core.generators.style import StyleGenerator
 from percept_cli.core.generators.styled import StyledGenerator, bind_style
 from percept_cli.core.images.decode import load_image
 from percept_cli.core.images.photo import Photo, resize_image
-from percept_cli.core.inference.restyle import restyle
-from percept_cli.core.inference.run import measure_content, run_generator
+from percept_cli.core.inference.restyle import fit_to_frames, restyle
+from percept_cli.core.inference.run import measure_content, measure_frames, run_generator
 from percept_cli.core.optimization import style_transfer
 from percept_cli.core.optimization.style_transfer import StyleOptions, add_change, optimize_style
 from percept_cli.core.pretrained.building import build_generator
@@ -92,10 +96,58 @@ def test_statistics_of_parts_make_those_of_the_whole() -> None:
     parts = [[features[0][..., :10], features[1][..., :5]], [features[0][..., 10:], features[1][..., 5:]]]
     whole, counts = measure_statistics(features), [12 * 10, 12 * 20]
     merged = merge_statistics([measure_statistics(part) for part in parts], counts)
-    assert differences(merged, whole) < 1e-10
+    assert differences(merged, whole) < 1e-7
     rows = features[1][0].flatten(1).double()
-    torch.testing.assert_close(whole.covariances[1][0], torch.cov(rows, correction=0))
-    torch.testing.assert_close(whole.means[1][0], rows.mean(1))
+    torch.testing.assert_close(whole.covariances[1][0], torch.cov(rows, correction=0), rtol=1e-6, atol=1e-8)
+    torch.testing.assert_close(whole.means[1][0], rows.mean(1), rtol=1e-9, atol=0)
+
+
+def test_statistics_of_plain_features_lose_nothing_to_a_large_mean() -> None:
+    """Of a hundred thousand places in float32; squares minus the square of the mean would be wrong by more than all of it."""
+    features = 1000 + 0.1 * noise(1, 4, 400, 250)
+    (mean, covariance), rows = next(iter(measure_statistics([features]).tensors)), features[0].flatten(1).double()
+    torch.testing.assert_close(mean[0], rows.mean(1), rtol=1e-9, atol=0)
+    torch.testing.assert_close(covariance[0], torch.cov(rows, correction=0), rtol=1e-4, atol=1e-7)
+    assert (features.square().mean((2, 3)) - features.mean((2, 3)).square()).abs().max() > 10 * covariance.max()
+
+
+def test_statistics_are_scaled_as_features_are(network: AnyStyleGenerator) -> None:
+    """The encoder's own scaling of its levels is left out at work, and made up for in their statistics."""
+    image = smooth(80, 64, seed=3)
+    described, measured = network.describe(image), measure_statistics(network.encoder(image))
+    assert differences(described, measured) < 1e-4
+
+
+@pytest.mark.parametrize("height", [64, 90, 98])
+def test_strips_equal_the_whole(height: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With an enlargement and seven convolutions, as far as they may see, and a last strip of two rows."""
+    monkeypatch.setattr(strips, "CACHED_PIXELS", 24 * 16)
+    kernel = noise(1, 1, 3, 3) / 4.5
+
+    def compute(features: Tensor, deeper: Tensor) -> Tensor:
+        features = features + nn.functional.interpolate(deeper, scale_factor=2, mode="bilinear")
+        for _ in range(7):
+            features = nn.functional.conv2d(nn.functional.pad(features, [1] * 4, mode="reflect"), kernel)
+        return features
+
+    maps = noise(1, 1, height, 16), noise(1, 1, height // 2, 8, seed=1)
+    torch.testing.assert_close(in_strips(compute, *maps), compute(*maps), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_folded_weights_in_strips_make_what_the_formula_makes(
+    network: AnyStyleGenerator, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Features scaled, moved and joined, one after the other, as in training; with one style for each picture."""
+    monkeypatch.setattr(strips, "CACHED_PIXELS", 24 * 88)
+    images = torch.cat([smooth(123, 85, seed=seed) for seed in range(count)])
+    style = network.describe(torch.cat([noise(1, 3, 48, 64, seed=5 + seed) for seed in range(count)]))
+    with torch.enable_grad():
+        expected = network(images, style)
+    with torch.inference_mode():
+        folded = network(images, style)
+    assert expected.std() > 0.05
+    torch.testing.assert_close(folded, expected, rtol=0, atol=0.05 / 255)
 
 
 def test_a_blend_of_a_style_with_itself_is_that_style() -> None:
@@ -142,6 +194,69 @@ def test_statistics_of_tiles_are_those_of_the_whole(generator: StyledGenerator, 
     padded = nn.functional.pad(images, [0, 3, 0, 6], mode="reflect")
     merged = measure_content(generator, images, RUNTIME, 64)
     assert differences(merged, network.describe(padded)) < 1e-4
+
+
+@pytest.mark.parametrize("tile", ["off", 96])
+def test_what_stands_still_in_an_animation_stays_the_same(generator: StyledGenerator, tile: int | str) -> None:
+    """With the statistics of all frames, beyond the reach of what moves; with its own each frame differs everywhere."""
+    first = smooth(40, 320)
+    second = first.clone()
+    second[..., :40] = 1 - second[..., :40]
+    content = measure_frames(generator, [first, second], RUNTIME)
+    steady, own = (
+        [run_generator(generator, frame, RUNTIME, tile, given)[..., 40 + 144 :] for frame in (first, second)]
+        for given in (content, None)
+    )
+    torch.testing.assert_close(steady[0], steady[1], rtol=0, atol=1e-5)
+    assert (own[0] - own[1]).abs().mean() > 1 / 255
+
+
+def test_the_statistics_of_frames_are_those_of_all_their_pixels(generator: StyledGenerator) -> None:
+    """The mean over frames, whatever their order; those of equal frames are those of one."""
+    one, other = smooth(48, 64, seed=1), smooth(48, 64, seed=2)
+    alone = measure_content(generator, one, RUNTIME, 1024)
+    same, both, turned = (
+        measure_frames(generator, frames, RUNTIME) for frames in ([one, one], [one, other], [other, one])
+    )
+    assert differences(same, alone) < 1e-9
+    assert differences(both, turned) < 1e-9
+    torch.testing.assert_close(both.means[0], (alone.means[0] + generator.network.describe(other).means[0]) / 2)
+
+
+def test_a_restyled_frame_takes_the_statistics_of_all(generator: StyledGenerator) -> None:
+    """At another size and stroke they are those of the pictures that the network gets."""
+    photos = [Photo(smooth(80, 96, seed=seed)) for seed in (1, 2)]
+    same, content = fit_to_frames(generator, photos, RUNTIME, size=64, stroke=2)
+    expected = measure_frames(generator, [resize_image(photo.visible(64), 32, 39) for photo in photos], RUNTIME)
+    assert same is generator
+    assert content is not None
+    assert differences(content, expected) < 1e-9
+    own, shared = (
+        restyle(photos[0], generator, RUNTIME, size=64, stroke=2, content=each).pixels for each in (None, content)
+    )
+    assert (own - shared).abs().mean() > 1 / 255
+
+
+@pytest.mark.parametrize("norm", ["instance", "inner"])
+def test_instance_norms_are_held_for_all_frames(norm: str) -> None:
+    """What stands still stays the same; frames that are all alike are restyled as one picture; the network is as it was."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = StyleGenerator(0.25, norm).eval().requires_grad_(False)
+    first = smooth(64, 320)
+    second = first.clone()
+    second[..., :40] = 1 - second[..., :40]
+    alone = run_generator(network, first, RUNTIME)
+    held, content = fit_to_frames(network, [Photo(first), Photo(second)], RUNTIME)
+    assert content is None
+    steady, own = (
+        [run_generator(each, frame, RUNTIME)[..., 200:] for frame in (first, second)] for each in (held, network)
+    )
+    torch.testing.assert_close(steady[0], steady[1], rtol=0, atol=1e-5)
+    assert (own[0] - own[1]).abs().max() > 1e-3
+    same, _ = fit_to_frames(network, [Photo(first)] * 2, RUNTIME)
+    torch.testing.assert_close(run_generator(same, first, RUNTIME), alone, rtol=0, atol=1e-4)
+    assert torch.equal(run_generator(network, first, RUNTIME), alone)
 
 
 def test_the_stated_radius_is_the_smallest_multiple_that_holds(generator: StyledGenerator) -> None:

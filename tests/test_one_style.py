@@ -12,9 +12,10 @@ from torch import nn
 
 from percept_cli.core.data.photos import find_photos
 from percept_cli.core.generators import create_generator
-from percept_cli.core.generators.any_style import AnyStyleGenerator, Encoder
+from percept_cli.core.generators.any_style import AnyStyleGenerator
+from percept_cli.core.generators.encoder import Encoder
 from percept_cli.core.generators.feature_statistics import blend_statistics
-from percept_cli.core.generators.one_style import OneStyleGenerator, fix_style
+from percept_cli.core.generators.one_style import OneStyleGenerator, fix_style, with_forms, without_noise
 from percept_cli.core.images.decode import load_image
 from percept_cli.core.inference.run import run_generator
 from percept_cli.core.pretrained import manifest
@@ -67,6 +68,44 @@ def test_with_its_painting_fixed_a_network_makes_what_it_made() -> None:
         assert (fixed(photo) - expected).abs().max() < 1e-5
     assert not any(name.startswith("code") for name, _ in fixed.named_parameters())
     assert sum(map(torch.numel, fixed.parameters())) < 0.6 * sum(map(torch.numel, network.parameters()))
+
+
+@torch.no_grad()
+def test_without_noise_a_network_makes_what_it_made_of_a_noise_of_0(tmp_path: Path) -> None:
+    """The channels of the noise alone are left out, in its file too; of a plain picture it makes a plain one."""
+    network = any_network()
+    fixed = fix_style(network, network.describe(torch.rand(1, 3, 48, 48)))
+    bare = without_noise(fixed)
+    photo, plain = torch.rand(1, 3, 72, 64), torch.full((1, 3, 96, 96), 0.6)
+    assert (bare(photo) - fixed(photo)).abs().max() > 1e-3
+    assert fixed(plain).var(dim=(2, 3)).max() > 1e-6 and bare(plain)[..., 40:56, 40:56].var(dim=(2, 3)).max() < 1e-10
+    for level in (1, 2, 3):
+        fixed.get_buffer(f"noise_{level}").zero_()
+    torch.testing.assert_close(bare(photo), fixed(photo), atol=1e-5, rtol=0)
+    torch.testing.assert_close(without_noise(bare)(photo), bare(photo))
+
+    loaded = load_generator(str(save_any(tmp_path / "a.safetensors", bare, "style")), "style").network
+    assert not any(name.startswith("noise") for name in loaded.state_dict())
+    assert (loaded(photo) - bare(photo)).abs().max() <= GRAY_LEVEL
+
+
+@torch.no_grad()
+def test_forms_are_smooth_and_repeat_without_a_seam() -> None:
+    """Neighbors of the deepest level are alike, those across the edges of the tile too; other levels have no noise."""
+    network = any_network()
+    fixed = with_forms(fix_style(network, network.describe(torch.rand(1, 3, 48, 48))))
+    assert not fixed.noise_1.any() and not fixed.noise_2.any()
+    white, forms = network.get_buffer("noise_3"), fixed.get_buffer("noise_3")
+    assert forms.std(dim=(2, 3)) == pytest.approx(torch.ones(1, 4), abs=1e-4)
+    for axis in (2, 3):
+        alike = (forms * forms.roll(1, axis)).mean()
+        assert alike > 0.9 and abs((white * white.roll(1, axis)).mean()) < 0.1  # of two Gaussians: exp(-1 / 16)
+        seam = forms.select(axis, 0) - forms.select(axis, -1)
+        assert seam.square().mean() < 0.2
+    again = forms.clone()
+    assert torch.equal(with_forms(fixed).get_buffer("noise_3"), again)
+    bare = without_noise(fixed)
+    assert with_forms(bare) is bare
 
 
 @torch.no_grad()
@@ -127,9 +166,12 @@ def test_a_training_starts_from_a_network_of_any_style_or_from_another_style(tmp
     )
     for started in (of_any, of_style):
         assert (started.last.weight - network.last.weight).abs().max() < 1e-3
+        assert started.arguments["noise"] == 0 and started.plain_strokes == 0
         assert started.training and all(parameter.requires_grad for parameter in started.parameters())
         for mean, expected in zip(started.style.means, started.describe(painting).means, strict=True):
             assert (mean - expected).abs().max() < 1e-3
+    filled = start_one_style(str(tmp_path / "any.safetensors"), [painting], None, photographs, plain_strokes=0.25)
+    assert filled.plain_strokes == 0.25 and torch.equal(filled.noise_3, with_forms(trained).noise_3)
     name = "stages.3.blocks.0.modulation.values"
     assert torch.equal(of_style.state_dict()[name], load_weights(tmp_path / "b.safetensors")[name].float())
 
@@ -208,6 +250,31 @@ def test_the_shipped_network_of_any_style_is_the_usual_start(
     assert json.loads(load_generator(str(output), "style").metadata["recipe"])["start"] == "painter"
     before, after = load_weights(path), load_weights(output)
     assert torch.equal(before["encoder.convolutions.1_1.weight"], after["encoder.convolutions.1_1.weight"])
+
+
+@pytest.mark.parametrize(
+    ("further", "usual"),
+    [
+        ((), (1.5, 2, 0.9)),
+        (("--scaling", "paper"), (1.0, 2, 0.9)),
+        (("--style-weight", 1), (1.0, 2, 0.9)),
+        (("--generator", "johnson", "--width", 0.1), (1.0, 4, 0.5)),
+    ],
+)
+def test_a_generator_has_usual_settings_of_its_own(
+    further: tuple[object, ...], usual: tuple[float, int, float], photos: Path, style_picture: Path,
+    percept: Callable, tmp_path: Path,
+) -> None:  # fmt: skip
+    """The weight of the style, crops of a step, and the smallest of them."""
+    output, start = tmp_path / "a.safetensors", save_any(tmp_path / "any.safetensors", any_network())
+    begun = () if "johnson" in further else ("--start", start)
+    outcome = percept(
+        "train-style", "--style", style_picture, "--data", photos, "--steps", 1, "--size", 64, "--style-size", 48,
+        "--extractor-weights", "random", "--device", "cpu", "--precision", "fp32", "--threads", 1, "-o", output, *begun, *further,
+    )  # fmt: skip
+    assert outcome.code == 0, outcome.stderr
+    recipe = json.loads(load_generator(str(output), "style").metadata["recipe"])
+    assert (recipe["style_weight"], recipe["batch"], recipe["smallest_crop"]) == usual
 
 
 def test_a_style_of_this_kind_restyles_a_photograph(photos: Path, percept: Callable, tmp_path: Path) -> None:

@@ -23,15 +23,16 @@ BATCH = "jobs memory dry_run manifest shard max_errors "
 # inputs is refused later (see the tests below).
 ALWAYS = {
     "stylize": BATCH
-    + "photos style output name strength keep_colors stroke mask size tile from_file overwrite skip_existing "
+    + "photos style output name strength keep_colors stroke mask size tile frames from_file overwrite skip_existing "
     "quality seed device precision threads quiet verbose json",
     "upscale": BATCH
-    + "photos x2 x3 x4 x8 scale width height look blend ensemble model output name tile histogram from_file overwrite "
+    + "photos x2 x3 x4 x8 scale width height look blend ensemble model output name tile histogram frames from_file overwrite "
     "skip_existing quality device precision threads quiet verbose json",
-    "invert": BATCH + "photos method model output name size from_file overwrite "
+    "invert": BATCH + "photos method model output name size frames from_file overwrite "
     "skip_existing quality seed device precision threads quiet verbose json",
     "compare": "first second probe seed device precision threads quiet verbose json",
     "doctor": "json",
+    "retry": "manifest",
     "models list": "role json",
     "models inspect": "model json",
     "models blend": "first second output share overwrite json",
@@ -41,9 +42,9 @@ ALWAYS = {
     "train any-style": "paintings output data steps batch size smallest_crop smallest_painting learning_rate optimizer start "
     "content_weight style_weight tv_weight content_layers style_layers style_scales extractor extractor_weights seed device "
     "precision threads ema resume overwrite quiet verbose json",
-    "train upscale": "output data scale preset steps batch patch learning_rate optimizer start degradation pixel_weight "
-    "feature_weight texture_weight contextual_weight low_frequency_weight consistency_weight fourier_weight adversarial_weight "
-    "tv_weight seed device precision threads ema resume overwrite quiet verbose json",
+    "train upscale": "output data crops_per_photo scale preset steps batch patch learning_rate optimizer start degradation "
+    "pixel_weight feature_weight texture_weight contextual_weight low_frequency_weight consistency_weight fourier_weight "
+    "adversarial_weight tv_weight seed device precision threads ema resume overwrite quiet verbose json",
     "train translate": "output source target pairs match degrade steps batch size learning_rate optimizer "
     "generator width start pixel_weight feature_weight contextual_weight gram_weight low_frequency_weight content_weight "
     "adversarial_weight matching_weight tv_weight seed device precision threads ema resume overwrite quiet verbose json",
@@ -115,6 +116,7 @@ REFUSED: dict[str, list[tuple[str, str]]] = {
         ("a.png -m wave --max-errors 2", "fail_fast"),
         ("a.png -m wave --show", "engine address"),
         ("a.png --style a.png --steps 20 --preview p.png", "engine"),
+        ("a.png -m wave", "watch"),
     ],
     "upscale": [
         ("a.png --tile off -q", "verify_tiles show null_separated recursive"),
@@ -123,6 +125,7 @@ REFUSED: dict[str, list[tuple[str, str]]] = {
         ("a.png --max-errors 2", "fail_fast"),
         ("a.png --memory 2G", "engine address"),
         ("a.png -o -", "engine"),
+        (". --dry-run", "watch"),
     ],
     "invert": [
         ("a.png -m compact-conv5_2 -q", f"{SEARCH} show null_separated recursive"),
@@ -130,6 +133,7 @@ REFUSED: dict[str, list[tuple[str, str]]] = {
         ("a.png --layers conv5 --manifest none", "resume"),
         ("a.png --layers conv5 --max-errors 2", "fail_fast"),
         ("- --layers conv5", "engine address"),
+        ("a.png --layers conv5", "watch"),
         ("a.png --layers conv5", "tv_exponent"),
         ("a.png --layers conv5 --tv-weight 0", "tv_exponent"),
         ("a.png -m code.safetensors", f"layer {SOURCE} {SEARCH}"),
@@ -215,18 +219,21 @@ ACCEPTED: dict[str, list[tuple[str, str]]] = {
         ("a.png --style a.png", "model optimizer loss"),
         ("a.png -m wave --engine ray", "address"),
         ("a.png -m wave", "engine"),
+        (". --style a.png", "watch"),
         ("a.png --style a.png --style a.png --steps 0", "model style_size blend"),
     ],
     "upscale": [
         (". --from-file list.txt", "compression verify_tiles null_separated recursive show resume fail_fast"),
         ("a.png --engine ray", "address"),
         ("a.png", "engine"),
+        (".", "watch"),
     ],
     "invert": [
         (". --layers conv5 --from-file list.txt", f"{SEARCH} {SOURCE} null_separated recursive show resume fail_fast"),
         ("a.png --preset mahendran-vedaldi", "layer tv_exponent"),
         ("a.png --layers conv5 --engine ray", "address"),
         ("a.png --layers conv5", "engine"),
+        (". --layers conv5", "watch"),
     ],
     "compare": [
         ("a.png a.png", "output"),

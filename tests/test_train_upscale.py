@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from percept_cli.core.data.photos import find_photos
 from percept_cli.core.extractors import create_architecture
 from percept_cli.core.generators.upscale import SwiftGenerator
 from percept_cli.core.losses import PixelTerm
-from percept_cli.core.pretrained.files import load_weights, save_weights
+from percept_cli.core.pretrained.files import load_weights, load_weights_and_metadata, save_weights
 from percept_cli.core.pretrained.generators import load_generator, start_generator
 from percept_cli.core.runtime import Runtime
 from percept_cli.core.training.presets import RECIPES, Recipe, find_recipe
@@ -204,6 +205,31 @@ def test_an_upscaler_is_trained_from_python(photos: Path, tmp_path: Path) -> Non
     assert (first.index, list(first.parts)) == (1, ["pixel"])
     assert [step.index for step in steps] == [2, 3]
     assert load_generator(str(output), "upscaler", 2).architecture == "swift"
+
+
+def test_crops_per_photo_are_of_the_same_photograph_in_steps_in_a_row(
+    percept: Callable, command: Command, tmp_path: Path
+) -> None:
+    """Of two, one of noise, which has a large error; a resumed run must have as many, and the default is not noted."""
+    Image.new("RGB", (40, 40), (90, 90, 90)).save(tmp_path / "plain.png")
+    noise = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "noise.png")
+    found = {}
+    for count in (1, 3):
+        output = tmp_path / f"{count}.safetensors"
+        further = ("--data", tmp_path, "--steps", 6, "--crops-per-photo", count, "--learning-rate", 0)
+        words = command(output, *further)
+        place = words.index("--data")  # of the shared line, which may be given several times
+        outcome = percept(*words[:place], *words[place + 2 :])
+        assert outcome.code == 0, outcome.stderr
+        found[count] = [entry["total"] > 0.05 for entry in read_log(output)]
+        settings = json.loads(load_weights_and_metadata(output)[1]["recipe"])
+        assert settings.get("crops_per_photo") == (None if count == 1 else 3)
+    one, other = found[3][0], found[3][3]
+    assert one != other and found[3] == [one] * 3 + [other] * 3
+    assert sorted(found[1]) == sorted(found[3]) and found[1] != found[3]
+    again = percept(*words[:place], *words[place + 2 :], "--resume", "--steps", 7, "--crops-per-photo", 2)
+    assert again.code == 2 and "crops_per_photo was 3, now 2" in again.stderr
 
 
 @pytest.mark.parametrize(

@@ -18,15 +18,14 @@ from conftest import last_values
 from PIL import Image
 from torch import Tensor, nn
 
-from percept_cli.core.data.photos import Crops, batches_from, find_photos, sample_photos
-from percept_cli.core.extractors import FeatureExtractor, create_architecture
+from percept_cli.core.data.batches import batches_from
+from percept_cli.core.data.photos import Crops, find_photos, sample_photos
 from percept_cli.core.generators import create_generator
 from percept_cli.core.inference.run import run_generator
-from percept_cli.core.pretrained.files import load_weights, load_weights_and_metadata, save_weights
+from percept_cli.core.pretrained.files import load_weights, load_weights_and_metadata
 from percept_cli.core.pretrained.generators import load_generator
 from percept_cli.core.runtime import Runtime, choose_runtime
 from percept_cli.core.training import style as style_training
-from percept_cli.core.training.extractors.distillation import teacher_taps
 from percept_cli.core.training.loop import (
     DiscriminatorTraining,
     Training,
@@ -697,49 +696,6 @@ def test_two_processes_train_the_model_of_one(
         for path in (spread, single)
     ]
     torch.testing.assert_close(results[0], results[1], atol=2 / 255, rtol=0)
-
-
-RANDOM = ("--extractor-weights", "random")
-ADVERSARY = ("--adversarial-weight", 0.5, "--discriminator-channels", 4)
-TRAININGS: dict[str, tuple[object, ...]] = {
-    "upscale": ("upscale", "--patch", 16, "--scale", 2, "--batch", 2),
-    "upscale, adversarial": (
-        "upscale", "--preset", "swift-natural", "--patch", 16, "--scale", 2, "--batch", 2, "--discriminator-channels", 4,
-        *RANDOM,
-    ),
-    "translate": ("translate", "--degrade", "jpeg", "--size", 64, "--batch", 1, "--feature-weight", 1, *RANDOM, *ADVERSARY),
-    "invert": (
-        "invert", "--layer", "conv2_2", "--size", 64, "--batch", 2, "--comparator-weights", "random", *RANDOM, *ADVERSARY
-    ),
-    "autoencoder": ("autoencoder", "--size", 64, "--batch", 2, "--comparator-weights", "random", *ADVERSARY),
-    "extractor, exemplar": ("extractor", "--method", "exemplar", "--classes", 3, "--batch", 2),
-    "extractor, video": ("extractor", "--method", "video", "--batch", 2),
-    "extractor, of one teacher": ("extractor", "--size", 64, "--batch", 1),
-}  # fmt: skip
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", TRAININGS)
-def test_every_training_runs_in_two_processes(
-    name: str, surroundings: dict[str, str], photos: Path, tmp_path: Path
-) -> None:
-    """Three steps under torchrun with gloo: buffers of every layout are broadcast, every weight has a gradient."""
-    arguments = [*TRAININGS[name], "--steps", 3, "--data", photos, "-o", tmp_path / "a.safetensors", "--device", "cpu"]
-    if name == "extractor, of one teacher":
-        teacher = FeatureExtractor(create_architecture("vgg19"), teacher_taps("vgg19"))
-        save_weights(tmp_path / "vgg19.safetensors", teacher.named_weights(), {})
-        arguments += ["--teacher", f"vgg19={tmp_path / 'vgg19.safetensors'}"]
-    finished = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "percept_cli", "train",
-         *map(str, arguments), "--precision", "fp32", "--threads", "1"],
-        env={**os.environ, **surroundings, "PYTHONPATH": str(Path(__file__).parent.parent), "CUDA_VISIBLE_DEVICES": ""},
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-    )  # fmt: skip
-    assert finished.returncode == 0, finished.stderr
-    assert [entry["step"] for entry in read_log(tmp_path / "a.safetensors")] == [1, 2, 3]
-    assert load_weights(tmp_path / "a.safetensors")
 
 
 def test_a_network_stays_on_its_device(tmp_path: Path) -> None:

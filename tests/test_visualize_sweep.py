@@ -135,6 +135,28 @@ def test_layers_and_losses_are_swept(percept: Callable, photos: Path, style_pict
     assert outcome.code == 0, outcome.stderr
 
 
+def test_strokes_are_swept(
+    percept: Callable, photos: Path, style_picture: Path, style_model: Path, tmp_path: Path
+) -> None:
+    """Of a trained model and of the optimization each picture is what stylize --stroke gives; limits are those of it."""
+    photo = photos / "hill.png"
+    calls = (
+        (("-m", style_model), ()),
+        (("--style", style_picture, "--steps", 2), ("--init", "content")),
+    )
+    for network, start in calls:
+        common = ("--size", 48, "--overwrite", *CPU)
+        sheet, alone = tmp_path / "s.png", tmp_path / "a.png"
+        outcome = percept("visualize", "sweep", photo, *network, "--rows", "stroke=0.5,1,2", "-o", sheet, *common)
+        assert outcome.code == 0, outcome.stderr
+        for stroke in (0.5, 2):
+            outcome = percept("stylize", photo, *network, *start, "--stroke", stroke, "-o", alone, *common)
+            assert outcome.code == 0, outcome.stderr
+            assert sheet_holds(sheet, np.asarray(Image.open(alone)))
+    with pytest.raises(UsageError, match=r"stroke=9: give numbers from 0.25 to 8."):
+        parse_axis("--rows", "stroke=1,9")
+
+
 def test_models_are_swept(percept: Callable, photos: Path, style_model: Path, tmp_path: Path) -> None:
     """Each picture is what stylize gives with the model."""
     photo = photos / "nested" / "road.png"

@@ -2,6 +2,8 @@
 
 import contextlib
 import os
+import sys
+import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field, replace
@@ -22,11 +24,11 @@ from percept_cli.core.batches.pictures import STAGES, Keeping, Operation, Outcom
 from percept_cli.core.batches.pipeline import MemoryGate, run_pipeline
 from percept_cli.core.batches.records import RUN, ManifestWriter
 from percept_cli.core.files.outputs import Job, create_folders
-from percept_cli.core.images.decode import read_size
+from percept_cli.core.images.animation import read_shape
 from percept_cli.core.images.photo import Photo
 from percept_cli.core.images.warnings import warnings_in_threads
 from percept_cli.core.runtime import CPU, free_memory, release_memory
-from percept_cli.errors import ExitCode, ImageError, MemoryShortage
+from percept_cli.errors import ExitCode, ImageError, Interrupted, MemoryShortage
 
 PREVIEW_SIDE = 1200  # pixels
 SAMPLED = 16  # pictures whose sizes decide how many are worked on at once
@@ -64,30 +66,47 @@ def run_batch(
                 f"{job.destination} ({why}, left)", source=job.source, output=job.destination, status="skipped"
             )
     todo = plan.todo
-    if not todo:
+    if not todo and plan.coming is None:
         return
     for output, reason in plan.reasons.items():
         console.say(f"{output}: {reason}: made again")
     operation = None if clustered else start(console)
-    tally = Tally(len(plan.jobs), len(plan.jobs) - len(todo))
+    watching = plan.coming is not None
+    tally = Tally(len(plan.jobs) - len(todo) if watching else len(plan.jobs), len(plan.jobs) - len(todo))
     failures = Failures(console, "source")
-    with _keeping(plan, quality, show, console) as keeping, console.progress(
-        len(todo), "image", shown=len(todo) > 1
-    ) as progress:  # fmt: skip
+    frames = _frames_alone(todo)
+    total, unit = (frames, "frame") if frames > 1 else (len(todo), "image")
+    with (
+        _keeping(plan, quality, show, console) as keeping,
+        console.progress(total, unit, shown=total > 1) as progress,
+    ):
+        if frames > 1:
+            keeping = replace(keeping, follow=progress.advance)
         making = (
             cluster_outcomes(plan, start, compute, keeping, console)
             if operation is None
             else _local_outcomes(plan, operation, keeping)
         )
-        with making as (workers, outcomes):
+        with making as (workers, outcomes), _told_when_stopped(plan, tally, workers, console):
             for outcome in outcomes:
+                tally.planned += watching
                 _report(outcome, len(plan.jobs), failures, console, show)
                 tally.add(outcome)
                 each(outcome)
-                progress.advance(1)
+                if frames == 1:
+                    progress.advance(1)
                 if plan.batch.most_errors is not None and len(failures.inputs) >= plan.batch.most_errors:
                     break
     _finish(plan, tally, failures, workers, console)
+
+
+def _frames_alone(todo: list[Job]) -> int:
+    """The frames of the only job, which are then followed; 1 where there are several, or it is not an animation."""
+    if len(todo) > 1 or todo[0].source is None or todo[0].frames is None:
+        return 1
+    with contextlib.suppress(ImageError):  # it fails when it is read
+        return read_shape(todo[0].source, todo[0].frames)[2]
+    return 1
 
 
 def choose_workers(operation: Operation, plan: Plan) -> int:
@@ -96,20 +115,21 @@ def choose_workers(operation: Operation, plan: Plan) -> int:
     It depends on the whole plan, not on what is left of it, and not on what is free now: a batch that goes on computes
     each picture by as many threads as the one that was stopped.
     """
+    most = len(plan.jobs) if plan.coming is None else sys.maxsize
     if plan.batch.jobs is not None:
-        return min(plan.batch.jobs, len(plan.jobs))
-    if len(plan.jobs) == 1 or not operation.passes:
+        return min(plan.batch.jobs, most)
+    if most == 1 or not operation.passes:
         return 1
     if operation.runtime.device.type != "cpu":
-        return min(GPU_WORKERS, os.cpu_count() or 1, len(plan.jobs))
+        return min(GPU_WORKERS, os.cpu_count() or 1, most)
     largest = 1
     for job in plan.jobs[:: max(1, len(plan.jobs) // SAMPLED)]:
         with contextlib.suppress(ImageError):  # it fails in its turn
             if job.source is not None:
-                width, height = read_size(job.source)
+                width, height, _ = read_shape(job.source, job.frames)
                 largest = max(largest, operation.foresee(height, width).memory)
     budget = plan.batch.memory or psutil.virtual_memory().total // 2
-    return max(1, min(torch.get_num_threads(), budget // largest, len(plan.jobs)))
+    return max(1, min(torch.get_num_threads(), budget // largest, most))
 
 
 @contextlib.contextmanager
@@ -118,27 +138,25 @@ def _local_outcomes(
 ) -> Iterator[tuple[int, Generator[Outcome, None, None]]]:
     """A context with how many pictures of a plan this process makes at once, and the outcomes in the order of the jobs."""
     workers = choose_workers(operation, plan)
-    with contextlib.closing(_outcomes(plan.todo, operation, keeping, workers, plan)) as outcomes:
+    with contextlib.closing(_outcomes(plan, operation, keeping, workers)) as outcomes:
         yield workers, outcomes
 
 
-def _outcomes(
-    todo: list[Job], operation: Operation, keeping: Keeping, workers: int, plan: Plan
-) -> Generator[Outcome, None, None]:
-    """The outcomes of jobs, in their order."""
+def _outcomes(plan: Plan, operation: Operation, keeping: Keeping, workers: int) -> Generator[Outcome, None, None]:
+    """The outcomes of the jobs of a plan that are left, in their order."""
     on_processor = operation.runtime.device.type == "cpu"
-    if workers == 1:
-        for job in todo:
-            yield make_picture(job, operation, keeping, contextlib.nullcontext())
-            _release_failed()
+    if workers == 1 and plan.coming is None:
+        for job in plan.todo:
+            outcome = make_picture(job, operation, keeping, contextlib.nullcontext())
+            if outcome.error is not None:
+                release_memory()
+            yield outcome
         return
     computing: contextlib.AbstractContextManager = contextlib.nullcontext()
     threads = torch.get_num_threads()
     if on_processor and operation.passes:
         threads = max(1, threads // workers)
     else:
-        import threading
-
         computing = threading.Semaphore(1)
     gate = MemoryGate(plan.batch.memory or free_memory(CPU) // 2)
 
@@ -146,21 +164,17 @@ def _outcomes(
         needed = 0
         with contextlib.suppress(ImageError):  # it fails when it is read
             if job.source is not None:
-                width, height = read_size(job.source)
+                width, height, _ = read_shape(job.source, job.frames)
                 needed = operation.foresee(height, width).memory
         with gate.holding(needed):
             outcome = make_picture(job, operation, keeping, computing)
         if outcome.error is not None:
-            _release_failed()
+            release_memory()
         return outcome
 
     with warnings_in_threads():
-        yield from run_pipeline(todo, work, workers, lambda: torch.set_num_threads(threads))
-
-
-def _release_failed() -> None:
-    """Gives back the memory of a picture that failed, which the traceback of its error does not hold any more."""
-    release_memory()
+        jobs = plan.todo if plan.coming is None else (job for job in plan.coming() if job is None or not job.skip)
+        yield from run_pipeline(jobs, work, workers, lambda: torch.set_num_threads(threads))
 
 
 @contextlib.contextmanager
@@ -239,10 +253,33 @@ def _report(outcome: Outcome, planned: int, failures: Failures, console: Console
         console.show(_preview(outcome.photo).visible())
 
 
+@contextlib.contextmanager
+def _told_when_stopped(plan: Plan, tally: Tally, workers: int, console: Console) -> Iterator[None]:
+    """A context in which a signal that stops the batch is passed on after what was done is told."""
+    try:
+        yield
+    except Interrupted:
+        _summarize(plan, tally, workers, console)
+        raise
+
+
 def _finish(plan: Plan, tally: Tally, failures: Failures, workers: int, console: Console) -> None:
     """Reports a batch as a whole. Raises typer.Exit where images failed."""
+    _summarize(plan, tally, workers, console)
+    if failures.inputs:
+        if len(plan.jobs) > 1:
+            console.error(
+                f"{len(failures.inputs)} of {len(plan.jobs)} images failed: {', '.join(failures.inputs)}"
+                + (f". `percept retry {plan.manifest}` tries them again" if plan.manifest is not None else "")
+            )
+        every = len(failures.inputs) == len(plan.jobs)
+        raise typer.Exit(ExitCode.ALL_FAILED if every else ExitCode.SOME_FAILED)
+
+
+def _summarize(plan: Plan, tally: Tally, workers: int, console: Console) -> None:
+    """Reports the figures of a batch of several pictures."""
     facts, attempted = tally.facts(workers), tally.done + tally.failed
-    if len(plan.jobs) > 1:
+    if tally.planned > 1:
         left = tally.planned - tally.skipped - attempted
         parts = [f"{tally.done} done", f"{tally.skipped} left as they are" if tally.skipped else "",
                  f"{tally.failed} failed" if tally.failed else "", f"{left} not tried" if left else ""]  # fmt: skip
@@ -253,14 +290,6 @@ def _finish(plan: Plan, tally: Tally, failures: Failures, workers: int, console:
         )
         if console.as_json:
             console.result("", summary={**facts, "not_tried": left, "manifest": plan.manifest})
-    if failures.inputs:
-        if len(plan.jobs) > 1:
-            console.error(
-                f"{len(failures.inputs)} of {len(plan.jobs)} images failed: {', '.join(failures.inputs)}"
-                + (f". `percept retry {plan.manifest}` tries them again" if plan.manifest is not None else "")
-            )
-        every = len(failures.inputs) == len(plan.jobs)
-        raise typer.Exit(ExitCode.ALL_FAILED if every else ExitCode.SOME_FAILED)
 
 
 def _preview(photo: Photo) -> Photo:

@@ -68,9 +68,8 @@ def cluster_outcomes(
             f"Ray: {pool.size} {'worker' if pool.size == 1 else 'workers'}, each with "
             + ("a GPU" if pool.gpus else f"{threads} of {int(resources['CPU'])} processor slots")
         )
-        assignment = Assignment(
-            partial(_start, start), replace(keeping, log=None), run, Path.cwd(), __version__, threads, pool.readers
-        )
+        told = Keeping(keeping.quality, keeping.work)
+        assignment = Assignment(partial(_start, start), told, run, Path.cwd(), __version__, threads, pool.readers)
         with contextlib.closing(counted(make_on_cluster(todo, assignment, pool))) as outcomes:
             yield pool.size, outcomes
     for folder in {job.destination.parent for job in todo if job.destination is not None}:

@@ -1,5 +1,6 @@
 """The options of commands that work on many pictures."""
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +53,10 @@ def _is_piped(call: Any) -> bool:
 
 def _option(help: str, *spellings: str, **more: Any) -> Any:
     return typer.Option(*spellings, help=help, rich_help_panel="Batches", **more)
+
+
+def _names_folders(call: Any) -> bool:
+    return bool(call.photos) and call.from_file is None and all(map(os.path.isdir, call.photos))
 
 
 @dataclass(frozen=True)
@@ -112,6 +117,12 @@ class Batch:
                 metavar="ADDRESS"),
         EffectIf(lambda call: call.engine == RAY, "Without --engine ray there is no cluster"),
     ] = None  # fmt: skip
+    watch: Annotated[
+        bool,
+        _option("Go on with the pictures that appear in the folders, until stopped by Ctrl-C.", "--watch"),
+        EffectIf(_names_folders, "--watch waits for pictures in folders, and something else is among the inputs"),
+        EffectIf(lambda call: not call.dry_run, "--dry-run does nothing that could be gone on with"),
+    ] = False
 
     @property
     def most_errors(self) -> int | None:

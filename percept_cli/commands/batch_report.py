@@ -11,7 +11,7 @@ from percept_cli.commands.batch_plan import Plan
 from percept_cli.console import Console
 from percept_cli.core.batches.pictures import Operation
 from percept_cli.core.files.outputs import Job
-from percept_cli.core.images.decode import read_size
+from percept_cli.core.images.animation import read_shape
 from percept_cli.core.images.photo import Photo
 from percept_cli.errors import ImageError
 
@@ -35,22 +35,23 @@ def report_plan(plan: Plan, start: Callable[[Console], Operation], console: Cons
         try:
             if job.source is None:
                 raise ImageError("its size is not known before it is read")
-            width, height = read_size(job.source)
+            width, height, frames = read_shape(job.source, job.frames)
             foreseen, tiles = operation.foresee(height, width), operation.count_tiles(height, width)
         except ImageError as error:
             console.result(
                 f"{text}: {error}", source=job.label, output=job.destination, planned="unknown", error=str(error)
             )
             continue
-        seconds = seconds_per_pixel * height * width
-        total, pixels_left = total + seconds, pixels_left + height * width
+        pixels = height * width * frames
+        seconds = seconds_per_pixel * pixels
+        total, pixels_left = total + seconds, pixels_left + pixels
         reason = plan.reasons.get(str(job.destination))
         console.result(
-            f"{text}: {width}x{height} -> {foreseen.width}x{foreseen.height}, "
+            f"{text}: {f'{frames} frames of ' if frames > 1 else ''}{width}x{height} -> {foreseen.width}x{foreseen.height}, "
             f"{tiles} {'tile' if tiles == 1 else 'tiles'}, about {_readable(foreseen.memory)} and "
             f"{seconds:.1f} s{'' if reason is None else f' ({reason})'}",
             source=job.label, output=job.destination, planned="make", width=foreseen.width, height=foreseen.height,
-            tiles=tiles, memory=foreseen.memory, seconds=round(seconds, 2), reason=reason,
+            frames=frames, tiles=tiles, memory=foreseen.memory, seconds=round(seconds, 2), reason=reason,
         )  # fmt: skip
     todo = len(plan.todo)
     console.result(

@@ -15,9 +15,15 @@ from percept_cli.conditions import EffectIf
 from percept_cli.core.measures.metrics import CROPPED, EXTRACTED, METRICS
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from torch import Tensor
+
     from percept_cli.console import Console
     from percept_cli.core.files.folders import Pair
     from percept_cli.core.files.outputs import Job
+
+    Reading = tuple[Tensor, Tensor, tuple[str, ...]] | Exception
 
 USUAL_METRICS = "psnr,ssim,ms_ssim,perceptual"
 probe_option = partial(typer.Option, rich_help_panel="Linear probe")
@@ -142,8 +148,10 @@ def compare(
     heat_jobs = _plan_heat_maps(pairs, output, existing)
 
     # Only now the slow imports, so that a mistyped path is refused at once.
+    from percept_cli.core.batches.pipeline import run_pipeline
     from percept_cli.core.images.encode import save_image
     from percept_cli.core.images.photo import Photo
+    from percept_cli.core.images.warnings import warnings_in_threads
     from percept_cli.core.measures.comparison import create_comparison, load_pair, mean_figures
     from percept_cli.core.measures.pixels import heat_map
     from percept_cli.core.runtime import memory_errors
@@ -157,14 +165,26 @@ def compare(
         console.warn(reason)
     create_folders(heat_jobs)
 
+    def memory(pair: "Pair") -> "AbstractContextManager[None]":
+        return memory_errors(f"{pair.first.name} and {pair.second.name}", "Ask for fewer --metrics or shrink both")
+
     failures = Failures(console)
     names = [f"mean of {len(pairs)}", *(pair.first.name for pair in pairs)]
     table = _Table(console, names, comparison.figures, comparison.protocol)
     measured: list[dict[str, float]] = []
 
-    def compare_pair(pair: "Pair", job: "Job") -> None:
-        # A function, so that the memory of the pictures is free before the next pair is loaded.
-        images, target, notes = load_pair(pair.first, pair.second)
+    def read(entry: "tuple[Pair, Job]") -> "tuple[Pair, Job, Reading]":
+        pair, job = entry
+        try:
+            with memory(pair):
+                return pair, job, load_pair(pair.first, pair.second)
+        except (ImageError, DeviceError) as error:
+            return pair, job, error
+
+    def compare_pair(pair: "Pair", job: "Job", read: "Reading") -> None:
+        if isinstance(read, Exception):
+            raise read
+        images, target, notes = read
         taken = comparison.measure(images, target)
         drawn: dict[str, object] = {}
         if job.destination is not None and not job.skip:
@@ -184,19 +204,21 @@ def compare(
 
     for path, reason in unmatched.items():
         failures.add(path, reason)
-    with console.progress(len(pairs), "pair", shown=len(pairs) > 1) as progress:
-        for pair, job in zip(pairs, heat_jobs, strict=True):
+    # The next pair is read while one is compared; a single one here, where a signal stops it at once.
+    entries = list(zip(pairs, heat_jobs, strict=True))
+    readings = map(read, entries) if len(entries) == 1 else run_pipeline(entries, read, workers=1, ahead=2)
+    with warnings_in_threads(), console.progress(len(pairs), "pair", shown=len(pairs) > 1) as progress:
+        for pair, job, reading in readings:
             try:
-                with memory_errors(
-                    f"{pair.first.name} and {pair.second.name}", "Ask for fewer --metrics or shrink both"
-                ):
-                    compare_pair(pair, job)
+                with memory(pair):
+                    compare_pair(pair, job, reading)
             except ImageError as error:
                 failures.add(pair.first, str(error))
             except DeviceError as error:
                 if len(pairs) == 1:
                     raise
                 failures.add(pair.first, str(error))
+            del reading
             progress.advance(1)
 
     if os.path.isdir(first) and measured:

@@ -59,6 +59,7 @@ def invert(
     search: Annotated[Search, OPTIMIZES],
     extractor_source: Annotated[options.ExtractorSource, OF_LAYERS],
     listing: options.Listing,
+    frames: options.Frames = None,
     batch: Batch,
     show: options.Show = False,
     existing: options.Existing,
@@ -102,13 +103,13 @@ def invert(
         output = output or "./"  # the folder of the sample is scikit-image's
         console.say(f"no image was given: {sample.name}, a sample photograph of scikit-image")
 
-    items = find_items(photos, listing)
+    items = find_items(photos, listing, batch)
 
     def plan_for(op: str, label: str, networks: Sequence[str]) -> "Plan":
         op = chosen.describe(op, "layer", "model")
         return plan_batch(
             items, output, name=name, op=op, model=label, networks=networks, existing=existing, batch=batch,
-            console=console,
+            console=console, frames=frames,
         )  # fmt: skip
 
     if autoencoder:

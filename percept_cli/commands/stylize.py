@@ -168,6 +168,7 @@ def stylize(
     ] = "auto",
     extractor_source: Annotated[options.ExtractorSource, STYLES, OPTIMIZES],
     listing: options.Listing,
+    frames: options.Frames = None,
     batch: Batch,
     show: options.Show = False,
     existing: options.Existing,
@@ -216,7 +217,7 @@ def stylize(
         check_exists(picture, "--style")
     weights, extractor = parse_blend(blend, len(style or [])), extractor_source.choose()
     parsing.check_layers(extractor.architecture, losses.content_layers, losses.style_layers)
-    items = find_items(photos, listing)
+    items = find_items(photos, listing, batch)
     label = "_".join(filter(None, ("+".join(picture.stem for picture in style or []), model and Path(model).stem)))
     network = model
     if network is None and init == choices.ONE_PASS:
@@ -226,7 +227,7 @@ def stylize(
     plan = plan_batch(
         items, output, name=name, op=chosen.describe(label, "model", "style"), model=label,
         networks=[*filter(None, [network]), *([extractor.name] if steps and extractor.name in shipped_models() else [])],
-        existing=existing, batch=batch, console=console,
+        existing=existing, batch=batch, console=console, frames=frames,
     )  # fmt: skip
     if preview is not None:
         check_picture_output("--preview", preview)

@@ -1,6 +1,7 @@
 """The networks of `percept stylize` that restyle in one pass: trained for one style, or for any."""
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from percept_cli.core.generators import Generator
+    from percept_cli.core.generators.feature_statistics import Statistics
     from percept_cli.core.images.photo import Photo
 
 
@@ -28,6 +30,12 @@ class Asked:
     stroke: float | str
     mask: bool
     tile: int | str
+
+    def result_size(self, height: int, width: int) -> tuple[int, int]:
+        """The (height, width) of the result for a photograph of height x width pixels."""
+        from percept_cli.core.images.photo import fit_short_side
+
+        return (height, width) if self.size is None else fit_short_side(height, width, self.size)
 
 
 def place_trained(model: str, runtime: Runtime, mask: bool) -> "Generator":
@@ -64,15 +72,28 @@ def place_styled(
     return bind_style(runtime.place_network(network), paintings, weights)
 
 
-def restyle_by(generator: "Generator", runtime: Runtime, asked: Asked) -> "Callable[[Photo, Tensor | None], Photo]":
-    """The function that restyles a photograph, with its mask or None, by a placed network."""
-    from percept_cli.core.images.photo import fit_short_side
+def restyle_frames_by(
+    generator: "Generator", runtime: Runtime, asked: Asked, photos: "Iterator[Photo]"
+) -> "Callable[[Photo, Tensor | None], Photo]":
+    """The function that restyles all frames of an animation alike; photos: some of them, at least one."""
+    from percept_cli.core.inference.restyle import fit_to_frames
+
+    first = next(photos)
+    stroke = stroke_for(asked.stroke, *asked.result_size(first.height, first.width))
+    fitted, content = fit_to_frames(
+        generator, itertools.chain([first], photos), runtime, size=asked.size, stroke=stroke
+    )
+    return restyle_by(fitted, runtime, asked, content)
+
+
+def restyle_by(
+    generator: "Generator", runtime: Runtime, asked: Asked, content: "Statistics | None" = None
+) -> "Callable[[Photo, Tensor | None], Photo]":
+    """The function that restyles a photograph, with its mask or None, by a placed network; content: as of `restyle`."""
     from percept_cli.core.inference.restyle import restyle
 
     def change(photo: "Photo", allowed: "Tensor | None") -> "Photo":
-        height, width = photo.height, photo.width
-        if asked.size is not None:
-            height, width = fit_short_side(height, width, asked.size)
+        height, width = asked.result_size(photo.height, photo.width)
         advice = size_advice(height, width, BYTES_PER_PIXEL, runtime.device)
         if asked.mask:
             advice = "Shrink the photograph and its mask"
@@ -80,6 +101,7 @@ def restyle_by(generator: "Generator", runtime: Runtime, asked: Asked) -> "Calla
             return restyle(
                 photo, generator, runtime, size=asked.size, strength=asked.strength, keep_colors=asked.keep_colors,
                 stroke=stroke_for(asked.stroke, height, width), mask=allowed, tile=asked.tile,
+                content=content,
             )  # fmt: skip
 
     return change

@@ -1,13 +1,13 @@
 """The work of `percept stylize` on one photograph, with its networks in place."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from percept_cli import options
 from percept_cli.commands.stylize_optimized import optimize_by
-from percept_cli.commands.stylize_trained import Asked, place_styled, place_trained, restyle_by
+from percept_cli.commands.stylize_trained import Asked, place_styled, place_trained, restyle_by, restyle_frames_by
 from percept_cli.console import Console
 from percept_cli.core.batches.pictures import Foreseen, Made, Operation
 from percept_cli.core.files.formats import keeps_levels
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 # Of memory for a pixel: of the photograph and its result with their copies, and of what the network has in work
 PHOTO_BYTES, NETWORK_BYTES = 60, 600
-LARGEST_WORK = 1 << 21  # pixels that a network has in work, where it runs in tiles
+LARGEST_WORK = 1 << 22  # pixels that a network has in work, where it runs in tiles
 
 
 @dataclass(frozen=True)
@@ -78,9 +78,17 @@ class Restyling:
             size = self.result_size(height, width)
             return 1 if generator is None or self.optimized else count_tiles(generator, *size, self.tile)
 
-        return Operation(
-            lambda photo, job: self._apply(change, photo, job), runtime, self.foresee, tiles, self.optimized is None
-        )
+        def of_frames(photos: Iterator[Photo]) -> Callable[[Photo, Job], Made]:
+            # A network that fills holes sees them filled with nothing; each optimization is on its own.
+            if generator is None or generator.fills_holes or self.optimized is not None:
+                return apply
+            fitted = restyle_frames_by(generator, runtime, asked, photos)
+            return lambda photo, job: self._apply(fitted, photo, job)
+
+        def apply(photo: Photo, job: Job) -> Made:
+            return self._apply(change, photo, job)
+
+        return Operation(apply, runtime, self.foresee, tiles, self.optimized is None, of_frames)
 
     def result_size(self, height: int, width: int) -> tuple[int, int]:
         """The (height, width) of the result for a photograph of height x width pixels."""

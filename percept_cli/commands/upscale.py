@@ -90,6 +90,7 @@ def upscale(
     ] = False,
     *,
     listing: options.Listing,
+    frames: options.Frames = None,
     batch: Batch,
     show: options.Show = False,
     existing: options.Existing,
@@ -121,7 +122,7 @@ def upscale(
         raise UsageError("-m names one network, --look and --blend choose between the shipped ones: leave one out.")
     if look is not None and blend is not None:
         raise UsageError("--blend goes between the two looks: leave --look out.")
-    items = find_items(photos, listing)
+    items = find_items(photos, listing, batch)
     if wanted is None and model is None:
         wanted = Enlargement(factor=DEFAULT_SCALE, exact=True)
         console.say(f"no factor was given: --x{DEFAULT_SCALE}")
@@ -155,8 +156,9 @@ def upscale(
     kind = "_".join(filter(None, (wanted.label, look, model and Path(model).stem)))
     op = chosen.describe(kind, "x2", "x3", "x4", "x8", "scale", "width", "height", "look", "model")
     plan = plan_batch(
-        items, output, name=name, op=op, model=label, networks=networks, existing=existing, batch=batch, console=console
-    )
+        items, output, name=name, op=op, model=label, networks=networks, existing=existing, batch=batch, console=console,
+        frames=frames,
+    )  # fmt: skip
 
     # Only now the slow imports, so that a mistyped option is refused at once.
     from percept_cli.commands.batch import run_batch

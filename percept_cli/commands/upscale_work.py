@@ -2,7 +2,7 @@
 
 import itertools
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -82,7 +82,14 @@ class _Started:
         self.of_thread = threading.local()
 
     def operation(self) -> Operation:
-        return Operation(self.apply, self.runtime, self.foresee, self.count_tiles)
+        return Operation(self.apply, self.runtime, self.foresee, self.count_tiles, of_frames=self.of_frames)
+
+    def of_frames(self, photos: Iterator[Photo]) -> Callable[[Photo, Job], Made]:
+        """All frames of an animation by one network, which the first one decides."""
+        if self.loaded is not None:
+            return self.apply
+        found = find_compression(next(photos), self.asked.compression)
+        return lambda photo, job: self.apply(photo, job, found)
 
     def foresee(self, height: int, width: int) -> Foreseen:
         size = self.asked.wanted.size(height, width)
@@ -110,7 +117,8 @@ class _Started:
             own[scale, share] = Upscaler(self.networks[scale, share], self.runtime, self.asked.tile)
         return own[scale, share]
 
-    def apply(self, photo: Photo, job: Job) -> Made:
+    def apply(self, photo: Photo, job: Job, known: Compression | None = None) -> Made:
+        """The enlarged photograph. known: what it lost, for a frame whose animation was looked at before."""
         asked, wanted = self.asked, self.asked.wanted
         factor, size = wanted.factor_for(photo.height, photo.width), wanted.size(photo.height, photo.width)
         if job.destination is not None:
@@ -118,7 +126,7 @@ class _Started:
         scale = wanted.network_scale(factor, self.scales)
         fields: dict[str, object] = {"model": asked.label}
         remarks: list[str] = []
-        upscaler = self.upscaler(scale, self._share_for(photo, job, scale, fields, remarks))
+        upscaler = self.upscaler(scale, self._share_for(photo, job, known, scale, fields, remarks))
         fitting = fitting_size(photo.height, photo.width, int(RESULT_BYTES * factor**2) + 1, free_memory(CPU))
         advice = f"Give a smaller factor, or shrink the photograph to {fitting[1]}x{fitting[0]} pixels or less"
         warnings: list[str] = []
@@ -137,13 +145,21 @@ class _Started:
         result = match_colors(last.photo, photo) if asked.histogram else last.photo
         return Made(result, fields, tuple(remarks), tuple(warnings))
 
-    def _share_for(self, photo: Photo, job: Job, scale: int, fields: dict[str, object], remarks: list[str]) -> float:
+    def _share_for(
+        self,
+        photo: Photo,
+        job: Job,
+        known: Compression | None,
+        scale: int,
+        fields: dict[str, object],
+        remarks: list[str],
+    ) -> float:
         """The share of the network for photographs, by what the picture lost; which is told."""
         if self.loaded is not None:
             return 0.0
         found, share = Compression(photo.compression), 0.0
         if _has_photo_network(scale, self.asked.looks):
-            found = find_compression(photo, self.asked.compression)
+            found = known or find_compression(photo, self.asked.compression)
             share = photo_share(found.quality)
             if found.quality is not None:
                 remarks.append(_tell_choice(found, share, photo, job))

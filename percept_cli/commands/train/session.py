@@ -7,6 +7,7 @@ from pathlib import Path
 
 from percept_cli import interruption, options
 from percept_cli.console import Console
+from percept_cli.core.processes import is_true_anywhere
 from percept_cli.core.training.loop import TrainingStep
 from percept_cli.core.training.runs.run import Run
 from percept_cli.errors import ImageError
@@ -42,12 +43,15 @@ def follow(run: Run, steps: Iterator[TrainingStep], console: Console, advice: st
         deferred.enter_context(interruption.deferred())
         for step in _forecast(steps, training.steps, reported, advice):
             progress.advance(1, {"loss": step.total, **step.parts})
-            if interruption.received():
+            if is_true_anywhere(interruption.received() is not None, run.runtime.device):
+                # All processes stop after the same step: one that went on would wait for the others.
                 stopped = f"stopped at step {step.index} of {training.steps}"
                 try:
                     run.save_checkpoint()
                 except ImageError as error:
                     raise interruption.interrupted(f"{stopped}; {error} {run.kept()}") from error
+                finally:
+                    run.accelerator.wait_for_everyone()  # whoever ends first has torchrun stop the others
                 raise interruption.interrupted(f"{stopped}; repeat the command with --resume to go on")
             if step.index == training.steps:
                 deferred.close()  # a signal stops measuring and saving at once

@@ -18,10 +18,13 @@ if TYPE_CHECKING:
     from percept_cli.core.training.style import StyleTraining
 
 
-# Of a generator: steps, side of the crops, learning rate
-USUAL = {"transport": (400, 192, 2e-3), "johnson": (1200, 224, 5e-3), "johnson-2016": (1200, 224, 5e-3)}
+# Of a generator: steps, crops of a step, their side, the smallest as a share of a photograph, learning rate
+JOHNSON_USUAL = (1200, 4, 224, 0.5, 5e-3)
+USUAL = {"transport": (400, 2, 272, 0.9, 2e-3), "johnson": JOHNSON_USUAL, "johnson-2016": JOHNSON_USUAL}
 USUAL_GENERATOR = "transport"
 FAST_STEPS = 120  # of the usual generator, which begins from the network of any style
+
+USUAL_WEIGHT = 1.5  # of the style, for the usual generator with the usual loss; else 1
 
 TRAINS = EffectIf(lambda call: not call.preview, "--preview trains nothing")
 NOT_FAST = EffectIf(lambda call: not call.fast, "--fast chooses it")
@@ -39,6 +42,19 @@ class StyleRunOptions(options.RunOptions):
 
     ema: Annotated[options.Ema, TRAINS] = 0.0
     resume: Annotated[options.Resume, TRAINS] = False
+
+
+@dataclass(frozen=True)
+class TrainedLosses(options.StyleLosses):
+    """The same options; the usual weight of the style is that of the generator and the loss."""
+
+    style_weight: Annotated[
+        float | None,
+        options.loss_option(
+            min=0.0,
+            help=f"More takes more of the style. Default {USUAL_WEIGHT}; johnson, --loss contextual and --scaling paper: 1.",
+        ),
+    ] = None  # type: ignore[assignment]
 
 
 def train_style(
@@ -64,20 +80,22 @@ def train_style(
     steps: Annotated[
         int | None, typer.Option(min=1, help="Optimizer updates. Default 400; johnson: 1200."), TRAINS, NOT_FAST
     ] = None,
-    batch: Annotated[int, typer.Option(min=1, help="Photographs per step."), TRAINS] = 4,
+    batch: Annotated[
+        int | None, typer.Option(min=1, help="Photographs per step. Default 2; johnson: 4."), TRAINS
+    ] = None,
     size: Annotated[
-        int | None, typer.Option(min=64, help="Side of the training crops, pixels. Default 192; johnson: 224."), TRAINS
+        int | None, typer.Option(min=64, help="Side of the training crops, pixels. Default 272; johnson: 224."), TRAINS
     ] = None,
     smallest_crop: Annotated[
-        float,
+        float | None,
         typer.Option(
             min=0.05,
             max=1.0,
             help="The smallest crop, as a share of a photograph's short side. Small crops are enlarged and so smooth: "
-            "the network learns strokes for smooth places too.",
+            "the network learns strokes for smooth places too. Default 0.9; johnson: 0.5.",
         ),
         TRAINS,
-    ] = 0.5,
+    ] = None,
     plain_strokes: Annotated[
         float,
         typer.Option(
@@ -137,7 +155,7 @@ def train_style(
             "loss", tuple(STYLE_LOSSES), "gram: the texture of the whole style; contextual: that of similar features."
         ),
     ] = "gram",
-    losses: options.StyleLosses,
+    losses: TrainedLosses,
     source: options.ExtractorSource,
     seed: options.Seed = 0,
     compute: options.Compute,
@@ -181,12 +199,16 @@ def train_style(
     from percept_cli.core.training.style import StyleTraining, train_style
 
     generator = generator or (generator_of(output) if run_options.resume else "") or usual_generator(start)
-    usual_steps, usual_size, usual_rate = USUAL[generator]
-    steps, size = FAST_STEPS if fast else steps or usual_steps, size or usual_size
+    usual_steps, usual_batch, usual_size, usual_crop, usual_rate = USUAL[generator]
+    steps, batch, size = FAST_STEPS if fast else steps or usual_steps, batch or usual_batch, size or usual_size
+    smallest_crop = smallest_crop or usual_crop
+    usual_loss = generator == USUAL_GENERATOR and loss == "gram" and losses.scaling == "typical"
+    usual_weight = USUAL_WEIGHT if usual_loss else 1.0
     learning_rate = usual_rate if learning_rate is None else learning_rate
     training = StyleTraining(
         steps, batch, size, smallest_crop, style_size, learning_rate, optimizer, generator, width, norm, start, choice, seed,
-        plain_strokes=plain_strokes, blend=weights, loss=loss, **options.given(losses),
+        plain_strokes=plain_strokes, blend=weights, loss=loss,
+        **{"style_weight": usual_weight, **options.given(losses)},
     )  # fmt: skip
     setting_up = "setting up the training", "Use a smaller --size or --style-size"
     with memory_errors(*setting_up):

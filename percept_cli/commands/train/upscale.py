@@ -96,6 +96,9 @@ def train_upscale(
         Path | None, typer.Option("-o", "--output", help="The model to write. Default: PRESET-xSCALE.safetensors.")
     ] = None,
     data: options.Data = None,
+    crops_per_photo: Annotated[
+        int, typer.Option(min=1, help="In so many steps in a row, for photographs that take long to decode.")
+    ] = 1,
     scale: Annotated[int, typer.Option(help="2, 3, 4 or 8 times larger.")] = 4,
     preset: Annotated[
         str,
@@ -133,7 +136,7 @@ def train_upscale(
     from percept_cli.core.data.photos import training_photos
     from percept_cli.core.training.upscaling import UpscaleTraining, train_upscale
 
-    training = UpscaleTraining(recipe, scale, start, choice, seed)
+    training = UpscaleTraining(recipe, scale, start, choice, seed, crops_per_photo)
     photos = training_photos(data, "upscaler", console.say)
     run = open_run(output, compute, run_options, console)
     follow(run, train_upscale(photos, run, training), console)

@@ -2,20 +2,23 @@
 
 import contextlib
 import hashlib
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 import torch
 
+from percept_cli.core.batches.animations import make_animation
+from percept_cli.core.batches.clock import Clock
 from percept_cli.core.batches.records import DONE, FAILED, STARTED, Entry
 from percept_cli.core.batches.work import Work, describe_file
 from percept_cli.core.files.atomic import atomic_write_bytes
-from percept_cli.core.files.formats import pipe_extension
+from percept_cli.core.files.formats import WRITABLE, pipe_extension
+from percept_cli.core.files.frames import ALL
 from percept_cli.core.files.outputs import Job
+from percept_cli.core.images.animation import Frame, holds_animation, load_frame, repeatable
 from percept_cli.core.images.decode import load_image
-from percept_cli.core.images.encode import encode_image
+from percept_cli.core.images.encode import encode_animation, encode_image
 from percept_cli.core.images.photo import Photo
 from percept_cli.core.runtime import Runtime, memory_errors
 from percept_cli.errors import ImageError, MemoryShortage
@@ -51,7 +54,8 @@ class Operation:
 
     foresee, count_tiles: for a photograph's height and width; counting may load networks. passes: whether it is a forward
     pass, of which a processor does several at a time better than one after another with all threads. `apply` is then called
-    by several threads at once.
+    by several threads at once. of_frames: makes of some frames, spread over an animation, the function that is applied to
+    each of its frames in place of `apply`, so that they fit together; None where frames are as other pictures.
     """
 
     apply: Callable[[Photo, Job], Made]
@@ -59,6 +63,7 @@ class Operation:
     foresee: Callable[[int, int], Foreseen]
     count_tiles: Callable[[int, int], int] = lambda height, width: 1
     passes: bool = True
+    of_frames: Callable[[Iterator[Photo]], Callable[[Photo, Job], Made]] | None = None
 
 
 @dataclass(frozen=True)
@@ -84,7 +89,7 @@ class Keeping:
 
     quality: as in `encode_image`. work, log: what is recorded, and the function that records an entry; None: nothing.
     check_pipe: called with the extension of what standard output gets. stdout: that stream. with_photo: whether outcomes
-    have the photographs.
+    have the photographs. follow: called after each frame of an animation.
     """
 
     quality: int = 95
@@ -93,6 +98,7 @@ class Keeping:
     check_pipe: Callable[[str], None] = lambda extension: None
     stdout: BinaryIO | None = None
     with_photo: bool = False
+    follow: Callable[[], object] = lambda: None
 
 
 def make_picture(
@@ -103,26 +109,13 @@ def make_picture(
     computing: entered for the time of the operation. What makes this picture fail is in the outcome. Raises what the
     operation raises beyond ImageError and MemoryShortage.
     """
-    clock = _Clock()
+    clock = Clock()
     entry = _begin_entry(job, operation, keeping)
     warnings: list[str] = []
     try:
         with memory_errors("this image", "Close other programs, or shrink it first"):
-            photo = load_image(job.source)
-            if entry is not None and job.source is not None:
-                # Only now, when it is known to be no pipe and no device.
-                entry |= describe_file(job.source, "input")
-            warnings += photo.notes
-            if job.destination is None:
-                keeping.check_pipe(pipe_extension(photo.format))
-            clock.stop("reading")
-            with computing:
-                clock.start()
-                made = operation.apply(photo, job)
-            del photo
-            clock.stop("computing")
-            warnings += made.warnings
-            warnings += _write(made.photo, job, keeping, entry)
+            made, data = _make(job, operation, keeping, computing, clock, warnings, entry)
+            _write(data, job, keeping, entry)
             clock.stop("writing")
     except (ImageError, MemoryShortage) as error:
         # Without its traceback, which holds the photograph.
@@ -155,43 +148,68 @@ def _begin_entry(job: Job, operation: Operation, keeping: Keeping) -> Entry | No
     }  # fmt: skip
 
 
-def _write(photo: Photo, job: Job, keeping: Keeping, entry: Entry | None) -> tuple[str, ...]:
-    """Writes a result; returns notes on what its format cannot keep."""
+def _make(
+    job: Job,
+    operation: Operation,
+    keeping: Keeping,
+    computing: contextlib.AbstractContextManager,
+    clock: Clock,
+    warnings: list[str],
+    entry: Entry | None,
+) -> tuple[Made, bytes]:
+    """Reads a photograph or animation and applies an operation; returns what it made and the bytes of its file.
+
+    entry: gets the facts of the input.
+    """
+    source = job.source if job.frames is None else repeatable(job.source)
+    if job.frames == ALL and source is not None and holds_animation(source):
+        _describe_input(job, entry)
+        return make_animation(source, job, operation, keeping, computing, clock, warnings)
+    photo = load_frame(source, job.frames) if isinstance(job.frames, int) else load_image(source)
+    _describe_input(job, entry)
+    warnings += photo.notes
     if job.destination is None:
-        data, notes = encode_image(photo, pipe_extension(photo.format), quality=keeping.quality)
+        keeping.check_pipe(pipe_extension(photo.format))
+    clock.stop("reading")
+    with computing:
+        clock.start()
+        made = operation.apply(photo, job)
+    del photo
+    clock.stop("computing")
+    warnings += made.warnings
+    try:
+        data, notes = _encode(made.photo, job, keeping.quality)
+    except ImageError as error:
+        if job.destination is None:
+            raise
+        raise ImageError(f"'{job.destination}': {error}") from error
+    warnings += notes
+    return made, data
+
+
+def _describe_input(job: Job, entry: Entry | None) -> None:
+    """Adds the facts of the input, which was opened and so is known to be no pipe and no device."""
+    if entry is not None and job.source is not None:
+        entry.update(describe_file(job.source, "input"))
+
+
+def _encode(photo: Photo, job: Job, quality: int) -> tuple[bytes, tuple[str, ...]]:
+    if job.destination is None:
+        return encode_image(photo, pipe_extension(photo.format), quality=quality)
+    extension = job.destination.suffix
+    if job.frames == ALL and extension.lower() not in WRITABLE:  # as a GIF of one frame
+        return encode_animation([Frame(photo)], extension, plays=1, quality=quality)
+    return encode_image(photo, extension, quality=quality)
+
+
+def _write(data: bytes, job: Job, keeping: Keeping, entry: Entry | None) -> None:
+    """Writes the file of a result, whole or not at all."""
+    if job.destination is None:
         assert keeping.stdout is not None
         keeping.stdout.write(data)
         keeping.stdout.flush()
-        return notes
-    try:
-        data, notes = encode_image(photo, job.destination.suffix, quality=keeping.quality)
-    except ImageError as error:
-        raise ImageError(f"'{job.destination}': {error}") from error
+        return
     if entry is not None and keeping.log is not None:
         # Before the result, so that one without a record of its end is known to be percept's own.
         keeping.log({**entry, "output_sha256": hashlib.sha256(data).hexdigest()})
     atomic_write_bytes(job.destination, data, overwrite=job.overwrite)
-    return notes
-
-
-class _Clock:
-    """The seconds that each stage of a picture took."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self.start()
-
-    def start(self) -> None:
-        """Begins a stage now, without the time that was waited for it."""
-        self._last = time.monotonic()
-
-    def stop(self, stage: str) -> None:
-        """Ends a stage, and begins the next."""
-        now = time.monotonic()
-        self.seconds[stage] = now - self._last
-        self._last = now
-
-    @property
-    def total(self) -> float:
-        """Of all stages that have ended, rounded to milliseconds."""
-        return round(sum(self.seconds.values()), 3)

@@ -56,12 +56,14 @@ def run_pipeline(
     work: Callable[[Item], Result],
     workers: int,
     prepare: Callable[[], None] = lambda: None,
+    ahead: int = AHEAD,
 ) -> Iterator[Result]:
     """The results of `work` for the items, in their order, computed by so many threads.
 
     items: read in the calling thread, as the work goes on; None stands for one that is still to come, and is asked for again
-    a little later. prepare: called once in each thread. An error of the work is raised here in its turn. When the iterator
-    is closed, or an error is raised, no new work begins, and what is in work has some seconds to end.
+    a little later. prepare: called once in each thread. ahead: results for each thread that may wait to be taken. An error
+    of the work is raised here in its turn. When the iterator is closed, or an error is raised, no new work begins, and what
+    is in work has some seconds to end.
     """
     waiting: deque[_Slot[Item, Result]] = deque()
     slots: deque[_Slot[Item, Result]] = deque()
@@ -92,7 +94,7 @@ def run_pipeline(
     try:
         while True:
             to_come = False
-            while not exhausted and not to_come and len(slots) < AHEAD * workers:
+            while not exhausted and not to_come and len(slots) < ahead * workers:
                 try:
                     item = next(source)
                 except StopIteration:

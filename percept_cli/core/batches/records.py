@@ -36,11 +36,17 @@ def part_name(manifest: Path, part: str) -> str:
 class History:
     """What a manifest says: the last entry of each output, by its absolute path, and the last run.
 
-    entries: those of pictures, whose `input` and `output` are absolute paths.
+    entries: those of pictures, whose `input` and `output` are absolute paths; `own` says whether percept has written the
+    output, or may have.
     """
 
     entries: dict[str, Entry] = field(default_factory=dict)
     run: Entry = field(default_factory=dict)
+
+    @property
+    def own(self) -> set[str]:
+        """The outputs that percept has written, or may have."""
+        return {output for output, entry in self.entries.items() if entry["own"]}
 
     def failed(self) -> list[Entry]:
         """The entries of pictures whose last attempt failed."""
@@ -63,11 +69,9 @@ def read_manifest(path: Path) -> History:
                     continue  # the parts of a cluster's workers come one after another
                 given = str(entry.get("input"))
                 folder = str(run.get("folder", path.absolute().parent))
-                history.entries[output] = {
-                    **entry,
-                    "input": os.path.normpath(os.path.join(folder, given)),
-                    "output": output,
-                }
+                own = entry["status"] != FAILED or history.entries.get(output, {}).get("own", False)
+                source = os.path.normpath(os.path.join(folder, given))
+                history.entries[output] = {**entry, "input": source, "output": output, "own": own}
     except OSError as error:
         raise UsageError(f"The manifest '{path}' cannot be read: {error.strerror or error}.") from error
     return History(history.entries, run)
@@ -79,8 +83,9 @@ def read_manifests(path: Path) -> History:
     pattern = f"{MANIFEST}*{SUFFIX}" if path.name.startswith(MANIFEST) else part_name(path, "*")
     for other in sorted(path.parent.glob(pattern)):
         for output, entry in read_manifest(other).entries.items():
-            if _is_later(entry, history.entries.get(output), same_file=False):
-                history.entries[output] = entry
+            known = history.entries.get(output)
+            if _is_later(entry, known, same_file=False):
+                history.entries[output] = {**entry, "own": entry["own"] or (known is not None and known["own"])}
     return history
 
 

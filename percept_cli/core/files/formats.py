@@ -20,7 +20,8 @@ class ImageFormat:
 
     written: the extensions of its files, the usual one first; none where percept only reads it. read: further extensions
     that are read and not written. photograph: whether its files count as training data. piped: whether a picture read in
-    this format is written in it to standard output; else it is written as PNG.
+    this format is written in it to standard output; else it is written as PNG. animated: the extensions of its files that
+    hold an animation.
 
     alpha, sixteen_bit, icc, exif: whether a written file keeps transparency, 16 bits a channel, the color profile, and
     EXIF and XMP. lossless_from: the least quality, 0 to 100, at which a file holds exactly the levels it was written
@@ -33,6 +34,7 @@ class ImageFormat:
     read: tuple[str, ...] = ()
     photograph: bool = False
     piped: bool = False
+    animated: tuple[str, ...] = ()
     alpha: bool = True
     sixteen_bit: bool = False
     icc: bool = True
@@ -45,7 +47,10 @@ class ImageFormat:
 
 
 FORMATS = (
-    ImageFormat("PNG", (".png",), (".apng",), photograph=True, piped=True, sixteen_bit=True, lossless_from=0),
+    ImageFormat(
+        "PNG", (".png",), (".apng",), photograph=True, piped=True, animated=(".png", ".apng"), sixteen_bit=True,
+        lossless_from=0,
+    ),
     # A marker segment of a JPEG holds at most 65535 bytes: its length, a signature and the data. A telephone's JPEG that
     # holds a depth or gain map after the photograph is an MPO.
     ImageFormat(
@@ -53,13 +58,14 @@ FORMATS = (
         options=_full_chroma, longest_side=65_500, largest_exif=65_533, largest_xmp=65_504,
     ),
     ImageFormat(
-        "WEBP", (".webp",), photograph=True, piped=True, lossless_from=100, options=_lossless_at_100, longest_side=16_383,
+        "WEBP", (".webp",), photograph=True, piped=True, animated=(".webp",), lossless_from=100, options=_lossless_at_100,
+        longest_side=16_383,
     ),
     # TIFF stays uncompressed: through Pillow, libtiff cannot both compress and write EXIF data.
     ImageFormat("TIFF", (".tif", ".tiff"), photograph=True, piped=True, sixteen_bit=True, lossless_from=0),
     ImageFormat("BMP", (".bmp",), (".dib",), photograph=True, alpha=False, icc=False, exif=False, lossless_from=0),
-    ImageFormat("AVIF", (".avif",), photograph=True, options=_full_chroma),
-    ImageFormat("GIF", read=(".gif",)),
+    ImageFormat("AVIF", (".avif",), photograph=True, animated=(".avif",), options=_full_chroma),
+    ImageFormat("GIF", read=(".gif",), animated=(".gif",), icc=False, exif=False, longest_side=65_535),
     ImageFormat("JPEG2000", read=(".j2k", ".jp2")),
     ImageFormat("PPM", read=(".pbm", ".pgm", ".pnm", ".ppm")),
     ImageFormat("TGA", read=(".tga",)),
@@ -88,6 +94,9 @@ def advice_on(name: str) -> str:
 WRITABLE = {extension: known for known in FORMATS for extension in known.written}
 """Extension of a file -> its format, for all that percept writes."""
 
+ANIMATED = {extension: known for known in FORMATS for extension in known.animated}
+"""Extension of a file -> its format, for all in which percept writes animations."""
+
 READABLE_EXTENSIONS = frozenset(extension for known in FORMATS for extension in known.written + known.read)
 """The extensions that a folder is searched for; a file given by its name may have any."""
 
@@ -103,6 +112,16 @@ def find_format(extension: str) -> ImageFormat:
     if normalized not in WRITABLE:
         raise UsageError(unknown_name("output extension", extension, WRITABLE))
     return WRITABLE[normalized]
+
+
+def find_animated(extension: str) -> ImageFormat:
+    """The format of the extension `.gif` of an animation. Raises UsageError for formats that hold none, with those that do."""
+    if extension.lower() not in ANIMATED:
+        raise UsageError(
+            f"A {extension.removeprefix('.').upper()} file holds no animation: with --frames all write one of "
+            f"{', '.join(ANIMATED)}, or take one frame by --frames first."
+        )
+    return ANIMATED[extension.lower()]
 
 
 def has_quality(extension: str) -> bool:

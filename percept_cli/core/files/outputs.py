@@ -3,12 +3,13 @@
 import os
 import string
 import sys
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from percept_cli.core.files.atomic import prepare_folder
-from percept_cli.core.files.formats import WRITABLE, find_format
+from percept_cli.core.files.formats import ANIMATED, WRITABLE, find_format
+from percept_cli.core.files.frames import ALL
 from percept_cli.core.files.inputs import InputItem, label_of
 from percept_cli.errors import UsageError, unknown_name
 
@@ -59,13 +60,15 @@ class _RealFolders(dict[Path, str]):
 class Job:
     """One image to read (None: standard input) and the file to write (None: standard output).
 
-    skip: it is done already. overwrite: whether the result may replace a file that exists when it is written.
+    skip: it is done already. overwrite: whether the result may replace a file that exists when it is written. frames: the
+    number of the frame of an animation that is taken, from 1, or `all`; None where animations are refused.
     """
 
     source: Path | None
     destination: Path | None
     skip: bool = False
     overwrite: bool = False
+    frames: int | str | None = None
 
     @property
     def label(self) -> str:
@@ -82,17 +85,21 @@ def plan_outputs(
     model: str = "",
     others: Sequence[str] = (),
     own: Container[str] = (),
+    wanted: Callable[[InputItem], bool] = lambda item: True,
+    frames: int | str | None = None,
     overwrite: bool,
     skip_existing: bool,
 ) -> list[Job]:
-    """One job for each input, in order. Raises UsageError for all faults that can be found before any work.
+    """One job for each input that is wanted, in order. Raises UsageError for all faults that can be found before any work.
 
     output: a folder where it exists as one, ends in a slash or there are several inputs; else a file; `-` is standard
     output; None puts each result beside its input. name: the template of names in a folder, with the fields `rel` (the
     input's folder below the one that was searched), `stem`, `ext` (the input's extension, `.png` where percept cannot
     write it), `name` (the input's, with its own extension), `op` and `model`; a result lies in the folder `rel` unless
     `name` has that field. others: further extensions that the file `output` may have, as `.svg`. own: absolute paths of
-    results that an earlier run has made, and that may be replaced.
+    results that an earlier run has made, and that may be replaced. wanted: of the inputs that are not, only the names of
+    results are compared. frames: those of every job; `all` may also be written as files that hold nothing but animations,
+    as `.gif`, and such inputs keep their extension.
     """
     if overwrite and skip_existing:
         raise UsageError("--overwrite and --skip-existing exclude each other: give one of them.")
@@ -103,20 +110,23 @@ def plan_outputs(
     if output == "-":
         if len(items) != 1:
             raise UsageError(f"Standard output takes one image, not {len(items)}: give -o a folder.")
-        return [Job(items[0].source, None)]
+        return [Job(items[0].source, None, frames=frames)]
+    written: Sequence[str] = (*WRITABLE, *(each for each in ANIMATED if frames == ALL and each not in WRITABLE))
     if output is not None and not is_folder_output(output, len(items)):
-        jobs = [Job(items[0].source, _single_file(output, others))]
+        jobs = [Job(items[0].source, _single_file(output, (*written, *others)))]
     else:
         folder = None if output is None else Path(output)
         jobs = [
             Job(item.source, None)
             # A folder among the inputs cannot be read, and so has no result.
             if (folder is None and item.source is None) or (item.source is not None and os.path.isdir(item.source))
-            else Job(item.source, _place(item, folder, name, values, real_folders, keep_tree=keep_tree))
+            else Job(item.source, _place(item, folder, name, values, real_folders, written, keep_tree=keep_tree))
             for item in items
         ]
+    jobs = [replace(job, frames=frames) for job in jobs]
     _refuse_shared(jobs, items, real_folders)
     done = _refuse_or_find_inputs(jobs, real_folders, skip_existing)
+    jobs = [job for job, item in zip(jobs, items, strict=True) if wanted(item)]
     jobs = _settle_existing(jobs, done, own, overwrite, skip_existing)
     for place in sorted({job.destination.parent for job in jobs if job.destination is not None and not job.skip}):
         prepare_folder(place)
@@ -142,13 +152,13 @@ def is_folder_output(output: str, count: int) -> bool:
     return count > 1
 
 
-def _single_file(output: str, others: Sequence[str]) -> Path:
+def _single_file(output: str, written: Sequence[str]) -> Path:
     path = Path(output)
     if not path.suffix:
-        allowed = ", ".join((*WRITABLE, *others))
+        allowed = ", ".join(written)
         raise UsageError(f"-o '{output}' has no extension: add one ({allowed}), or end it in '/' for a folder.")
-    if path.suffix.lower() not in (*WRITABLE, *others):
-        raise UsageError(unknown_name("output extension", path.suffix, (*WRITABLE, *others)))
+    if path.suffix.lower() not in written:
+        raise UsageError(unknown_name("output extension", path.suffix, written))
     if not path.parent.is_dir():
         raise UsageError(f"The folder '{path.parent}' of -o '{output}' does not exist: make it first.")
     return path
@@ -179,12 +189,16 @@ def _place(
     name: str,
     values: Mapping[str, str],
     real_folders: _RealFolders,
+    written: Sequence[str],
     *,
     keep_tree: bool,
 ) -> Path:
-    """The path of an input's result, in `folder` or beside the input: the template `name` filled in."""
+    """The path of an input's result, in `folder` or beside the input: the template `name` filled in.
+
+    written: the extensions that it may have.
+    """
     own = item.relative.suffix
-    extension = own if own.lower() in WRITABLE else ".png"
+    extension = own if own.lower() in written else ".png"
     rendered = name.format(
         rel=item.relative.parent.as_posix(), name=item.relative.name, stem=item.relative.stem, ext=extension, **values
     )
@@ -197,9 +211,9 @@ def _place(
         raise UsageError(f"--name gives '{rendered}' for '{item.label}', which leads out of the folder '{root}'.")
     if not below.name or rendered.endswith(("/", os.sep)):
         raise UsageError(f"--name gives no file name for '{item.label}'.")
-    if below.suffix.lower() not in WRITABLE:
+    if below.suffix.lower() not in written:
         raise UsageError(
-            f"--name gives '{rendered}', which cannot be written: end it in {{ext}} or in one of {', '.join(WRITABLE)}."
+            f"--name gives '{rendered}', which cannot be written: end it in {{ext}} or in one of {', '.join(written)}."
         )
     destination = root / below
     if not Path(real_folders[destination.parent]).is_relative_to(real_folders[root]):

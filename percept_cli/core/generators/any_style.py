@@ -5,7 +5,7 @@ the painting's, and a decoder, which a code of the painting modulates, makes an 
 """
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -13,23 +13,15 @@ from torch import Tensor, nn
 
 from percept_cli.core.generators.base import Generator
 from percept_cli.core.generators.blocks import shrink
+from percept_cli.core.generators.encoder import LEVELS, Encoder
 from percept_cli.core.generators.feature_statistics import Statistics, measure_statistics, merge_statistics, transfer
+from percept_cli.core.generators.folded import paint
 from percept_cli.core.generators.inversion import Doubling
 from percept_cli.core.generators.strips import convolve
 from percept_cli.core.generators.style import OUTPUT_RANGE, pad_to_multiple
 from percept_cli.core.images.tiles import Tile
+from percept_cli.core.processes import roll_over_processes
 
-# Of the input of `compact`
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-# The convolutions of `compact` that the encoder takes over, by level: strides 1, 2, 4 and 8
-ENCODER = (("1_1", "1_2"), ("2_1", "2_2"), ("3_1", "3_2", "3_3"), ("3_4", "4_1"))
-ENCODER_CHANNELS = {
-    "1_1": 16, "1_2": 32, "2_1": 48, "2_2": 64, "3_1": 96, "3_2": 112, "3_3": 112, "3_4": 128, "4_1": 144
-}  # fmt: skip
-LEVELS = tuple(ENCODER_CHANNELS[names[-1]] for names in ENCODER)
-# How far, in pixels, features of the encoder depend on pixels around those that they cover, rounded up to its largest
-# stride: at strides 1, 2, 4 and 8 two, two, three and two 3x3 convolutions reach 2 + 4 + 12 + 16.
-ENCODER_RADIUS = 40
 # Of the decoder at each level: channels, and residual blocks
 WIDTHS = (16, 40, 80, 96)
 BLOCKS = (1, 1, 3, 3)
@@ -39,71 +31,6 @@ CODE_RANGE = 3.0
 # input of every level but the shallowest (as in Ulyanov et al. 2016, "Texture Networks").
 NOISE = 4
 NOISE_SIDES = (61, 67, 71)  # of its tile at strides 2, 4 and 8: with no common divisor, so that it hardly repeats
-SMALLEST_DEVIATION = 0.1  # of a channel, as a share of the root mean square of all channels' deviations
-
-
-class FixedConvolution(nn.Module):
-    """A 3x3 convolution and ReLU whose weights are buffers: they are saved with the network and never trained.
-
-    It reflects the edges. Zeros there, with which `compact` was trained, are features that a photograph has nowhere else:
-    the transport makes them a frame around the result.
-    """
-
-    weight: Tensor
-    bias: Tensor
-
-    def __init__(self, inputs: int, outputs: int):
-        super().__init__()
-        self.register_buffer("weight", torch.zeros(outputs, inputs, 3, 3))
-        self.register_buffer("bias", torch.zeros(outputs))
-
-    def forward(self, features: Tensor) -> Tensor:
-        return F.relu_(F.conv2d(F.pad(features, [1, 1, 1, 1], mode="reflect"), self.weight, self.bias))
-
-
-class Encoder(nn.Module):
-    """The trunk of `compact`, with each channel of each level scaled to mean 0 and deviation 1 over photographs."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.convolutions = nn.ModuleDict()
-        channels = 3
-        for name, width in ENCODER_CHANNELS.items():
-            self.convolutions[name] = FixedConvolution(channels, width)
-            channels = width
-        for level, count in enumerate(LEVELS):
-            self.register_buffer(f"mean_{level}", torch.zeros(count))
-            self.register_buffer(f"std_{level}", torch.ones(count))
-
-    @torch.no_grad()
-    def adopt(self, weights: Mapping[str, Tensor], photographs: Tensor) -> None:
-        """Takes over `compact`'s weights, by its names, and scales the levels by photographs (N, 3, H, W) in [0, 1]."""
-        for name, convolution in self.convolutions.items():
-            convolution.load_state_dict({key: weights[f"trunk.{name}.{key}"] for key in ("weight", "bias")})
-        for level, features in enumerate(self._run(photographs)):
-            variance, mean = torch.var_mean(features.float(), dim=(0, 2, 3), correction=0)
-            self.get_buffer(f"mean_{level}").copy_(mean)
-            smallest = SMALLEST_DEVIATION * variance.mean().sqrt()
-            self.get_buffer(f"std_{level}").copy_(variance.sqrt().clamp_min(smallest.item()))
-
-    @torch.no_grad()
-    def forward(self, images: Tensor) -> list[Tensor]:
-        """The features (N, C, H / s, W / s), float32, of images (N, 3, H, W) at the strides s of 1, 2, 4 and 8."""
-        levels = []
-        for level, features in enumerate(self._run(images)):
-            mean, std = (self.get_buffer(f"{name}_{level}").view(1, -1, 1, 1) for name in ("mean", "std"))
-            levels.append((features.float() - mean).div_(std))
-        return levels
-
-    def _run(self, images: Tensor) -> Iterator[Tensor]:
-        mean, std = (images.new_tensor(values).view(1, 3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
-        features = (images - mean) / std
-        for level, names in enumerate(ENCODER):
-            if level:
-                features = F.max_pool2d(features, 2)
-            for name in names:
-                features = self.convolutions[name](features)
-            yield features
 
 
 class ModulatedBlock(nn.Module):
@@ -166,7 +93,7 @@ class AnyStyleGenerator(Generator):
         stages = []
         for level, (width, deeper) in enumerate(zip(widths, (*widths[1:], 0), strict=True)):
             stages.append(Stage(LEVELS[level] + deeper + (noise if level else 0), width, BLOCKS[level]))
-            if level:
+            if level and noise:
                 side = NOISE_SIDES[level - 1]
                 self.register_buffer(f"noise_{level}", torch.randn(1, noise, side, side, generator=random))
         self.stages = nn.ModuleList(stages)
@@ -175,10 +102,8 @@ class AnyStyleGenerator(Generator):
 
     def describe(self, images: Tensor) -> Statistics:
         """The statistics of pictures (N, 3, H, W), which as those of paintings are the description of a style."""
-        with self._precise(images):
-            features = self.encoder(images)
-        with torch.autocast(images.device.type, enabled=False):
-            return measure_statistics(features)
+        with self.precise(images):
+            return self.encoder.describe(list(self.encoder.unscaled(images)))
 
     def forward(
         self,
@@ -193,7 +118,12 @@ class AnyStyleGenerator(Generator):
         of `size_multiple`.
         """
         height, width = images.shape[-2:]
-        with self._precise(images):
+        if not (self.training or torch.is_grad_enabled()):
+            described = style if isinstance(style, Statistics) else self.describe(style)
+            return paint(self, pad_to_multiple(images, self.size_multiple), described, content, origin)[
+                ..., :height, :width
+            ]
+        with self.precise(images):
             features = self.encoder(pad_to_multiple(images, self.size_multiple))
         described = style if isinstance(style, Statistics) else self.describe(style)
         if content is None:
@@ -204,11 +134,13 @@ class AnyStyleGenerator(Generator):
         decoded: Tensor | None = None
         for level in reversed(range(1, len(LEVELS))):
             decoded = self.stages[level](self._join(features, statistics, decoded, origin), code)
-        with self._precise(images):
+        with self.precise(images):
             decoded = self.stages[0](self._join(features, statistics, decoded, origin), code.float())
-            output = convolve(F.relu(decoded), self.last)
-        output = 0.5 + 0.5 * OUTPUT_RANGE * torch.tanh(output.float())
-        return output[..., :height, :width]
+            return self.finish(decoded)[..., :height, :width]
+
+    def finish(self, decoded: Tensor) -> Tensor:
+        """The images (N, 3, H, W) of what the last stage has decoded."""
+        return 0.5 + 0.5 * OUTPUT_RANGE * torch.tanh(convolve(F.relu(decoded), self.last).float())
 
     def _join(
         self,
@@ -228,11 +160,11 @@ class AnyStyleGenerator(Generator):
         inputs = [moved]
         if decoded is not None:
             inputs.append(self.enlarge(decoded))
-        if level:
-            inputs.append(self._noise(level, moved, origin))
+        if level and self.arguments["noise"]:
+            inputs.append(self.noise(level, moved, origin))
         return torch.cat(inputs, dim=1)
 
-    def _precise(self, images: Tensor) -> contextlib.AbstractContextManager:
+    def precise(self, images: Tensor) -> contextlib.AbstractContextManager:
         """Float32 where the network is at work, whatever the runtime's precision.
 
         With a bf16 encoder and full-size stage single pixels differ by up to 9 gray levels from fp32, with these by up to 4.
@@ -251,7 +183,7 @@ class AnyStyleGenerator(Generator):
         own = measure_statistics(features)
         if not self.training:
             return own
-        means, covariances = (tuple(each.roll(1, 0) for each in part) for part in (own.means, own.covariances))
+        means, covariances = (tuple(map(roll_over_processes, part)) for part in (own.means, own.covariances))
         return merge_statistics([own, Statistics(means, covariances)], [1 - self.plain_strokes, self.plain_strokes])
 
     def measure_part(self, images: Tensor, part: Tile, size: tuple[int, int]) -> tuple[Statistics, int]:
@@ -263,16 +195,15 @@ class AnyStyleGenerator(Generator):
         # What is padded at the right and at the bottom of the picture counts, as it does in a pass over all of it.
         ends = part.target.bottom == size[0], part.target.right == size[1]
         levels = []
-        with self._precise(images):
-            encoded = self.encoder(pad_to_multiple(images, self.size_multiple))
-        for level, features in enumerate(encoded):
-            rows = slice(kept.top >> level, None if ends[0] else kept.bottom >> level)
-            columns = slice(kept.left >> level, None if ends[1] else kept.right >> level)
-            levels.append(features[..., rows, columns])
-        with torch.autocast(images.device.type, enabled=False):
-            return measure_statistics(levels), levels[0].shape[-2] * levels[0].shape[-1]
+        with self.precise(images):
+            encoded = self.encoder.unscaled(pad_to_multiple(images, self.size_multiple))
+            for level, features in enumerate(encoded):
+                rows = slice(kept.top >> level, None if ends[0] else kept.bottom >> level)
+                columns = slice(kept.left >> level, None if ends[1] else kept.right >> level)
+                levels.append(features[..., rows, columns])
+            return self.encoder.describe(levels), levels[0].shape[-2] * levels[0].shape[-1]
 
-    def _noise(self, level: int, features: Tensor, origin: tuple[int, int]) -> Tensor:
+    def noise(self, level: int, features: Tensor, origin: tuple[int, int]) -> Tensor:
         """The noise of a level for features (N, C, h, w) of a part that begins at `origin`, in pixels of the image."""
         tile = self.get_buffer(f"noise_{level}")
         rows, columns = (

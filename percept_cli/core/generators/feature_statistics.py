@@ -18,6 +18,14 @@ class Statistics:
     means: tuple[Tensor, ...]
     covariances: tuple[Tensor, ...]
 
+    def select(self, number: int, count: int) -> "Statistics":
+        """Those of one of `count` pictures; where there is one for all, that."""
+        means, covariances = (
+            tuple(each.expand(count, *each.shape[1:])[number : number + 1] for each in part)
+            for part in (self.means, self.covariances)
+        )
+        return Statistics(means, covariances)
+
     @property
     def tensors(self) -> Iterator[tuple[Tensor, Tensor]]:
         """The mean and the covariance of each level."""
@@ -27,21 +35,33 @@ class Statistics:
 def measure_statistics(features: Sequence[Tensor]) -> Statistics:
     """The statistics of the features (N, C, h, w) of each level.
 
-    Sums are of float64, so that those of a picture and those that are merged of its parts are the same.
+    Blocks of pixels are measured in float32 around their own means, in which nothing cancels, and merged in float64: so
+    those of a picture and those that are merged of its parts are the same within 1e-6.
     """
     means, covariances = [], []
     for level in features:
         precise = precise_dtype(level.device)
-        rows = level.permute(0, 2, 3, 1).flatten(1, 2)  # a view: the encoder returns channels-last memory
-        total = torch.zeros(len(rows), rows.shape[2], dtype=precise, device=rows.device)
-        products = torch.zeros(len(rows), rows.shape[2], rows.shape[2], dtype=precise, device=rows.device)
-        for some in rows.split(ROWS, dim=1):
-            values = some.to(precise)
-            total += values.sum(1)
-            products.baddbmm_(values.transpose(1, 2), values)
-        mean = total / rows.shape[1]
+        rows = level.float().permute(0, 2, 3, 1).flatten(1, 2)  # a view of channels-last memory
+        blocks = rows.split(ROWS, dim=1)
+        parts = []
+        for block in blocks:
+            around = block.mean(1, keepdim=True)
+            centered = block - around
+            rest = centered.mean(1).to(precise)  # the rounding of the mean
+            products = torch.bmm(centered.transpose(1, 2), centered).to(precise) / block.shape[1]
+            parts.append((around[:, 0].to(precise) + rest, products - rest[:, :, None] * rest[:, None]))
+        mean, covariance = _merge(parts, [block.shape[1] for block in blocks])
         means.append(mean)
-        covariances.append(products / rows.shape[1] - mean[:, :, None] * mean[:, None])
+        covariances.append(covariance)
+    return Statistics(tuple(means), tuple(covariances))
+
+
+def scale_statistics(statistics: Statistics, scales: Sequence[tuple[Tensor, Tensor]]) -> Statistics:
+    """The statistics of features of which, at each level, a mean (C,) is subtracted and which are divided by a deviation (C,)."""
+    means, covariances = [], []
+    for (mean, covariance), (middle, deviation) in zip(statistics.tensors, scales, strict=True):
+        means.append((mean - middle) / deviation)
+        covariances.append(covariance / (deviation[:, None] * deviation))
     return Statistics(tuple(means), tuple(covariances))
 
 
@@ -68,18 +88,18 @@ def merge_statistics(parts: Sequence[Statistics], counts: Sequence[float]) -> St
     The covariance of the whole is the mean of those within the parts, and the covariance of their means (Chan et al. 1983,
     "Algorithms for computing the sample variance", eq. 2.1, for many parts).
     """
-    shares = [count / sum(counts) for count in counts]
-    means, covariances = [], []
-    for level in zip(*(part.tensors for part in parts), strict=True):
-        mean = torch.stack([share * each for share, (each, _) in zip(shares, level, strict=True)]).sum(0)
-        offsets = [(each - mean)[..., None] for each, _ in level]
-        covariance = [
-            share * (within + offset @ offset.transpose(1, 2))
-            for share, (_, within), offset in zip(shares, level, offsets, strict=True)
-        ]
-        means.append(mean)
-        covariances.append(torch.stack(covariance).sum(0))
-    return Statistics(tuple(means), tuple(covariances))
+    levels = [_merge(level, counts) for level in zip(*(part.tensors for part in parts), strict=True)]
+    return Statistics(tuple(mean for mean, _ in levels), tuple(covariance for _, covariance in levels))
+
+
+def _merge(parts: Sequence[tuple[Tensor, Tensor]], counts: Sequence[float]) -> tuple[Tensor, Tensor]:
+    """The mean (N, C) and the covariance (N, C, C) of one level of the whole."""
+    means, covariances = (torch.stack(list(each)) for each in zip(*parts, strict=True))
+    shares = torch.tensor(counts, dtype=means.dtype, device=means.device).div(sum(counts))
+    mean = torch.einsum("p,pnc->nc", shares, means)
+    offsets = means - mean
+    within = torch.einsum("p,pncd->ncd", shares, covariances)
+    return mean, within + torch.einsum("p,pnc,pnd->ncd", shares, offsets, offsets)
 
 
 def transport(content: Tensor, style: Tensor) -> Tensor:
@@ -101,11 +121,17 @@ def transport(content: Tensor, style: Tensor) -> Tensor:
 
 def transfer(features: Tensor, content: tuple[Tensor, Tensor], style: tuple[Tensor, Tensor]) -> Tensor:
     """Features (N, C, h, w) of one mean and covariance, moved to another mean and covariance, in float32."""
+    matrix, shift = (each.to(features.device, torch.float32) for each in linear_maps(content, style))
+    rows = features.float().permute(0, 2, 3, 1)
+    moved = torch.baddbmm(shift[:, None], rows.flatten(1, 2), matrix.transpose(1, 2))
+    return moved.view(rows.shape).permute(0, 3, 1, 2)
+
+
+def linear_maps(content: tuple[Tensor, Tensor], style: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """The matrices (N, C, C) and shifts (N, C), float64, that give features of one mean and covariance those of another."""
     # MPS has no float64; the matrices are small.
-    place = features.device if features.device.type != "mps" else torch.device("cpu")
+    device = content[0].device
+    place = device if device.type != "mps" else torch.device("cpu")
     mean, covariance, new_mean, new_covariance = (each.to(place, torch.float64) for each in (*content, *style))
     matrix = transport(covariance, new_covariance)
-    shift = new_mean - (matrix @ mean[..., None])[..., 0]
-    rows = features.float().permute(0, 2, 3, 1)
-    moved = torch.baddbmm(shift[:, None].to(rows), rows.flatten(1, 2), matrix.transpose(1, 2).to(rows))
-    return moved.view(rows.shape).permute(0, 3, 1, 2)
+    return matrix, new_mean - (matrix @ mean[..., None])[..., 0]

@@ -5,8 +5,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from percept_cli.core.generators.any_style import LEVELS, NOISE, WIDTHS, AnyStyleGenerator, ModulatedBlock
+from percept_cli.core.generators.any_style import NOISE, WIDTHS, AnyStyleGenerator, ModulatedBlock
+from percept_cli.core.generators.encoder import LEVELS
 from percept_cli.core.generators.feature_statistics import Statistics
+
+FORM = 2.0  # deviation of the Gaussian that smooths noise, units of the deepest level
 
 
 class FixedModulation(nn.Module):
@@ -83,3 +86,42 @@ def fix_style(generator: AnyStyleGenerator, style: Statistics) -> OneStyleGenera
     fixed.load_state_dict(own)
     fixed.set_style(style)
     return fixed.train(generator.training)
+
+
+@torch.no_grad()
+def without_noise(generator: OneStyleGenerator) -> OneStyleGenerator:
+    """The generator without noise among the inputs of its decoder, of which it paints spots in plain skies.
+
+    Its other weights stay, so it makes what it made where the noise was 0.
+    """
+    channels = generator.arguments["noise"]
+    bare = OneStyleGenerator(generator.arguments["widths"], noise=0)
+    kept = {name: value for name, value in generator.state_dict().items() if not name.startswith("noise")}
+    for level in range(1, len(LEVELS)):
+        name = f"stages.{level}.enter.weight"
+        kept[name] = kept[name][:, : kept[name].shape[1] - channels]  # the noise is the last of what comes in
+    bare.load_state_dict(kept)
+    return bare.train(generator.training)
+
+
+@torch.no_grad()
+def with_forms(generator: OneStyleGenerator) -> OneStyleGenerator:
+    """Changes its noise to smooth forms of some 40 pixels at the deepest level, and 0 at others; it is returned.
+
+    A generator without noise stays as it is. The forms are the same ones whatever the noise was.
+    """
+    deepest = len(LEVELS) - 1
+    if generator.arguments["noise"]:
+        noise = AnyStyleGenerator(**generator.arguments).get_buffer(f"noise_{deepest}")
+        for level in range(1, deepest):
+            generator.get_buffer(f"noise_{level}").zero_()
+        generator.get_buffer(f"noise_{deepest}").copy_(_smooth(noise))
+    return generator
+
+
+def _smooth(tile: Tensor) -> Tensor:
+    """A square tile (1, C, n, n) that is repeated without end, convolved with a Gaussian; its deviation becomes 1."""
+    frequencies = torch.fft.fftfreq(tile.shape[-1])
+    weights = torch.exp(-2 * (torch.pi * FORM * frequencies) ** 2)
+    smooth = torch.fft.ifft2(torch.fft.fft2(tile) * weights[:, None] * weights).real
+    return smooth / smooth.std(dim=(2, 3), keepdim=True)

@@ -4,12 +4,17 @@ Memory does not suffice for a padded, enlarged or converted copy of a whole map 
 copied. Statistics are those of the whole map, so the strips leave no seams.
 """
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 STRIP_PIXELS = 1 << 18
 WHOLE_PIXELS = 1 << 21  # largest map that is computed as a whole
+CACHED_PIXELS = 1 << 17  # of a strip of `in_strips` on a processor
+# Rows around a strip of `in_strips`: an enlargement by 2, and seven convolutions of 3x3. Even, for maps of half the size.
+HALO = 8
 
 
 def takes_strips(features: Tensor) -> bool:
@@ -78,3 +83,28 @@ def normalize_in_strips(features: Tensor, weight: Tensor, bias: Tensor, *, relu:
             )
             strip.copy_(F.relu(normalized) if relu else normalized)
     return features
+
+
+def in_strips(compute: Callable[..., Tensor], *maps: Tensor) -> Tensor:
+    """`compute(*maps)`, of maps (N, C, H, W) and others of half the height, whose result has the first one's height.
+
+    Computed in strips of rows with `HALO` more at each side, farther than which `compute` must not see; it reflects the
+    edges of what it gets, which are those of the whole where a strip ends there.
+    """
+    height, width = maps[0].shape[-2:]
+    pixels = CACHED_PIXELS if maps[0].device.type == "cpu" else WHOLE_PIXELS  # a GPU is slow at small maps
+    rows = max(2 * HALO, pixels // width // 2 * 2)
+    if height <= rows:
+        return compute(*maps)
+    result: Tensor | None = None
+    for top in range(0, height, rows):
+        first, last = max(0, top - HALO), min(height, top + rows + HALO)
+        steps = [height // each.shape[2] for each in maps]
+        strips = [each[:, :, first // step : last // step] for each, step in zip(maps, steps, strict=True)]
+        part = compute(*strips)[:, :, top - first : top - first + rows]
+        if result is None:
+            size, layout = (len(part), part.shape[1], height, width), torch.channels_last
+            result = torch.empty(size, dtype=part.dtype, device=part.device, memory_format=layout)
+        result[:, :, top : top + rows] = part
+    assert result is not None
+    return result

@@ -3,40 +3,27 @@
 import contextlib
 import io
 import logging
-import warnings
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 import torch
-from PIL import Image, ImageCms, ImageFile, ImageOps, TiffImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageFile, ImageOps, TiffImagePlugin
 from torch import Tensor
 
-from percept_cli.core.files.formats import FORMATS, advice_on
 from percept_cli.core.images import metadata, sixteen_bit
 from percept_cli.core.images.compression import file_quality
 from percept_cli.core.images.integrity import load_pixels, refuse_damaged
+from percept_cli.core.images.opening import open_image
 from percept_cli.core.images.photo import Photo, quantize, unpremultiply
-from percept_cli.core.images.sources import open_stream
 from percept_cli.core.images.warnings import noted_warnings
-from percept_cli.core.runtime import CPU, fitting_size, free_memory, is_out_of_memory
+from percept_cli.core.runtime import is_out_of_memory
 from percept_cli.errors import ImageError
-
-# Only these, because other readers of Pillow run programs (EPS) or accept almost any file (PCD, MSP).
-READABLE_FORMATS = tuple(sorted(known.name for known in FORMATS))
-
-# Pillow's own limit refuses large scans and panoramas. Above this limit Pillow only warns, and `_opened` refuses.
-MAX_PIXELS = 500_000_000
-Image.MAX_IMAGE_PIXELS = MAX_PIXELS
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 _ROWS = 64
-# Of memory for a pixel while it is decoded: Pillow's copies, then float32
-_DECODING_BYTES = 40
 
 
 def load_image(source: Path | BinaryIO | None, *, enough: int | None = None) -> Photo:
@@ -50,7 +37,7 @@ def load_image(source: Path | BinaryIO | None, *, enough: int | None = None) -> 
     checksum finds any of its pixels damaged.
     """
     notes: list[str] = []
-    with noted_warnings(notes), _opened(source) as (image, stream, name):
+    with noted_warnings(notes), open_image(source) as (image, stream, name):
         photo = _to_photo(image, stream, name, None if enough is None else round(1.5 * enough))
     return replace(photo, notes=(*photo.notes, *notes)) if notes else photo
 
@@ -61,13 +48,14 @@ def load_levels(path: Path, short_side: int | None = None) -> Image.Image:
     short_side: a short side in pixels to which the picture will be shrunk. A JPEG of at least twice that size is decoded
     at a half, a quarter or an eighth of its size, with a short side of at least `short_side`.
     """
-    with noted_warnings([]), _opened(path) as (image, stream, name):
+    with noted_warnings([]), open_image(path) as (image, stream, name):
         if sixteen_bit.bits_per_channel(image, stream) > 8:
             return Image.fromarray(quantize(_to_photo(image, stream, name, short_side).visible(), np.uint8))
-        refuse_damaged(image, stream, name)
+        # Decoding finds what the second checksum of a PNG's pixels would, but for a wrong checksum of right pixels.
+        refuse_damaged(image, stream, name, inflating=False)
         _draft(image, short_side)
         load_pixels(image, name)
-        _turn_upright(image)
+        turn_upright(image)
         colors = _eight_bit_color(image, [])
         if colors.mode == "RGB":
             return colors
@@ -78,57 +66,8 @@ def load_levels(path: Path, short_side: int | None = None) -> Image.Image:
 
 def read_size(path: Path) -> tuple[int, int]:
     """The (width, height) of a picture as stored, from its header alone. Raises as `load_image`."""
-    with noted_warnings([]), _opened(path) as (image, _, _):
+    with noted_warnings([]), open_image(path) as (image, _, _):
         return image.size
-
-
-@contextlib.contextmanager
-def _opened(source: Path | BinaryIO | None) -> Iterator[tuple[ImageFile.ImageFile, BinaryIO, str]]:
-    """A still picture whose pixels are not loaded yet, its stream and its name. Every failure becomes ImageError."""
-    name = str(source) if isinstance(source, Path) else "standard input"
-    # Another library may have set it, for the whole process: half a picture would pass as a whole one.
-    ImageFile.LOAD_TRUNCATED_IMAGES = False
-    size: tuple[int, int] | None = None
-    with open_stream(source, name) as stream:
-        try:
-            with Image.open(stream, formats=READABLE_FORMATS) as image:
-                size = image.size
-                if image.width * image.height > MAX_PIXELS:
-                    raise Image.DecompressionBombError
-                # The further pictures of a telephone's JPEG (MPO) are depth and gain maps, not frames.
-                frames = getattr(image, "n_frames", 1)
-                if frames > 1 and image.format != "MPO":
-                    raise ImageError(
-                        f"'{name}' holds {frames} frames or pages: save the ones you want as single images first, "
-                        "for instance with ffmpeg or ImageMagick."
-                    )
-                yield image, stream, name
-        except ImageError:
-            raise
-        except UnidentifiedImageError as error:
-            raise ImageError(
-                f"'{name}' is not an image that can be read: it is damaged or of another kind than "
-                f"{', '.join(READABLE_FORMATS)}.{f' {advice}.' if (advice := advice_on(name)) else ''}"
-            ) from error
-        except Image.DecompressionBombError as error:
-            raise ImageError(
-                f"'{name}' has more than {MAX_PIXELS // 1_000_000} million pixels: cut or shrink it first."
-            ) from error
-        except Exception as error:
-            if is_out_of_memory(error):
-                raise ImageError(_too_large(name, size)) from error
-            # For damaged files Pillow's readers raise almost any error: struct.error, SyntaxError, IndexError, EOFError.
-            raise ImageError(f"'{name}' is damaged or incomplete: {error}.") from error
-
-
-def _too_large(name: str, size: tuple[int, int] | None) -> str:
-    if size is None:
-        return f"'{name}' does not fit in memory: close other programs."
-    width, height = size
-    fitting = fitting_size(height, width, _DECODING_BYTES, free_memory(CPU))
-    return (
-        f"'{name}' of {width}x{height} pixels does not fit in memory: shrink it to {fitting[1]}x{fitting[0]} or less."
-    )
 
 
 def _to_photo(image: ImageFile.ImageFile, stream: BinaryIO, name: str, short_side: int | None) -> Photo:
@@ -147,7 +86,7 @@ def _to_photo(image: ImageFile.ImageFile, stream: BinaryIO, name: str, short_sid
     compression = None if smaller else file_quality(image, stream)
     load_pixels(image, name)
     exif = exif if is_tiff else metadata.read_exif(image, notes)
-    _turn_upright(image)
+    turn_upright(image)
     wide_gray = image.mode == "F" or image.mode.startswith("I")
     kept_bits = 16 if wide_gray or low_bytes else 8
     if bits > kept_bits:
@@ -157,10 +96,10 @@ def _to_photo(image: ImageFile.ImageFile, stream: BinaryIO, name: str, short_sid
         pixels, alpha = _wide_gray(image, name)
     elif low_bytes:
         load_pixels(low_bytes.image, name)
-        _turn_upright(low_bytes.image)
+        turn_upright(low_bytes.image)
         pixels, alpha = _sixteen_bit_color(image, low_bytes)
     else:
-        channels = _channels(_eight_bit_color(image, notes))
+        channels = channels_of(_eight_bit_color(image, notes))
         pixels, alpha = channels[:, :3].contiguous(), channels[:, 3:].contiguous() if channels.shape[1] == 4 else None
     return Photo(
         pixels=pixels,
@@ -182,7 +121,7 @@ def _draft(image: ImageFile.ImageFile, short_side: int | None) -> None:
         image.draft(None, (short_side, short_side))  # type: ignore[arg-type]
 
 
-def _turn_upright(image: Image.Image) -> None:
+def turn_upright(image: Image.Image) -> None:
     """Applies the EXIF orientation. A picture with damaged EXIF data is taken as upright."""
     try:
         ImageOps.exif_transpose(image, in_place=True)
@@ -244,7 +183,8 @@ def _through_profile(image: Image.Image, profile: Any) -> Image.Image:
     return converted
 
 
-def _channels(image: Image.Image) -> Tensor:
+def channels_of(image: Image.Image) -> Tensor:
+    """The channels (1, C, H, W) in [0, 1], float32, of a picture of 8 bits and several channels."""
     levels = np.asarray(image)
     channels = torch.empty(1, levels.shape[2], *levels.shape[:2])
     # Some rows at a time, which fit the processor's cache: three times as fast as all at once.

@@ -28,17 +28,20 @@ _FEW_BYTES = re.compile(r"\b[12] extraneous bytes")
 _GRAY = 1  # torchvision's number of the mode; brightness alone takes a third of the time
 
 
-def refuse_damaged(image: ImageFile.ImageFile, stream: BinaryIO, name: str) -> None:
+def refuse_damaged(image: ImageFile.ImageFile, stream: BinaryIO, name: str, *, inflating: bool = True) -> None:
     """Raises ImageError where the file of an image that was opened and not loaded is damaged.
 
     PNG: the checksums of all chunks, up to the last, and of the pixels. TIFF: the checksums of deflated strips and tiles,
     and those that are JPEGs. JPEG: what libjpeg warns of, as an early end or an impossible code. The other formats have
     no checksum, and their decoders refuse what they find. `stream` is left where it was.
+
+    inflating: whether the pixels of a PNG are decompressed for their own checksum, which takes as long as decoding them.
+    The checksums of its chunks find every damage of a file; this one finds a program that wrote a wrong one.
     """
     position = stream.tell()
     damage = ""
     if isinstance(image, PngImagePlugin.PngImageFile):
-        damage = _png_damage(stream)
+        _, damage = damage_of_png(stream, inflating)
     elif isinstance(image, TiffImagePlugin.TiffImageFile):
         damage = _tiff_damage(image, stream)
     elif image.format in ("JPEG", "MPO"):
@@ -75,29 +78,39 @@ def _damaged(name: str, reason: object) -> ImageError:
     return ImageError(f"'{name}' is damaged or incomplete: {reason}.")
 
 
-def _png_damage(stream: BinaryIO) -> str:
+def damage_of_png(stream: BinaryIO, inflating: bool = True) -> tuple[int, str]:
+    """The first damage of a PNG, as a reason for a sentence, and in which frame of an animation, from 1, it is.
+
+    The frame is 0 for a still, or before the first frame; the reason is empty where there is no damage. inflating: whether
+    pixels are decompressed, to look for damage there too.
+    """
     stream.seek(8)  # after the signature
     pixels = zlib.decompressobj()
+    frame = 0
     while True:
         head = stream.read(8)
         if len(head) < 8:
-            return "it ends before its last chunk"
+            return frame, "it ends before its last chunk"
         length, kind = struct.unpack(">I4s", head)
         if not kind.isalpha():
-            return "its chunks do not follow one another"
+            return frame, "its chunks do not follow one another"
+        if kind == b"fcTL":  # the control of the next frame
+            pixels, frame = zlib.decompressobj(), frame + 1
         checksum = zlib.crc32(kind)
+        skipped = 4 if kind == b"fdAT" else 0  # the number of the chunk, before the pixels of further frames
         while length > 0:
             data = stream.read(min(length, _READ))
             if not data:
-                return "it ends before its last chunk"
+                return frame, "it ends before its last chunk"
             checksum = zlib.crc32(data, checksum)
             length -= len(data)
-            if kind == b"IDAT" and (damage := _inflate(pixels, data)):
-                return damage
+            if inflating and kind in (b"IDAT", b"fdAT") and (damage := _inflate(pixels, data[skipped:])):
+                return frame, damage
+            skipped = 0
         if stream.read(4) != struct.pack(">I", checksum):
-            return f"its chunk {kind.decode()} does not fit its checksum"
+            return frame, f"its chunk {kind.decode()} does not fit its checksum"
         if kind == b"IEND":
-            return ""
+            return 0, ""
 
 
 def _tiff_damage(image: TiffImagePlugin.TiffImageFile, stream: BinaryIO) -> str:

@@ -25,6 +25,7 @@ def open_stream(source: Path | BinaryIO | None, name: str) -> contextlib.Abstrac
             stream = source or sys.stdin.buffer
             # Pillow goes back to the start, which a pipe cannot.
             stream = stream if stream.seekable() else io.BytesIO(stream.read())
+            stream.seek(0)  # it may have been read before
         if not stream.read(1):
             raise ImageError(f"'{name}' is empty.")
         stream.seek(0)

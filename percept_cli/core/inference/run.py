@@ -1,13 +1,13 @@
 """Forward passes of generators: padding, precision, checks of the result, cropping, tiles."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from percept_cli.core.generators.any_style import ENCODER_RADIUS
 from percept_cli.core.generators.base import Generator
+from percept_cli.core.generators.encoder import ENCODER_RADIUS
 from percept_cli.core.generators.feature_statistics import Statistics, merge_statistics
 from percept_cli.core.generators.one_style import OneStyleGenerator
 from percept_cli.core.generators.styled import StyledGenerator
@@ -19,7 +19,7 @@ USUAL_TILE = 1024  # pixels
 LARGEST_WHOLE = 1 << 22  # pixels; larger pictures are run in tiles by `auto`
 # Whose tiles need the statistics of the whole picture
 STYLED = (StyledGenerator, OneStyleGenerator)
-LARGEST_STYLED = 1 << 21  # the same of these, which keep the features of an encoder too
+STYLED_TILE = 2048  # pixels: each needs 144 more at its sides, and its levels are computed in strips
 
 
 @torch.inference_mode()
@@ -71,20 +71,24 @@ def pad_to_smallest(images: Tensor, generator: Generator) -> Tensor:
     return F.pad(images, [0, missing[1], 0, missing[0]], mode="replicate") if any(missing) else images
 
 
-def run_generator(generator: Generator, images: Tensor, runtime: Runtime, tile: int | str = AUTO) -> Tensor:
+def run_generator(
+    generator: Generator, images: Tensor, runtime: Runtime, tile: int | str = AUTO, content: Statistics | None = None
+) -> Tensor:
     """The result of a generator of scale 1 for images (N, C, H, W) in [0, 1]: (N, 3, H, W) in [0, 1] on the processor.
 
-    generator: placed by `Runtime.place_network`. tile: side of tiles in pixels, `off`, or `auto`, which is 1024 for images
-    of more than four megapixels. A generator whose tiles would not equal the whole (see `Generator.exact_halo`) always
-    runs without tiles.
+    generator: placed by `Runtime.place_network`. tile: side of tiles in pixels, `off`, or `auto`: for images of more than
+    four megapixels 1024, or 2048 where tiles need the statistics of the whole. A generator whose tiles would not equal the
+    whole (see `Generator.exact_halo`) always runs without tiles. content: the statistics that a generator of
+    `STYLED` takes in place of the images' own (see `measure_frames`).
     """
     height, width = images.shape[-2:]
     halo = generator.exact_halo
     side = _tile_side(generator, height, width, tile)
     if halo is None or side is None:
-        return run_whole(generator, images, runtime).clamp(0, 1)
+        return run_whole(generator, images, runtime, *(() if content is None else (content,))).clamp(0, 1)
     result = images.new_empty((len(images), 3, height, width))
-    content = measure_content(generator, images, runtime, side) if isinstance(generator, STYLED) else None
+    if content is None and isinstance(generator, STYLED):
+        content = measure_content(generator, images, runtime, side)
     for planned in plan_tiles(height, width, side, halo, multiple=generator.size_multiple):
         further = () if content is None else (content, (planned.source.top, planned.source.left))
         part = run_whole(generator, images[(..., *planned.source.slices)], runtime, *further).clamp(0, 1)
@@ -103,10 +107,10 @@ def count_tiles(generator: Generator, height: int, width: int, tile: int | str =
 
 def _tile_side(generator: Generator, height: int, width: int, tile: int | str) -> int | None:
     """The side of the tiles in which images of this size are computed; None for those that are computed as a whole."""
-    largest = LARGEST_STYLED if isinstance(generator, STYLED) else LARGEST_WHOLE
-    if generator.exact_halo is None or tile == OFF or (tile == AUTO and height * width <= largest):
+    if generator.exact_halo is None or tile == OFF or (tile == AUTO and height * width <= LARGEST_WHOLE):
         return None
-    return USUAL_TILE if isinstance(tile, str) else tile
+    usual = STYLED_TILE if isinstance(generator, STYLED) else USUAL_TILE
+    return usual if isinstance(tile, str) else tile
 
 
 @torch.inference_mode()
@@ -124,3 +128,15 @@ def measure_content(
         parts.append(part)
         counts.append(count)
     return merge_statistics(parts, counts)
+
+
+def measure_frames(
+    generator: StyledGenerator | OneStyleGenerator, frames: Iterable[Tensor], runtime: Runtime
+) -> Statistics:
+    """The statistics of the frames of an animation, (1, 3, H, W) in [0, 1], taken together.
+
+    With its own, each frame is painted a little differently everywhere when something in it moves. With those of all, as
+    parts of one picture, what stands still stays the same.
+    """
+    parts = [measure_content(generator, frame, runtime, USUAL_TILE) for frame in frames]
+    return merge_statistics(parts, [1.0] * len(parts))

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from percept_cli.core.generators.base import Generator
+from percept_cli.core.generators.feature_statistics import Statistics
 from percept_cli.core.images.photo import LUMA, Photo, floats, resize_image
 from percept_cli.core.images.tiles import AUTO
 from percept_cli.core.inference.enlargement import Enlargement
@@ -31,27 +32,39 @@ SMALLEST_VARIANCE = 1e-3  # of luma: where a photograph varies less there are no
 
 
 def restyle_at_stroke(
-    generator: Generator, images: Tensor, runtime: Runtime, stroke: float, tile: int | str = AUTO
+    generator: Generator,
+    images: Tensor,
+    runtime: Runtime,
+    stroke: float,
+    tile: int | str = AUTO,
+    content: Statistics | None = None,
 ) -> Tensor:
     """Images (1, C, H, W) in [0, 1] restyled with strokes `stroke` times as large: (1, 3, H, W) in [0, 1].
 
     generator: of scale 1, placed by `Runtime.place_network`. stroke: 0.25 to 8; at 1 the result is that of
     `run_generator`. Above 1 the generator gets the images shrunk, their sides rounded up, a shipped upscaler of the next
     larger factor enlarges its result, and `add_outlines` makes the photograph's outlines sharp. Below 1 it gets them
-    enlarged by bicubic interpolation. tile: as for `run_generator`. Raises UsageError for other strokes, and for a
-    generator that fills holes, which are no strokes; MemoryShortage as `Upscaler`.
+    enlarged by bicubic interpolation. tile, content: as for `run_generator`; content of images resized by
+    `resize_for_stroke`. Raises UsageError for other strokes, and for a generator that fills holes, which are no strokes;
+    MemoryShortage as `Upscaler`.
     """
     if check_stroke(stroke) == 1:
-        return run_generator(generator, images, runtime, tile)
+        return run_generator(generator, images, runtime, tile, content)
     if generator.fills_holes:
         raise UsageError("A network that fills holes paints no strokes: leave --stroke at 1.")
     height, width = images.shape[-2:]
-    resized = resize_image(images, math.ceil(height / stroke), math.ceil(width / stroke))
-    painted = run_generator(generator, resized, runtime, tile)
+    resized = resize_for_stroke(images, stroke)
+    painted = run_generator(generator, resized, runtime, tile, content)
     if stroke < 1:
         return resize_image(painted, height, width)
     scale = Enlargement(factor=stroke).network_scale(stroke, upscaler_scales([LOOK]))
     return add_outlines(enlarge(painted, height, width, _upscaler(scale, runtime)), images, resized, painted)
+
+
+def resize_for_stroke(images: Tensor, stroke: float) -> Tensor:
+    """What a generator gets of images (N, C, H, W) in [0, 1] for strokes `stroke` times as large: their sides shrunk as much."""
+    height, width = images.shape[-2:]
+    return images if stroke == 1 else resize_image(images, math.ceil(height / stroke), math.ceil(width / stroke))
 
 
 def enlarge(images: Tensor, height: int, width: int, upscaler: Upscaler) -> Tensor:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from percept_cli.core.losses.functional import at_least_float32
 from percept_cli.core.losses.terms import Parts
+from percept_cli.core.processes import mean_over_processes
 from percept_cli.core.runtime import Runtime
 
 LossAndParts = tuple[Tensor, Parts]
@@ -71,7 +72,8 @@ def relativistic_discriminator_loss(real_logits: Tensor, fake_logits: Tensor) ->
     real, fake = at_least_float32(real_logits), at_least_float32(fake_logits)
     # Departs from the paper, whose equations are sums, and agrees with the authors' code, which halves them: the published
     # weight of 5e-3 is for the half.
-    return 0.5 * (F.softplus(-(real - fake.mean())).mean() + F.softplus(fake - real.mean()).mean())
+    usual_real, usual_fake = mean_over_processes(real.mean()), mean_over_processes(fake.mean())
+    return 0.5 * (F.softplus(-(real - usual_fake)).mean() + F.softplus(fake - usual_real).mean())
 
 
 def relativistic_adversarial_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:

@@ -28,6 +28,7 @@ from percept_cli.core.losses.functional import (
     typical_gram_distance,
     typical_square,
 )
+from percept_cli.core.processes import mean_over_processes
 from percept_cli.errors import UsageError
 
 Features = Mapping[str, Tensor]
@@ -78,7 +79,7 @@ class LayerTerm(Term):
                 made, target = self.statistic(made, stride), self.statistic(target, stride)
             parts[layer] = weight * self.loss(made, target)
             if layer in self.scales:
-                parts[layer] = parts[layer] / self.scales[layer](target).clamp_min(1e-20)
+                parts[layer] = parts[layer] / mean_over_processes(self.scales[layer](target)).clamp_min(1e-20)
         return parts
 
 
@@ -206,7 +207,8 @@ class TotalVariationTerm(Term):
     def forward(self, images: Tensor, features: Features, target_images: Tensor, targets: Features) -> Parts:
         variation = total_variation(images, self.exponent)
         if self.typical:
-            variation = variation / total_variation(target_images, self.exponent).clamp_min(1e-6)
+            usual = mean_over_processes(total_variation(target_images, self.exponent))
+            variation = variation / usual.clamp_min(1e-6)
         return {"": variation}
 
 

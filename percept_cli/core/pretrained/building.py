@@ -15,8 +15,8 @@ from percept_cli.core.generators import Generator
 
 # No number among the arguments of a generator is larger: channels, strides, sides; and no factor of an enlargement.
 LARGEST_ARGUMENT, LARGEST_SCALE = 1 << 16, 16
-# Of an inverter: no stride for a code of the whole picture, no side for a code with places
-MAY_BE_ZERO = ("blocks", "stride", "side")
+# Of an inverter: no stride for a code of the whole picture, no side for a code with places; of one style: no noise
+MAY_BE_ZERO = ("blocks", "stride", "side", "noise")
 
 # The functions by which the layers of networks take memory
 FACTORIES = {torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn}

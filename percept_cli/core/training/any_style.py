@@ -8,10 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from percept_cli.core.data.batches import first_examples
 from percept_cli.core.data.painted_crops import PaintedCrops
 from percept_cli.core.data.paired_crops import split_example
-from percept_cli.core.data.photos import first_examples, photo_settings
-from percept_cli.core.generators.any_style import ENCODER_CHANNELS, AnyStyleGenerator
+from percept_cli.core.data.photos import photo_settings
+from percept_cli.core.generators.any_style import AnyStyleGenerator
+from percept_cli.core.generators.encoder import ENCODER_CHANNELS
 from percept_cli.core.losses.adversarial import LossAndParts
 from percept_cli.core.losses.any_style import AnyStyleLoss
 from percept_cli.core.losses.style import style_taps

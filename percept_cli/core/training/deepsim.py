@@ -17,6 +17,7 @@ from percept_cli.core.losses.scaling import LEVELS, is_typical
 from percept_cli.core.losses.terms import FeatureTerm, PixelTerm, Term
 from percept_cli.core.losses.weighted import PerceptualLoss
 from percept_cli.core.pretrained.extractors import RANDOM
+from percept_cli.core.processes import mean_over_processes
 from percept_cli.core.runtime import Runtime
 from percept_cli.core.training.deepsim_options import (
     DISCRIMINATOR,
@@ -93,7 +94,8 @@ class InversionLoss:
         for layer in self.discriminator_layers:
             distance = feature_reconstruction_loss(features[layer], targets[layer])
             if is_typical(self.scaling):
-                distance = distance / (len(self.discriminator_layers) * typical_square(targets[layer]).clamp_min(1e-12))
+                usual = mean_over_processes(typical_square(targets[layer])).clamp_min(1e-12)
+                distance = distance / (len(self.discriminator_layers) * usual)
             else:
                 distance = distance * feature_factor(1.0, targets[layer][0].numel())
             parts[f"feature.{layer}"] = self.weights.feature * distance

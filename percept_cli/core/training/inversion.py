@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from percept_cli.core.data.photos import Crops, first_examples
+from percept_cli.core.data.batches import first_examples
+from percept_cli.core.data.photos import Crops
 from percept_cli.core.generators.inversion import Inverter
 from percept_cli.core.losses.adversarial import LossAndParts
 from percept_cli.core.pretrained.extractors import COMPACT, ExtractorChoice

@@ -5,12 +5,15 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from percept_cli.core.losses.adversarial import AdversarialLoss, Freezing, LossAndParts
+from percept_cli.core.pretrained.checks import first_not_finite
+from percept_cli.core.processes import mean_over_processes, normalize_over_processes
 from percept_cli.core.runtime import Runtime, random_state, restore_random_state
 from percept_cli.errors import DivergenceError, UsageError
 
@@ -155,7 +158,7 @@ def train(
     """Updates the network once per batch and yields a step after each; `training.step` counts the finished steps.
 
     batches: images (N, C, H, W), from batch number `training.step` on. clip_norm: the largest norm of the gradients.
-    With several processes each has its own batches and yields its own losses, and the gradients are averaged. Raises
+    With several processes each has its own batches; gradients are averaged, and so are the losses that are yielded. Raises
     UsageError for fp16, DivergenceError for a loss or a gradient that is not finite, before it changes a weight.
     """
     if runtime.dtype == torch.float16:
@@ -178,13 +181,15 @@ def train(
                 norm = accelerator.clip_grad_norm_(network.parameters(), clip_norm)
         else:
             norm = torch.zeros(())
-        # Together, as each transfer of a number from a GPU waits for all of its work.
-        loss, length = torch.stack((total.detach(), norm.to(total))).tolist()
+        # Together, as each transfer of a number from a GPU waits for all of its work. A process alone that found no finite
+        # number would leave the others waiting.
+        numbers = torch.stack([each.detach().to(total) for each in (total, norm, *parts.values())])
+        loss, length, *amounts = mean_over_processes(numbers).tolist()
         if not (math.isfinite(loss) and math.isfinite(length)):
             raise not_finite("gradient" if math.isfinite(loss) else "loss", training.step + 1)
         if learns:
             optimizer.step()
-        return loss, {name: part.item() for name, part in parts.items()}
+        return loss, dict(zip(parts, amounts, strict=True))
 
     discriminator = training.discriminator
     for images in batches:
@@ -215,6 +220,25 @@ def not_finite(what: str, step: int) -> DivergenceError:
     )
 
 
+def check_weights(training: Training) -> None:
+    """Raises DivergenceError where a weight is no finite number."""
+    if any(first_not_finite(network.state_dict()) for network in training.networks):
+        raise not_finite("largest weight", training.step)
+
+
+def seed_each(batches: Iterable[Tensor], seed: int, shard: tuple[int, int], first: int) -> Iterator[Tensor]:
+    """The batches from number `first` on; of several processes, before each torch's random numbers begin anew.
+
+    They depend on (seed, number, process): processes draw different ones, and the same in a resumed run, whose checkpoint
+    holds the state of one process alone. shard: the number of the process, and how many there are.
+    """
+    rank, world = shard
+    for number, images in enumerate(batches, first):
+        if world > 1:
+            torch.manual_seed(int(np.random.SeedSequence((seed, number, rank)).generate_state(1, np.uint64)[0]))
+        yield images
+
+
 def create_accelerator(runtime: Runtime) -> Accelerator:
     """The process group of `accelerate launch` or `torchrun`; without one, a single process.
 
@@ -237,6 +261,7 @@ def spread(network: nn.Module, accelerator: Accelerator) -> nn.Module:
             # Of a buffer with one channel both layouts are true, and broadcasting copies one onto the other in place,
             # which torch refuses.
             buffer.data = buffer.clone(memory_format=torch.contiguous_format)
+        normalize_over_processes(network)
     # By itself, accelerate would move it to the first GPU.
     spread: nn.Module = accelerator.prepare_model(network, device_placement=False)
     return spread

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from percept_cli.core.generators.any_style import ENCODER_CHANNELS, AnyStyleGenerator
+from percept_cli.core.generators.any_style import AnyStyleGenerator
+from percept_cli.core.generators.encoder import ENCODER_CHANNELS
 from percept_cli.core.generators.feature_statistics import Statistics, blend_statistics
-from percept_cli.core.generators.one_style import OneStyleGenerator, fix_style
+from percept_cli.core.generators.one_style import OneStyleGenerator, fix_style, with_forms, without_noise
 from percept_cli.core.pretrained.extractors import COMPACT
 from percept_cli.core.pretrained.generators import load_generator
 from percept_cli.core.pretrained.manifest import shipped_models
@@ -23,9 +24,16 @@ def usual_start() -> str | None:
 
 
 def start_one_style(
-    start: str | None, styles: Sequence[Tensor], weights: Sequence[float] | None, photographs: Tensor
+    start: str | None,
+    styles: Sequence[Tensor],
+    weights: Sequence[float] | None,
+    photographs: Tensor,
+    plain_strokes: float = 0.0,
 ) -> OneStyleGenerator:
     """The generator of one style to train: of the network of any style, of another style, or with an untrained decoder.
+
+    A decoder that is trained for one painting makes spots of the noise among its inputs in plain skies: it gets none, or
+    with plain_strokes (see `OneStyleGenerator.summarize`) smooth forms.
 
     start: a shipped model or a file of the role `any-style` or `style`; None for an untrained decoder, whose encoder is
     scaled by photographs (N, 3, H, W). styles: each (1, 3, h, w); weights: of several, None for equal ones. Raises
@@ -46,6 +54,8 @@ def start_one_style(
         network.set_style(style)
     else:
         network = fix_style(network, style)
+    network = with_forms(network) if plain_strokes else without_noise(network)
+    network.plain_strokes = plain_strokes
     return network.requires_grad_(True).train()
 
 

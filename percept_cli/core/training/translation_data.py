@@ -12,7 +12,7 @@ from percept_cli.core.training.presets import Recipe
 from percept_cli.errors import UsageError, unknown_name
 
 if TYPE_CHECKING:
-    from percept_cli.core.data.photos import Examples
+    from percept_cli.core.data.batches import Examples
 
 # The kinds of training data
 UNPAIRED, PAIRS, MATCH_SOURCE, DEGRADE = "unpaired", "pairs", "match source", "degrade"

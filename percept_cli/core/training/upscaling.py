@@ -43,6 +43,7 @@ class UpscaleTraining:
     start: str | None = None
     extractor: ExtractorChoice = COMPACT
     seed: int = 0
+    crops_per_photo: int = 1
 
     def __post_init__(self) -> None:
         if self.scale not in SCALES:
@@ -89,9 +90,12 @@ def train_upscale(photos: Sequence[Path], run: Run, options: UpscaleTraining) ->
         **photo_settings(photos), "start": Path(options.start).stem if options.start else "",
         **run_settings(run, options.extractor, options.seed, used=bool(taps)),
     }  # fmt: skip
+    if options.crops_per_photo > 1:  # earlier versions had not this entry
+        settings["crops_per_photo"] = options.crops_per_photo
     crops = Crops(
-        photos, recipe.patch * options.scale, options.seed, recipe.steps * recipe.batch * processes, native=True
-    )
+        photos, recipe.patch * options.scale, options.seed, recipe.steps * recipe.batch * processes, native=True,
+        repeats=options.crops_per_photo, apart=recipe.batch * processes,
+    )  # fmt: skip
 
     def shrink(images: Tensor, step: int) -> Tensor:
         return degrade(images, options.scale, recipe.degradation, np.random.default_rng((options.seed, step, rank)))
@@ -101,7 +105,8 @@ def train_upscale(photos: Sequence[Path], run: Run, options: UpscaleTraining) ->
         with runtime.autocast():
             result = network(small)
         # Extractors and discriminators halve their maps on a grid: at one fixed place they would reward a pattern that fits it.
-        result, target = cut_alike(result, images, recipe.jitter, np.random.default_rng((options.seed, step, rank, 2)))
+        # The same in all processes: the cut of one that has the batches of all.
+        result, target = cut_alike(result, images, recipe.jitter, np.random.default_rng((options.seed, step, 0, 2)))
         parts = loss(result, target, target)
         if adversarial is not None:
             parts |= adversarial.generator_parts(result, target)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from percept_cli.core.choices import INITS
 from percept_cli.core.losses.style_losses import STYLE_LOSSES, parse_scales
+from percept_cli.core.strokes import LARGEST, SMALLEST, SMALLEST_PAINTING
 from percept_cli.errors import UsageError, unknown_name
 
 Value = float | int | str
@@ -24,17 +25,18 @@ class Axis:
 # Options of `percept stylize` that can be an axis, for optimization and for trained models.
 OPTIMIZED = (
     "style", "style-weight", "content-weight", "tv-weight", "style-size", "style-scales", "style-layers", "content-layers",
-    "loss", "init", "steps", "strength",
+    "loss", "init", "steps", "strength", "stroke",
 )  # fmt: skip
-TRAINED = ("model", "strength")
+TRAINED = ("model", "strength", "stroke")
 AXES = (*OPTIMIZED, "model")
 NUMBERS: Mapping[str, tuple[type[int] | type[float], float, float]] = {  # type, least and largest value
     "style-weight": (float, 0, math.inf),
     "content-weight": (float, 0, math.inf),
     "tv-weight": (float, 0, math.inf),
-    "style-size": (int, 32, math.inf),
+    "style-size": (int, SMALLEST_PAINTING, math.inf),
     "steps": (int, 1, math.inf),
     "strength": (float, 0, 1),
+    "stroke": (float, SMALLEST, LARGEST),
 }
 CHOICES: Mapping[str, Sequence[str]] = {"loss": tuple(STYLE_LOSSES), "init": INITS}
 

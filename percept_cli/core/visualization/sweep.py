@@ -11,7 +11,7 @@ from torch import Tensor
 from percept_cli.core.drawing import canvas
 from percept_cli.core.images.photo import fit_short_side, resize_image
 from percept_cli.core.inference.restyle import finish
-from percept_cli.core.inference.run import run_generator
+from percept_cli.core.inference.stroke import restyle_at_stroke
 from percept_cli.core.losses.style import load_styles, style_taps
 from percept_cli.core.losses.style_losses import parse_scales
 from percept_cli.core.measures.pixels import image_error
@@ -19,8 +19,10 @@ from percept_cli.core.optimization.style_transfer import StyleOptions, optimize_
 from percept_cli.core.pretrained.extractors import ExtractorChoice
 from percept_cli.core.pretrained.generators import load_generator
 from percept_cli.core.runtime import Runtime
+from percept_cli.core.strokes import painting_side
 from percept_cli.core.visualization.axes import Axis, Setting, Value
 from percept_cli.core.visualization.steps import Step
+from percept_cli.errors import UsageError
 
 # A preview of a training varies its style weight and style size by these factors.
 WEIGHTS, SIZES = (0.3, 1.0, 3.0), (0.5, 1.0, 1.5)
@@ -63,7 +65,7 @@ def sweep_optimized(
     """Restyle a photograph (1, 3, H, W) in [0, 1] by optimization with every setting; other options are those of `base`.
 
     Settings that differ only in `strength` are optimized once. A step is an update of one picture. Raises UsageError for an
-    unknown layer or an unreadable style, before any work.
+    unknown layer, an unreadable style, or one that a stroke makes too small, before any work.
     """
     different = {_without_strength(setting): setting for row in settings for setting in row}
     options = {key: _style_options(setting, base, extractor) for key, setting in different.items()}
@@ -88,25 +90,28 @@ def sweep_optimized(
 def sweep_models(
     pixels: Tensor, settings: Sequence[Sequence[Setting]], model: str | None, runtime: Runtime
 ) -> Iterator[Step[SweptRows]]:
-    """Restyle a photograph (1, 3, H, W) in [0, 1] by every model once; `model` is that of settings that name none.
+    """Restyle a photograph (1, 3, H, W) in [0, 1] by every model once at each stroke.
 
-    A step is a model. Raises as `load_generator` does, before any work.
+    model: that of settings that name none. A step is a picture. Raises as `load_generator` does, and UsageError for strokes
+    of a model that repairs pictures, before any work.
     """
-    names = [[str(setting.get("model", model)) for setting in row] for row in settings]
-    generators = {
-        name: runtime.place_network(load_generator(name, "style").network)
-        for name in dict.fromkeys(name for row in names for name in row)
-    }
-    total = len(generators)
+
+    def key(setting: Setting) -> tuple[str, float]:
+        return str(setting.get("model", model)), float(setting.get("stroke", 1))
+
+    different = dict.fromkeys(key(setting) for row in settings for setting in row)
+    loaded = {name: load_generator(name, "style") for name in dict.fromkeys(name for name, _ in different)}
+    for name, stroke in different:
+        if stroke != 1 and loaded[name].recipe.get("degrade"):
+            raise UsageError(f"{name} repairs pictures and paints no strokes: leave the axis stroke out.")
+    generators = {name: runtime.place_network(each.network) for name, each in loaded.items()}
+    total = len(different)
     yield Step(total)
     found = {}
-    for name, generator in generators.items():
-        found[name] = Swept(run_generator(generator, pixels, runtime), {})
+    for name, stroke in different:
+        found[name, stroke] = Swept(restyle_at_stroke(generators[name], pixels, runtime, stroke), {})
         yield Step(total)
-    grid = [
-        [_with_strength(found[name], pixels, setting) for name, setting in zip(names_row, row, strict=True)]
-        for names_row, row in zip(names, settings, strict=True)
-    ]
+    grid = [[_with_strength(found[key(setting)], pixels, setting) for setting in row] for row in settings]
     yield Step(total, result=grid)
 
 
@@ -131,6 +136,8 @@ def _style_options(setting: Setting, base: StyleOptions, extractor: ExtractorCho
     options = replace(base, **values)  # type: ignore[arg-type]
     if "style-scales" in setting:
         options = replace(options, style_scales=parse_scales(str(setting["style-scales"]).replace("+", ",")))
+    if "stroke" in setting:
+        options = replace(options, style_size=painting_side(options.style_size, float(setting["stroke"])))
     content, style = (
         [layer for layer in str(setting.get(name, "")).split("+") if layer]
         for name in ("content-layers", "style-layers")

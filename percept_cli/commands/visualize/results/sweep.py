@@ -46,7 +46,8 @@ def sweep(
         typer.Option(
             metavar="NAME=A,B,...",
             help="With --style: style-weight, content-weight, tv-weight, style-size, style-scales, style-layers and "
-            "content-layers (each joined by +), loss, init, steps, strength, style. Of trained ones: model, strength.",
+            "content-layers (each joined by +), loss, init, steps, strength, stroke, style. Of trained ones: model, strength, "
+            "stroke.",
         ),
     ] = None,
     columns: Annotated[str | None, typer.Option(metavar="NAME=A,B,...", help="Another of these.")] = None,
@@ -77,7 +78,7 @@ def sweep(
 
     percept visualize sweep photo.jpg --style painting.jpg --rows style-weight=0.3,1,3 --columns style-size=128,256
 
-    percept visualize sweep photo.jpg --rows model=wave,udnie --columns strength=0.3,0.6,1
+    percept visualize sweep photo.jpg --rows model=wave,udnie --columns stroke=0.5,1,2
 
     percept visualize sweep photo.jpg --style painting.jpg --rows loss=gram,contextual --columns content-layers=relu2_2,relu3_3
     """

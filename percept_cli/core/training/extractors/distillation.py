@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from percept_cli.core.data.photos import Crops, batches_from, find_photos, load_square
+from percept_cli.core.data.batches import batches_from
+from percept_cli.core.data.photos import Crops, find_photos, load_square
 from percept_cli.core.extractors import FeatureExtractor, create_architecture
 from percept_cli.core.extractors.compact import teacher_layers
 from percept_cli.core.losses.adversarial import LossAndParts
@@ -77,7 +78,7 @@ def train_by_distillation(photos: Sequence[Path], run: Run, options: Distillatio
     )
 
     def compute_loss(network: nn.Module, images: Tensor, step: int) -> LossAndParts:
-        disturbed = disturb(images, seed, step * world + rank)
+        disturbed = disturb(images, seed, step, rank, world)
         return distillation_loss(network, teachers, statistics, disturbed, step, runtime)
 
     def measure_and_save() -> None:
@@ -235,23 +236,26 @@ def _corner(features: Tensor, step: int) -> tuple[slice, ...]:
     return (slice(None), slice(None), rows, columns)
 
 
-def disturb(images: Tensor, seed: int, number: int) -> Tensor:
+def disturb(images: Tensor, seed: int, number: int, part: int = 0, parts: int = 1) -> Tensor:
     """Adds noise, blur or another contrast, drawn from (seed, number), to a share of the images.
+
+    part, parts: draws as for a batch of which the images are one of so many parts, that of its process.
 
     When pixels are optimized, extractors get pictures unlike photographs; a student trained on photographs alone is
     wrong about them. Images (N, 3, H, W) in [0, 1], returned in that range.
     """
     generator = torch.Generator().manual_seed(seed * 1_000_003 + number)
-    count = len(images)
+    count = parts * len(images)
+    own = slice(part * len(images), (part + 1) * len(images))
 
     def draw(low: float, high: float) -> Tensor:
-        return (torch.rand(count, 1, 1, 1, generator=generator) * (high - low) + low).to(images.device)
+        return (torch.rand(count, 1, 1, 1, generator=generator)[own] * (high - low) + low).to(images.device)
 
-    noise = torch.randn(images.shape, generator=generator).to(images.device) * draw(0.02, 0.2)
+    noise = torch.randn(count, *images.shape[1:], generator=generator)[own].to(images.device) * draw(0.02, 0.2)
     contrast = (images - 0.5) * draw(0.5, 1.6) + draw(0.35, 0.65)
     blurred = F.avg_pool2d(F.pad(images, [2] * 4, mode="reflect"), 5, stride=1)
     kinds = torch.stack([images + noise, contrast, blurred, (contrast + noise)])
-    chosen = torch.randint(len(kinds), (count,), generator=generator).tolist()
+    chosen = torch.randint(len(kinds), (count,), generator=generator)[own].tolist()
     disturbed = torch.stack([kinds[kind, position] for position, kind in enumerate(chosen)]).clamp(0, 1)
     return torch.where(draw(0, 1) < DISTURBED_SHARE, disturbed, images)
 

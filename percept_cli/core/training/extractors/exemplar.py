@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -59,16 +59,17 @@ def train_by_exemplars(photos: Sequence[Path], run: Run, options: ExemplarTraini
     seeds = sample_seed_patches(photos, classes, options.size, options.seed, options.steps * options.batch * world)
     colors = principal_colors(seeds.patches[:: max(1, classes // COLOR_PATCHES)].float() / 255)
 
-    def transform(patches: Tensor, number: int) -> Tensor:
-        done = draw_transformations(len(patches), training_random(options.seed, number))
-        return transform_patches(patches, done, colors, options.size)
+    def transform(patches: Tensor, number: int, part: int = 0, parts: int = 1) -> Tensor:
+        # Drawn for the batches of all processes, so that those of one with the whole batch are the same.
+        drawn = draw_transformations(parts * len(patches), training_random(options.seed, number))
+        return transform_patches(patches, drawn.part(part, len(patches)), colors, options.size)
 
     def compute_loss(network: nn.Module, images: Tensor, step: int) -> LossAndParts:
-        number = step * world + rank
-        patches = runtime.place(transform(images, number))
+        first = (step * world + rank) * options.batch
+        patches = runtime.place(transform(images, step, rank, world))
         with runtime.autocast():
             logits = network(patches)
-        return surrogate_loss(logits, seeds.labels(number * options.batch, options.batch).to(images.device))
+        return surrogate_loss(logits, seeds.labels(first, options.batch).to(images.device))
 
     def measure_and_save() -> None:
         network.eval()
@@ -101,6 +102,11 @@ class Transformations:
     factor: Tensor
     shift: Tensor
     hue: Tensor
+
+    def part(self, number: int, count: int) -> "Transformations":
+        """Those of patches `number * count` to `(number + 1) * count`."""
+        kept = slice(number * count, (number + 1) * count)
+        return Transformations(**{each.name: getattr(self, each.name)[kept] for each in fields(self)})
 
 
 def draw_transformations(count: int, random: np.random.Generator) -> Transformations:

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from percept_cli.core.data.photos import Crops, Examples, first_examples, photo_settings
+from percept_cli.core.data.batches import Examples, first_examples
+from percept_cli.core.data.photos import Crops, photo_settings
 from percept_cli.core.drawing.sheets import Panel, contact_sheet
 from percept_cli.core.extractors import FeatureExtractor, create_architecture
 from percept_cli.core.extractors.compact import BLOCKS, teacher_layers

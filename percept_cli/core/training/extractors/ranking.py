@@ -12,10 +12,12 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
+from percept_cli.core.data.batches import first_examples
 from percept_cli.core.data.detail import draw_place, draw_side, gradient_energy
-from percept_cli.core.data.photos import PhotoReader, find_photos, first_examples, scale_crop, shuffled
+from percept_cli.core.data.photos import PhotoReader, find_photos, scale_crop, shuffled
 from percept_cli.core.images.decode import read_size
 from percept_cli.core.losses.adversarial import LossAndParts
+from percept_cli.core.processes import gather_over_processes
 from percept_cli.core.runtime import Runtime, seed_everything
 from percept_cli.core.training.extractors.learner import (
     ExtractorTraining,
@@ -80,7 +82,7 @@ def train_by_ranking(photos: Sequence[Path], run: Run, options: RankingTraining)
 
     def compute_loss(network: nn.Module, images: Tensor, step: int) -> LossAndParts:
         first = (step * world + rank) * options.batch
-        found = _distances(network, images, pairs, first, runtime)
+        found = _distances(network, images, pairs, first, runtime, apart=False)
         loss = ranking_loss(found, options.margin, None if step < random_steps else HARDEST)
         return loss, {"errors": ranking_errors(found).detach()}
 
@@ -105,13 +107,15 @@ def train_by_ranking(photos: Sequence[Path], run: Run, options: RankingTraining)
     return train_headed(run, options, network, pairs, compute_loss, settings, measure_and_save)
 
 
-def _distances(network: nn.Module, examples: Tensor, pairs: "FramePairs", first: int, runtime: Runtime) -> "Distances":
-    """The distances of the examples (N, 2, 3, H, W) from number `first` on."""
+def _distances(
+    network: nn.Module, examples: Tensor, pairs: "FramePairs", first: int, runtime: Runtime, apart: bool = True
+) -> "Distances":
+    """The distances of the examples (N, 2, 3, H, W) from number `first` on; apart: as for `patch_distances`."""
     both = runtime.place(examples.transpose(0, 1).flatten(0, 1))
     with runtime.autocast():
         embedded, later = network(both).chunk(2)
     clips = [pairs.clip(first + number) for number in range(len(examples))]
-    return patch_distances(embedded, later, torch.tensor(clips, device=embedded.device))
+    return patch_distances(embedded, later, torch.tensor(clips, device=embedded.device), apart)
 
 
 @dataclass(frozen=True)
@@ -261,11 +265,18 @@ class Distances:
     foreign: Tensor
 
 
-def patch_distances(embedded: Tensor, later: Tensor, clips: Tensor) -> Distances:
-    """The distances of embedded patches (N, C), themselves later (N, C) and their clips (N,); eq. 1: 1 - cosine."""
+def patch_distances(embedded: Tensor, later: Tensor, clips: Tensor, apart: bool = True) -> Distances:
+    """The distances of embedded patches (N, C), themselves later (N, C) and their clips (N,); eq. 1: 1 - cosine.
+
+    apart: the others are those of this process alone; else of all processes, each of which calls this.
+    """
     embedded, later = F.normalize(embedded.float(), dim=1), F.normalize(later.float(), dim=1)
-    others = 1 - embedded @ torch.cat([embedded, later]).T
-    return Distances(1 - (embedded * later).sum(dim=1), others, clips[:, None] != clips.repeat(2)[None])
+    all_embedded, all_later, all_clips = (
+        each if apart else gather_over_processes(each) for each in (embedded, later, clips.to(embedded.dtype))
+    )
+    others = 1 - embedded @ torch.cat([all_embedded, all_later]).T
+    foreign = clips[:, None].to(all_clips) != all_clips.round().repeat(2)[None]
+    return Distances(1 - (embedded * later).sum(dim=1), others, foreign)
 
 
 def ranking_loss(distances: Distances, margin: float = MARGIN, hardest: int | None = HARDEST) -> Tensor:

@@ -23,6 +23,8 @@ FORMAT = 2
 CHECKSUM = b"percept-sha256:"
 # Settings that checkpoints of earlier versions or of other trainings do not have, and what they then are
 LATER = {"ema": 0.0, "style_scales": [1]}
+# The setting of runs of several processes since they average all that depends on a batch, as one process with all does
+TOGETHER = "together"
 TRAILER = len(CHECKSUM) + hashlib.sha256().digest_size
 ADVICE = "Start again without --resume."
 
@@ -54,6 +56,11 @@ def load_checkpoint(
     if not isinstance(state, dict) or not isinstance(saved, dict):
         raise ModelError(f"{path} holds no state of a training. {ADVICE}")
     settings, saved = {**LATER, **settings}, {**LATER, **saved}
+    if settings.get(TOGETHER) and not saved.get(TOGETHER) and saved.get("processes") == settings.get("processes"):
+        raise UsageError(
+            f"{path} is of several processes of an earlier version of percept, which averaged and drew otherwise: it cannot "
+            f"go on to the same result. Resume it with that version. {ADVICE}"
+        )
     different = [name for name in settings if saved.get(name) != settings[name] and name != "steps"]
     different += [name for name in saved if name not in settings and saved[name]]
     if different:

@@ -10,29 +10,38 @@ from typing import Any
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from percept_cli.core.data.photos import Examples, batches_from
+from percept_cli.core.data.batches import Examples, batches_from
 from percept_cli.core.files.atomic import atomic_write_bytes, sync_file
 from percept_cli.core.files.locks import FolderLock
 from percept_cli.core.files.outputs import check_model_output
-from percept_cli.core.pretrained.checks import first_not_finite
 from percept_cli.core.pretrained.files import in_16_bits, save_weights
 from percept_cli.core.runtime import Runtime, memory_errors
-from percept_cli.core.training.runs.checkpoints import encode_checkpoint, load_checkpoint, restore_training
-from percept_cli.core.training.runs.folder import CHECKPOINT, LOG, PREVIEW, is_own_model, lock_folder, note_model, run_folder
-from percept_cli.core.training.runs.log import TrainingLog, begin_log
 from percept_cli.core.training.loop import (
     ComputeLoss,
     Training,
     TrainingStep,
+    check_weights,
     cosine_schedule,
     create_accelerator,
     create_average,
-    not_finite,
+    seed_each,
     spread,
     train,
     unwrap,
 )
 from percept_cli.core.training.optimizers import create_optimizer
+from percept_cli.core.training.runs.agreement import agree, load_for_all
+from percept_cli.core.training.runs.checkpoints import encode_checkpoint, restore_training
+from percept_cli.core.training.runs.folder import (
+    CHECKPOINT,
+    LOG,
+    PREVIEW,
+    is_own_model,
+    lock_folder,
+    note_model,
+    run_folder,
+)
+from percept_cli.core.training.runs.log import TrainingLog, begin_log
 from percept_cli.core.training.runs.previews import place_preview, render_preview
 from percept_cli.errors import DivergenceError, ImageError, UsageError
 
@@ -93,7 +102,9 @@ class Run:
         checkpoint = folder / CHECKPOINT
         overwrite = overwrite or (resume and is_own_model(output))
         check_model_output(output, overwrite)
-        run = cls(output, runtime, create_accelerator(runtime), resume, announce, warn=warn, overwrite=overwrite, ema=ema)
+        run = cls(
+            output, runtime, create_accelerator(runtime), resume, announce, warn=warn, overwrite=overwrite, ema=ema
+        )
         if run.is_main:
             run._lock = lock_folder(folder)
         try:
@@ -179,9 +190,11 @@ class Run:
         if self.ema:
             training.average = create_average(training.network, self.ema)
             settings = {**settings, "ema": self.ema}
-        self._training, self.settings, self._examples = training, settings, examples
-        if self.resume and self.checkpoint.exists():
-            restore_training(training, load_checkpoint(self.checkpoint, settings, self.announce), self.checkpoint)
+        self._training, self._examples = training, examples
+        self.settings = settings = agree(settings, self.accelerator)
+        state = load_for_all(self.checkpoint, settings, self.accelerator, self.announce) if self.resume else None
+        if state is not None:
+            restore_training(training, state, self.checkpoint)
             self.saved_step = training.step
             self.announce(f"resumed at step {training.step} of {training.steps}")
             if training.step == training.steps:
@@ -192,6 +205,7 @@ class Run:
             self.preview.unlink(missing_ok=True)
             self._place_preview(shown[0], 0, 0)
         batches = batches_from(examples, batch, training.step, *self.shard)
+        batches = seed_each(batches, settings.get("seed", 0), self.shard, training.step)
         schedule = cosine_schedule(learning_rate, training.steps, warmup=min(warmup, training.steps // 10))
         loop = train(training, batches, compute_loss, schedule, self.runtime, self.accelerator, clip_norm)
         log = begin_log(self.folder / LOG, training.step) if self.is_main else None
@@ -253,7 +267,7 @@ class Run:
         before it is then as it was.
         """
         if self.is_main:
-            self._check_weights()
+            check_weights(self.training)
             self._write_checkpoint(encode_checkpoint(self.training.state(), self.settings))
 
     def _write_checkpoint(self, data: bytes) -> None:
@@ -262,13 +276,9 @@ class Run:
         atomic_write_bytes(self.checkpoint, data, overwrite=True)
         self.saved_step = self.training.step
 
-    def _check_weights(self) -> None:
-        if any(first_not_finite(network.state_dict()) for network in self.training.networks):
-            raise not_finite("largest weight", self.training.step)
-
     def _finish(self, finish: Callable[[], None]) -> None:
         """Measures and saves, and writes the checkpoint of the last step, from which more steps may go on."""
-        self._check_weights()
+        check_weights(self.training)
         # Of before, as measuring may change the weights.
         data = encode_checkpoint(self.training.state(), self.settings)
         if self.training.average:
