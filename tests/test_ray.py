@@ -1,5 +1,6 @@
 """Batches on a Ray cluster: the pictures of the local engine, and nothing lost or done twice when processes are killed."""
 
+import contextlib
 import json
 import os
 import pickle

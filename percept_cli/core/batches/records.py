@@ -90,10 +90,18 @@ def read_manifests(path: Path) -> History:
 
 
 def _is_later(entry: Entry, known: Entry | None, *, same_file: bool) -> bool:
-    """Whether an entry says more of a result than the one that is known: by their times, else by the order in a file."""
-    times = entry.get("unix_time"), None if known is None else known.get("unix_time")
-    if known is None or not all(isinstance(each, float) for each in times):
-        return known is None or same_file or entry["status"] == DONE
+    """Whether an entry says more of a result than the one that is known: the later one, by its time or its place in a file.
+
+    What one of several files calls done, no other one takes back; whether it is still so the result itself shows.
+    """
+    if known is None:
+        return True
+    done, known_done = entry["status"] == DONE, known["status"] == DONE
+    if not same_file and done != known_done:
+        return done
+    times = entry.get("unix_time"), known.get("unix_time")
+    if not all(isinstance(each, float) for each in times):
+        return same_file or done
     return times[0] >= times[1] if same_file else times[0] > times[1]  # type: ignore[operator]
 
 
