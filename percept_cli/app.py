@@ -13,6 +13,7 @@ from percept_cli.commands.compare import compare
 from percept_cli.commands.doctor import doctor
 from percept_cli.commands.invert import invert
 from percept_cli.commands.models import models
+from percept_cli.commands.rerun import rerun
 from percept_cli.commands.retry import retry
 from percept_cli.commands.stylize import stylize
 from percept_cli.commands.train.any_style import train_any_style
@@ -54,6 +55,7 @@ TRAININGS: dict[str, Callable[..., None]] = {
 app.command("stylize", cls=Command)(flatten(stylize))
 app.command("upscale", cls=Command)(flatten(upscale))
 app.command("invert", cls=Command)(flatten(invert))
+app.command("rerun", cls=Command)(flatten(rerun))
 app.add_typer(visualize, name="visualize")
 app.add_typer(train, name="train")
 for kind, command in TRAININGS.items():

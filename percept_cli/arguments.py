@@ -18,7 +18,7 @@ GIVEN = "percept.given"
 UNRELATED = frozenset({
     "photos", "output", "name", "preview", "show", "recursive", "from_file", "null_separated", "overwrite", "skip_existing",
     "quiet", "verbose", "json", "verify_tiles", "device", "precision", "threads", "jobs", "memory", "manifest", "resume",
-    "shard", "dry_run", "fail_fast", "max_errors", "watch", "engine", "address", "print_config", "provenance",
+    "shard", "dry_run", "fail_fast", "max_errors", "watch", "engine", "address", "print_config",
 })  # fmt: skip
 OF_THIS_RUN = frozenset({"resume", "dry_run", "watch", "print_config"})
 """Options that a repetition leaves out."""

@@ -19,7 +19,7 @@ class Chosen(dict[str, Any]):
         "photos", "image", "images", "pictures", "logs", "output", "name", "data", "tile", "verify_tiles", "preview", "show",
         "quality", "recursive", "from_file", "null_separated", "overwrite", "skip_existing", "device", "precision",
         "threads", "quiet", "verbose", "json", "jobs", "memory", "dry_run", "manifest", "resume", "shard",
-        "fail_fast", "max_errors", "watch", "engine", "address",
+        "fail_fast", "max_errors", "watch", "engine", "address", "no_provenance", "strip",
     })  # fmt: skip
 
     def describe(self, what: str, *named: str) -> str:

@@ -22,7 +22,7 @@ ROOT = Path(__file__).parent.parent
 # name: (width, height), odd and even, none a multiple of 4 in both
 PHOTOS = {"hill.png": (75, 61), "lake.jpg": (66, 97), "nested/road.png": (64, 64), "nested/deep/shore.jpg": (81, 70)}
 # Options that take several values
-REPEATABLE = frozenset({"--style", "--model", "--data", "--held-out", "--teacher", "--source", "--target"})
+REPEATABLE = frozenset({"--style", "--model", "--data", "--held-out", "--teacher", "--source", "--target", "--file"})
 
 
 @dataclass(frozen=True)

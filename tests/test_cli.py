@@ -561,7 +561,7 @@ def test_strength_and_colors_reach_the_picture(tree: Path, style_model: Path, pe
 
 def test_any_picture_is_a_style(tree: Path, style_picture: Path, percept: Callable) -> None:
     """By optimization, with no model: the same seed gives the same file, several styles are blended, a preview grows."""
-    command = ("stylize", "photos/hill.png", "--style", style_picture, *QUICK, "--init", "noise")
+    command = ("stylize", "photos/hill.png", "--style", style_picture, *QUICK, "--init", "noise", "--no-provenance")
     blended = ("--style", "photos/lake.jpg", "--blend", "0.3,0.7")
     for name, further in (
         ("a", ()), ("b", ()), ("other", ("--seed", 1)), ("blend", blended),
@@ -581,6 +581,7 @@ def test_a_contextual_style_has_layers_of_its_own(tree: Path, style_picture: Pat
     command = (
         "stylize", "photos/hill.png", "--style", style_picture, "--loss", "contextual", "--extractor-weights", "random",
         "--style-size", 48, "--steps", 2, "--device", "cpu", "--precision", "fp32", "--threads", 1,
+        "--no-provenance",
     )  # fmt: skip
     for name, further in (
         ("whole", ()), ("wide", ("--bandwidth", 1)), ("tiles", ("--tile", 48)), ("all", ("--points", 0)),

@@ -347,7 +347,7 @@ def test_the_command_is_one_pass_and_steps_go_on_from_it(
     photos: Path, style_picture: Path, any_style_model: Path, tmp_path: Path, percept: Callable
 ) -> None:
     """`--steps 0` is the plain pass, which Python gives too; both say what they do."""
-    line = ("stylize", photos / "hill.png", "--style", style_picture, "-m", any_style_model, *CPU)
+    line = ("stylize", photos / "hill.png", "--style", style_picture, "-m", any_style_model, "--no-provenance", *CPU)
     plain = percept(*line, "-o", tmp_path / "plain.png")
     assert plain.code == 0, plain.stderr
     assert "one pass of any\n" in plain.stderr

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from percept_cli.commands.train.style import usual_weight
 from percept_cli.core.data.photos import find_photos
 from percept_cli.core.generators import create_generator
 from percept_cli.core.generators.any_style import AnyStyleGenerator
@@ -257,6 +258,7 @@ def test_the_shipped_network_of_any_style_is_the_usual_start(
     [
         ((), (1.5, 2, 0.9)),
         (("--scaling", "paper"), (1.0, 2, 0.9)),
+        (("--loss", "contextual"), (1.0, 2, 0.9)),
         (("--style-weight", 1), (1.0, 2, 0.9)),
         (("--generator", "johnson", "--width", 0.1), (1.0, 4, 0.5)),
     ],
@@ -273,6 +275,7 @@ def test_a_generator_has_usual_settings_of_its_own(
         "--extractor-weights", "random", "--device", "cpu", "--precision", "fp32", "--threads", 1, "-o", output, *begun, *further,
     )  # fmt: skip
     assert outcome.code == 0, outcome.stderr
+    assert [usual_weight("transport", "gram", "typical", fast) for fast in (False, True)] == [1.5, 1.0]
     recipe = json.loads(load_generator(str(output), "style").metadata["recipe"])
     assert (recipe["style_weight"], recipe["batch"], recipe["smallest_crop"]) == usual
 

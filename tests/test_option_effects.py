@@ -23,14 +23,15 @@ BATCH = "jobs memory dry_run manifest shard max_errors "
 # inputs is refused later (see the tests below).
 ALWAYS = {
     "stylize": BATCH
-    + "photos style output name strength keep_colors stroke mask size tile frames from_file overwrite skip_existing "
+    + "photos style output name strip strength keep_colors stroke mask size tile frames from_file overwrite skip_existing "
     "quality seed device precision threads quiet verbose json",
     "upscale": BATCH
-    + "photos x2 x3 x4 x8 scale width height look blend ensemble model output name tile histogram frames from_file overwrite "
+    + "photos x2 x3 x4 x8 scale width height look blend ensemble model output name strip tile histogram frames from_file overwrite "
     "skip_existing quality device precision threads quiet verbose json",
-    "invert": BATCH + "photos method model output name size frames from_file overwrite "
+    "invert": BATCH + "photos method model output name strip size frames from_file overwrite "
     "skip_existing quality seed device precision threads quiet verbose json",
     "compare": "first second probe seed device precision threads quiet verbose json",
+    "rerun": "result input file output quiet verbose json",
     "doctor": "json",
     "retry": "manifest",
     "models list": "role json",
@@ -112,6 +113,7 @@ REFUSED: dict[str, list[tuple[str, str]]] = {
         ("a.png --style a.png --steps 9", "preview"),
         ("a.png --style a.png --steps 0", f"optimizer init preview loss {STYLED} {SOURCE}"),
         ("a.png -m wave -q", "show"),
+        ("a.png -m wave --strip", "no_provenance"),
         ("a.png -m wave --manifest none", "resume"),
         ("a.png -m wave --max-errors 2", "fail_fast"),
         ("a.png -m wave --show", "engine address"),
@@ -121,6 +123,7 @@ REFUSED: dict[str, list[tuple[str, str]]] = {
     "upscale": [
         ("a.png --tile off -q", "verify_tiles show null_separated recursive"),
         ("a.png -m a.safetensors", "compression"),
+        ("a.png --strip", "no_provenance"),
         ("a.png --manifest none", "resume"),
         ("a.png --max-errors 2", "fail_fast"),
         ("a.png --memory 2G", "engine address"),
@@ -137,6 +140,7 @@ REFUSED: dict[str, list[tuple[str, str]]] = {
         ("a.png --layers conv5", "tv_exponent"),
         ("a.png --layers conv5 --tv-weight 0", "tv_exponent"),
         ("a.png -m code.safetensors", f"layer {SOURCE} {SEARCH}"),
+        ("a.png --layers conv5 --strip", "no_provenance"),
     ],
     "compare": [
         ("a.png a.png", "model size folds overwrite skip_existing"),
@@ -216,21 +220,24 @@ ACCEPTED: dict[str, list[tuple[str, str]]] = {
             f"steps init style_size blend preview bandwidth points {STYLED} {SOURCE} null_separated recursive show "
             "resume fail_fast",
         ),
-        ("a.png --style a.png", "model optimizer loss"),
+        ("a.png --style a.png", "model optimizer loss no_provenance"),
         ("a.png -m wave --engine ray", "address"),
         ("a.png -m wave", "engine"),
         (". --style a.png", "watch"),
         ("a.png --style a.png --style a.png --steps 0", "model style_size blend"),
     ],
     "upscale": [
-        (". --from-file list.txt", "compression verify_tiles null_separated recursive show resume fail_fast"),
+        (
+            ". --from-file list.txt",
+            "no_provenance compression verify_tiles null_separated recursive show resume fail_fast",
+        ),
         ("a.png --engine ray", "address"),
         ("a.png", "engine"),
         (".", "watch"),
     ],
     "invert": [
         (". --layers conv5 --from-file list.txt", f"{SEARCH} {SOURCE} null_separated recursive show resume fail_fast"),
-        ("a.png --preset mahendran-vedaldi", "layer tv_exponent"),
+        ("a.png --preset mahendran-vedaldi", "layer tv_exponent no_provenance"),
         ("a.png --layers conv5 --engine ray", "address"),
         ("a.png --layers conv5", "engine"),
         (". --layers conv5", "watch"),

@@ -18,6 +18,7 @@ from percept_cli.core.runtime import Runtime
 
 ROOT = Path(__file__).parent.parent
 RUNTIME = Runtime(torch.device("cpu"), torch.float32, "")
+STYLES = ("starry-night", "udnie")
 # What every x86 processor of the last fifteen years has, and another number of threads than the tests usually run on.
 OLDER = {"ONEDNN_MAX_CPU_ISA": "SSE41", "ATEN_CPU_CAPABILITY": "default", "OMP_NUM_THREADS": "3"}
 pytestmark = pytest.mark.numerical
@@ -48,7 +49,7 @@ def compute_results() -> dict[str, Tensor]:
     pixels = load_image(ROOT / "docs" / "photo.jpg").pixels[..., 100:148, 100:164]
     results = {
         name: run_generator(RUNTIME.place_network(load_generator(name, "style").network), pixels, RUNTIME)
-        for name in ("starry-night", "udnie")
+        for name in STYLES
     }
     with torch.inference_mode():
         for name in ("swift-x2-faithful", "swift-x4-natural"):
@@ -69,10 +70,11 @@ def compute_results() -> dict[str, Tensor]:
 
 
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="these settings are those of x86 processors")
-def test_another_processor_gives_the_same_within_a_hundred_thousandth(tmp_path: Path) -> None:
-    """With instructions of 2008 and other threads: pictures, losses and gradients (of 1 at most) within 1e-5.
+def test_another_processor_gives_the_same_within_a_hundredth_of_a_gray_level(tmp_path: Path) -> None:
+    """With instructions of 2008 and other threads: losses, gradients (of 1 at most) and enlarged pictures within 1e-5.
 
-    So the 8-bit levels are the same, but for values within 1e-5 of the edge between two: fewer than one in 1,000.
+    Restyled ones are within 3e-5: their networks divide by statistics of the whole picture, which are sums. So the 8-bit
+    levels are the same, but for values as near to the edge between two: fewer than one in 1,000.
     """
     program = (
         "import sys, torch\nfrom tests.test_processors import compute_results\n"
@@ -84,7 +86,7 @@ def test_another_processor_gives_the_same_within_a_hundred_thousandth(tmp_path: 
     assert said.endswith("DEFAULT\n") and "isa:Intel SSE4.1" in said
     older = torch.load(tmp_path / "older.pt")
     for name, expected in compute_results().items():
-        torch.testing.assert_close(older[name], expected, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(older[name], expected, atol=3e-5 if name in STYLES else 1e-5, rtol=1e-5)
         if expected.ndim == 4:
             changed = older[name].mul(255).round() != expected.mul(255).round()
             assert changed.float().mean() < 1e-3, name

@@ -186,7 +186,16 @@ def test_restyling_from_python_gives_what_the_command_gives(
     ]
     for options, arguments in cases:
         outcome = percept(
-            "stylize", source, "-m", style_model, *options, *CPU, "-o", tmp_path / "command.png", "--overwrite"
+            "stylize",
+            source,
+            "-m",
+            style_model,
+            *options,
+            *CPU,
+            "--strip",
+            "-o",
+            tmp_path / "command.png",
+            "--overwrite",
         )
         assert outcome.code == 0, outcome.stderr
         save_image(restyle(load_image(source), generator, runtime, **arguments), tmp_path / "python.png")

@@ -212,7 +212,18 @@ def test_enlarging_from_python_gives_what_the_command_gives(here: Path, shipped:
         (["--width", 140, "--match-histogram"], {"width": 140, "match_histogram": True}),
     ]  # fmt: skip
     for options, arguments in cases:
-        command = ("upscale", "img.png", "-m", "swift-x2-faithful", *options, *FP32, "-o", "command.png", "--overwrite")
+        command = (
+            "upscale",
+            "img.png",
+            "-m",
+            "swift-x2-faithful",
+            *options,
+            *FP32,
+            "--strip",
+            "-o",
+            "command.png",
+            "--overwrite",
+        )
         assert percept(*command).code == 0
         save_image(upscale(load_image(here / "img.png"), generator, runtime, **arguments), here / "python.png")
         assert (here / "python.png").read_bytes() == (here / "command.png").read_bytes()

@@ -153,7 +153,9 @@ def test_a_clean_picture_is_enlarged_as_without_the_choice(here: Path, percept: 
     results = {}
     for name in ("clean.png", "photo.jpg"):
         for value in ("auto", "none"):
-            outcome = percept("upscale", name, "--x2", "--compression", value, "-o", "out.png", "--overwrite", *FP32)
+            outcome = percept(
+                "upscale", name, "--x2", "--compression", value, "--strip", "-o", "out.png", "--overwrite", *FP32
+            )
             assert outcome.code == 0, outcome.stderr
             results[name, value] = Path("out.png").read_bytes()
             assert ("network for photographs" in outcome.stderr) == ((name, value) == ("photo.jpg", "auto"))
@@ -237,7 +239,9 @@ def test_a_share_of_weights_from_python_gives_what_the_command_gives(here: Path,
     assert loaded.name == "swift-x2-faithful-swift-x2-faithful-photo-0.75"
     runtime = choose_runtime("cpu", "fp32", 1)
     save_image(upscale(photo, runtime.place_network(loaded.network), runtime), here / "python.png")
-    assert percept("upscale", "photo.jpg", "--x2", "--look", "faithful", "-o", "command.png", *FP32).code == 0
+    assert (
+        percept("upscale", "photo.jpg", "--x2", "--look", "faithful", "--strip", "-o", "command.png", *FP32).code == 0
+    )
     assert Path("python.png").read_bytes() == Path("command.png").read_bytes()
     for share, name in ((0.0, "swift-x2-faithful"), (1.0, "swift-x2-faithful-photo")):
         assert load_shipped_upscaler(2, "faithful", photo_share=share).name == name

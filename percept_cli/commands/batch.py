@@ -14,8 +14,8 @@ import torch
 import typer
 
 from percept_cli import options
-from percept_cli.commands.batch_cluster import check_cluster, cluster_outcomes
-from percept_cli.commands.batch_options import RAY
+from percept_cli.commands.batch_cluster import Making, check_cluster, cluster_outcomes
+from percept_cli.commands.batch_options import RAY, Telling
 from percept_cli.commands.batch_plan import Plan
 from percept_cli.commands.batch_report import report_plan
 from percept_cli.commands.planning import refuse_quality
@@ -45,15 +45,16 @@ def run_batch(
     compute: options.Compute,
     quality: int = 95,
     show: bool = False,
+    telling: Telling,
     each: Callable[[Outcome], None] = lambda outcome: None,
 ) -> None:
     """Makes what a plan leaves to do, and reports it. Raises typer.Exit: 3 where some images failed, 4 where all did.
 
     An image for which memory is not enough fails as one that cannot be read; a single one raises MemoryShortage. show:
-    previews every result in the terminal. each: called with every outcome. compute: what the operation runs on.
+    previews every result in the terminal. compute: what the operation runs on. telling: what results tell in their files.
+    each: called with every outcome.
     """
-    clustered = plan.batch.engine == RAY
-    if clustered:
+    if plan.batch.engine == RAY:
         check_cluster(plan, compute)
     if plan.batch.dry_run:
         report_plan(plan, start, console)
@@ -70,14 +71,14 @@ def run_batch(
         return
     for output, reason in plan.reasons.items():
         console.say(f"{output}: {reason}: made again")
-    operation = None if clustered else start(console)
+    operation = None if plan.batch.engine == RAY else start(console)
     watching = plan.coming is not None
     tally = Tally(len(plan.jobs) - len(todo) if watching else len(plan.jobs), len(plan.jobs) - len(todo))
     failures = Failures(console, "source")
     frames = _frames_alone(todo)
     total, unit = (frames, "frame") if frames > 1 else (len(todo), "image")
     with (
-        _keeping(plan, quality, show, console) as keeping,
+        _keeping(plan, quality, show, telling, console) as keeping,
         console.progress(total, unit, shown=total > 1) as progress,
     ):
         if frames > 1:
@@ -133,9 +134,7 @@ def choose_workers(operation: Operation, plan: Plan) -> int:
 
 
 @contextlib.contextmanager
-def _local_outcomes(
-    plan: Plan, operation: Operation, keeping: Keeping
-) -> Iterator[tuple[int, Generator[Outcome, None, None]]]:
+def _local_outcomes(plan: Plan, operation: Operation, keeping: Keeping) -> Iterator[Making]:
     """A context with how many pictures of a plan this process makes at once, and the outcomes in the order of the jobs."""
     workers = choose_workers(operation, plan)
     with contextlib.closing(_outcomes(plan, operation, keeping, workers)) as outcomes:
@@ -178,13 +177,15 @@ def _outcomes(plan: Plan, operation: Operation, keeping: Keeping, workers: int) 
 
 
 @contextlib.contextmanager
-def _keeping(plan: Plan, quality: int, show: bool, console: Console) -> Iterator[Keeping]:
+def _keeping(plan: Plan, quality: int, show: bool, telling: Telling, console: Console) -> Iterator[Keeping]:
     """How the results of a plan are kept; its manifest, if there is one, is open in the context."""
     keeping = Keeping(
         quality,
         check_pipe=lambda extension: refuse_quality([extension]),
         stdout=console.binary if any(job.destination is None for job in plan.jobs) else None,
         with_photo=show,
+        provenance=None if telling.no_provenance or telling.strip else plan.work,
+        strip=telling.strip,
     )
     if plan.manifest is None:
         yield keeping

@@ -22,6 +22,9 @@ from percept_cli.core.images.photo import Photo
 from percept_cli.errors import UsageError
 from percept_cli.interruption import NUMBERS
 
+Making = tuple[int, Generator[Outcome, None, None]]
+"""How many pictures are made at once, and the outcomes of jobs while they are made."""
+
 INITIAL_DEATHS = 10  # of workers that are killed while they place the networks, one after another
 OBJECTS = 256 << 20  # bytes of a cluster of one machine for jobs and outcomes, which are paths and sentences
 
@@ -41,7 +44,7 @@ def check_cluster(plan: Plan, compute: options.Compute) -> None:
 @contextlib.contextmanager
 def cluster_outcomes(
     plan: Plan, start: Callable[[Console], Operation], compute: options.Compute, keeping: Keeping, console: Console
-) -> Iterator[tuple[int, Generator[Outcome, None, None]]]:
+) -> Iterator[Making]:
     """A context with how many workers a cluster has for a plan, and the outcomes of its jobs as they come.
 
     When all have come, what the workers recorded is in the manifest of the plan; before, in parts beside it. Raises
@@ -68,7 +71,7 @@ def cluster_outcomes(
             f"Ray: {pool.size} {'worker' if pool.size == 1 else 'workers'}, each with "
             + ("a GPU" if pool.gpus else f"{threads} of {int(resources['CPU'])} processor slots")
         )
-        told = Keeping(keeping.quality, keeping.work)
+        told = Keeping(keeping.quality, keeping.work, provenance=keeping.provenance, strip=keeping.strip)
         assignment = Assignment(partial(_start, start), told, run, Path.cwd(), __version__, threads, pool.readers)
         with contextlib.closing(counted(make_on_cluster(todo, assignment, pool))) as outcomes:
             yield pool.size, outcomes

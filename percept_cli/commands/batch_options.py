@@ -136,3 +136,19 @@ class Batch:
         if self.manifest is not None:
             return Path(self.manifest)
         return None if folder is None else folder / usual
+
+
+@dataclass(frozen=True)
+class Telling:
+    """What the file of a result tells beside its picture."""
+
+    no_provenance: Annotated[
+        bool,
+        typer.Option(
+            "--no-provenance", help="Leave out of results how they were made: options, names and hashes of files."
+        ),
+        EffectIf(lambda call: not call.strip, "--strip leaves out all metadata"),
+    ] = False
+    strip: Annotated[bool, typer.Option("--strip", help="Results without EXIF and XMP; their color profile stays.")] = (
+        False
+    )

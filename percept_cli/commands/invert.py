@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from percept_cli import options, parsing
-from percept_cli.commands.batch_options import Batch
+from percept_cli.commands.batch_options import Batch, Telling
 from percept_cli.commands.invert_options import METHOD, OF_LAYERS, ONE_LAYER, OPTIMIZES, Search
 from percept_cli.core import choices
 from percept_cli.core.pretrained.manifest import check_model, role_of
@@ -63,6 +63,7 @@ def invert(
     batch: Batch,
     show: options.Show = False,
     existing: options.Existing,
+    telling: Telling,
     quality: options.Quality = 95,
     seed: options.Seed = 0,
     compute: options.Compute,
@@ -120,7 +121,15 @@ def invert(
         from percept_cli.commands.batch import run_batch
         from percept_cli.commands.invert_work import Coding
 
-        run_batch(plan, Coding(autoencoder, size, compute).start, console, compute=compute, quality=quality, show=show)
+        run_batch(
+            plan,
+            Coding(autoencoder, size, compute).start,
+            console,
+            compute=compute,
+            quality=quality,
+            show=show,
+            telling=telling,
+        )
         return
     from percept_cli.core.extractors.geometry import choose_side, shallow_to_deep
 
@@ -146,7 +155,7 @@ def invert(
         check_options(setting)
     side = choose_side(architecture, layers, size, announce=console.say)
     work = Inverting(extractor_source, tuple(layers), inverters, settings, samples, side, seed, compute)
-    run_batch(plan, work.start, console, compute=compute, quality=quality, show=show)
+    run_batch(plan, work.start, console, compute=compute, quality=quality, show=show, telling=telling)
 
 
 def _by_generator(method: str | None, model: str | None) -> bool:

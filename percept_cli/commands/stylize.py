@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from percept_cli import options, parsing
-from percept_cli.commands.batch_options import Batch
+from percept_cli.commands.batch_options import Batch, Telling
 from percept_cli.conditions import EffectIf, is_given
 from percept_cli.core import choices
 from percept_cli.core.losses.style_losses import STYLE_LOSSES
@@ -172,6 +172,7 @@ def stylize(
     batch: Batch,
     show: options.Show = False,
     existing: options.Existing,
+    telling: Telling,
     quality: options.Quality = 95,
     seed: options.Seed = 0,
     compute: options.Compute,
@@ -257,4 +258,4 @@ def stylize(
         network, tuple(style or ()), style_size, weights, size, strength, keep_colors, stroke, mask, parsed_tile, label,
         quality, optimized, extractor_source, preview, compute,
     )  # fmt: skip
-    run_batch(plan, work.start, console, compute=compute, quality=quality, show=show)
+    run_batch(plan, work.start, console, compute=compute, quality=quality, show=show, telling=telling)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from percept_cli import options, parsing
-from percept_cli.commands.batch_options import Batch
+from percept_cli.commands.batch_options import Batch, Telling
 from percept_cli.conditions import EffectIf, refuse
 from percept_cli.core.images.tiles import OFF
 from percept_cli.core.inference.compression import parse_compression
@@ -94,6 +94,7 @@ def upscale(
     batch: Batch,
     show: options.Show = False,
     existing: options.Existing,
+    telling: Telling,
     quality: options.Quality = 95,
     compute: options.Compute,
     report: options.Report,
@@ -174,7 +175,7 @@ def upscale(
         nonlocal without_tiles
         without_tiles += outcome.fields.get("tile_difference", 0) is None
 
-    run_batch(plan, work.start, console, compute=compute, quality=quality, show=show, each=count)
+    run_batch(plan, work.start, console, compute=compute, quality=quality, show=show, telling=telling, each=count)
     if verify_tiles and plan.todo and without_tiles == len(plan.todo):
         refuse("Every picture was computed as a whole, there are no tiles to verify with this --tile", "verify_tiles")
 

@@ -24,7 +24,9 @@ USUAL = {"transport": (400, 2, 272, 0.9, 2e-3), "johnson": JOHNSON_USUAL, "johns
 USUAL_GENERATOR = "transport"
 FAST_STEPS = 120  # of the usual generator, which begins from the network of any style
 
-USUAL_WEIGHT = 1.5  # of the style, for the usual generator with the usual loss; else 1
+USUAL_WEIGHT = (
+    1.5  # of the style, for the usual generator, loss and steps: in fewer steps 1 keeps as much of the photograph
+)
 
 TRAINS = EffectIf(lambda call: not call.preview, "--preview trains nothing")
 NOT_FAST = EffectIf(lambda call: not call.fast, "--fast chooses it")
@@ -52,7 +54,7 @@ class TrainedLosses(options.StyleLosses):
         float | None,
         options.loss_option(
             min=0.0,
-            help=f"More takes more of the style. Default {USUAL_WEIGHT}; johnson, --loss contextual and --scaling paper: 1.",
+            help=f"More takes more of the style. Default {USUAL_WEIGHT}; --fast, johnson, --loss contextual, --scaling paper: 1.",
         ),
     ] = None  # type: ignore[assignment]
 
@@ -202,13 +204,11 @@ def train_style(
     usual_steps, usual_batch, usual_size, usual_crop, usual_rate = USUAL[generator]
     steps, batch, size = FAST_STEPS if fast else steps or usual_steps, batch or usual_batch, size or usual_size
     smallest_crop = smallest_crop or usual_crop
-    usual_loss = generator == USUAL_GENERATOR and loss == "gram" and losses.scaling == "typical"
-    usual_weight = USUAL_WEIGHT if usual_loss else 1.0
     learning_rate = usual_rate if learning_rate is None else learning_rate
     training = StyleTraining(
         steps, batch, size, smallest_crop, style_size, learning_rate, optimizer, generator, width, norm, start, choice, seed,
         plain_strokes=plain_strokes, blend=weights, loss=loss,
-        **{"style_weight": usual_weight, **options.given(losses)},
+        **{"style_weight": usual_weight(generator, loss, losses.scaling, fast), **options.given(losses)},
     )  # fmt: skip
     setting_up = "setting up the training", "Use a smaller --size or --style-size"
     with memory_errors(*setting_up):
@@ -225,6 +225,13 @@ def train_style(
         steps_of_run = train_style(style, photos, run, training)
     follow(run, steps_of_run, console, shorter)
     report_model(run, console, f"percept stylize PHOTO -m {output}")
+
+
+def usual_weight(generator: str, loss: str, scaling: str, fast: bool) -> float:
+    """The style weight where none is given."""
+    return (
+        USUAL_WEIGHT if generator == USUAL_GENERATOR and loss == "gram" and scaling == "typical" and not fast else 1.0
+    )
 
 
 def usual_generator(start: str | None) -> str:

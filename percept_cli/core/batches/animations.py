@@ -60,7 +60,7 @@ def make_animation(
             warnings.extend(sentence for sentence in told if sentence not in warnings)
             if not made:
                 made.append(replace(result, fields={**result.fields, "frames": animation.total}))
-            yield Frame(result.photo, frame.duration)
+            yield Frame(result.photo.without_metadata() if keeping.strip else result.photo, frame.duration)
             clock.stop("writing")
             keeping.follow()
 

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
@@ -11,7 +12,8 @@ import torch
 from percept_cli.core.batches.animations import make_animation
 from percept_cli.core.batches.clock import Clock
 from percept_cli.core.batches.records import DONE, FAILED, STARTED, Entry
-from percept_cli.core.batches.work import Work, describe_file
+from percept_cli.core.batches.reruns import record_of
+from percept_cli.core.batches.work import Work, describe_file, hash_file
 from percept_cli.core.files.atomic import atomic_write_bytes
 from percept_cli.core.files.formats import WRITABLE, pipe_extension
 from percept_cli.core.files.frames import ALL
@@ -20,6 +22,7 @@ from percept_cli.core.images.animation import Frame, holds_animation, load_frame
 from percept_cli.core.images.decode import load_image
 from percept_cli.core.images.encode import encode_animation, encode_image
 from percept_cli.core.images.photo import Photo
+from percept_cli.core.images.provenance import Record
 from percept_cli.core.runtime import Runtime, memory_errors
 from percept_cli.errors import ImageError, MemoryShortage
 
@@ -89,7 +92,8 @@ class Keeping:
 
     quality: as in `encode_image`. work, log: what is recorded, and the function that records an entry; None: nothing.
     check_pipe: called with the extension of what standard output gets. stdout: that stream. with_photo: whether outcomes
-    have the photographs. follow: called after each frame of an animation.
+    have the photographs. follow: called after each frame of an animation. provenance: what results tell of how they were
+    made, in their files; None: nothing. strip: whether results have neither EXIF nor XMP.
     """
 
     quality: int = 95
@@ -99,6 +103,8 @@ class Keeping:
     stdout: BinaryIO | None = None
     with_photo: bool = False
     follow: Callable[[], object] = lambda: None
+    provenance: Work | None = None
+    strip: bool = False
 
 
 def make_picture(
@@ -138,11 +144,18 @@ def _begin_entry(job: Job, operation: Operation, keeping: Keeping) -> Entry | No
     """The entry of a job that is recorded, as far as it is known before the work; None for one that is not."""
     if keeping.work is None or job.source is None or job.destination is None:
         return None
+    return {
+        "status": STARTED, "input": str(job.source), "output": str(job.destination.absolute()), **keeping.work.fields,
+        **_machine(operation),
+    }  # fmt: skip
+
+
+def _machine(operation: Operation) -> Entry:
+    """The versions, and the device, precision and threads, with which an operation computes in this thread."""
     from percept_cli import __version__
 
     runtime = operation.runtime
     return {
-        "status": STARTED, "input": str(job.source), "output": str(job.destination.absolute()), **keeping.work.fields,
         "percept": __version__, "torch": torch.__version__, "device": str(runtime.device),
         "precision": runtime.precision, "threads": torch.get_num_threads(),
     }  # fmt: skip
@@ -161,12 +174,15 @@ def _make(
 
     entry: gets the facts of the input.
     """
-    source = job.source if job.frames is None else repeatable(job.source)
+    source = job.source if job.frames is None and (job.source or keeping.provenance is None) else repeatable(job.source)
     if job.frames == ALL and source is not None and holds_animation(source):
         _describe_input(job, entry)
         return make_animation(source, job, operation, keeping, computing, clock, warnings)
     photo = load_frame(source, job.frames) if isinstance(job.frames, int) else load_image(source)
     _describe_input(job, entry)
+    record = None
+    if keeping.provenance is not None and source is not None:
+        record = _describe(source, operation, keeping.provenance, entry)
     warnings += photo.notes
     if job.destination is None:
         keeping.check_pipe(pipe_extension(photo.format))
@@ -178,7 +194,8 @@ def _make(
     clock.stop("computing")
     warnings += made.warnings
     try:
-        data, notes = _encode(made.photo, job, keeping.quality)
+        result = made.photo.without_metadata() if keeping.strip else made.photo
+        data, notes = _encode(result, job, keeping.quality, record)
     except ImageError as error:
         if job.destination is None:
             raise
@@ -193,13 +210,23 @@ def _describe_input(job: Job, entry: Entry | None) -> None:
         entry.update(describe_file(job.source, "input"))
 
 
-def _encode(photo: Photo, job: Job, quality: int) -> tuple[bytes, tuple[str, ...]]:
+def _describe(source: Path | BinaryIO, operation: Operation, work: Work, entry: Entry | None) -> Record:
+    """The record of the result of a photograph, a file or what standard input gave."""
+    if isinstance(source, Path):
+        name, sha256 = str(source), entry["input_sha256"] if entry is not None else hash_file(source)
+    else:
+        source.seek(0)
+        name, sha256 = None, hashlib.sha256(source.read()).hexdigest()
+    return record_of({"input": name, "input_sha256": sha256, **work.fields, **_machine(operation)})
+
+
+def _encode(photo: Photo, job: Job, quality: int, record: Record | None) -> tuple[bytes, tuple[str, ...]]:
     if job.destination is None:
-        return encode_image(photo, pipe_extension(photo.format), quality=quality)
+        return encode_image(photo, pipe_extension(photo.format), quality=quality, record=record)
     extension = job.destination.suffix
     if job.frames == ALL and extension.lower() not in WRITABLE:  # as a GIF of one frame
         return encode_animation([Frame(photo)], extension, plays=1, quality=quality)
-    return encode_image(photo, extension, quality=quality)
+    return encode_image(photo, extension, quality=quality, record=record)
 
 
 def _write(data: bytes, job: Job, keeping: Keeping, entry: Entry | None) -> None:

@@ -13,10 +13,12 @@ from PIL import Image, ImageCms, ImageFile, ImageOps, TiffImagePlugin
 from torch import Tensor
 
 from percept_cli.core.images import metadata, sixteen_bit
+from percept_cli.core.images.attachments import find_attachments, without_stale
 from percept_cli.core.images.compression import file_quality
 from percept_cli.core.images.integrity import load_pixels, refuse_damaged
 from percept_cli.core.images.opening import open_image
 from percept_cli.core.images.photo import Photo, quantize, unpremultiply
+from percept_cli.core.images.provenance import KEYWORD, Record, find_record
 from percept_cli.core.images.warnings import noted_warnings
 from percept_cli.core.runtime import is_out_of_memory
 from percept_cli.errors import ImageError
@@ -70,6 +72,12 @@ def read_size(path: Path) -> tuple[int, int]:
         return image.size
 
 
+def read_record(path: Path) -> Record:
+    """The record of how a picture was made. Raises as `load_image`, and ImageError for a file that has none."""
+    with noted_warnings([]), open_image(path) as (image, _, name):
+        return find_record(image.info.get(KEYWORD), metadata.read_xmp(image), name)
+
+
 def _to_photo(image: ImageFile.ImageFile, stream: BinaryIO, name: str, short_side: int | None) -> Photo:
     notes: list[str] = []
     bits = sixteen_bit.bits_per_channel(image, stream)
@@ -92,6 +100,8 @@ def _to_photo(image: ImageFile.ImageFile, stream: BinaryIO, name: str, short_sid
     if bits > kept_bits:
         notes.append(f"{bits}-bit image: only {kept_bits} bits are kept")
     icc = metadata.read_profile(image, notes)
+    xmp = metadata.read_xmp(image)
+    lost = find_attachments(image, stream, xmp)
     if wide_gray:
         pixels, alpha = _wide_gray(image, name)
     elif low_bytes:
@@ -106,9 +116,10 @@ def _to_photo(image: ImageFile.ImageFile, stream: BinaryIO, name: str, short_sid
         alpha=alpha,
         exif=exif,
         icc=icc,
-        xmp=metadata.read_xmp(image),
+        xmp=xmp and without_stale(xmp),
         format="JPEG" if image.format == "MPO" else image.format or "",
         notes=tuple(notes),
+        lost=lost,
         bits=kept_bits,
         whole=_upright_size(stored, pixels.shape[-2], pixels.shape[-1]) if smaller else None,
         compression=compression,

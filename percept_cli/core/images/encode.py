@@ -20,6 +20,7 @@ from percept_cli.core.images.animation import Frame
 from percept_cli.core.images.animation_writers import AnimationWriter, AvifWriter, PngWriter, WebpWriter
 from percept_cli.core.images.gif_writer import GifWriter
 from percept_cli.core.images.photo import Photo
+from percept_cli.core.images.provenance import Record
 from percept_cli.errors import ImageError
 
 WRITERS: dict[str, type[AnimationWriter]] = {"GIF": GifWriter, "PNG": PngWriter, "WEBP": WebpWriter, "AVIF": AvifWriter}
@@ -38,16 +39,19 @@ def check_size(extension: str, height: int, width: int) -> None:
         )
 
 
-def encode_image(photo: Photo, extension: str, *, quality: int = 95) -> tuple[bytes, tuple[str, ...]]:
+def encode_image(
+    photo: Photo, extension: str, *, quality: int = 95, record: Record | None = None
+) -> tuple[bytes, tuple[str, ...]]:
     """The bytes of an image file, and notes on what its format cannot keep. PNG and TIFF hold 16 bits a channel.
 
     quality: 0 to 100, of JPEG and AVIF, without chroma subsampling, and of WebP, where 100 is lossless.
-    JPEG and BMP hold no transparency: the picture is laid over white. Raises UsageError for an unknown extension,
+    JPEG and BMP hold no transparency: the picture is laid over white. record: of how the picture was made, which the file
+    tells, in formats with XMP; they also mark it as changed by a trained network. Raises UsageError for an unknown extension,
     ImageError for pixels that are not finite and for a picture that the format cannot hold.
     """
     image_format = find_format(extension)
     name = image_format.name
-    notes: list[str] = []
+    notes = list(photo.lost)
     over_white = photo.alpha is not None and not image_format.alpha
     if over_white and photo.alpha is not None and not _is_opaque(photo.alpha):
         notes.append(f"{name} keeps no transparency: the picture was laid over white")
@@ -56,7 +60,7 @@ def encode_image(photo: Photo, extension: str, *, quality: int = 95) -> tuple[by
 
     buffer = io.BytesIO()
     with _named_failure(name, f"A picture of {photo.width} x {photo.height} pixels"):
-        options = metadata.write_options(photo, image_format, notes)
+        options = metadata.write_options(photo, image_format, notes, record)
         if sixteen:
             return sixteen_bit.ENCODERS[name](levels, **options), tuple(notes)
         if photo.bits > 8:
@@ -66,21 +70,26 @@ def encode_image(photo: Photo, extension: str, *, quality: int = 95) -> tuple[by
 
 
 def save_image(
-    photo: Photo, destination: Path | BinaryIO, *, quality: int = 95, overwrite: bool = True
+    photo: Photo,
+    destination: Path | BinaryIO,
+    *,
+    quality: int = 95,
+    overwrite: bool = True,
+    record: Record | None = None,
 ) -> tuple[str, ...]:
     """Writes an image file, whole or not at all, in the format of its extension; returns the notes of `encode_image`.
 
     destination: a path, or a binary stream such as standard output: that gets the format in which the photograph was
-    read, or PNG where that format is not one for pipes. overwrite: whether it may replace a file. Raises what
-    `encode_image` and `atomic_path` raise.
+    read, or PNG where that format is not one for pipes. overwrite: whether it may replace a file. record: as in
+    `encode_image`. Raises what that and `atomic_path` raise.
     """
     if not isinstance(destination, Path):
-        data, notes = encode_image(photo, pipe_extension(photo.format), quality=quality)
+        data, notes = encode_image(photo, pipe_extension(photo.format), quality=quality, record=record)
         destination.write(data)
         destination.flush()
         return notes
     try:
-        data, notes = encode_image(photo, destination.suffix, quality=quality)
+        data, notes = encode_image(photo, destination.suffix, quality=quality, record=record)
     except ImageError as error:
         raise ImageError(f"'{destination}': {error}") from error
     atomic_write_bytes(destination, data, overwrite=overwrite)

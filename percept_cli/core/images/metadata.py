@@ -7,6 +7,7 @@ from PIL.ExifTags import IFD, Base
 
 from percept_cli.core.files.formats import ImageFormat
 from percept_cli.core.images.photo import Photo
+from percept_cli.core.images.provenance import KEYWORD, Record, mark
 
 # The tags that describe the photograph. The others describe the file that was read (sizes, strips, an orientation that
 # has been applied, a thumbnail) and would be wrong in the file that is written.
@@ -59,13 +60,17 @@ def read_profile(image: Image.Image, notes: list[str]) -> bytes | None:
 
 def read_xmp(image: Image.Image) -> bytes | None:
     """The XMP packet of the photograph, None where there is none."""
-    # In a telephone's JPEG (MPO) it describes the pictures that are not read.
-    xmp = None if image.format == "MPO" else image.info.get("xmp") or image.info.get("XML:com.adobe.xmp")
+    xmp = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp")
     return xmp.encode() if isinstance(xmp, str) else xmp or None
 
 
-def write_options(photo: Photo, image_format: ImageFormat, notes: list[str]) -> dict[str, Any]:
-    """The options of Pillow's writer for a photograph's metadata. `notes` gets what the format does not keep."""
+def write_options(
+    photo: Photo, image_format: ImageFormat, notes: list[str], record: Record | None = None
+) -> dict[str, Any]:
+    """The options of Pillow's writer for a photograph's metadata. `notes` gets what the format does not keep.
+
+    record: of how the picture was made, which stands in a text of a PNG and in the XMP packet of other formats.
+    """
     exif = _fitting(photo.exif, image_format.largest_exif, "EXIF", image_format, notes)
     xmp = _fitting(photo.xmp, image_format.largest_xmp, "XMP", image_format, notes)
     options: dict[str, Any] = {}
@@ -73,11 +78,16 @@ def write_options(photo: Photo, image_format: ImageFormat, notes: list[str]) -> 
         options["icc_profile"] = photo.icc
     elif photo.icc:
         notes.append(f"{image_format.name} keeps no color profile: colors may look different")
+    if record is not None and image_format.exif:
+        xmp = _marked(xmp, record, image_format, notes)
     if exif:
         options["exif"] = exif
-    if xmp and image_format.name == "PNG":
+    if image_format.name == "PNG" and (xmp or record is not None):
         options["pnginfo"] = PngImagePlugin.PngInfo()
-        options["pnginfo"].add_itxt("XML:com.adobe.xmp", xmp.decode("utf-8", "replace"))
+        if record is not None:
+            options["pnginfo"].add_text(KEYWORD, record.to_json())
+        if xmp:
+            options["pnginfo"].add_itxt("XML:com.adobe.xmp", xmp.decode("utf-8", "replace"))
     elif xmp and image_format.name == "TIFF":
         # Pillow takes a TIFF file's XMP as one more EXIF tag.
         options["exif"] = Image.Exif()
@@ -86,6 +96,20 @@ def write_options(photo: Photo, image_format: ImageFormat, notes: list[str]) -> 
     elif xmp:
         options["xmp"] = xmp
     return options
+
+
+def _marked(xmp: bytes | None, record: Record, image_format: ImageFormat, notes: list[str]) -> bytes | None:
+    """The packet of a result: with the mark of changed pictures and, but in a PNG, the record."""
+    kept = None if image_format.name == "PNG" else record
+    marked = mark(xmp, kept)
+    if marked is None:
+        notes.append("The XMP data is damaged: it is not kept")
+        marked = mark(None, kept)
+    assert marked is not None
+    if image_format.largest_xmp is not None and len(marked) > image_format.largest_xmp:
+        notes.append(f"The record of how it was made does not fit in a {image_format.name} beside the XMP data")
+        return xmp
+    return marked
 
 
 def _fitting(

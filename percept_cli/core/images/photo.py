@@ -24,11 +24,12 @@ class Photo:
     """One upright picture: `pixels` (1, 3, H, W) float32 RGB in [0, 1], not multiplied by `alpha`.
 
     alpha: (1, 1, H, W) float32 in [0, 1], or None. exif, icc, xmp: as in a file, without an orientation; `icc` always
-    describes RGB, and `pixels` are in its colors. format: Pillow's name of the format that was read. notes: sentences
-    for the user. bits: 8 or 16, the depth of a channel in a file of this picture; `pixels` and `alpha` are not rounded
-    to it. whole: the (height, width) of the picture in its file where `load_image` read it smaller, else None.
-    compression: the quality, 1 to 100, of a JPEG that lost as much as the file that was read, by that file's own header;
-    None where it tells nothing.
+    describes RGB, and `pixels` are in its colors; `xmp` is without what it says of other parts of the file that was read.
+    format: Pillow's name of the format that was read. notes: sentences for the user. lost: sentences on parts of the file
+    that was read and that no result keeps, for the notes of `encode_image`. bits: 8 or 16, the depth of a channel in a file
+    of this picture; `pixels` and `alpha` are not rounded to it. whole: the (height, width) of the picture in its file where
+    `load_image` read it smaller, else None. compression: the quality, 1 to 100, of a JPEG that lost as much as the file that
+    was read, by that file's own header; None where it tells nothing.
 
     A large result may hold levels instead, in a quarter or half of the memory: `pixels` and `alpha` of uint8 (0 to 255)
     or uint16 (0 to 65535). `encode_image` takes them; everything else takes what `floats` makes of them.
@@ -41,6 +42,7 @@ class Photo:
     xmp: bytes | None = None
     format: str = ""
     notes: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
     bits: int = 8
     whole: tuple[int, int] | None = None
     compression: int | None = None
@@ -62,6 +64,10 @@ class Photo:
         if self.alpha is not None:
             pixels = premultiply(pixels, floats(self.alpha))
         return pixels if size is None else resize_image(pixels, *fit_short_side(self.height, self.width, size))
+
+    def without_metadata(self) -> "Photo":
+        """This picture without EXIF and XMP; the profile stays, as without it the colors would be others."""
+        return replace(self, exif=None, xmp=None)
 
     def with_pixels(self, pixels: Tensor) -> "Photo":
         """This picture with other pixels (1, 3, H, W); `alpha` is resized to their size."""

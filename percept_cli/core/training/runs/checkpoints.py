@@ -49,7 +49,8 @@ def load_checkpoint(
 
     announce: called with a message for a checkpoint of an earlier version, which has no checksum. Raises ModelError for a
     damaged file, UsageError for a run with other settings. Only its number of steps may be another, but not less than are
-    done. Settings of later versions have the value of `LATER` where they are missing. A setting that only the checkpoint has must be empty or 0: an option of an earlier version that was not used.
+    done. Settings of later versions have the value of `LATER` where they are missing. A setting that only the checkpoint
+    has must be empty or 0: an option of an earlier version that was not used.
     """
     content = _read(path, announce)
     state, saved = content.get("state"), content.get("settings")
