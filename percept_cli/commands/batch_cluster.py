@@ -31,7 +31,6 @@ OBJECTS = 256 << 20  # bytes of a cluster of one machine for jobs and outcomes, 
 
 def check_cluster(plan: Plan, compute: options.Compute) -> None:
     """Raises UsageError where a plan cannot be carried out by a cluster, and where Ray is not installed."""
-    _import_ray()
     if plan.manifest is None:
         raise UsageError(
             "--engine ray records each picture, so that nothing is lost with a machine: give -o FOLDER/ for several images, "
@@ -39,6 +38,7 @@ def check_cluster(plan: Plan, compute: options.Compute) -> None:
         )
     if compute.device.startswith("cuda:"):
         raise UsageError(f"--device {compute.device}: on a cluster Ray gives each worker its GPU: give --device cuda.")
+    _import_ray()
 
 
 @contextlib.contextmanager
