@@ -94,7 +94,7 @@ VALUES = {
     "--comparator": "compact", "--comparator-layers": "relu2_2", "--comparator-weights": "random", "--kl-weight": "0.1",
     "--teacher": "vgg19", "--held-out": ".", "--classes": "4", "--margin": "0.1", "--gap": "2", "--count": "2",
     "--crop-size": "8", "--ema": "0.9", "--compression": "75", "--style-scales": "1,2", "--plain-strokes": "0.1", "--stroke": "2",
-    "--manifest": "none",
+    "--manifest": "none", "--engine": "ray", "--address": "auto",
     "--amount": "3", "--data": ".",
 }  # fmt: skip
 STYLED = "content_weight style_weight tv_weight scaling content_layers style_layers style_scales"
@@ -116,6 +116,8 @@ REFUSED: dict[str, list[tuple[str, str]]] = {
         ("a.png -m wave --strip", "no_provenance"),
         ("a.png -m wave --manifest none", "resume"),
         ("a.png -m wave --max-errors 2", "fail_fast"),
+        ("a.png -m wave --show", "engine address"),
+        ("a.png --style a.png --steps 20 --preview p.png", "engine"),
         ("a.png -m wave", "watch"),
     ],
     "upscale": [
@@ -124,6 +126,8 @@ REFUSED: dict[str, list[tuple[str, str]]] = {
         ("a.png --strip", "no_provenance"),
         ("a.png --manifest none", "resume"),
         ("a.png --max-errors 2", "fail_fast"),
+        ("a.png --memory 2G", "engine address"),
+        ("a.png -o -", "engine"),
         (". --dry-run", "watch"),
     ],
     "invert": [
@@ -131,6 +135,7 @@ REFUSED: dict[str, list[tuple[str, str]]] = {
         ("a.png --layers conv5 --method generator", SEARCH),
         ("a.png --layers conv5 --manifest none", "resume"),
         ("a.png --layers conv5 --max-errors 2", "fail_fast"),
+        ("- --layers conv5", "engine address"),
         ("a.png --layers conv5", "watch"),
         ("a.png --layers conv5", "tv_exponent"),
         ("a.png --layers conv5 --tv-weight 0", "tv_exponent"),
@@ -216,6 +221,8 @@ ACCEPTED: dict[str, list[tuple[str, str]]] = {
             "resume fail_fast",
         ),
         ("a.png --style a.png", "model optimizer loss no_provenance"),
+        ("a.png -m wave --engine ray", "address"),
+        ("a.png -m wave", "engine"),
         (". --style a.png", "watch"),
         ("a.png --style a.png --style a.png --steps 0", "model style_size blend"),
     ],
@@ -224,11 +231,15 @@ ACCEPTED: dict[str, list[tuple[str, str]]] = {
             ". --from-file list.txt",
             "no_provenance compression verify_tiles null_separated recursive show resume fail_fast",
         ),
+        ("a.png --engine ray", "address"),
+        ("a.png", "engine"),
         (".", "watch"),
     ],
     "invert": [
         (". --layers conv5 --from-file list.txt", f"{SEARCH} {SOURCE} null_separated recursive show resume fail_fast"),
         ("a.png --preset mahendran-vedaldi", "layer tv_exponent no_provenance"),
+        ("a.png --layers conv5 --engine ray", "address"),
+        ("a.png --layers conv5", "engine"),
         (". --layers conv5", "watch"),
     ],
     "compare": [

@@ -13,7 +13,9 @@ import psutil
 import torch
 import typer
 
-from percept_cli.commands.batch_options import Telling
+from percept_cli import options
+from percept_cli.commands.batch_cluster import Making, check_cluster, cluster_outcomes
+from percept_cli.commands.batch_options import RAY, Telling
 from percept_cli.commands.batch_plan import Plan
 from percept_cli.commands.batch_report import report_plan
 from percept_cli.commands.planning import refuse_quality
@@ -40,6 +42,7 @@ def run_batch(
     start: Start,
     console: Console,
     *,
+    compute: options.Compute,
     quality: int = 95,
     show: bool = False,
     telling: Telling,
@@ -48,8 +51,11 @@ def run_batch(
     """Makes what a plan leaves to do, and reports it. Raises typer.Exit: 3 where some images failed, 4 where all did.
 
     An image for which memory is not enough fails as one that cannot be read; a single one raises MemoryShortage. show:
-    previews every result in the terminal. telling: what results tell in their files. each: called with every outcome.
+    previews every result in the terminal. compute: what the operation runs on. telling: what results tell in their files.
+    each: called with every outcome.
     """
+    if plan.batch.engine == RAY:
+        check_cluster(plan, compute)
     if plan.batch.dry_run:
         report_plan(plan, start, console)
         return
@@ -65,7 +71,7 @@ def run_batch(
         return
     for output, reason in plan.reasons.items():
         console.say(f"{output}: {reason}: made again")
-    operation = start(console)
+    operation = None if plan.batch.engine == RAY else start(console)
     watching = plan.coming is not None
     tally = Tally(len(plan.jobs) - len(todo) if watching else len(plan.jobs), len(plan.jobs) - len(todo))
     failures = Failures(console, "source")
@@ -77,9 +83,12 @@ def run_batch(
     ):
         if frames > 1:
             keeping = replace(keeping, follow=progress.advance)
-        workers = choose_workers(operation, plan)
-        outcomes = _outcomes(plan, operation, keeping, workers)
-        with contextlib.closing(outcomes), _told_when_stopped(plan, tally, workers, console):
+        making = (
+            cluster_outcomes(plan, start, compute, keeping, console)
+            if operation is None
+            else _local_outcomes(plan, operation, keeping)
+        )
+        with making as (workers, outcomes), _told_when_stopped(plan, tally, workers, console):
             for outcome in outcomes:
                 tally.planned += watching
                 _report(outcome, len(plan.jobs), failures, console, show)
@@ -122,6 +131,14 @@ def choose_workers(operation: Operation, plan: Plan) -> int:
                 largest = max(largest, operation.foresee(height, width).memory)
     budget = plan.batch.memory or psutil.virtual_memory().total // 2
     return max(1, min(torch.get_num_threads(), budget // largest, most))
+
+
+@contextlib.contextmanager
+def _local_outcomes(plan: Plan, operation: Operation, keeping: Keeping) -> Iterator[Making]:
+    """A context with how many pictures of a plan this process makes at once, and the outcomes in the order of the jobs."""
+    workers = choose_workers(operation, plan)
+    with contextlib.closing(_outcomes(plan, operation, keeping, workers)) as outcomes:
+        yield workers, outcomes
 
 
 def _outcomes(plan: Plan, operation: Operation, keeping: Keeping, workers: int) -> Generator[Outcome, None, None]:

@@ -8,11 +8,13 @@ from typing import Annotated, Any
 
 import typer
 
+from percept_cli import parsing
 from percept_cli.conditions import EffectIf
 from percept_cli.core.batches.shards import parse_shard
 from percept_cli.errors import UsageError
 
 NONE = "none"
+LOCAL, RAY = "local", "ray"
 UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
@@ -34,6 +36,19 @@ def parse_memory(text: str) -> Bytes:
     if amount < 16 << 20:
         raise UsageError(f"--memory {text}: give an amount of at least 16M, such as 2G or 800M.")
     return Bytes(amount)
+
+
+# Options that cannot be given beside --engine ray
+NOT_ON_A_CLUSTER = {
+    "show": "--show has the picture in this process, and on a cluster no other one has it than that which made it",
+    "preview": "--preview follows one optimization, and on a cluster there are several",
+    "watch": "--watch waits for pictures, and a cluster takes a list that has an end",
+    "memory": "--memory bounds one process, and Ray counts processor slots and GPUs",
+}
+
+
+def _is_piped(call: Any) -> bool:
+    return call.output == "-" or "-" in (call.photos or ())
 
 
 def _option(help: str, *spellings: str, **more: Any) -> Any:
@@ -83,6 +98,25 @@ class Batch:
         EffectIf(lambda call: call.max_errors is None, "--max-errors says when to stop"),
     ] = False
     max_errors: Annotated[int | None, _option("Stop when so many pictures have failed.", min=1)] = None
+    engine: Annotated[
+        str,
+        parsing.choice_option(
+            "engine", (LOCAL, RAY), "ray: on all machines of a Ray cluster.", rich_help_panel="Batches"
+        ),
+        *(
+            EffectIf(lambda call, name=name: call.engine == LOCAL or not getattr(call, name, None), reason)
+            for name, reason in NOT_ON_A_CLUSTER.items()
+        ),
+        EffectIf(
+            lambda call: call.engine == LOCAL or not _is_piped(call), "A cluster reads and writes files, no pipes"
+        ),
+    ] = LOCAL
+    address: Annotated[
+        str | None,
+        _option("Of a Ray cluster, such as auto or HOST:6379. Default: $RAY_ADDRESS, else one on this machine alone.",
+                metavar="ADDRESS"),
+        EffectIf(lambda call: call.engine == RAY, "Without --engine ray there is no cluster"),
+    ] = None  # fmt: skip
     watch: Annotated[
         bool,
         _option("Go on with the pictures that appear in the folders, until stopped by Ctrl-C.", "--watch"),

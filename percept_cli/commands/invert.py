@@ -121,7 +121,15 @@ def invert(
         from percept_cli.commands.batch import run_batch
         from percept_cli.commands.invert_work import Coding
 
-        run_batch(plan, Coding(autoencoder, size, compute).start, console, quality=quality, show=show, telling=telling)
+        run_batch(
+            plan,
+            Coding(autoencoder, size, compute).start,
+            console,
+            compute=compute,
+            quality=quality,
+            show=show,
+            telling=telling,
+        )
         return
     from percept_cli.core.extractors.geometry import choose_side, shallow_to_deep
 
@@ -147,7 +155,7 @@ def invert(
         check_options(setting)
     side = choose_side(architecture, layers, size, announce=console.say)
     work = Inverting(extractor_source, tuple(layers), inverters, settings, samples, side, seed, compute)
-    run_batch(plan, work.start, console, quality=quality, show=show, telling=telling)
+    run_batch(plan, work.start, console, compute=compute, quality=quality, show=show, telling=telling)
 
 
 def _by_generator(method: str | None, model: str | None) -> bool:

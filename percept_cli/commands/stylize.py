@@ -258,4 +258,4 @@ def stylize(
         network, tuple(style or ()), style_size, weights, size, strength, keep_colors, stroke, mask, parsed_tile, label,
         quality, optimized, extractor_source, preview, compute,
     )  # fmt: skip
-    run_batch(plan, work.start, console, quality=quality, show=show, telling=telling)
+    run_batch(plan, work.start, console, compute=compute, quality=quality, show=show, telling=telling)

@@ -175,7 +175,7 @@ def upscale(
         nonlocal without_tiles
         without_tiles += outcome.fields.get("tile_difference", 0) is None
 
-    run_batch(plan, work.start, console, quality=quality, show=show, telling=telling, each=count)
+    run_batch(plan, work.start, console, compute=compute, quality=quality, show=show, telling=telling, each=count)
     if verify_tiles and plan.todo and without_tiles == len(plan.todo):
         refuse("Every picture was computed as a whole, there are no tiles to verify with this --tile", "verify_tiles")
 

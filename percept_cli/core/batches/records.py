@@ -6,7 +6,8 @@ Lines are only added. A process that is killed leaves at most a part of a line a
 import contextlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,11 @@ Entry = dict[str, Any]
 def manifest_name(shard: tuple[int, int] | None = None) -> str:
     """The usual name of a manifest; each shard of a job, (3, 16), has its own."""
     return MANIFEST + ("" if shard is None else f"-{shard[0]}-of-{shard[1]}") + SUFFIX
+
+
+def part_name(manifest: Path, part: str) -> str:
+    """The name of a part of a manifest, to which one worker of a cluster adds."""
+    return f"{manifest.stem}-part-{part}{SUFFIX}"
 
 
 @dataclass(frozen=True)
@@ -54,11 +60,13 @@ def read_manifest(path: Path) -> History:
         return history
     run: Entry = {}
     try:
-        for entry in _read_lines(path):
+        for entry in read_entries(path):
             if entry.get("status") == RUN:
                 run = entry
             elif isinstance(entry.get("output"), str) and entry.get("status") in (STARTED, DONE, FAILED):
                 output = os.path.normpath(path.absolute().parent / entry["output"])
+                if not _is_later(entry, history.entries.get(output), same_file=True):
+                    continue  # the parts of a cluster's workers come one after another
                 given = str(entry.get("input"))
                 folder = str(run.get("folder", path.absolute().parent))
                 own = entry["status"] != FAILED or history.entries.get(output, {}).get("own", False)
@@ -70,20 +78,39 @@ def read_manifest(path: Path) -> History:
 
 
 def read_manifests(path: Path) -> History:
-    """What the manifest of a folder and those of its shards say together; each result is what one says is done."""
+    """What the manifest of a folder says with those of its shards and its parts; of two entries of a result the later one."""
     history = read_manifest(path)
-    if path.name.startswith(MANIFEST):
-        for other in sorted(path.parent.glob(f"{MANIFEST}*{SUFFIX}")):
-            further = read_manifest(other)
-            for output, entry in further.entries.items():
-                if entry["status"] == DONE or output not in history.entries:
-                    history.entries[output] = entry
+    pattern = f"{MANIFEST}*{SUFFIX}" if path.name.startswith(MANIFEST) else part_name(path, "*")
+    for other in sorted(path.parent.glob(pattern)):
+        for output, entry in read_manifest(other).entries.items():
+            known = history.entries.get(output)
+            if _is_later(entry, known, same_file=False):
+                history.entries[output] = {**entry, "own": entry["own"] or (known is not None and known["own"])}
     return history
 
 
-def _read_lines(path: Path) -> Iterator[Entry]:
+def _is_later(entry: Entry, known: Entry | None, *, same_file: bool) -> bool:
+    """Whether an entry says more of a result than the one that is known: the later one, by its time or its place in a file.
+
+    What one of several files calls done, no other one takes back; whether it is still so the result itself shows.
+    """
+    if known is None:
+        return True
+    done, known_done = entry["status"] == DONE, known["status"] == DONE
+    if not same_file and done != known_done:
+        return done
+    times = entry.get("unix_time"), known.get("unix_time")
+    if not all(isinstance(each, float) for each in times):
+        return same_file or done
+    return times[0] >= times[1] if same_file else times[0] > times[1]  # type: ignore[operator]
+
+
+def read_entries(path: Path, names: Collection[bytes] | None = None) -> Iterator[Entry]:
+    """The entries of a manifest or of a part; names: only those of lines in which one of them occurs. Raises OSError."""
     with path.open("rb") as file:
         for line in file:
+            if names is not None and not any(name in line for name in names):
+                continue
             with contextlib.suppress(ValueError):  # a line of a process that was killed while it wrote
                 entry = json.loads(line)
                 if isinstance(entry, dict):
@@ -108,12 +135,15 @@ class ManifestWriter:
 
     def add(self, entry: Mapping[str, Any]) -> None:
         """Adds one entry; `output`, an absolute path, is written relative to the manifest where it lies below its folder."""
-        entry = dict(entry)
+        entry = {**entry, "unix_time": round(time.time(), 3)}
         if "output" in entry:
             entry["output"] = self._relative(str(entry["output"]))
-        line = json.dumps(entry, default=str) + "\n"
+        self.add_line((json.dumps(entry, default=str) + "\n").encode("utf-8", "surrogateescape"))
+
+    def add_line(self, line: bytes) -> None:
+        """Adds a line as it stands in another manifest in the same folder."""
         try:
-            os.write(self._handle, line.encode("utf-8", "surrogateescape"))
+            os.write(self._handle, line)
         except OSError as error:
             raise UsageError(f"The manifest '{self.path}' cannot be written: {error.strerror or error}.") from error
 
