@@ -258,7 +258,8 @@ def test_fast_is_fewer_steps(
     for further in ((), ("--fast",), ("--generator", "johnson")):
         percept(*command, "-o", tmp_path / f"{len(further)}.safetensors", *further)
     usual, fast, johnson = asked
-    assert 3 < usual.steps / fast.steps < 4 and replace(fast, steps=usual.steps) == usual
+    assert 3 < usual.steps / fast.steps < 4 and 1 < usual.style_weight / fast.style_weight < 2
+    assert replace(fast, steps=usual.steps, style_weight=usual.style_weight) == usual
     assert (usual.generator, johnson.generator) == ("transport", "johnson")
     assert (johnson.steps, johnson.size, johnson.learning_rate) == (1200, 224, 5e-3)
     # The library's own defaults are those of the command.
