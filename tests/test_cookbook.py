@@ -66,11 +66,14 @@ def kitchen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the pictures and the foreign networks that the README's commands name."""
     monkeypatch.chdir(tmp_path)
     for seed, name in enumerate(
-        ("photo", "painting", "starry", "a", "b", "portrait", "other-portrait", "other", "new")
+        ("photo", "painting", "starry", "a", "b", "portrait", "other-portrait", "other", "new", "camera")
     ):
         smooth_picture(384, 256, seed=seed, cells=9).save(f"{name}.jpg")
     smooth_picture(384, 256, seed=1, cells=9).save("photo.png")
     smooth_picture(300, 280, seed=2, cells=9).save("huge.tif")
+    smooth_picture(90, 60, seed=3, cells=9).save("screenshot.png")
+    frames = [smooth_picture(60, 40, seed=seed, cells=5) for seed in range(3)]
+    frames[0].save("clip.gif", save_all=True, append_images=frames[1:], duration=80, loop=0)
     Image.fromarray((np.indices((256, 384)).sum(0) < 90).astype(np.uint8) * 255).save("holes.png")
     for name, size in {"original": (96, 64), "bicubic": (96, 64), "upscaled": (96, 64)}.items():
         smooth_picture(*size, seed=len(name), cells=6).save(f"{name}.png")

@@ -1,6 +1,5 @@
 """Damage, kills, full disks and little memory, many times at random: nothing wrong passes as good and nothing is lost."""
 
-import json
 import logging
 import os
 import random
@@ -23,7 +22,7 @@ from PIL import Image
 from percept_cli.core.images.decode import load_image
 from percept_cli.core.pretrained.files import load_weights
 from percept_cli.errors import ImageError
-from tests.conftest import pictures_in
+from tests.conftest import pictures_in, reported
 
 pytestmark = pytest.mark.slow
 LOG = logging.getLogger(__name__)  # figures: make test-slow shows them with --log-cli-level=INFO
@@ -82,7 +81,7 @@ def test_damaged_pictures_are_refused_or_right(tmp_path: Path, start_percept: St
     with start_percept(*arguments) as process:
         stdout, stderr = process.communicate(timeout=900)
     assert process.returncode == 3, stderr.decode()
-    lines = [json.loads(line) for line in stdout.splitlines()]
+    lines = reported(stdout)
     outcomes = Counter(line["status"] for line in lines)
     assert sum(outcomes.values()) == count and "internal error" not in stderr.decode()
     assert len(pictures_in(tmp_path / "out")) == outcomes["done"]
@@ -205,7 +204,7 @@ def test_a_full_disk_fails_what_does_not_fit(small_disk: Path, tmp_path: Path, s
         smooth_picture(400, 300, seed=number, cells=6).save(folder / f"{number}.png")
     with start_percept("stylize", folder, "-m", "wave", "-o", f"{small_disk}/out/", "--json", *CPU) as process:
         stdout, stderr = process.communicate(timeout=300)
-    outcomes = Counter(json.loads(line)["status"] for line in stdout.splitlines())
+    outcomes = Counter(line["status"] for line in reported(stdout))
     assert process.returncode == 3 and outcomes["failed"] and outcomes["done"], stderr.decode()
     assert "No space left" in stderr.decode()
     written = pictures_in(small_disk / "out")
