@@ -5,6 +5,7 @@ import atexit
 import gc
 import os
 import signal
+import sys
 
 
 def _leave(number: int, frame: object) -> None:
@@ -33,6 +34,12 @@ def main() -> None:
     except Interrupted as error:
         code = int(error.exit_code)  # after the work
     gc.freeze()  # else Python looks for cycles in all that torch has loaded, 0.3 s, before it ends
+    pipeline = sys.modules.get("percept_cli.core.batches.pipeline")
+    if pipeline is not None and pipeline.is_still_working():
+        # A picture of a batch that was stopped is in work, in a thread that nothing can end but the process.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
     raise SystemExit(code)
 
 

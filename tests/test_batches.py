@@ -16,8 +16,8 @@ import pytest
 from conftest import pictures_in, reported, smooth_picture
 
 from percept_cli.commands.batch_options import parse_memory
-from percept_cli.core.batches import pictures
-from percept_cli.core.batches.pipeline import MemoryGate, run_pipeline
+from percept_cli.core.batches import pictures, pipeline
+from percept_cli.core.batches.pipeline import MemoryGate, is_still_working, run_pipeline
 from percept_cli.core.batches.records import (
     DONE,
     FAILED,
@@ -78,6 +78,21 @@ def test_items_that_are_still_to_come_are_waited_for() -> None:
     """None is asked for again, and does not hold back the results that are there."""
     coming = iter([1, None, None, 2, None])
     assert list(run_pipeline(coming, lambda number: -number, workers=2)) == [-1, -2]
+
+
+def test_a_stopped_pipeline_tells_whether_something_is_in_work_still(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It waits for that a while, and the program then ends without it."""
+    monkeypatch.setattr(pipeline, "STOPPING", 0.05)
+    go_on = threading.Event()
+    results = run_pipeline(iter(range(3)), lambda number: number == 0 or go_on.wait(), workers=2)
+    assert next(results) is True
+    results.close()
+    assert is_still_working()
+    go_on.set()
+    last = time.monotonic() + 10
+    while is_still_working() and time.monotonic() < last:
+        time.sleep(0.01)
+    assert not is_still_working()
 
 
 def test_the_memory_of_what_is_in_work_stays_within_the_budget() -> None:
@@ -350,6 +365,13 @@ def test_a_batch_stops_when_so_many_have_failed(here: Path, percept: Callable, o
     assert (summary["planned"], summary["not_tried"]) == (5, 5 - tried)
 
 
+def test_a_manifest_that_cannot_be_written_is_told_and_no_picture_is_made(here: Path, percept: Callable) -> None:
+    """As one below a file."""
+    outcome = percept("upscale", "in", "--x2", "-o", "out/", "--manifest", "in/0.png/m.jsonl", *CPU)
+    assert outcome.code == 2 and "The manifest 'in/0.png/m.jsonl' cannot be written" in outcome.stderr
+    assert not pictures_in(here / "out")
+
+
 def test_shards_make_each_picture_once(here: Path, percept: Callable) -> None:
     """Each writes a manifest of its own, and --resume knows them all."""
     for part in (1, 2, 3):
@@ -365,6 +387,7 @@ def test_shards_make_each_picture_once(here: Path, percept: Callable) -> None:
         (["--resume"], "give -o FOLDER/"),
         (["--shard", "4/3"], "such as 3/16"),
         (["--memory", "little"], "such as 2G"),
+        (["--manifest", "in/0.png"], "ends in .jsonl"),
         (["--watch", "-o", "in/"], "would take its own results"),
         (["--watch"], "give -o FOLDER/ elsewhere"),
     ],

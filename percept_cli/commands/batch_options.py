@@ -10,6 +10,7 @@ import typer
 
 from percept_cli import parsing
 from percept_cli.conditions import EffectIf
+from percept_cli.core.batches.records import SUFFIX
 from percept_cli.core.batches.shards import parse_shard
 from percept_cli.errors import UsageError
 
@@ -130,10 +131,15 @@ class Batch:
         return 1 if self.fail_fast else self.max_errors
 
     def manifest_path(self, folder: Path | None, usual: str) -> Path | None:
-        """Where the manifest is; folder: of several results, None for a single one or results beside their inputs."""
+        """Where the manifest is; folder: of several results, None for a single one or results beside their inputs.
+
+        Raises UsageError for a file of another kind.
+        """
         if self.manifest == NONE:
             return None
         if self.manifest is not None:
+            if not self.manifest.endswith(SUFFIX):  # lines would be added to a photograph that is given by mistake
+                raise UsageError(f"--manifest {self.manifest}: give a name that ends in {SUFFIX}, or {NONE}.")
             return Path(self.manifest)
         return None if folder is None else folder / usual
 

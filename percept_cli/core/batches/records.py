@@ -126,10 +126,12 @@ class ManifestWriter:
     def __init__(self, path: Path):
         self.path = path
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
-            size = os.fstat(self._handle).st_size
-            if size and os.pread(self._handle, 1, size - 1) != b"\n":
-                os.write(self._handle, b"\n")
+            if os.lseek(self._handle, 0, os.SEEK_END):
+                os.lseek(self._handle, -1, os.SEEK_END)
+                if os.read(self._handle, 1) != b"\n":
+                    os.write(self._handle, b"\n")
         except OSError as error:
             raise UsageError(f"The manifest '{path}' cannot be written: {error.strerror or error}.") from error
 
@@ -153,5 +155,5 @@ class ManifestWriter:
 
     def _relative(self, output: str) -> str:
         folder = str(self.path.absolute().parent)
-        inside = os.path.commonpath([folder, os.path.abspath(output)]) == folder
+        inside = Path(os.path.abspath(output)).is_relative_to(folder)
         return os.path.relpath(output, folder) if inside else os.path.abspath(output)
