@@ -5,6 +5,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from percept_cli.arguments import UNRELATED
+
 
 def _is_file(value: Any) -> bool:
     """Whether a value names a file: also a text, as that of an extractor in the user's own folder."""
@@ -15,12 +17,9 @@ class Chosen(dict[str, Any]):
     """The options of a command whose values are not their defaults, by name; `flatten` fills a parameter of this type."""
 
     # What a result is does not depend on these.
-    NEUTRAL = frozenset({
-        "photos", "image", "images", "pictures", "logs", "output", "name", "data", "tile", "verify_tiles", "preview", "show",
-        "quality", "recursive", "from_file", "null_separated", "overwrite", "skip_existing", "device", "precision",
-        "threads", "quiet", "verbose", "json", "jobs", "memory", "dry_run", "manifest", "resume", "shard",
-        "fail_fast", "max_errors", "watch", "engine", "address", "no_provenance", "strip",
-    })  # fmt: skip
+    NEUTRAL = UNRELATED | {
+        "image", "images", "pictures", "logs", "data", "tile", "quality", "no_provenance", "strip"
+    }  # fmt: skip
 
     def describe(self, what: str, *named: str) -> str:
         """What was done, for the names of files: `wave`, and with `--strength 0.6` `wave_strength-0.6`.

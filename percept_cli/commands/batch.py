@@ -6,8 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import replace
 
 import psutil
 import torch
@@ -18,9 +17,10 @@ from percept_cli.commands.batch_cluster import Making, check_cluster, cluster_ou
 from percept_cli.commands.batch_options import RAY, Telling
 from percept_cli.commands.batch_plan import Plan
 from percept_cli.commands.batch_report import report_plan
+from percept_cli.commands.batch_summary import Tally, summarize
 from percept_cli.commands.planning import refuse_quality
 from percept_cli.console import Console, Failures
-from percept_cli.core.batches.pictures import STAGES, Keeping, Operation, Outcome, make_picture
+from percept_cli.core.batches.pictures import Keeping, Operation, Outcome, make_picture
 from percept_cli.core.batches.pipeline import MemoryGate, run_pipeline
 from percept_cli.core.batches.records import RUN, ManifestWriter
 from percept_cli.core.files.outputs import Job, create_folders
@@ -190,7 +190,6 @@ def _keeping(plan: Plan, quality: int, show: bool, telling: Telling, console: Co
     if plan.manifest is None:
         yield keeping
         return
-    plan.manifest.parent.mkdir(parents=True, exist_ok=True)
     writer = ManifestWriter(plan.manifest)
     try:
         writer.add({
@@ -200,36 +199,6 @@ def _keeping(plan: Plan, quality: int, show: bool, telling: Telling, console: Co
         yield replace(keeping, work=plan.work, log=writer.add)
     finally:
         writer.close()
-
-
-@dataclass
-class Tally:
-    """What a batch has done so far. planned: jobs in all, of which some were skipped."""
-
-    planned: int
-    skipped: int
-    done: int = 0
-    failed: int = 0
-    started: float = field(default_factory=time.monotonic)
-    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
-
-    def add(self, outcome: Outcome) -> None:
-        """Counts one outcome."""
-        self.done += outcome.error is None
-        self.failed += outcome.error is not None
-        for stage, seconds in outcome.seconds.items():
-            self.seconds[stage] += seconds
-
-    def facts(self, workers: int) -> dict[str, Any]:
-        """The figures of the summary."""
-        elapsed = time.monotonic() - self.started
-        slowest = max(STAGES, key=lambda stage: self.seconds[stage])
-        return {
-            "planned": self.planned, "done": self.done, "failed": self.failed, "skipped": self.skipped,
-            "seconds": round(elapsed, 2), "images_per_second": round((self.done + self.failed) / max(elapsed, 1e-9), 3),
-            "at_once": workers, "slowest_stage": slowest,
-            "slowest_share": round(self.seconds[slowest] / max(sum(self.seconds.values()), 1e-9), 2),
-        }  # fmt: skip
 
 
 def _report(outcome: Outcome, planned: int, failures: Failures, console: Console, show: bool) -> None:
@@ -260,13 +229,13 @@ def _told_when_stopped(plan: Plan, tally: Tally, workers: int, console: Console)
     try:
         yield
     except Interrupted:
-        _summarize(plan, tally, workers, console)
+        summarize(plan, tally, workers, console)
         raise
 
 
 def _finish(plan: Plan, tally: Tally, failures: Failures, workers: int, console: Console) -> None:
     """Reports a batch as a whole. Raises typer.Exit where images failed."""
-    _summarize(plan, tally, workers, console)
+    summarize(plan, tally, workers, console)
     if failures.inputs:
         if len(plan.jobs) > 1:
             console.error(
@@ -275,22 +244,6 @@ def _finish(plan: Plan, tally: Tally, failures: Failures, workers: int, console:
             )
         every = len(failures.inputs) == len(plan.jobs)
         raise typer.Exit(ExitCode.ALL_FAILED if every else ExitCode.SOME_FAILED)
-
-
-def _summarize(plan: Plan, tally: Tally, workers: int, console: Console) -> None:
-    """Reports the figures of a batch of several pictures."""
-    facts, attempted = tally.facts(workers), tally.done + tally.failed
-    if tally.planned > 1:
-        left = tally.planned - tally.skipped - attempted
-        parts = [f"{tally.done} done", f"{tally.skipped} left as they are" if tally.skipped else "",
-                 f"{tally.failed} failed" if tally.failed else "", f"{left} not tried" if left else ""]  # fmt: skip
-        console.say(
-            f"{tally.planned} images: {', '.join(filter(None, parts))}, in {facts['seconds']:.1f} s: "
-            f"{facts['images_per_second']:.2f} a second, {workers} at once, {100 * facts['slowest_share']:.0f} % of the "
-            f"time {facts['slowest_stage']}"
-        )
-        if console.as_json:
-            console.result("", summary={**facts, "not_tried": left, "manifest": plan.manifest})
 
 
 def _preview(photo: Photo) -> Photo:
